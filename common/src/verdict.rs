@@ -1,0 +1,86 @@
+//! What the XDP program decides for a frame: one verdict with its reason, counted per CPU under its number.
+
+/// The decision for one frame. Each frame is counted under exactly one.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verdict {
+    /// REDIRECT: a wanted source of a subscribed (group, port), handed to the queue's AF_XDP socket.
+    Redirected = 0,
+    /// DROP: a subscribed (group, port) in INCLUDE mode, and the source is not in it.
+    DroppedNotIncluded = 1,
+    /// DROP: a subscribed (group, port) in EXCLUDE mode, and the source is blocked.
+    DroppedBlocked = 2,
+    /// DROP: a length that lies, or a frame too short for its headers.
+    DroppedMalformed = 3,
+    /// PASS: wanted, but the queue has no AF_XDP socket; the kernel path delivers it.
+    PassedNoSocket = 4,
+    /// PASS: a multicast UDP datagram to a (group, port) nobody asked for.
+    PassedOtherGroup = 5,
+    /// PASS: not to a multicast address.
+    PassedUnicast = 6,
+    /// PASS: an IPv4 or IPv6 fragment; the kernel reassembles it.
+    PassedFragment = 7,
+    /// PASS: IPv4 options.
+    PassedOptions = 8,
+    /// PASS: IPv6 extension headers other than the fragment header.
+    PassedExtensionHeader = 9,
+    /// PASS: IGMP or MLD.
+    PassedMembership = 10,
+    /// PASS: IP, but neither UDP nor IGMP nor MLD.
+    PassedOtherProtocol = 11,
+    /// PASS: VLAN tags other than the configured ones.
+    PassedVlan = 12,
+    /// PASS: neither IPv4 nor IPv6.
+    PassedNotIp = 13,
+}
+
+impl Verdict {
+    /// How many verdicts there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Every verdict, in the order of its number.
+    pub const ALL: [Self; 14] = [
+        Self::Redirected,
+        Self::DroppedNotIncluded,
+        Self::DroppedBlocked,
+        Self::DroppedMalformed,
+        Self::PassedNoSocket,
+        Self::PassedOtherGroup,
+        Self::PassedUnicast,
+        Self::PassedFragment,
+        Self::PassedOptions,
+        Self::PassedExtensionHeader,
+        Self::PassedMembership,
+        Self::PassedOtherProtocol,
+        Self::PassedVlan,
+        Self::PassedNotIp,
+    ];
+
+    /// The name under which the ledger shows it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Redirected => "redirected",
+            Self::DroppedNotIncluded => "dropped_not_included",
+            Self::DroppedBlocked => "dropped_blocked",
+            Self::DroppedMalformed => "dropped_malformed",
+            Self::PassedNoSocket => "passed_no_socket",
+            Self::PassedOtherGroup => "passed_other_group",
+            Self::PassedUnicast => "passed_unicast",
+            Self::PassedFragment => "passed_fragment",
+            Self::PassedOptions => "passed_options",
+            Self::PassedExtensionHeader => "passed_extension_header",
+            Self::PassedMembership => "passed_membership",
+            Self::PassedOtherProtocol => "passed_other_protocol",
+            Self::PassedVlan => "passed_vlan",
+            Self::PassedNotIp => "passed_not_ip",
+        }
+    }
+}
+
+const _: () = {
+    let mut i = 0;
+    while i < Verdict::COUNT {
+        assert!(Verdict::ALL[i] as usize == i, "a verdict's number is its place in ALL");
+        i += 1;
+    }
+};

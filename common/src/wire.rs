@@ -1,0 +1,330 @@
+//! The one parser of frames: Ethernet, up to two VLAN tags, IPv4 or IPv6, UDP.
+//!
+//! It reads through a [`Window`], of which there are two kinds: the XDP program's (`data..data_end`, in whose checks the
+//! kernel's verifier believes) and a slice. What is tested and fuzzed on slices is thus what runs in the kernel.
+//! Nothing here looks anything up: whether anybody wants the datagram is the caller's business.
+
+use crate::Verdict;
+
+/// Bytes of an Ethernet header.
+pub const ETHERNET_LEN: usize = 14;
+/// Bytes of a VLAN tag.
+pub const VLAN_TAG_LEN: usize = 4;
+/// Bytes of an IPv4 header without options.
+pub const IPV4_LEN: usize = 20;
+/// Bytes of the fixed IPv6 header.
+pub const IPV6_LEN: usize = 40;
+/// Bytes of a UDP header.
+pub const UDP_LEN: usize = 8;
+/// IP protocol number of UDP.
+pub const PROTOCOL_UDP: u8 = 17;
+
+const PROTOCOL_HOP_BY_HOP: u8 = 0;
+const PROTOCOL_IGMP: u8 = 2;
+const PROTOCOL_ROUTING: u8 = 43;
+const PROTOCOL_FRAGMENT: u8 = 44;
+const PROTOCOL_AUTHENTICATION: u8 = 51;
+const PROTOCOL_ICMPV6: u8 = 58;
+const PROTOCOL_DESTINATION: u8 = 60;
+const PROTOCOL_MOBILITY: u8 = 135;
+const PROTOCOL_HIP: u8 = 139;
+const PROTOCOL_SHIM6: u8 = 140;
+
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ETHERTYPE_QINQ: u16 = 0x88a8;
+
+/// A frame that can be read in checked pieces.
+pub trait Window {
+    /// The `N` bytes at `offset`, or `None` if the frame ends before.
+    fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]>;
+
+    /// Bytes in the frame.
+    fn len(&self) -> usize;
+
+    /// Is there nothing in it?
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Window for [u8] {
+    #[inline(always)]
+    fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+        self.get(offset..)?.first_chunk()
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        <[u8]>::len(self)
+    }
+}
+
+/// The VLAN tags that a frame must carry to be looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VlanTags {
+    /// 0, 1 or 2.
+    pub count: u32,
+    /// VLAN id (12 bits) of the outer tag; 0 without tags.
+    pub outer: u16,
+    /// VLAN id (12 bits) of the inner tag; 0 unless there are two.
+    pub inner: u16,
+}
+
+/// Where the network header begins, and of which family it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// IPv4 at this offset.
+    V4(usize),
+    /// IPv6 at this offset.
+    V6(usize),
+}
+
+/// A UDP datagram in an IPv4 packet without options and not fragmented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpV4 {
+    /// Source address, wire order.
+    pub source: u32,
+    /// Destination address, wire order; always multicast.
+    pub group: u32,
+    /// What UDP says.
+    pub udp: Udp,
+}
+
+/// A UDP datagram in an IPv6 packet without extension headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpV6 {
+    /// Source address, wire order.
+    pub source: [u32; 4],
+    /// Destination address, wire order; always multicast.
+    pub group: [u32; 4],
+    /// What UDP says.
+    pub udp: Udp,
+}
+
+/// The UDP header's fields, and whether the lengths agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Udp {
+    /// Source port, wire order.
+    pub source_port: u16,
+    /// Destination port, wire order.
+    pub destination_port: u16,
+    /// UDP length in bytes, header included, host order.
+    pub len: u16,
+    /// Checksum field, wire order.
+    pub checksum: u16,
+    /// Where the UDP header begins in the frame.
+    pub offset: usize,
+    /// The IP length fits the frame, and the UDP length fits the IP length, and both have room for their headers.
+    pub lengths_agree: bool,
+}
+
+/// Reads the Ethernet header and the tags.
+///
+/// `Err` is the verdict for frames that go no further: other tags, not IP, too short.
+#[inline(always)]
+pub fn network<W: Window + ?Sized>(window: &W, tags: VlanTags) -> Result<Network, Verdict> {
+    let Some(ethernet) = window.bytes::<ETHERNET_LEN>(0) else {
+        return Err(Verdict::DroppedMalformed);
+    };
+    let ethertype = be16(ethernet, 12);
+    if tags.count == 0 {
+        return select(ethertype, ETHERNET_LEN);
+    }
+    tagged(window, tags, ethertype)
+}
+
+#[inline(always)]
+fn tagged<W: Window + ?Sized>(window: &W, tags: VlanTags, ethertype: u16) -> Result<Network, Verdict> {
+    if !is_tag(ethertype) {
+        // Untagged where a tag is asked for: another VLAN's, unless it is not IP at all.
+        return Err(select(ethertype, 0).map_or_else(|not_ip| not_ip, |_| Verdict::PassedVlan));
+    }
+    let Some(outer) = window.bytes::<VLAN_TAG_LEN>(ETHERNET_LEN) else {
+        return Err(Verdict::DroppedMalformed);
+    };
+    if be16(outer, 0) & 0x0fff != tags.outer {
+        return Err(Verdict::PassedVlan);
+    }
+    if tags.count == 1 {
+        return select(be16(outer, 2), ETHERNET_LEN + VLAN_TAG_LEN);
+    }
+    if !is_tag(be16(outer, 2)) {
+        return Err(Verdict::PassedVlan);
+    }
+    let Some(inner) = window.bytes::<VLAN_TAG_LEN>(ETHERNET_LEN + VLAN_TAG_LEN) else {
+        return Err(Verdict::DroppedMalformed);
+    };
+    if be16(inner, 0) & 0x0fff != tags.inner {
+        return Err(Verdict::PassedVlan);
+    }
+    select(be16(inner, 2), ETHERNET_LEN + 2 * VLAN_TAG_LEN)
+}
+
+#[inline(always)]
+fn select(ethertype: u16, offset: usize) -> Result<Network, Verdict> {
+    match ethertype {
+        ETHERTYPE_IPV4 => Ok(Network::V4(offset)),
+        ETHERTYPE_IPV6 => Ok(Network::V6(offset)),
+        ETHERTYPE_VLAN | ETHERTYPE_QINQ => Err(Verdict::PassedVlan),
+        _ => Err(Verdict::PassedNotIp),
+    }
+}
+
+#[inline(always)]
+fn is_tag(ethertype: u16) -> bool {
+    ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ
+}
+
+/// Reads an IPv4 and a UDP header at `offset`.
+///
+/// `Err` is the verdict for what XDP must leave to the kernel, or for headers that do not fit the frame. Lengths are
+/// only judged ([`Udp::lengths_agree`]): a frame of a group that nobody asked for is none of our business.
+#[inline(always)]
+pub fn udp_v4<W: Window + ?Sized>(window: &W, offset: usize) -> Result<UdpV4, Verdict> {
+    // One check for both headers: what most frames need.
+    let Some(header) = window.bytes::<{ IPV4_LEN + UDP_LEN }>(offset) else {
+        return Err(short_v4(window, offset));
+    };
+    if header[0] != 0x45 || header[9] != PROTOCOL_UDP || header[16] & 0xf0 != 0xe0 || be16(header, 6) & 0x3fff != 0 {
+        return Err(other_v4(header[0], header[9], header[16], be16(header, 6)));
+    }
+    let total_len = be16(header, 2) as usize;
+    let udp_len = be16(header, 24);
+    Ok(UdpV4 {
+        source: ne32(header, 12),
+        group: ne32(header, 16),
+        udp: Udp {
+            source_port: ne16(header, 20),
+            destination_port: ne16(header, 22),
+            len: udp_len,
+            checksum: ne16(header, 26),
+            offset: offset + IPV4_LEN,
+            lengths_agree: udp_len as usize >= UDP_LEN
+                && udp_len as usize + IPV4_LEN <= total_len
+                && total_len + offset <= window.len(),
+        },
+    })
+}
+
+/// The verdict for an IPv4 packet that is too short for a UDP header behind a plain IPv4 header.
+#[inline(always)]
+fn short_v4<W: Window + ?Sized>(window: &W, offset: usize) -> Verdict {
+    let Some(header) = window.bytes::<IPV4_LEN>(offset) else {
+        return Verdict::DroppedMalformed;
+    };
+    other_v4(header[0], header[9], header[16], be16(header, 6))
+}
+
+/// The verdict for an IPv4 packet that is not a whole UDP datagram to a group behind a plain header.
+#[inline(always)]
+fn other_v4(version_ihl: u8, protocol: u8, destination: u8, fragment: u16) -> Verdict {
+    if version_ihl >> 4 != 4 || version_ihl & 0x0f < 5 {
+        Verdict::DroppedMalformed
+    } else if protocol == PROTOCOL_IGMP {
+        Verdict::PassedMembership
+    } else if destination & 0xf0 != 0xe0 {
+        Verdict::PassedUnicast
+    } else if protocol != PROTOCOL_UDP {
+        Verdict::PassedOtherProtocol
+    } else if fragment & 0x3fff != 0 {
+        Verdict::PassedFragment
+    } else if version_ihl & 0x0f > 5 {
+        Verdict::PassedOptions
+    } else {
+        // A UDP datagram to a group whose UDP header is not there.
+        Verdict::DroppedMalformed
+    }
+}
+
+/// Reads an IPv6 and a UDP header at `offset`; as [`udp_v4`].
+#[inline(always)]
+pub fn udp_v6<W: Window + ?Sized>(window: &W, offset: usize) -> Result<UdpV6, Verdict> {
+    let Some(header) = window.bytes::<IPV6_LEN>(offset) else {
+        return Err(Verdict::DroppedMalformed);
+    };
+    if header[0] >> 4 != 6 {
+        return Err(Verdict::DroppedMalformed);
+    }
+    if header[6] != PROTOCOL_UDP || header[24] != 0xff {
+        return Err(other_v6(window, offset, header[6], header[24]));
+    }
+    let Some(udp) = window.bytes::<UDP_LEN>(offset + IPV6_LEN) else {
+        return Err(Verdict::DroppedMalformed);
+    };
+    let payload_len = be16(header, 4) as usize;
+    let udp_len = be16(udp, 4);
+    Ok(UdpV6 {
+        source: [ne32(header, 8), ne32(header, 12), ne32(header, 16), ne32(header, 20)],
+        group: [ne32(header, 24), ne32(header, 28), ne32(header, 32), ne32(header, 36)],
+        udp: Udp {
+            source_port: ne16(udp, 0),
+            destination_port: ne16(udp, 2),
+            len: udp_len,
+            checksum: ne16(udp, 6),
+            offset: offset + IPV6_LEN,
+            lengths_agree: udp_len as usize >= UDP_LEN
+                && udp_len as usize <= payload_len
+                && payload_len + IPV6_LEN + offset <= window.len(),
+        },
+    })
+}
+
+/// The verdict for an IPv6 packet whose first header is not UDP, or which is not for a group.
+#[inline(always)]
+fn other_v6<W: Window + ?Sized>(window: &W, offset: usize, next_header: u8, destination: u8) -> Verdict {
+    if next_header == PROTOCOL_ICMPV6 {
+        return icmp_v6(window.bytes::<1>(offset + IPV6_LEN), destination);
+    }
+    if next_header == PROTOCOL_HOP_BY_HOP {
+        // MLD comes behind a router alert of eight bytes (RFC 9777, section 5).
+        if let Some(options) = window.bytes::<9>(offset + IPV6_LEN)
+            && options[0] == PROTOCOL_ICMPV6
+            && options[1] == 0
+            && is_mld(options[8])
+        {
+            return Verdict::PassedMembership;
+        }
+    }
+    if destination != 0xff {
+        return Verdict::PassedUnicast;
+    }
+    match next_header {
+        PROTOCOL_FRAGMENT => Verdict::PassedFragment,
+        PROTOCOL_HOP_BY_HOP | PROTOCOL_ROUTING | PROTOCOL_AUTHENTICATION | PROTOCOL_DESTINATION | PROTOCOL_MOBILITY
+        | PROTOCOL_HIP | PROTOCOL_SHIM6 => Verdict::PassedExtensionHeader,
+        _ => Verdict::PassedOtherProtocol,
+    }
+}
+
+#[inline(always)]
+fn icmp_v6(kind: Option<&[u8; 1]>, destination: u8) -> Verdict {
+    match kind {
+        Some(kind) if is_mld(kind[0]) => Verdict::PassedMembership,
+        _ if destination != 0xff => Verdict::PassedUnicast,
+        _ => Verdict::PassedOtherProtocol,
+    }
+}
+
+/// ICMPv6 types of MLD: query, v1 report, done (RFC 2710), v2 report (RFC 9777).
+#[inline(always)]
+fn is_mld(kind: u8) -> bool {
+    matches!(kind, 130..=132 | 143)
+}
+
+#[inline(always)]
+fn be16<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+#[inline(always)]
+fn ne16<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
+    u16::from_ne_bytes([bytes[at], bytes[at + 1]])
+}
+
+#[inline(always)]
+fn ne32<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}

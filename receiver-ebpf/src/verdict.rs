@@ -1,0 +1,114 @@
+//! The decision: parse, look up, and hand over what is wanted.
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::helpers::{bpf_ktime_get_tai_ns, bpf_xdp_adjust_meta};
+use aya_ebpf::programs::XdpContext;
+use receiver_common::wire::{self, Network, Udp};
+use receiver_common::{
+    FlowAction, FlowKeyV4, FlowKeyV6, GroupAction, GroupKeyV4, GroupKeyV6, Port, STAMP_SIZE, Stamp, Verdict,
+};
+
+use crate::maps;
+use crate::packet::Packet;
+
+/// The verdict for a frame. [`Verdict::Redirected`] means that the redirect is already set up.
+#[inline(always)]
+pub fn judge(ctx: &XdpContext) -> Verdict {
+    let packet = Packet::new(ctx);
+    let accepted = match wire::network(&packet, maps::vlan_tags()) {
+        Ok(Network::V4(offset)) => judge_v4(&packet, offset),
+        Ok(Network::V6(offset)) => judge_v6(&packet, offset),
+        Err(verdict) => Err(verdict),
+    };
+    match accepted {
+        Ok(()) => redirect(ctx),
+        Err(verdict) => verdict,
+    }
+}
+
+#[inline(always)]
+fn judge_v4(packet: &Packet, offset: usize) -> Result<(), Verdict> {
+    let datagram = wire::udp_v4(packet, offset)?;
+    let port = Port::from_wire(datagram.udp.destination_port);
+    let flow = FlowKeyV4 { source: datagram.source, group: datagram.group, port };
+    // SAFETY: the value is one word, which the kernel replaces whole.
+    if let Some(action) = unsafe { maps::FLOWS_V4.get(&flow) } {
+        return known(*action, &datagram.udp);
+    }
+    // SAFETY: as above.
+    match unsafe { maps::GROUPS_V4.get(&GroupKeyV4 { group: datagram.group, port }) } {
+        Some(action) => unknown(*action, &datagram.udp),
+        None => Err(Verdict::PassedOtherGroup),
+    }
+}
+
+#[inline(always)]
+fn judge_v6(packet: &Packet, offset: usize) -> Result<(), Verdict> {
+    let datagram = wire::udp_v6(packet, offset)?;
+    let port = Port::from_wire(datagram.udp.destination_port);
+    let flow = FlowKeyV6 { source: datagram.source, group: datagram.group, port };
+    // SAFETY: as in judge_v4.
+    if let Some(action) = unsafe { maps::FLOWS_V6.get(&flow) } {
+        return known(*action, &datagram.udp);
+    }
+    // SAFETY: as in judge_v4.
+    match unsafe { maps::GROUPS_V6.get(&GroupKeyV6 { group: datagram.group, port }) } {
+        Some(action) => unknown(*action, &datagram.udp),
+        None => Err(Verdict::PassedOtherGroup),
+    }
+}
+
+/// The source has an entry.
+#[inline(always)]
+fn known(action: FlowAction, udp: &Udp) -> Result<(), Verdict> {
+    if !udp.lengths_agree {
+        return Err(Verdict::DroppedMalformed);
+    }
+    if action.is_accept() {
+        return Ok(());
+    }
+    maps::count_blocked(action.slot());
+    Err(Verdict::DroppedBlocked)
+}
+
+/// The source has none, the group does.
+#[inline(always)]
+fn unknown(action: GroupAction, udp: &Udp) -> Result<(), Verdict> {
+    if !udp.lengths_agree {
+        return Err(Verdict::DroppedMalformed);
+    }
+    if action.is_exclude() {
+        return Ok(());
+    }
+    maps::count_blocked(action.slot());
+    Err(Verdict::DroppedNotIncluded)
+}
+
+/// Hands the frame to the AF_XDP socket of its queue; where there is none, the kernel path gets it.
+#[inline(always)]
+fn redirect(ctx: &XdpContext) -> Verdict {
+    if maps::stamp() {
+        stamp(ctx);
+    }
+    match maps::SOCKETS.redirect(ctx.rx_queue_index(), xdp_action::XDP_PASS as u64) {
+        Ok(_) => Verdict::Redirected,
+        Err(_) => Verdict::PassedNoSocket,
+    }
+}
+
+/// Writes the time before the frame. Where the driver leaves no room for metadata the frame goes without.
+#[inline(always)]
+fn stamp(ctx: &XdpContext) {
+    // SAFETY: the helper checks the room itself; the context is the kernel's.
+    if unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(STAMP_SIZE as i32)) } != 0 {
+        return;
+    }
+    let start = ctx.metadata();
+    if start + STAMP_SIZE > ctx.metadata_end() {
+        return;
+    }
+    // SAFETY: the bytes metadata..metadata+STAMP_SIZE were checked to be there, and are the program's to write.
+    unsafe {
+        core::ptr::write_unaligned(start as *mut Stamp, Stamp { magic: Stamp::MAGIC, tai_ns: bpf_ktime_get_tai_ns() });
+    }
+}

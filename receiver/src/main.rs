@@ -1,0 +1,2 @@
+//! The `receiver` command.
+fn main() {}
