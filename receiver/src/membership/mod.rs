@@ -1,1 +1,5 @@
-//! membership
+//! stub
+/// stub
+#[derive(Debug, thiserror::Error)]
+#[error("stub")]
+pub struct Error;

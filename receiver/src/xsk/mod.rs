@@ -1,1 +1,5 @@
-//! xsk
+//! stub
+/// stub
+#[derive(Debug, thiserror::Error)]
+#[error("stub")]
+pub struct Error;

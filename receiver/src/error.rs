@@ -1,0 +1,205 @@
+//! What can go wrong before and while the receiver is steered. Each error names what was asked, why it was refused, and
+//! what to do; nothing was changed. Trouble with single packets is no error: it is a count in the ledger.
+
+use std::io;
+use std::net::IpAddr;
+
+use crate::ReceiveMode;
+use crate::subscription::{Subscription, SubscriptionError};
+
+/// An operation of the receiver that was refused or failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The subscription makes no sense in itself.
+    #[error(transparent)]
+    Subscription(#[from] SubscriptionError),
+
+    /// The same group and port with the same source, or both INCLUDE and EXCLUDE.
+    #[error("subscription {asked} overlaps {existing}: {reason}; give each source of a group and port once")]
+    Overlap {
+        /// What was asked for.
+        asked: Subscription,
+        /// What is there already.
+        existing: Subscription,
+        /// How the two overlap.
+        reason: &'static str,
+    },
+
+    /// No subscription was given.
+    #[error("there is no subscription; give at least one, as in 10.0.0.1@232.1.1.1:5000")]
+    NoSubscription,
+
+    /// The id does not name a subscription of this receiver (any more).
+    #[error("subscription {id} is not there; it was left already, or belongs to another receiver")]
+    UnknownSubscription {
+        /// The id.
+        id: u32,
+    },
+
+    /// `block` and `unblock` are for any-source subscriptions (RFC 3678, table 1).
+    #[error("subscription {subscription} is {mode}: {operation} does not apply; {remedy}")]
+    WrongFilterMode {
+        /// The subscription.
+        subscription: Subscription,
+        /// Its filter mode.
+        mode: &'static str,
+        /// What was asked.
+        operation: &'static str,
+        /// What to call instead.
+        remedy: &'static str,
+    },
+
+    /// The source is already there, or is not there.
+    #[error("subscription {subscription}: source {address} is {state} already")]
+    SourceState {
+        /// The subscription.
+        subscription: Subscription,
+        /// The source.
+        address: IpAddr,
+        /// What it is already.
+        state: &'static str,
+    },
+
+    /// The interface is not there.
+    #[error("interface `{name}` does not exist in this network namespace; there are: {}", list(known))]
+    UnknownInterface {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+
+    /// The interface is down.
+    #[error("interface {name} is down; bring it up with: ip link set {name} up")]
+    InterfaceDown {
+        /// The interface.
+        name: String,
+    },
+
+    /// The interface can not do multicast.
+    #[error("interface {name} does not do multicast; allow it with `ip link set {name} multicast on`, or take another")]
+    NotMulticast {
+        /// The interface.
+        name: String,
+    },
+
+    /// The kernel could not be asked about the interface.
+    #[error("interface {name}: could not {doing}: {source}")]
+    Interface {
+        /// The interface.
+        name: String,
+        /// What was tried.
+        doing: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+
+    /// An XDP program that is not ours sits on the interface.
+    #[error("interface {name} has an XDP program already (id {program}); it is left alone. Detach it with `ip link set \
+             {name} xdp off` (`xdpgeneric off`), see who owns it with `bpftool prog show id {program}`, or use --mode socket")]
+    XdpOccupied {
+        /// The interface.
+        name: String,
+        /// The program's id.
+        program: u32,
+    },
+
+    /// Not enough privilege for XDP or AF_XDP.
+    #[error("{doing} on interface {name} is not permitted; run as root, or give the program cap_net_admin, cap_net_raw, \
+             cap_bpf and cap_ipc_lock (setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep FILE), or use --mode socket, \
+             which needs none")]
+    NotPermitted {
+        /// What was tried.
+        doing: &'static str,
+        /// The interface.
+        name: String,
+    },
+
+    /// Loading, attaching or steering the XDP program failed.
+    #[error("XDP program on {name}: could not {doing}: {reason}")]
+    Program {
+        /// The interface.
+        name: String,
+        /// What was tried.
+        doing: &'static str,
+        /// The chain of reasons as the loader tells it.
+        reason: String,
+    },
+
+    /// An XDP map has no room left.
+    #[error("the XDP filter holds {limit} entries and all are taken; start with a larger --max-flows")]
+    FilterFull {
+        /// How many entries there are.
+        limit: u32,
+    },
+
+    /// The mode asked for by name can not be had.
+    #[error("mode {mode} is not available on {name}: {reason}")]
+    ModeUnavailable {
+        /// The mode.
+        mode: ReceiveMode,
+        /// The interface.
+        name: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
+
+    /// A queue that the interface does not have.
+    #[error("interface {name} has {available} receive queue(s), numbered from 0; queue {asked} was asked for. Ask for fewer, \
+             or see `ethtool -L {name}`")]
+    NoSuchQueue {
+        /// The interface.
+        name: String,
+        /// The queue.
+        asked: u32,
+        /// How many there are.
+        available: u32,
+    },
+
+    /// An option's value is out of its range.
+    #[error("{option} is {value}: {reason}")]
+    Option {
+        /// The option's name.
+        option: &'static str,
+        /// What was given.
+        value: String,
+        /// What it must be.
+        reason: &'static str,
+    },
+
+    /// An AF_XDP socket could not be had.
+    #[error(transparent)]
+    Xsk(#[from] crate::xsk::Error),
+
+    /// A group could not be joined or left, or its filter not be set.
+    #[error(transparent)]
+    Membership(#[from] crate::membership::Error),
+
+    /// Waiting for packets, or the kernel path, failed.
+    #[error("could not {doing}: {source}")]
+    Wait {
+        /// What was tried.
+        doing: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+
+    /// The receiver was shut down.
+    #[error("the receiver was shut down")]
+    Stopped,
+}
+
+impl Error {
+    /// Is the request itself at fault, rather than what the machine can do?
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Subscription(_) | Self::Overlap { .. } | Self::NoSubscription | Self::Option { .. }
+        )
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}

@@ -1,0 +1,362 @@
+//! The filter as user space holds it: which subscription a (source, group, port) belongs to, or none.
+//!
+//! The XDP maps mirror it, and every datagram is judged by it once more before it is delivered. So a source that was
+//! blocked is not heard again once the call returned, even if its frames waited in a ring. The price is one load a
+//! datagram: a queue keeps the flows it has seen ([`FlowCache`]) until the filter's epoch moves on.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use receiver_common::{FlowKeyV4, FlowKeyV6};
+use rustc_hash::FxHashMap;
+
+use crate::error::Error;
+use crate::subscription::{SourceFilter, Subscription};
+
+/// Names a subscription of one receiver. Never used again after `leave`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub struct SubscriptionId(pub(crate) u32);
+
+impl SubscriptionId {
+    /// A number that is unique in its receiver, counted from 0.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
+/// What one queue counted for one subscription. Written by that queue alone; a cache line of its own.
+#[repr(align(64))]
+#[derive(Debug, Default)]
+pub(crate) struct MemberCounters {
+    pub packets: AtomicU64,
+    pub bytes: AtomicU64,
+    /// CLOCK_TAI, nanoseconds; 0 before the first packet.
+    pub last: AtomicU64,
+}
+
+/// One subscription's place in the filter, and its counters.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub id: SubscriptionId,
+    /// By queue; the last is the kernel path's.
+    pub counters: Box<[MemberCounters]>,
+}
+
+/// The sources of a (group, port).
+#[derive(Debug)]
+enum Sources {
+    /// Each wanted source with its subscription.
+    Include(HashMap<IpAddr, Arc<Member>>),
+    /// All but the blocked, for one subscription.
+    Exclude { member: Arc<Member>, blocked: Vec<IpAddr> },
+}
+
+/// One (group, port) that somebody asked for.
+#[derive(Debug)]
+struct Group {
+    /// Its counter in the XDP program.
+    slot: u32,
+    sources: Sources,
+}
+
+/// All of them. Pure.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    groups: HashMap<(IpAddr, u16), Group>,
+    subscriptions: HashMap<SubscriptionId, Subscription>,
+    free_slots: std::collections::VecDeque<u32>,
+    slots: u32,
+    next_id: u32,
+}
+
+/// What a flow is looked up by: as it lies on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum FlowKey {
+    V4(FlowKeyV4),
+    V6(FlowKeyV6),
+}
+
+impl Table {
+    /// Would the subscription fit beside those that are there?
+    pub fn check(&self, asked: &Subscription) -> Result<(), Error> {
+        let Some(group) = self.groups.get(&(asked.group(), asked.port())) else { return Ok(()) };
+        let overlap = |id: &SubscriptionId, reason| {
+            let existing = self.subscriptions.get(id).unwrap_or(asked).clone();
+            Error::Overlap { asked: asked.clone(), existing, reason }
+        };
+        match (&group.sources, asked.filter()) {
+            (Sources::Include(members), SourceFilter::Include(sources)) => {
+                match sources.iter().find_map(|source| members.get(source)) {
+                    Some(member) => Err(overlap(&member.id, "a source is in both")),
+                    None => Ok(()),
+                }
+            }
+            (Sources::Include(members), SourceFilter::Exclude(_)) => {
+                let id = members.values().map(|member| member.id).min();
+                Err(overlap(&id.unwrap_or(SubscriptionId(0)), "any-source beside source-specific on one group and port"))
+            }
+            (Sources::Exclude { member, .. }, SourceFilter::Exclude(_)) => {
+                Err(overlap(&member.id, "both are any-source"))
+            }
+            (Sources::Exclude { member, .. }, SourceFilter::Include(_)) => {
+                Err(overlap(&member.id, "source-specific beside any-source on one group and port"))
+            }
+        }
+    }
+
+    /// Adds a subscription that [`Table::check`] found to fit. Returns its member and the group's slot, and whether the
+    /// group is new.
+    pub fn insert(&mut self, subscription: &Subscription, cells: usize) -> (Arc<Member>, u32, bool) {
+        let id = SubscriptionId(self.next_id);
+        self.next_id += 1;
+        let counters = (0..cells).map(|_| MemberCounters::default()).collect();
+        let member = Arc::new(Member { id, counters });
+        let key = (subscription.group(), subscription.port());
+        let new = !self.groups.contains_key(&key);
+        if new {
+            let slot = self.free_slots.pop_front().unwrap_or_else(|| {
+                self.slots += 1;
+                self.slots - 1
+            });
+            let sources = match subscription.filter() {
+                SourceFilter::Include(_) => Sources::Include(HashMap::new()),
+                SourceFilter::Exclude(_) => Sources::Exclude { member: Arc::clone(&member), blocked: Vec::new() },
+            };
+            self.groups.insert(key, Group { slot, sources });
+        }
+        let slot = self.groups.get(&key).map_or(0, |group| group.slot);
+        self.subscriptions.insert(id, subscription.clone());
+        self.set(id, subscription.clone(), &member);
+        (member, slot, new)
+    }
+
+    /// Replaces the sources of a subscription by those of `to`, which has the same group, port and mode.
+    pub fn replace(&mut self, member: &Arc<Member>, to: Subscription) {
+        self.set(member.id, to, member);
+    }
+
+    fn set(&mut self, id: SubscriptionId, to: Subscription, member: &Arc<Member>) {
+        if let Some(group) = self.groups.get_mut(&(to.group(), to.port())) {
+            match &mut group.sources {
+                Sources::Include(members) => {
+                    members.retain(|_, other| other.id != id);
+                    members.extend(to.filter().sources().iter().map(|&source| (source, Arc::clone(member))));
+                }
+                Sources::Exclude { blocked, .. } => *blocked = to.filter().sources().iter().copied().collect(),
+            }
+        }
+        self.subscriptions.insert(id, to);
+    }
+
+    /// Removes a subscription. Returns what it was, the group's slot, and whether the group went with it.
+    pub fn remove(&mut self, id: SubscriptionId) -> Option<(Subscription, u32, bool)> {
+        let subscription = self.subscriptions.remove(&id)?;
+        let key = (subscription.group(), subscription.port());
+        let group = self.groups.get_mut(&key)?;
+        let slot = group.slot;
+        let last = match &mut group.sources {
+            Sources::Include(members) => {
+                members.retain(|_, other| other.id != id);
+                members.is_empty()
+            }
+            Sources::Exclude { .. } => true,
+        };
+        if last {
+            self.groups.remove(&key);
+            self.free_slots.push_back(slot);
+        }
+        Some((subscription, slot, last))
+    }
+
+    /// The subscription as it is now.
+    pub fn subscription(&self, id: SubscriptionId) -> Option<&Subscription> {
+        self.subscriptions.get(&id)
+    }
+
+    /// The slot of a group.
+    pub fn slot(&self, group: IpAddr, port: u16) -> Option<u32> {
+        self.groups.get(&(group, port)).map(|group| group.slot)
+    }
+
+    /// All sources of a (group, port), over its subscriptions.
+    pub fn group_filter(&self, group: IpAddr, port: u16) -> Option<SourceFilter> {
+        Some(match &self.groups.get(&(group, port))?.sources {
+            Sources::Include(members) => SourceFilter::Include(members.keys().copied().collect()),
+            Sources::Exclude { blocked, .. } => SourceFilter::Exclude(blocked.iter().copied().collect()),
+        })
+    }
+
+    /// Which subscription wants a datagram.
+    pub fn resolve(&self, source: IpAddr, group: IpAddr, port: u16) -> Option<&Arc<Member>> {
+        match &self.groups.get(&(group, port))?.sources {
+            Sources::Include(members) => members.get(&source),
+            Sources::Exclude { member, blocked } => (!blocked.contains(&source)).then_some(member),
+        }
+    }
+}
+
+/// The table, shared: changed by the control side, read by the queues.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    table: RwLock<Table>,
+    epoch: AtomicU64,
+}
+
+impl Filter {
+    /// Reads the table.
+    pub fn read<R>(&self, f: impl FnOnce(&Table) -> R) -> R {
+        f(&self.table.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the table. Once this returns no queue delivers by what it was before.
+    pub fn change<R>(&self, f: impl FnOnce(&mut Table) -> R) -> R {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let result = f(&mut table);
+        // Within the lock: whoever sees the new epoch and then reads the table sees the new table.
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        result
+    }
+
+    /// Moves on with each change.
+    #[inline]
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+}
+
+/// The wanted flows that one queue has met since the filter last changed.
+#[derive(Debug, Default)]
+pub(crate) struct FlowCache {
+    epoch: u64,
+    last: Option<(FlowKey, Arc<Member>)>,
+    flows: FxHashMap<FlowKey, Arc<Member>>,
+}
+
+/// More flows than this are not remembered: an any-source group can meet any number of sources.
+const CACHED_FLOWS: usize = 1 << 16;
+
+impl FlowCache {
+    /// The subscription that wants this flow now, or `None`.
+    #[inline]
+    pub fn resolve(&mut self, filter: &Filter, key: FlowKey) -> Option<&Arc<Member>> {
+        let epoch = filter.epoch();
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            self.last = None;
+            self.flows.clear();
+        }
+        let repeated = matches!(&self.last, Some((last, _)) if *last == key);
+        if !repeated {
+            self.last = Some((key, self.find(filter, key)?));
+        }
+        self.last.as_ref().map(|(_, member)| member)
+    }
+
+    fn find(&mut self, filter: &Filter, key: FlowKey) -> Option<Arc<Member>> {
+        if let Some(member) = self.flows.get(&key) {
+            return Some(Arc::clone(member));
+        }
+        let (source, group, port) = key.addresses();
+        let member = filter.read(|table| table.resolve(source, group, port).cloned())?;
+        if self.flows.len() >= CACHED_FLOWS {
+            self.flows.clear();
+        }
+        self.flows.insert(key, Arc::clone(&member));
+        Some(member)
+    }
+}
+
+impl FlowKey {
+    /// Source, group and port.
+    pub fn addresses(self) -> (IpAddr, IpAddr, u16) {
+        match self {
+            Self::V4(key) => (address_v4(key.source), address_v4(key.group), key.port.to_host()),
+            Self::V6(key) => (address_v6(key.source), address_v6(key.group), key.port.to_host()),
+        }
+    }
+}
+
+/// An address from its wire-order word.
+pub(crate) fn address_v4(word: u32) -> IpAddr {
+    IpAddr::from(word.to_ne_bytes())
+}
+
+/// An address from its wire-order words.
+pub(crate) fn address_v6(words: [u32; 4]) -> IpAddr {
+    let mut octets = [0; 16];
+    for (bytes, word) in octets.chunks_exact_mut(4).zip(words) {
+        bytes.copy_from_slice(&word.to_ne_bytes());
+    }
+    IpAddr::from(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use receiver_common::Port;
+
+    fn subscription(text: &str) -> Subscription {
+        text.parse().expect(text)
+    }
+
+    fn key(source: [u8; 4], group: [u8; 4], port: u16) -> FlowKey {
+        FlowKey::V4(FlowKeyV4 {
+            source: u32::from_ne_bytes(source),
+            group: u32::from_ne_bytes(group),
+            port: Port::from_host(port),
+        })
+    }
+
+    #[test]
+    fn two_subscriptions_share_a_group_if_their_sources_differ() {
+        let mut table = Table::default();
+        let (a, slot, new) = table.insert(&subscription("10.0.0.1@232.1.1.1:5000"), 1);
+        assert!(new);
+        let second = subscription("10.0.0.2@232.1.1.1:5000");
+        table.check(&second).expect("fits");
+        let (b, slot_b, new) = table.insert(&second, 1);
+        assert!(!new && slot == slot_b);
+        let group = second.group();
+        assert_eq!(table.resolve([10, 0, 0, 1].into(), group, 5000).map(|m| m.id), Some(a.id));
+        assert_eq!(table.resolve([10, 0, 0, 2].into(), group, 5000).map(|m| m.id), Some(b.id));
+        assert!(table.resolve([10, 0, 0, 3].into(), group, 5000).is_none());
+        assert!(table.resolve([10, 0, 0, 1].into(), group, 5001).is_none());
+        for twice in ["10.0.0.2@232.1.1.1:5000", "10.0.0.9,10.0.0.1@232.1.1.1:5000", "!10.0.0.9@232.1.1.1:5000"] {
+            assert!(matches!(table.check(&subscription(twice)), Err(Error::Overlap { .. })), "{twice}");
+        }
+        assert!(matches!(table.remove(a.id), Some((_, _, false))));
+        assert!(matches!(table.remove(b.id), Some((_, s, true)) if s == slot));
+        assert!(table.remove(b.id).is_none());
+        assert!(table.check(&subscription("!10.0.0.9@232.1.1.1:5000")).is_ok());
+    }
+
+    #[test]
+    fn any_source_stands_alone() {
+        let mut table = Table::default();
+        let (member, ..) = table.insert(&subscription("!10.0.0.9@239.1.1.1:5001"), 1);
+        let group = IpAddr::from([239, 1, 1, 1]);
+        assert!(table.resolve([10, 0, 0, 9].into(), group, 5001).is_none());
+        assert!(table.resolve([10, 0, 0, 8].into(), group, 5001).is_some());
+        assert!(table.check(&subscription("239.1.1.1:5001")).is_err());
+        assert!(table.check(&subscription("10.0.0.1@239.1.1.1:5001")).is_err());
+        table.replace(&member, subscription("!10.0.0.8@239.1.1.1:5001"));
+        assert!(table.resolve([10, 0, 0, 9].into(), group, 5001).is_some());
+        assert!(table.resolve([10, 0, 0, 8].into(), group, 5001).is_none());
+    }
+
+    #[test]
+    fn a_cached_flow_is_forgotten_with_the_filter_it_came_from() {
+        let filter = Filter::default();
+        let wanted = subscription("10.0.0.1@232.1.1.1:5000");
+        let (member, ..) = filter.change(|table| table.insert(&wanted, 1));
+        let mut cache = FlowCache::default();
+        let flow = key([10, 0, 0, 1], [232, 1, 1, 1], 5000);
+        assert_eq!(cache.resolve(&filter, flow).map(|m| m.id), Some(member.id));
+        assert_eq!(cache.resolve(&filter, flow).map(|m| m.id), Some(member.id), "from the cache");
+        assert!(cache.resolve(&filter, key([10, 0, 0, 2], [232, 1, 1, 1], 5000)).is_none());
+        filter.change(|table| table.remove(member.id));
+        assert!(cache.resolve(&filter, flow).is_none());
+    }
+}

@@ -1,0 +1,196 @@
+//! One network interface: what the kernel says of it before anything is changed.
+//!
+//! Asked by netlink and one ethtool ioctl, not by sysfs: a process that entered a network namespace may still see the
+//! sysfs of another.
+#![allow(unsafe_code)] // The ethtool ioctl; nothing in the workspace's libraries offers it safely and without a runtime.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, LinkXdp};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use crate::error::Error;
+
+/// The longest interface name, in bytes (IFNAMSIZ less the final zero).
+const MAX_NAME: usize = 15;
+
+/// A network interface as it was when looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its index: what joins and binds are made by.
+    pub index: u32,
+    /// Largest IP packet in bytes.
+    pub mtu: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// Can do multicast (IFF_MULTICAST).
+    pub multicast: bool,
+    /// The loopback interface.
+    pub loopback: bool,
+    /// Receive queues in use.
+    pub queues: u32,
+    /// Kernel driver, where it can be told: `veth`, `virtio_net`, `mlx5_core`.
+    pub driver: Option<String>,
+    /// Id of the XDP program that is attached, if one is.
+    pub xdp_program: Option<u32>,
+}
+
+impl Interface {
+    /// Looks an interface up by name, in the calling thread's network namespace. Needs no privilege.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInterface`], or [`Error::Interface`] when the kernel can not be asked.
+    pub fn lookup(name: &str) -> Result<Self, Error> {
+        if name.is_empty() || name.len() > MAX_NAME || name.contains(['/', '\0']) {
+            return Err(Error::UnknownInterface { name: name.to_owned(), known: names() });
+        }
+        let asked = ask(LinkAttribute::IfName(name.to_owned()));
+        let link = asked.map_err(|error| match error.raw_os_error() {
+            Some(libc::ENODEV) => Error::UnknownInterface { name: name.to_owned(), known: names() },
+            _ => Error::Interface { name: name.to_owned(), doing: "ask netlink for the link", source: error },
+        })?;
+        Ok(Self::from_link(name, &link))
+    }
+
+    /// Checks that multicast can be received here.
+    ///
+    /// # Errors
+    /// [`Error::InterfaceDown`], [`Error::NotMulticast`].
+    pub fn require_multicast(&self) -> Result<(), Error> {
+        if !self.up {
+            return Err(Error::InterfaceDown { name: self.name.clone() });
+        }
+        if !self.multicast || self.loopback {
+            return Err(Error::NotMulticast { name: self.name.clone() });
+        }
+        Ok(())
+    }
+
+    fn from_link(name: &str, link: &LinkMessage) -> Self {
+        let flags = link.header.flags;
+        let mut this = Self {
+            name: name.to_owned(),
+            index: link.header.index,
+            mtu: 1500,
+            up: flags.contains(LinkFlags::Up),
+            multicast: flags.contains(LinkFlags::Multicast),
+            loopback: flags.contains(LinkFlags::Loopback),
+            queues: 1,
+            driver: None,
+            xdp_program: None,
+        };
+        let (mut bus, mut device) = (None, None);
+        for attribute in &link.attributes {
+            match attribute {
+                LinkAttribute::Mtu(mtu) => this.mtu = *mtu,
+                LinkAttribute::NumRxQueues(queues) => this.queues = (*queues).max(1),
+                LinkAttribute::Xdp(xdp) => this.xdp_program = attached_program(xdp),
+                LinkAttribute::ParentDevName(name) => device = Some(name),
+                LinkAttribute::ParentDevBusName(name) => bus = Some(name),
+                LinkAttribute::LinkInfo(infos) => this.driver = kind(infos),
+                _ => {}
+            }
+        }
+        // The ring count in use; the attribute above is what the device could have.
+        this.queues = channels(name).filter(|&n| n > 0).unwrap_or(this.queues);
+        if let (None, Some(bus), Some(device)) = (&this.driver, bus, device) {
+            let link = Path::new("/sys/bus").join(bus).join("devices").join(device).join("driver");
+            this.driver = fs::read_link(link).ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+        }
+        this
+    }
+}
+
+/// The multicast-capable interfaces of this namespace, for the error that names what could have been meant.
+fn names() -> Vec<String> {
+    let Ok(interfaces) = rustix_names() else { return Vec::new() };
+    interfaces.into_iter().filter(|name| name != "lo").collect()
+}
+
+fn rustix_names() -> io::Result<Vec<String>> {
+    let socket =
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
+    // Indices are handed out from 1; gaps are few. /proc/net/dev would be the thread leader's namespace.
+    Ok((1..256).filter_map(|index| rustix::net::netdevice::index_to_name(&socket, index).ok()).collect())
+}
+
+fn attached_program(xdp: &[LinkXdp]) -> Option<u32> {
+    xdp.iter().find_map(|attribute| match attribute {
+        LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) if *id != 0 => {
+            Some(*id)
+        }
+        _ => None,
+    })
+}
+
+fn kind(infos: &[LinkInfo]) -> Option<String> {
+    infos.iter().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(kind.to_string()),
+        _ => None,
+    })
+}
+
+/// RTM_GETLINK for one interface.
+fn ask(which: LinkAttribute) -> io::Result<LinkMessage> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    let mut request = LinkMessage::default();
+    request.attributes = vec![which, LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST;
+    header.sequence_number = 1;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(RouteNetlinkMessage::GetLink(request)));
+    message.finalize();
+    let mut buffer = vec![0; message.buffer_len()];
+    message.serialize(&mut buffer);
+    socket.send(&buffer, 0)?;
+    let (answer, _) = socket.recv_from_full()?;
+    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+    match answer.payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Ok(link),
+        NetlinkPayload::Error(error) => Err(error.to_io()),
+        other => Err(io::Error::new(io::ErrorKind::InvalidData, format!("unexpected answer {other:?}"))),
+    }
+}
+
+/// `struct ethtool_channels` (include/uapi/linux/ethtool.h).
+#[repr(C)]
+#[derive(Default)]
+struct EthtoolChannels {
+    cmd: u32,
+    max_rx: u32,
+    max_tx: u32,
+    max_other: u32,
+    max_combined: u32,
+    rx_count: u32,
+    tx_count: u32,
+    other_count: u32,
+    combined_count: u32,
+}
+
+const ETHTOOL_GCHANNELS: u32 = 0x3c;
+
+/// Receive queues in use, where the driver tells.
+fn channels(name: &str) -> Option<u32> {
+    let socket =
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None).ok()?;
+    let mut channels = EthtoolChannels { cmd: ETHTOOL_GCHANNELS, ..Default::default() };
+    // SAFETY: ifreq is plain data, for which zeroes are a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(MAX_NAME)) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = (&raw mut channels).cast();
+    use std::os::fd::AsRawFd;
+    // SAFETY: SIOCETHTOOL reads the ifreq and writes at most one ethtool_channels through its pointer; both outlive it.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
+    (result == 0).then(|| channels.rx_count + channels.combined_count)
+}

@@ -1,0 +1,288 @@
+//! The books: every frame under one cause, from counts that were made independently of each other.
+//!
+//! Three equations are checked, and their differences added up in [`Ledger::unaccounted`]:
+//!
+//! 1. for the XDP side: frames the program redirected = frames the sockets' owners took from the rings + frames still in
+//!    the rings + frames the kernel says it dropped in between (XDP_STATISTICS);
+//! 2. for each queue: frames taken = datagrams handed over + frames refused under a named cause + datagrams held for
+//!    later;
+//! 3. for the kernel path: datagrams read = handed over + refused + held.
+//!
+//! The left and right sides are counted at different places by different code. While traffic flows the snapshot is not
+//! taken at one instant, so the sum may be off by what is on its way; once traffic rests it is 0, or something is wrong.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use receiver_common::Verdict;
+
+/// Why a queue did not hand a frame over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// No longer wanted when its turn came: left or blocked after XDP had let it through.
+    Revoked,
+    /// The IPv4 header's checksum is wrong.
+    IpChecksum,
+    /// The UDP checksum is wrong.
+    UdpChecksum,
+    /// Not what XDP should have let through.
+    Malformed,
+    /// The receiver stopped before anybody asked for it.
+    Undelivered,
+}
+
+impl Refusal {
+    const COUNT: usize = 5;
+    const NAMES: [&'static str; Self::COUNT] =
+        ["revoked", "ip_checksum", "udp_checksum", "malformed", "undelivered_at_stop"];
+}
+
+/// What one queue (or the kernel path) counts in user space. Written by its owner alone, read by anybody.
+#[repr(align(64))]
+#[derive(Debug, Default)]
+pub(crate) struct QueueCounters {
+    /// Taken from the ring, or read from a kernel socket.
+    pub taken: AtomicU64,
+    /// Handed to the consumer.
+    pub delivered: AtomicU64,
+    /// Taken, and kept for a later call of the consumer.
+    pub held: AtomicU64,
+    refused: [AtomicU64; Refusal::COUNT],
+    /// Payloads copied into memory of their own, because frames ran low.
+    pub copied: AtomicU64,
+    /// UDP checksums of local senders, of which only the pseudo header was summed.
+    pub checksum_partial: AtomicU64,
+    /// IPv4 datagrams without a UDP checksum.
+    pub checksum_absent: AtomicU64,
+    /// Redirected frames without the time stamp that was asked for.
+    pub unstamped: AtomicU64,
+}
+
+/// Adds to a counter that only this thread writes.
+#[inline]
+pub(crate) fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+impl QueueCounters {
+    #[inline]
+    pub fn refuse(&self, why: Refusal) {
+        add(&self.refused[why as usize], 1);
+    }
+
+    fn get(counter: &AtomicU64) -> u64 {
+        counter.load(Ordering::Relaxed)
+    }
+
+    fn refused(&self) -> u64 {
+        self.refused.iter().map(Self::get).sum()
+    }
+
+    /// How far the two sides of equations 2 and 3 are apart.
+    fn unaccounted(&self) -> u64 {
+        let booked = Self::get(&self.delivered) + self.refused() + Self::get(&self.held);
+        Self::get(&self.taken).abs_diff(booked)
+    }
+}
+
+/// XDP_STATISTICS of one AF_XDP socket, and what else is known of its ring (Documentation/networking/af_xdp.rst).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct XskLedger {
+    /// Receive queue.
+    pub queue: u32,
+    /// Dropped: no free frame, or larger than a frame.
+    pub rx_dropped: u64,
+    /// Dropped: the RX ring was full.
+    pub rx_ring_full: u64,
+    /// Dropped: a descriptor in the fill ring was invalid.
+    pub rx_invalid_descs: u64,
+    /// How often the fill ring was found empty; in copy mode each is in `rx_dropped` too.
+    pub rx_fill_ring_empty_descs: u64,
+    /// Always 0: nothing is sent.
+    pub tx_invalid_descs: u64,
+    /// Always 0: nothing is sent.
+    pub tx_ring_empty_descs: u64,
+    /// In the RX ring, not yet taken.
+    pub in_ring: u64,
+    /// Frames leased out with datagrams that the consumer keeps.
+    pub leased: u64,
+    /// Descriptors refused by the ring's owner: outside the memory, or part of a frame of several buffers.
+    pub refused: u64,
+    /// Taken, as the ring's owner counts.
+    pub taken: u64,
+}
+
+/// What the kernel path knows beyond the counters that all paths have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelLedger {
+    /// Dropped by the kernel because a socket's buffer was full (SO_MEMINFO, SO_RXQ_OVFL).
+    pub dropped: u64,
+    /// Came in on another interface.
+    pub other_interface: u64,
+    /// Longer than the buffer: never delivered in part.
+    pub truncated: u64,
+}
+
+/// A snapshot of all counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    verdicts: [u64; Verdict::COUNT],
+    sockets: Vec<XskLedger>,
+    kernel: KernelLedger,
+    /// By name: taken, delivered, each refusal.
+    user: BTreeMap<&'static str, u64>,
+    unaccounted: u64,
+}
+
+impl Ledger {
+    /// `queues` are the AF_XDP queues' counters, in the order of `sockets`; `path` is the kernel path's.
+    pub(crate) fn new(
+        verdicts: [u64; Verdict::COUNT],
+        sockets: Vec<XskLedger>,
+        queues: &[&QueueCounters],
+        path: &QueueCounters,
+        kernel: KernelLedger,
+    ) -> Self {
+        let mut user = BTreeMap::new();
+        let mut book = |name: &'static str, count: u64| *user.entry(name).or_insert(0) += count;
+        let get = QueueCounters::get;
+        for queue in queues {
+            book("xdp_taken", get(&queue.taken));
+            book("xdp_delivered", get(&queue.delivered));
+        }
+        book("kernel_taken", get(&path.taken));
+        book("kernel_delivered", get(&path.delivered));
+        for counters in queues.iter().copied().chain([path]) {
+            for (name, count) in Refusal::NAMES.into_iter().zip(&counters.refused) {
+                book(name, get(count));
+            }
+            book("held", get(&counters.held));
+            book("copied", get(&counters.copied));
+            book("checksum_partial", get(&counters.checksum_partial));
+            book("checksum_absent", get(&counters.checksum_absent));
+            book("unstamped", get(&counters.unstamped));
+        }
+        let redirected = verdicts[Verdict::Redirected as usize];
+        let arrived: u64 =
+            sockets.iter().map(|s| s.taken + s.refused + s.in_ring + s.rx_dropped + s.rx_ring_full).sum();
+        let rings: u64 = sockets.iter().zip(queues).map(|(s, queue)| s.taken.abs_diff(get(&queue.taken))).sum();
+        let unaccounted = redirected.abs_diff(arrived)
+            + rings
+            + queues.iter().map(|queue| queue.unaccounted()).sum::<u64>()
+            + path.unaccounted();
+        Self { verdicts, sockets, kernel, user, unaccounted }
+    }
+
+    /// Frames that no cause was found for. 0 once traffic rests.
+    pub fn unaccounted(&self) -> u64 {
+        self.unaccounted
+    }
+
+    /// Frames under one verdict of the XDP program, over all CPUs.
+    pub fn verdict(&self, verdict: Verdict) -> u64 {
+        self.verdicts[verdict as usize]
+    }
+
+    /// The AF_XDP sockets, one a queue.
+    pub fn sockets(&self) -> &[XskLedger] {
+        &self.sockets
+    }
+
+    /// The kernel path.
+    pub fn kernel(&self) -> KernelLedger {
+        self.kernel
+    }
+
+    /// Datagrams handed over, on all paths.
+    pub fn delivered(&self) -> u64 {
+        self.count("xdp_delivered") + self.count("kernel_delivered")
+    }
+
+    /// Frames lost after XDP or the kernel had accepted them: full rings and full socket buffers.
+    pub fn lost(&self) -> u64 {
+        self.sockets.iter().map(|s| s.rx_dropped + s.rx_ring_full).sum::<u64>() + self.kernel.dropped
+    }
+
+    /// One count of [`Ledger::causes`] by its name; 0 for a name that there is not.
+    pub fn count(&self, name: &str) -> u64 {
+        self.causes().find(|(cause, _)| *cause == name).map_or(0, |(_, count)| count)
+    }
+
+    /// Every count by its name. Verdicts begin with `xdp_`, as do the AF_XDP queues' own; the sockets' with `xsk_`.
+    pub fn causes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let verdicts = Verdict::ALL.into_iter().map(|verdict| (verdict.name(), self.verdicts[verdict as usize]));
+        let total = |f: fn(&XskLedger) -> u64| self.sockets.iter().map(f).sum::<u64>();
+        let sockets = [
+            ("xsk_rx_dropped", total(|s| s.rx_dropped)),
+            ("xsk_rx_ring_full", total(|s| s.rx_ring_full)),
+            ("xsk_rx_invalid_descs", total(|s| s.rx_invalid_descs)),
+            ("xsk_rx_fill_ring_empty_descs", total(|s| s.rx_fill_ring_empty_descs)),
+            ("xsk_tx_invalid_descs", total(|s| s.tx_invalid_descs)),
+            ("xsk_tx_ring_empty_descs", total(|s| s.tx_ring_empty_descs)),
+            ("xsk_in_ring", total(|s| s.in_ring)),
+            ("xsk_leased", total(|s| s.leased)),
+            ("xsk_refused_descs", total(|s| s.refused)),
+            ("kernel_dropped", self.kernel.dropped),
+            ("kernel_other_interface", self.kernel.other_interface),
+            ("kernel_truncated", self.kernel.truncated),
+        ];
+        verdicts.chain(sockets).chain(self.user.iter().map(|(&name, &count)| (name, count)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdicts(redirected: u64) -> [u64; Verdict::COUNT] {
+        let mut verdicts = [0; Verdict::COUNT];
+        verdicts[Verdict::Redirected as usize] = redirected;
+        verdicts
+    }
+
+    fn balanced() -> (QueueCounters, XskLedger) {
+        let queue = QueueCounters::default();
+        add(&queue.taken, 10);
+        add(&queue.delivered, 7);
+        queue.refuse(Refusal::Revoked);
+        queue.refuse(Refusal::UdpChecksum);
+        add(&queue.held, 1);
+        let socket = XskLedger { taken: 10, in_ring: 2, rx_dropped: 3, rx_ring_full: 4, refused: 1, ..Default::default() };
+        (queue, socket)
+    }
+
+    fn unaccounted(redirected: u64, queue: &QueueCounters, socket: XskLedger, path: &QueueCounters) -> u64 {
+        Ledger::new(verdicts(redirected), vec![socket], &[queue], path, KernelLedger::default()).unaccounted()
+    }
+
+    #[test]
+    fn balances_and_notices_each_side() {
+        let path = QueueCounters::default();
+        let (queue, socket) = balanced();
+        assert_eq!(unaccounted(20, &queue, socket, &path), 0);
+        assert_eq!(unaccounted(22, &queue, socket, &path), 2, "frames vanished between XDP and the sockets");
+        assert_eq!(unaccounted(20, &queue, XskLedger { rx_dropped: 2, ..socket }, &path), 1);
+        assert_eq!(unaccounted(20, &queue, XskLedger { taken: 9, in_ring: 3, ..socket }, &path), 1);
+        add(&queue.delivered, 1);
+        assert_eq!(unaccounted(20, &queue, socket, &path), 1, "a frame handed over twice");
+        add(&path.taken, 5);
+        add(&path.delivered, 4);
+        assert_eq!(unaccounted(20, &queue, socket, &path), 2, "and one forgotten on the kernel path: nothing cancels");
+    }
+
+    #[test]
+    fn every_cause_has_one_name() {
+        let (queue, socket) = balanced();
+        let ledger =
+            Ledger::new(verdicts(20), vec![socket], &[&queue], &QueueCounters::default(), KernelLedger::default());
+        let names: Vec<_> = ledger.causes().map(|(name, _)| name).collect();
+        let mut unique = names.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), names.len());
+        assert_eq!(ledger.count("redirected"), 20);
+        assert_eq!(ledger.count("revoked"), 1);
+        assert_eq!(ledger.count("xsk_rx_ring_full"), 4);
+        assert_eq!(ledger.lost(), 7);
+    }
+}

@@ -1,0 +1,423 @@
+//! The XDP program in the kernel: load, attach, steer, read its counts, detach. The only room that knows aya.
+
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray, XskMap};
+use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, XdpMode, xdp::XdpLinkId};
+use aya::{Ebpf, EbpfLoader, Pod};
+use aya_log::EbpfLogger;
+use receiver_common::{FlowAction, FlowKeyV4, FlowKeyV6, GroupAction, GroupKeyV4, GroupKeyV6, Port, Verdict, names};
+
+use crate::error::Error;
+use crate::interface::Interface;
+use crate::vlan::Vlan;
+
+/// The compiled program, checked in; `cargo xtask build-ebpf --check` proves that it matches its source.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../receiver-ebpf/object/receiver.bpf.o");
+
+/// What is fixed when the program is loaded.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The tags that frames must carry; none: only untagged frames are looked at.
+    pub vlan: Option<Vlan>,
+    /// Write the time before each redirected frame (`bpf_ktime_get_tai_ns`, Linux 6.1).
+    pub stamp: bool,
+    /// Log every verdict through aya-log. Slow; for debugging.
+    pub trace: bool,
+    /// How many (source, group, port) entries, and how many (group, port) entries, of each family.
+    pub max_flows: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { vlan: None, stamp: false, trace: false, max_flows: receiver_common::DEFAULT_MAX_FLOWS }
+    }
+}
+
+/// Where in the kernel the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// In the driver.
+    Native,
+    /// In the network stack, on socket buffers (SKB mode).
+    Generic,
+}
+
+/// What BPF_PROG_TEST_RUN says of one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TestVerdict {
+    /// The XDP action: 1 drop, 2 pass, 4 redirect.
+    pub action: u32,
+    /// Mean duration of one run in nanoseconds, the run's own cost included.
+    pub nanoseconds: u64,
+}
+
+/// The loaded program and its maps. Dropping it detaches: a bpf_link holds the program, so that even a killed process
+/// leaves the interface clean.
+pub struct Program {
+    interface: String,
+    flows_v4: HashMap<MapData, FlowKeyV4, FlowAction>,
+    flows_v6: HashMap<MapData, FlowKeyV6, FlowAction>,
+    groups_v4: HashMap<MapData, GroupKeyV4, GroupAction>,
+    groups_v6: HashMap<MapData, GroupKeyV6, GroupAction>,
+    verdicts: PerCpuArray<MapData, u64>,
+    blocked: PerCpuArray<MapData, u64>,
+    sockets: XskMap<MapData>,
+    max_flows: u32,
+    logger: Option<EbpfLogger<TracingLog>>,
+    link: Option<XdpLinkId>,
+    ebpf: Ebpf,
+}
+
+impl Program {
+    /// Loads the program for an interface. Needs CAP_BPF and CAP_NET_ADMIN.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`], [`Error::Program`] with the verifier's or loader's reason.
+    pub fn load(interface: &Interface, config: &Config) -> Result<Self, Error> {
+        let name = interface.name.as_str();
+        let (count, outer, inner) = config.vlan.map_or((0, 0, 0), Vlan::as_globals);
+        let stamp = u32::from(config.stamp);
+        // 0 is "off" (aya_log::Level starts at 1); the verifier then removes the calls.
+        let level = if config.trace { aya_log::Level::Debug as u8 } else { 0 };
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global(names::VLAN_TAGS, &count, true)
+            .override_global(names::VLAN_OUTER, &outer, true)
+            .override_global(names::VLAN_INNER, &inner, true)
+            .override_global(names::STAMP, &stamp, true)
+            .override_global(aya_log::LEVEL, &level, true);
+        for map in [names::FLOWS_V4, names::FLOWS_V6, names::GROUPS_V4, names::GROUPS_V6, names::BLOCKED] {
+            loader.map_max_entries(map, config.max_flows);
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(|error| refused(name, "load", &error))?;
+        let logger = match config.trace {
+            true => Some(
+                EbpfLogger::init_with_logger(&mut ebpf, TracingLog)
+                    .map_err(|error| refused(name, "read the program's log", &error))?,
+            ),
+            false => None,
+        };
+        xdp(&mut ebpf, name)?.load().map_err(|error| refused(name, "load", &error))?;
+        Ok(Self {
+            interface: name.to_owned(),
+            flows_v4: map(&mut ebpf, names::FLOWS_V4, name)?,
+            flows_v6: map(&mut ebpf, names::FLOWS_V6, name)?,
+            groups_v4: map(&mut ebpf, names::GROUPS_V4, name)?,
+            groups_v6: map(&mut ebpf, names::GROUPS_V6, name)?,
+            verdicts: map(&mut ebpf, names::VERDICTS, name)?,
+            blocked: map(&mut ebpf, names::BLOCKED, name)?,
+            sockets: map(&mut ebpf, names::SOCKETS, name)?,
+            max_flows: config.max_flows,
+            logger,
+            link: None,
+            ebpf,
+        })
+    }
+
+    /// Attaches to the interface. Nothing passes to AF_XDP before [`Program::set_socket`].
+    ///
+    /// # Errors
+    /// [`Error::XdpOccupied`] when another program sits there, [`Error::NotPermitted`], [`Error::Program`].
+    pub fn attach(&mut self, interface: &Interface, attach: Attach) -> Result<(), Error> {
+        // Asked first, since the kernel's answers for "occupied" differ by mode, and aya would try netlink, which replaces.
+        if let Some(program) = interface.xdp_program {
+            return Err(Error::XdpOccupied { name: interface.name.clone(), program });
+        }
+        let mode = match attach {
+            Attach::Native => XdpMode::Driver,
+            Attach::Generic => XdpMode::Skb,
+        };
+        let link = xdp(&mut self.ebpf, &self.interface)?.attach_to_if_index(interface.index, mode).map_err(|error| {
+            match os_error(&error) {
+                // Somebody came between the question and the attach.
+                Some(libc::EBUSY | libc::EEXIST) => match Interface::lookup(&interface.name) {
+                    Ok(Interface { xdp_program: Some(program), name, .. }) => Error::XdpOccupied { name, program },
+                    _ => refused(&interface.name, "attach", &error),
+                },
+                _ => refused(&interface.name, "attach", &error),
+            }
+        })?;
+        self.link = Some(link);
+        Ok(())
+    }
+
+    /// Takes the program off the interface.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn detach(&mut self) -> Result<(), Error> {
+        let Some(link) = self.link.take() else { return Ok(()) };
+        xdp(&mut self.ebpf, &self.interface)?
+            .detach(link)
+            .map_err(|error| refused(&self.interface, "detach", &error))
+    }
+
+    /// Gives the frames of a queue to an AF_XDP socket bound to that queue.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn set_socket(&mut self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), Error> {
+        self.sockets
+            .set(queue, socket.as_raw_fd(), 0)
+            .map_err(|error| refused(&self.interface, "put a socket into the XSKMAP", &error))
+    }
+
+    /// Takes a queue's socket out: its wanted frames pass to the kernel from now on.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn unset_socket(&mut self, queue: u32) -> Result<(), Error> {
+        match self.sockets.unset(queue) {
+            Err(error) if os_error(&error) == Some(libc::ENOENT) => Ok(()),
+            other => other.map_err(|error| refused(&self.interface, "take a socket out of the XSKMAP", &error)),
+        }
+    }
+
+    /// Sets what becomes of one flow. Both addresses must be of one family. The change holds for every frame that the
+    /// program begins with after the call.
+    ///
+    /// # Errors
+    /// [`Error::FilterFull`], [`Error::Program`].
+    pub fn set_flow(&mut self, source: IpAddr, group: IpAddr, port: u16, action: FlowAction) -> Result<(), Error> {
+        let result = match flow_key(source, group, port) {
+            FlowKey::V4(key) => self.flows_v4.insert(key, action, 0),
+            FlowKey::V6(key) => self.flows_v6.insert(key, action, 0),
+        };
+        result.map_err(|error| self.refused_update(error))
+    }
+
+    /// Removes a flow's entry: the group's decides from now on. One that is not there is no error.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn remove_flow(&mut self, source: IpAddr, group: IpAddr, port: u16) -> Result<(), Error> {
+        let result = match flow_key(source, group, port) {
+            FlowKey::V4(key) => self.flows_v4.remove(&key),
+            FlowKey::V6(key) => self.flows_v6.remove(&key),
+        };
+        self.removed(result)
+    }
+
+    /// Sets what becomes of a group's datagrams whose source has no entry.
+    ///
+    /// # Errors
+    /// [`Error::FilterFull`], [`Error::Program`].
+    pub fn set_group(&mut self, group: IpAddr, port: u16, action: GroupAction) -> Result<(), Error> {
+        let result = match group_key(group, port) {
+            GroupKey::V4(key) => self.groups_v4.insert(key, action, 0),
+            GroupKey::V6(key) => self.groups_v6.insert(key, action, 0),
+        };
+        result.map_err(|error| self.refused_update(error))
+    }
+
+    /// Removes a group's entry: its datagrams pass from now on. One that is not there is no error.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn remove_group(&mut self, group: IpAddr, port: u16) -> Result<(), Error> {
+        let result = match group_key(group, port) {
+            GroupKey::V4(key) => self.groups_v4.remove(&key),
+            GroupKey::V6(key) => self.groups_v6.remove(&key),
+        };
+        self.removed(result)
+    }
+
+    /// Frames by verdict since load, over all CPUs.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn verdicts(&self) -> Result<[u64; Verdict::COUNT], Error> {
+        let mut counts = [0; Verdict::COUNT];
+        for (index, count) in (0..).zip(&mut counts) {
+            *count = self.sum(&self.verdicts, index)?;
+        }
+        Ok(counts)
+    }
+
+    /// Frames dropped because of their source, for one group slot since load or reset.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn blocked(&self, slot: u32) -> Result<u64, Error> {
+        self.sum(&self.blocked, slot)
+    }
+
+    /// How many entries the maps hold.
+    pub fn max_flows(&self) -> u32 {
+        self.max_flows
+    }
+
+    /// Passes what the program logged on to `tracing` (target `receiver::xdp`). Nothing unless `trace` was asked for.
+    pub fn flush_log(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+    }
+
+    /// Runs the program over a frame by BPF_PROG_TEST_RUN, as if it came in on `queue` of the attached interface.
+    ///
+    /// # Errors
+    /// [`Error::Program`]: the frame is shorter than 14 bytes, or the queue does not exist.
+    pub fn test(&mut self, frame: &[u8], interface: &Interface, queue: u32, repeat: u32) -> Result<TestVerdict, Error> {
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let mut context = [0u8; 24];
+        context[4..8].copy_from_slice(&u32::try_from(frame.len()).unwrap_or(u32::MAX).to_ne_bytes());
+        context[12..16].copy_from_slice(&interface.index.to_ne_bytes());
+        context[16..20].copy_from_slice(&queue.to_ne_bytes());
+        let options =
+            TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), repeat, ..TestRunOptions::default() };
+        let result = xdp(&mut self.ebpf, &self.interface)?
+            .test_run(options)
+            .map_err(|error| refused(&self.interface, "test-run a frame", &error))?;
+        let nanoseconds = u64::try_from(result.duration.as_nanos()).unwrap_or(u64::MAX);
+        Ok(TestVerdict { action: result.return_value, nanoseconds })
+    }
+
+    fn sum(&self, counters: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, Error> {
+        let values = counters.get(&index, 0).map_err(|error| refused(&self.interface, "read a counter", &error))?;
+        Ok(values.iter().sum())
+    }
+
+    fn refused_update(&self, error: MapError) -> Error {
+        match os_error(&error) {
+            Some(libc::E2BIG | libc::ENOSPC) => Error::FilterFull { limit: self.max_flows },
+            _ => refused(&self.interface, "change the filter", &error),
+        }
+    }
+
+    fn removed(&self, result: Result<(), MapError>) -> Result<(), Error> {
+        match result {
+            Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
+            Err(error) if os_error(&error) == Some(libc::ENOENT) => Ok(()),
+            other => other.map_err(|error| refused(&self.interface, "change the filter", &error)),
+        }
+    }
+}
+
+enum FlowKey {
+    V4(FlowKeyV4),
+    V6(FlowKeyV6),
+}
+
+enum GroupKey {
+    V4(GroupKeyV4),
+    V6(GroupKeyV6),
+}
+
+fn flow_key(source: IpAddr, group: IpAddr, port: u16) -> FlowKey {
+    let port = Port::from_host(port);
+    match (source, group) {
+        (IpAddr::V4(source), IpAddr::V4(group)) => {
+            FlowKey::V4(FlowKeyV4 { source: wire_v4(source), group: wire_v4(group), port })
+        }
+        (source, group) => FlowKey::V6(FlowKeyV6 { source: wire_v6(source), group: wire_v6(group), port }),
+    }
+}
+
+fn group_key(group: IpAddr, port: u16) -> GroupKey {
+    let port = Port::from_host(port);
+    match group {
+        IpAddr::V4(group) => GroupKey::V4(GroupKeyV4 { group: wire_v4(group), port }),
+        group => GroupKey::V6(GroupKeyV6 { group: wire_v6(group), port }),
+    }
+}
+
+fn wire_v4(address: std::net::Ipv4Addr) -> u32 {
+    u32::from_ne_bytes(address.octets())
+}
+
+fn wire_v6(address: IpAddr) -> [u32; 4] {
+    let octets = match address {
+        IpAddr::V6(address) => address.octets(),
+        // Subscriptions are of one family; a mixed key could match no frame.
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+    };
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(octets.as_chunks::<4>().0) {
+        *word = u32::from_ne_bytes(*bytes);
+    }
+    words
+}
+
+fn xdp<'a>(ebpf: &'a mut Ebpf, interface: &str) -> Result<&'a mut Xdp, Error> {
+    let program = ebpf.program_mut(names::PROGRAM).ok_or_else(|| foreign(interface))?;
+    program.try_into().map_err(|error: ProgramError| refused(interface, "use", &error))
+}
+
+fn map<M>(ebpf: &mut Ebpf, name: &str, interface: &str) -> Result<M, Error>
+where
+    M: TryFrom<aya::maps::Map, Error = MapError>,
+{
+    let map = ebpf.take_map(name).ok_or_else(|| foreign(interface))?;
+    M::try_from(map).map_err(|error| refused(interface, "open a map of", &error))
+}
+
+fn foreign(interface: &str) -> Error {
+    Error::Program {
+        name: interface.to_owned(),
+        doing: "use",
+        reason: "the compiled object does not fit this library; rebuild it with `cargo xtask build-ebpf`".into(),
+    }
+}
+
+/// The loader's error as ours: lack of privilege apart, the chain of reasons in one line.
+fn refused(interface: &str, doing: &'static str, error: &(dyn std::error::Error + 'static)) -> Error {
+    if matches!(os_error(error), Some(libc::EPERM | libc::EACCES)) && !is_verifier(error) {
+        let doing = if doing == "load" { "loading an XDP program" } else { "steering XDP" };
+        return Error::NotPermitted { doing, name: interface.to_owned() };
+    }
+    let mut reason = error.to_string();
+    let mut next = error.source();
+    while let Some(inner) = next {
+        let text = inner.to_string();
+        if !reason.contains(&text) {
+            reason = format!("{reason}: {text}");
+        }
+        next = inner.source();
+    }
+    Error::Program { name: interface.to_owned(), doing, reason }
+}
+
+/// The verifier also says EACCES: then there is a log, and no privilege would help.
+fn is_verifier(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(
+        error.downcast_ref::<ProgramError>(),
+        Some(ProgramError::LoadError { verifier_log, .. }) if !verifier_log.to_string().trim().is_empty()
+    )
+}
+
+/// The errno at the end of the chain.
+fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(errno) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {
+            return Some(errno);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// Hands the program's log lines to `tracing`.
+struct TracingLog;
+
+impl log::Log for TracingLog {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        tracing::debug!(target: "receiver::xdp", "{}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Keeps the bound that the maps ask for in sight: keys and values are plain bytes.
+const _: fn() = || {
+    fn pod<T: Pod>() {}
+    pod::<FlowKeyV4>();
+    pod::<GroupAction>();
+};
