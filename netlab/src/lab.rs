@@ -1,0 +1,221 @@
+//! The lab that most tests want: a receiving and a sending namespace, one veth pair, known addresses.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::error::{Error, Result};
+use crate::link::{End, LinkOptions, connect};
+use crate::namespace::Namespace;
+
+/// Most source addresses a lab has: their last byte stays below that of the receiving end.
+const MAX_SOURCES: u8 = 99;
+/// Last byte of the receiving end's addresses.
+const RX_HOST: u8 = 100;
+
+/// Two namespaces joined by veth.
+///
+/// | end | interface | IPv4 | IPv6 | IPv6, link-local |
+/// | --- | --- | --- | --- | --- |
+/// | `tx` | `veth-tx` | 10.0.0.1, .2, … .9 | 2001:db8::1, … ::9 | fe80::1, … fe80::9 |
+/// | `rx` | `veth-rx` | 10.0.0.100 | 2001:db8::64 | fe80::64 |
+///
+/// The prefixes are /24 and /64. IPv4 multicast is routed to the veth on both ends (IPv6 does so by itself; its senders still name
+/// the interface for a link-local group). Packets with other, spoofed source addresses arrive as well.
+#[derive(Debug)]
+pub struct Lab {
+    rx: Namespace,
+    tx: Namespace,
+    more: Vec<Namespace>,
+    rx_interface: String,
+    tx_interface: String,
+    sources: u8,
+}
+
+impl Lab {
+    /// A lab as in the table, with one queue and an MTU of 1500.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LabBuilder::build`].
+    pub fn new() -> Result<Self> {
+        Self::builder().build()
+    }
+
+    /// For labs with other queues, names, MTU, or more sources.
+    pub fn builder() -> LabBuilder {
+        LabBuilder {
+            rx_interface: "veth-rx".to_owned(),
+            tx_interface: "veth-tx".to_owned(),
+            link: LinkOptions::default(),
+            sources: 9,
+        }
+    }
+
+    /// Where the receiver belongs.
+    pub fn rx(&self) -> &Namespace {
+        &self.rx
+    }
+
+    /// Where the senders belong.
+    pub fn tx(&self) -> &Namespace {
+        &self.tx
+    }
+
+    /// The receiving end's interface, in [`Lab::rx`].
+    pub fn rx_interface(&self) -> &str {
+        &self.rx_interface
+    }
+
+    /// The sending end's interface, in [`Lab::tx`].
+    pub fn tx_interface(&self) -> &str {
+        &self.tx_interface
+    }
+
+    /// The receiving end's IPv4 address.
+    pub fn rx_v4(&self) -> Ipv4Addr {
+        v4(RX_HOST)
+    }
+
+    /// The receiving end's global IPv6 address.
+    pub fn rx_v6(&self) -> Ipv6Addr {
+        global(RX_HOST)
+    }
+
+    /// The receiving end's link-local IPv6 address.
+    pub fn rx_link_local(&self) -> Ipv6Addr {
+        link_local(RX_HOST)
+    }
+
+    /// The sending end's IPv4 addresses, 10.0.0.1 first.
+    pub fn sources_v4(&self) -> Vec<Ipv4Addr> {
+        (1..=self.sources).map(v4).collect()
+    }
+
+    /// The sending end's global IPv6 addresses, 2001:db8::1 first.
+    pub fn sources_v6(&self) -> Vec<Ipv6Addr> {
+        (1..=self.sources).map(global).collect()
+    }
+
+    /// The sending end's link-local IPv6 addresses, fe80::1 first.
+    pub fn sources_link_local(&self) -> Vec<Ipv6Addr> {
+        (1..=self.sources).map(link_local).collect()
+    }
+
+    /// A further namespace, joined to nothing yet: [`connect`] does that. The lab keeps it for as long as it lives.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Namespace::new`].
+    pub fn add_namespace(&mut self, name: &str) -> Result<Namespace> {
+        let namespace = Namespace::new(name)?;
+        self.more.push(namespace.clone());
+        Ok(namespace)
+    }
+}
+
+/// What a [`Lab`] is made with.
+#[derive(Debug, Clone)]
+pub struct LabBuilder {
+    rx_interface: String,
+    tx_interface: String,
+    link: LinkOptions,
+    sources: u8,
+}
+
+impl LabBuilder {
+    /// Name of the receiving interface (`veth-rx`), at most 15 bytes.
+    pub fn rx_interface(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.rx_interface);
+        self
+    }
+
+    /// Name of the sending interface (`veth-tx`), at most 15 bytes.
+    pub fn tx_interface(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.tx_interface);
+        self
+    }
+
+    /// Receive and transmit queues of both ends (1). Senders choose the queue: the socket's CPU by XPS, else a hash of the flow.
+    pub fn queues(self, count: u32) -> Self {
+        self.rx_queues(count).tx_queues(count)
+    }
+
+    /// Receive queues of both ends (1).
+    pub fn rx_queues(mut self, count: u32) -> Self {
+        self.link.rx_queues = count;
+        self
+    }
+
+    /// Transmit queues of both ends (1). XDP asks for no more of them than there are receive queues.
+    pub fn tx_queues(mut self, count: u32) -> Self {
+        self.link.tx_queues = count;
+        self
+    }
+
+    /// Largest IP packet in bytes, on both ends (1500).
+    pub fn mtu(mut self, bytes: u32) -> Self {
+        self.link.mtu = bytes;
+        self
+    }
+
+    /// How many source addresses of each kind the sending end has: 1 to 99 (9).
+    pub fn sources(mut self, count: u8) -> Self {
+        self.sources = count;
+        self
+    }
+
+    /// Makes the lab.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Namespace`] without privilege, [`Error::NoIpCommand`] without iproute2, [`Error::Range`], and what `ip` and the
+    /// sysctls complain about.
+    pub fn build(self) -> Result<Lab> {
+        if !(1..=MAX_SOURCES).contains(&self.sources) {
+            return Err(Error::Range {
+                what: "the number of sources",
+                range: "1 to 99",
+                value: u32::from(self.sources),
+            });
+        }
+        let rx = Namespace::new("rx")?;
+        let tx = Namespace::new("tx")?;
+        let ends = [
+            End { namespace: &rx, interface: &self.rx_interface },
+            End { namespace: &tx, interface: &self.tx_interface },
+        ];
+        connect(ends[0], ends[1], self.link)?;
+        address(ends[0], RX_HOST..=RX_HOST)?;
+        address(ends[1], 1..=self.sources)?;
+        let Self { rx_interface, tx_interface, sources, .. } = self;
+        Ok(Lab { rx, tx, more: Vec::new(), rx_interface, tx_interface, sources })
+    }
+}
+
+/// Gives an end its addresses, and the route for IPv4 multicast.
+fn address(end: End<'_>, hosts: std::ops::RangeInclusive<u8>) -> Result<()> {
+    for host in hosts {
+        for (address, family) in [
+            (format!("{}/24", v4(host)), None),
+            (format!("{}/64", global(host)), Some("nodad")),
+            (format!("{}/64", link_local(host)), Some("nodad")),
+        ] {
+            let mut add = vec!["address", "add", &address, "dev", end.interface];
+            add.extend(family);
+            end.namespace.ip(&add)?;
+        }
+    }
+    end.namespace.ip(&["route", "add", "224.0.0.0/4", "dev", end.interface])?;
+    Ok(())
+}
+
+fn v4(host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, host)
+}
+
+fn global(host: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(host))
+}
+
+fn link_local(host: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, u16::from(host))
+}

@@ -1,0 +1,196 @@
+//! One network namespace, and the ways to run something inside of it.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::command::Command;
+use crate::error::{Error, Result};
+use crate::unshare::unshare_network;
+
+/// A network namespace, held by a descriptor. Clones hold the same one; it ends with the last of them.
+#[derive(Debug, Clone)]
+pub struct Namespace {
+    name: Arc<str>,
+    descriptor: Arc<OwnedFd>,
+}
+
+impl Namespace {
+    /// Makes a namespace with its loopback interface up. The name stands in error messages only, and need not be unique.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Namespace`] without `CAP_SYS_ADMIN`; those of [`Namespace::ip`].
+    pub fn new(name: &str) -> Result<Self> {
+        let failed = |source| Error::Namespace { name: name.to_owned(), source };
+        // Only the thread moves, so that the caller stays where it is.
+        let make = || {
+            unshare_network()?;
+            File::open("/proc/thread-self/ns/net").map(OwnedFd::from)
+        };
+        let descriptor = on_thread(make).and_then(|made| made).map_err(failed)?;
+        let namespace = Self { name: name.into(), descriptor: Arc::new(descriptor) };
+        namespace.ip(&["link", "set", "lo", "up"])?;
+        Ok(namespace)
+    }
+
+    /// The name given to [`Namespace::new`].
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Moves the calling thread into the namespace, for good. Threads and processes that it starts later are inside as well.
+    ///
+    /// For threads that others start, such as those of a tokio runtime (`on_thread_start`). [`Namespace::run`] and
+    /// [`Namespace::spawn`] leave the calling thread alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Enter`] without `CAP_SYS_ADMIN`.
+    pub fn enter(&self) -> Result<()> {
+        self.move_in().map_err(|source| self.enter_error(source))
+    }
+
+    /// Runs a closure on a fresh thread inside the namespace, and waits for it. Sockets made there stay in the namespace wherever
+    /// they are used. A panic of the closure goes on in the caller.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Enter`] without `CAP_SYS_ADMIN`, or if no thread can be had.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        on_thread(|| self.move_in().map(|()| work())).and_then(|done| done).map_err(|source| self.enter_error(source))
+    }
+
+    /// Starts a thread inside the namespace, and returns once it is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Namespace::run`].
+    pub fn spawn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+        self.run(|| thread::Builder::new().name(format!("in {}", self.name)).spawn(work))?
+            .map_err(|source| self.enter_error(source))
+    }
+
+    /// A command that will be started inside the namespace.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        Command::new(self.clone(), program.as_ref())
+    }
+
+    /// Runs `ip` with these arguments inside the namespace, and returns what it wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ip`] with the command and its complaint; [`Error::NoIpCommand`] where iproute2 is not installed.
+    pub fn ip(&self, arguments: &[&str]) -> Result<String> {
+        self.run_ip(arguments, Stdio::null())
+    }
+
+    /// As [`Namespace::ip`], for commands that concern a second namespace: they find it as `/proc/self/fd/0`.
+    pub(crate) fn ip_with(&self, other: &Namespace, arguments: &[&str]) -> Result<String> {
+        let descriptor = other.descriptor.try_clone().map_err(|source| self.run_error(arguments, source))?;
+        self.run_ip(arguments, Stdio::from(descriptor))
+    }
+
+    /// Sets a sysctl of this namespace, named by its path below `/proc/sys`: `net/ipv4/conf/all/rp_filter`.
+    ///
+    /// Writes nothing where it holds the value already, as `/proc/sys` may be read-only (in containers).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Sysctl`].
+    pub fn sysctl(&self, sysctl: &str, value: &str) -> Result<()> {
+        let path = Path::new("/proc/sys").join(sysctl);
+        let set = || {
+            if std::fs::read_to_string(&path)?.trim() == value { Ok(()) } else { std::fs::write(&path, value) }
+        };
+        self.run(set)?.map_err(|source| Error::Sysctl {
+            name: self.name.to_string(),
+            sysctl: sysctl.to_owned(),
+            value: value.to_owned(),
+            source,
+        })
+    }
+
+    /// The index of an interface of this namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interface`] if there is none of that name.
+    pub fn interface_index(&self, interface: &str) -> Result<u32> {
+        let ask = || {
+            let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
+            rustix::net::netdevice::name_to_index(&socket, interface).map_err(io::Error::from)
+        };
+        self.run(ask)?.map_err(|source| Error::Interface {
+            name: self.name.to_string(),
+            interface: interface.to_owned(),
+            source,
+        })
+    }
+
+    pub(crate) fn move_in(&self) -> io::Result<()> {
+        move_into_link_name_space(self.descriptor.as_fd(), Some(LinkNameSpaceType::Network)).map_err(io::Error::from)
+    }
+
+    fn run_ip(&self, arguments: &[&str], stdin: Stdio) -> Result<String> {
+        let program = find_ip().ok_or(Error::NoIpCommand)?;
+        let output = self
+            .command(program)
+            .args(arguments)
+            .stdin(stdin)
+            .output()
+            .map_err(|source| self.run_error(arguments, source))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(Error::Ip {
+            name: self.name.to_string(),
+            command: shown(arguments),
+            status: output.status,
+            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        })
+    }
+
+    fn run_error(&self, arguments: &[&str], source: io::Error) -> Error {
+        Error::Run { name: self.name.to_string(), command: shown(arguments), source }
+    }
+
+    fn enter_error(&self, source: io::Error) -> Error {
+        Error::Enter { name: self.name.to_string(), source }
+    }
+}
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// Runs a closure on a thread of its own, and waits for it.
+pub(crate) fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().spawn_scoped(scope, work)?;
+        Ok(thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
+fn shown(arguments: &[&str]) -> String {
+    format!("ip {}", arguments.join(" "))
+}
+
+/// `ip` by the search path, and in the two folders that the search path of an ordinary user lacks on Debian.
+fn find_ip() -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|folder| folder.join("ip"))
+        .find(|candidate| candidate.is_file())
+}
