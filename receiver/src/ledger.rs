@@ -6,7 +6,7 @@
 //!    the rings + frames the kernel says it dropped in between (XDP_STATISTICS);
 //! 2. for each queue: frames taken = datagrams handed over + frames refused under a named cause + datagrams held for
 //!    later;
-//! 3. for the kernel path: datagrams read = handed over + refused + held.
+//! 3. for the kernel path: datagrams that recvmmsg gave = set aside there + taken, and taken = handed over + refused + held.
 //!
 //! The left and right sides are counted at different places by different code. While traffic flows the snapshot is not
 //! taken at one instant, so the sum may be off by what is on its way; once traffic rests it is 0, or something is wrong.
@@ -29,12 +29,14 @@ pub(crate) enum Refusal {
     Malformed,
     /// The receiver stopped before anybody asked for it.
     Undelivered,
+    /// The consumer holds so many copies that no more was made.
+    NotKept,
 }
 
 impl Refusal {
-    const COUNT: usize = 5;
+    const COUNT: usize = 6;
     const NAMES: [&'static str; Self::COUNT] =
-        ["revoked", "ip_checksum", "udp_checksum", "malformed", "undelivered_at_stop"];
+        ["revoked", "ip_checksum", "udp_checksum", "malformed", "undelivered_at_stop", "not_kept"];
 }
 
 /// What one queue (or the kernel path) counts in user space. Written by its owner alone, read by anybody.
@@ -68,6 +70,12 @@ impl QueueCounters {
     #[inline]
     pub fn refuse(&self, why: Refusal) {
         add(&self.refused[why as usize], 1);
+    }
+
+    /// What was booked as handed over was lost after all. Within the callback, so on the owner's thread.
+    pub fn take_back_delivery(&self, why: Refusal) {
+        add(&self.delivered, u64::MAX);
+        self.refuse(why);
     }
 
     fn get(counter: &AtomicU64) -> u64 {
@@ -112,15 +120,28 @@ pub struct XskLedger {
     pub taken: u64,
 }
 
-/// What the kernel path knows beyond the counters that all paths have.
+/// What the kernel path counts by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelLedger {
-    /// Dropped by the kernel because a socket's buffer was full (SO_MEMINFO, SO_RXQ_OVFL).
-    pub dropped: u64,
-    /// Came in on another interface.
+    /// Datagrams that recvmmsg gave.
+    pub received: u64,
+    /// Of them: came in on another interface.
     pub other_interface: u64,
-    /// Longer than the buffer: never delivered in part.
+    /// Of them: without source, destination or group address.
+    pub unidentified: u64,
+    /// Of them: cut by the kernel; never delivered in part.
     pub truncated: u64,
+    /// Of them: still queued on a socket when its last subscription was left.
+    pub left_behind: u64,
+    /// Dropped by the kernel: a socket's buffer was full, or the UDP checksum was wrong (SO_MEMINFO, SO_RXQ_OVFL).
+    pub dropped: u64,
+}
+
+impl KernelLedger {
+    /// What was received and not handed on to be judged.
+    fn set_aside(&self) -> u64 {
+        self.other_interface + self.unidentified + self.truncated + self.left_behind
+    }
 }
 
 /// A snapshot of all counts.
@@ -169,6 +190,7 @@ impl Ledger {
         let unaccounted = redirected.abs_diff(arrived)
             + rings
             + queues.iter().map(|queue| queue.unaccounted()).sum::<u64>()
+            + kernel.received.abs_diff(get(&path.taken) + kernel.set_aside())
             + path.unaccounted();
         Self { verdicts, sockets, kernel, user, unaccounted }
     }
@@ -222,9 +244,12 @@ impl Ledger {
             ("xsk_in_ring", total(|s| s.in_ring)),
             ("xsk_leased", total(|s| s.leased)),
             ("xsk_refused_descs", total(|s| s.refused)),
+            ("kernel_received", self.kernel.received),
             ("kernel_dropped", self.kernel.dropped),
             ("kernel_other_interface", self.kernel.other_interface),
+            ("kernel_unidentified", self.kernel.unidentified),
             ("kernel_truncated", self.kernel.truncated),
+            ("kernel_left_behind", self.kernel.left_behind),
         ];
         verdicts.chain(sockets).chain(self.user.iter().map(|(&name, &count)| (name, count)))
     }
@@ -267,7 +292,7 @@ mod tests {
         assert_eq!(unaccounted(20, &queue, socket, &path), 1, "a frame handed over twice");
         add(&path.taken, 5);
         add(&path.delivered, 4);
-        assert_eq!(unaccounted(20, &queue, socket, &path), 2, "and one forgotten on the kernel path: nothing cancels");
+        assert_eq!(unaccounted(20, &queue, socket, &path), 7, "one forgotten on the kernel path, five never received");
     }
 
     #[test]
