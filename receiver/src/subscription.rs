@@ -72,8 +72,10 @@ pub struct Subscription {
 #[non_exhaustive]
 pub enum SubscriptionError {
     /// The text is not of the form `[SOURCE[,SOURCE…]@]GROUP:PORT`.
-    #[error("subscription `{text}`: {reason}; write [SOURCE[,SOURCE...]@]GROUP:PORT or !SOURCE[,SOURCE...]@GROUP:PORT, \
-             IPv6 addresses in brackets, as in 10.0.0.1@232.1.1.1:5000 or [fe80::1]@[ff3e::1]:5000")]
+    #[error(
+        "subscription `{text}`: {reason}; write [SOURCE[,SOURCE...]@]GROUP:PORT or !SOURCE[,SOURCE...]@GROUP:PORT, \
+             IPv6 addresses in brackets, as in 10.0.0.1@232.1.1.1:5000 or [fe80::1]@[ff3e::1]:5000"
+    )]
     Syntax {
         /// What was written.
         text: String,
@@ -113,9 +115,11 @@ pub enum SubscriptionError {
     #[error("group {0}: a source-specific subscription needs at least one source")]
     NoSource(IpAddr),
     /// Any-source in a range that is for source-specific multicast only.
-    #[error("group {0} is in the source-specific range (RFC 4607: 232.0.0.0/8, ff3x::/32), where any-source \
+    #[error(
+        "group {0} is in the source-specific range (RFC 4607: 232.0.0.0/8, ff3x::/32), where any-source \
              subscriptions are not allowed; name the sources, as in SOURCE@{0}:PORT, or allow it with \
-             --allow-asm-in-ssm-range")]
+             --allow-asm-in-ssm-range"
+    )]
     AsmInSsmRange(IpAddr),
 }
 
@@ -261,10 +265,7 @@ fn address(text: &str) -> Result<IpAddr, String> {
         if inner.contains('%') {
             return Err(format!("`{inner}` names a scope; the interface is given by -i alone"));
         }
-        return inner
-            .parse::<Ipv6Addr>()
-            .map(IpAddr::V6)
-            .map_err(|_| format!("`{inner}` is not an IPv6 address"));
+        return inner.parse::<Ipv6Addr>().map(IpAddr::V6).map_err(|_| format!("`{inner}` is not an IPv6 address"));
     }
     text.parse().map_err(|_| format!("`{text}` is not an IP address (names are not looked up)"))
 }

@@ -1,5 +1,36 @@
-//! stub
-/// stub
-#[derive(Debug, thiserror::Error)]
-#[error("stub")]
-pub struct Error;
+//! AF_XDP receive and nothing else: the packet memory, the two rings a receiver needs, and the socket that binds them
+//! to one queue of one interface. Knows nothing of multicast, of XDP programs, or of an async runtime.
+//!
+//! The way of a frame, as in the kernel's document (Documentation/networking/af_xdp.rst):
+//!
+//! ```text
+//!  free stack ──► fill ring ──► kernel ──► RX ring ──► Received<'_> ──► free stack        (read in place)
+//!      ▲                                                    └──► Lease ──► return queue ─┐ (kept, on any thread)
+//!      └─────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! A frame is in exactly one of these places. In user space that is a matter of types: the token that names a frame
+//! can not be cloned and never leaves this room. Of the kernel it is checked: a descriptor is taken only for a frame
+//! that was handed out and has not come back yet.
+//!
+//! - [`XskSocket::bind`] does all of the setting up, [`XskSocket::receive`] all of the work.
+//! - [`Queue`] is the same work without a socket, over any pair of rings: what the tests and the benchmark drive.
+
+mod error;
+mod lease;
+mod mapping;
+mod queue;
+mod ring;
+mod socket;
+mod umem;
+
+pub use error::{Call, Cause, Error};
+pub use lease::Lease;
+pub use mapping::PageSize;
+pub use queue::{Counters, Queue, Received};
+pub use ring::{Consumer, Producer, Slot, Taken, pair};
+pub use socket::{BindConfig, BindMode, BusyPoll, Statistics, XskSocket};
+pub use umem::{HugePages, Umem, UmemConfig};
+
+/// A descriptor of the RX ring, as the kernel writes it: `struct xdp_desc`.
+pub use rustix::net::xdp::XdpDesc as Descriptor;

@@ -1,0 +1,175 @@
+//! Why a socket could not be had, in words that say what to do about it.
+
+use rustix::io::Errno;
+
+use super::socket::BindMode;
+
+/// A failure to set up or to use an AF_XDP socket.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("AF_XDP on {interface}, queue {queue}, {mode} mode: {cause}{}", remedy_clause(self))]
+pub struct Error {
+    /// The interface's name, as it was given.
+    pub interface: String,
+    /// The queue.
+    pub queue: u32,
+    /// The mode asked for.
+    pub mode: BindMode,
+    /// What failed.
+    #[source]
+    pub cause: Cause,
+}
+
+/// What failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The configuration makes no sense, whatever the interface; told with what to change.
+    #[error("{0}")]
+    Config(String),
+    /// A system call was refused.
+    #[error("{call} said {errno}")]
+    System {
+        /// The call.
+        call: Call,
+        /// What it said.
+        errno: Errno,
+    },
+    /// The socket is bound, but the kernel says that its mode is another (`XDP_OPTIONS`).
+    #[error("the kernel bound the socket in another mode than was asked for")]
+    OtherMode,
+}
+
+/// The system call, and the socket option of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Call {
+    /// socket(2) with `AF_XDP`.
+    Socket,
+    /// mmap(2) of the packet memory.
+    MapUmem,
+    /// setsockopt(2) `XDP_UMEM_REG`.
+    UmemReg,
+    /// setsockopt(2) `XDP_UMEM_FILL_RING`.
+    FillRing,
+    /// setsockopt(2) `XDP_UMEM_COMPLETION_RING`.
+    CompletionRing,
+    /// setsockopt(2) `XDP_RX_RING`.
+    RxRing,
+    /// getsockopt(2) `XDP_MMAP_OFFSETS`.
+    MmapOffsets,
+    /// mmap(2) of a ring.
+    MapRing,
+    /// bind(2).
+    Bind,
+    /// getsockopt(2) `XDP_OPTIONS`.
+    Options,
+    /// setsockopt(2) `SO_PREFER_BUSY_POLL`.
+    PreferBusyPoll,
+    /// setsockopt(2) `SO_BUSY_POLL`.
+    BusyPoll,
+    /// setsockopt(2) `SO_BUSY_POLL_BUDGET`.
+    BusyPollBudget,
+    /// getsockopt(2) `XDP_STATISTICS`.
+    Statistics,
+    /// poll(2), or the error that it found waiting at the socket (`SO_ERROR`).
+    Poll,
+}
+
+impl std::fmt::Display for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Socket => "socket(AF_XDP)",
+            Self::MapUmem => "mmap of the packet memory",
+            Self::UmemReg => "setsockopt(XDP_UMEM_REG)",
+            Self::FillRing => "setsockopt(XDP_UMEM_FILL_RING)",
+            Self::CompletionRing => "setsockopt(XDP_UMEM_COMPLETION_RING)",
+            Self::RxRing => "setsockopt(XDP_RX_RING)",
+            Self::MmapOffsets => "getsockopt(XDP_MMAP_OFFSETS)",
+            Self::MapRing => "mmap of a ring",
+            Self::Bind => "bind",
+            Self::Options => "getsockopt(XDP_OPTIONS)",
+            Self::PreferBusyPoll => "setsockopt(SO_PREFER_BUSY_POLL)",
+            Self::BusyPoll => "setsockopt(SO_BUSY_POLL)",
+            Self::BusyPollBudget => "setsockopt(SO_BUSY_POLL_BUDGET)",
+            Self::Statistics => "getsockopt(XDP_STATISTICS)",
+            Self::Poll => "poll",
+        })
+    }
+}
+
+/// Linux's own ENOTSUPP, which some drivers let through to user space in place of EOPNOTSUPP.
+const KERNEL_NOTSUPP: Errno = Errno::from_raw_os_error(524);
+
+impl Error {
+    /// What the kernel said, if it was the kernel that refused.
+    pub fn errno(&self) -> Option<Errno> {
+        match self.cause {
+            Cause::System { errno, .. } => Some(errno),
+            Cause::Config(_) | Cause::OtherMode => None,
+        }
+    }
+
+    /// Is it this mode that can not be had here, so that the next one is worth a try? `false` means that the cause
+    /// stands in the way of every mode: a missing privilege, a wrong configuration, a queue that is taken.
+    ///
+    /// `EINVAL` from a zero-copy bind counts as such: drivers say it for an MTU, a frame size or a device that only
+    /// their zero-copy path rejects (virtio_net without `iommu_platform`). If the queue does not exist, copy mode will
+    /// say so.
+    pub fn is_mode_unsupported(&self) -> bool {
+        match self.cause {
+            Cause::OtherMode => true,
+            Cause::System { call: Call::Bind, errno } => {
+                errno == Errno::OPNOTSUPP
+                    || errno == KERNEL_NOTSUPP
+                    || (self.mode == BindMode::ZeroCopy && errno == Errno::INVAL)
+            }
+            Cause::System { .. } | Cause::Config(_) => false,
+        }
+    }
+
+    /// What to do about it, where that is known.
+    pub fn remedy(&self) -> Option<&'static str> {
+        let Cause::System { call, errno } = self.cause else { return None };
+        Some(match (call, errno) {
+            (Call::Socket, Errno::AFNOSUPPORT) => "this kernel has no AF_XDP; use one built with CONFIG_XDP_SOCKETS",
+            (Call::PreferBusyPoll | Call::BusyPoll | Call::BusyPollBudget, Errno::PERM | Errno::ACCESS) => {
+                "busy polling needs CAP_NET_ADMIN; grant it, or do without busy polling"
+            }
+            (Call::PreferBusyPoll | Call::BusyPollBudget, Errno::NOPROTOOPT) => {
+                "preferred busy polling needs Linux 5.11; use a newer kernel, or do without busy polling"
+            }
+            (_, Errno::PERM | Errno::ACCESS) => {
+                "an AF_XDP socket needs CAP_NET_RAW, and its XDP program CAP_NET_ADMIN and CAP_BPF; run as root or grant them"
+            }
+            (Call::UmemReg, Errno::NOBUFS)
+            | (Call::UmemReg | Call::MapUmem | Call::MapRing, Errno::NOMEM | Errno::AGAIN) => {
+                "the packet memory is locked memory; raise RLIMIT_MEMLOCK (ulimit -l), grant CAP_IPC_LOCK, or take fewer frames"
+            }
+            (_, Errno::NOMEM | Errno::NOBUFS) => "the kernel has no memory for it; take smaller rings and fewer frames",
+            (Call::UmemReg, Errno::INVAL) => "the kernel rejects this frame size or headroom; take 2048 and 0",
+            (Call::Bind, errno) if errno == Errno::OPNOTSUPP || errno == KERNEL_NOTSUPP => match self.mode {
+                BindMode::ZeroCopy => "the driver has no zero-copy receive; use copy mode",
+                BindMode::Copy => "the driver takes no AF_XDP socket; use a UDP socket",
+            },
+            (Call::Bind, Errno::INVAL) => match self.mode {
+                BindMode::ZeroCopy => {
+                    "the queue does not exist (ethtool -l tells how many there are), or the driver can not do zero-copy \
+                     with this MTU or frame size; try copy mode"
+                }
+                BindMode::Copy => "the queue does not exist; ethtool -l tells how many the interface has",
+            },
+            (Call::Bind, Errno::BUSY) => {
+                "another socket is bound to this queue, or is still being closed; stop the other user or take another queue"
+            }
+            (Call::Bind, Errno::NODEV) => {
+                "there is no such interface in this network namespace; ip link shows those there are"
+            }
+            (_, Errno::NETDOWN) => "the interface is down or gone; ip link set it up",
+            _ => return None,
+        })
+    }
+}
+
+fn remedy_clause(error: &Error) -> String {
+    error.remedy().map(|remedy| format!(": {remedy}")).unwrap_or_default()
+}

@@ -1,0 +1,81 @@
+//! A packet that is kept: it owns its frame, on any thread, for as long as it likes.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+use super::umem::{Extent, Frame, Pool};
+
+/// A received packet, or part of it, that owns its frame.
+///
+/// Dropping it, on any thread, gives the frame back to its queue, without a lock. It keeps the packet memory mapped,
+/// even when the socket is long closed. `bytes::Bytes::from_owner(lease)` copies nothing.
+pub struct Lease {
+    pool: Arc<Pool>,
+    frame: ManuallyDrop<Frame>,
+    extent: Extent,
+}
+
+impl Lease {
+    #[inline]
+    pub(super) fn new(pool: Arc<Pool>, frame: Frame, extent: Extent) -> Self {
+        Self { pool, frame: ManuallyDrop::new(frame), extent }
+    }
+
+    /// Keeps only `range` of the bytes, counted from the first that is still there. `false`, and nothing is changed,
+    /// if they are not all there.
+    #[inline]
+    #[must_use = "`false` says that nothing was narrowed"]
+    pub fn narrow(&mut self, range: Range<usize>) -> bool {
+        if range.start > range.end || range.end > self.extent.length as usize {
+            return false;
+        }
+        // Both fit: they are at most the length, a u32.
+        self.extent.start += range.start as u32;
+        self.extent.length = (range.end - range.start) as u32;
+        true
+    }
+
+    /// The frame's number, for tests.
+    #[cfg(test)]
+    pub(super) fn frame_index(&self) -> u32 {
+        self.frame.index()
+    }
+}
+
+impl Deref for Lease {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        let first = self.pool.locate(&self.frame, self.extent.start);
+        // SAFETY: the extent lies within the frame (`Umem::extent`, and `narrow` only shrinks it), the memory is
+        // initialized (mmap zeroes it) and stays mapped while `pool` lives. We hold the frame's only token, so neither
+        // the kernel nor another lease writes to it.
+        unsafe { std::slice::from_raw_parts(first.as_ptr(), self.extent.length as usize) }
+    }
+}
+
+impl AsRef<[u8]> for Lease {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("frame", &*self.frame).field("extent", &self.extent).finish()
+    }
+}
+
+impl Drop for Lease {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the token is taken once, here, and not used after.
+        let frame = unsafe { ManuallyDrop::take(&mut self.frame) };
+        self.pool.give_back(frame);
+    }
+}

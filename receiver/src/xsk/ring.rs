@@ -1,0 +1,316 @@
+//! The single-producer single-consumer rings shared with the kernel (af_xdp.rst, "Rings"): u32 indices that run freely
+//! and wrap, a power-of-two number of slots, and one word of flags.
+//!
+//! Both ends are the same cursor: it owns one index, watches the peer's, and knows where the slots are. A batch costs
+//! one acquire load of the peer's index and one release store of ours.
+#![allow(unsafe_code)]
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::io::{self, Errno};
+use rustix::net::xdp::{XdpDesc, XdpRingFlags, XdpRingOffset};
+
+use super::mapping::Mapping;
+
+mod sealed {
+    /// Types for which every bit pattern is a value, and which have no padding.
+    pub trait Plain {}
+    impl Plain for u64 {}
+    impl Plain for rustix::net::xdp::XdpDesc {}
+}
+
+/// What a ring can carry: frame addresses (`u64`, fill ring) and descriptors (RX ring).
+pub trait Slot: sealed::Plain + Copy + Send + 'static {}
+impl Slot for u64 {}
+impl Slot for XdpDesc {}
+
+/// The writing end of a ring.
+#[derive(Debug)]
+pub struct Producer<T> {
+    cursor: Cursor<T>,
+    /// The peer's index when last looked at: it can only have moved on since, so there is at least this much room.
+    peer_seen: u32,
+}
+
+/// The reading end of a ring.
+#[derive(Debug)]
+pub struct Consumer<T> {
+    cursor: Cursor<T>,
+}
+
+/// A batch that is being read. Slots that were read are given back when it is dropped, by one store; the rest stays.
+#[derive(Debug)]
+pub struct Taken<'a, T: Slot> {
+    cursor: &'a mut Cursor<T>,
+    first: u32,
+    end: u32,
+}
+
+/// Both ends of a ring over ordinary memory, starting at index `start`: for tests and benchmarks, where user space
+/// plays the kernel's part too.
+///
+/// # Errors
+/// `EINVAL` when `size` is not a power of two; `ENOMEM` from mmap(2).
+pub fn pair<T: Slot>(size: u32, start: u32) -> io::Result<(Producer<T>, Consumer<T>)> {
+    // The words on cache lines of their own, as the kernel lays them out.
+    let layout = XdpRingOffset { producer: 0, consumer: 128, flags: Some(192), desc: 256 };
+    let memory = Arc::new(Mapping::anonymous(mapping_length::<T>(&layout, size)?)?);
+    let mut producer = Producer::new(Cursor::new(&memory, &layout, size, End::Producer)?);
+    let mut consumer = Consumer { cursor: Cursor::new(&memory, &layout, size, End::Consumer)? };
+    producer.cursor.publish(start);
+    consumer.cursor.publish(start);
+    producer.peer_seen = start;
+    Ok((producer, consumer))
+}
+
+/// The length to map for a ring whose header lies as `layout` says.
+pub(super) fn mapping_length<T: Slot>(layout: &XdpRingOffset, size: u32) -> io::Result<usize> {
+    if !size.is_power_of_two() {
+        return Err(Errno::INVAL);
+    }
+    let slots = size_of::<T>().checked_mul(size as usize).ok_or(Errno::INVAL)?;
+    usize::try_from(layout.desc).ok().and_then(|offset| offset.checked_add(slots)).ok_or(Errno::INVAL)
+}
+
+impl<T: Slot> Producer<T> {
+    /// The user's end of a ring that the kernel reads. `memory` must hold one ring and be given to one end only.
+    pub(super) fn of_kernel_ring(memory: Mapping, layout: &XdpRingOffset, size: u32) -> io::Result<Self> {
+        Ok(Self::new(Cursor::new(&Arc::new(memory), layout, size, End::Producer)?))
+    }
+
+    fn new(cursor: Cursor<T>) -> Self {
+        let peer_seen = cursor.peer_position();
+        Self { cursor, peer_seen }
+    }
+
+    /// Number of slots.
+    pub fn capacity(&self) -> u32 {
+        self.cursor.capacity()
+    }
+
+    /// Index of the next slot to be written; wraps.
+    pub fn position(&self) -> u32 {
+        self.cursor.position
+    }
+
+    /// Slots that can be written now. Looks at the peer's index only when fewer than `wanted` are known to be free.
+    #[inline]
+    pub fn room(&mut self, wanted: u32) -> u32 {
+        let known = self.known_room();
+        if known >= wanted {
+            return known;
+        }
+        self.peer_seen = self.cursor.peer_position();
+        self.known_room()
+    }
+
+    /// Writes what `next` gives until it gives `None`, `limit` is reached or the ring is full, and publishes all of it
+    /// at once. Returns how many were written.
+    #[inline]
+    pub fn produce(&mut self, limit: u32, mut next: impl FnMut() -> Option<T>) -> u32 {
+        let room = self.room(limit).min(limit);
+        let first = self.cursor.position;
+        let mut written = 0;
+        while written < room {
+            let Some(item) = next() else { break };
+            // SAFETY: the slot is within the free part of the ring, which is the producer's alone until it publishes.
+            unsafe { self.cursor.slot(first.wrapping_add(written)).write(item) };
+            written += 1;
+        }
+        if written > 0 {
+            self.cursor.publish(first.wrapping_add(written));
+        }
+        written
+    }
+
+    /// Does the kernel ask for a system call before it looks at this ring again (`XDP_RING_NEED_WAKEUP`)?
+    #[inline]
+    pub fn needs_wakeup(&self) -> bool {
+        // Relaxed: the flag orders nothing. It is an atomic load so that it is read anew each time.
+        self.cursor
+            .flags()
+            .is_some_and(|flags| flags.load(Ordering::Relaxed) & XdpRingFlags::XDP_RING_NEED_WAKEUP.bits() != 0)
+    }
+
+    #[inline]
+    fn known_room(&self) -> u32 {
+        // A consumer ahead of the producer would be a broken peer: no room, rather than too much.
+        self.capacity().saturating_sub(self.cursor.position.wrapping_sub(self.peer_seen))
+    }
+}
+
+impl<T: Slot> Consumer<T> {
+    /// The user's end of a ring that the kernel writes. `memory` must hold one ring and be given to one end only.
+    pub(super) fn of_kernel_ring(memory: Mapping, layout: &XdpRingOffset, size: u32) -> io::Result<Self> {
+        Ok(Self { cursor: Cursor::new(&Arc::new(memory), layout, size, End::Consumer)? })
+    }
+
+    /// Number of slots.
+    pub fn capacity(&self) -> u32 {
+        self.cursor.capacity()
+    }
+
+    /// Index of the next slot to be read; wraps.
+    pub fn position(&self) -> u32 {
+        self.cursor.position
+    }
+
+    /// The peer's index: the slot that it will write next; wraps. An acquire load.
+    pub fn peer_position(&self) -> u32 {
+        self.cursor.peer_position()
+    }
+
+    /// Slots written and not read yet. An acquire load.
+    #[inline]
+    pub fn pending(&self) -> u32 {
+        self.cursor.peer_position().wrapping_sub(self.cursor.position).min(self.capacity())
+    }
+
+    /// Starts a batch of at most `limit` slots.
+    #[inline]
+    pub fn take(&mut self, limit: u32) -> Taken<'_, T> {
+        let first = self.cursor.position;
+        let end = first.wrapping_add(self.pending().min(limit));
+        Taken { cursor: &mut self.cursor, first, end }
+    }
+
+    /// Sets or clears `XDP_RING_NEED_WAKEUP`, as the kernel does for the fill ring, which it reads.
+    #[cfg(test)]
+    pub(super) fn ask_for_wakeup(&self, asked: bool) {
+        let bits = if asked { XdpRingFlags::XDP_RING_NEED_WAKEUP.bits() } else { 0 };
+        self.cursor.flags().expect("a ring of `pair` has flags").store(bits, Ordering::Relaxed);
+    }
+}
+
+impl<T: Slot> Taken<'_, T> {
+    /// Slots read so far.
+    #[inline]
+    pub fn taken(&self) -> u32 {
+        self.cursor.position.wrapping_sub(self.first)
+    }
+
+    /// The slot that [`Iterator::next`] will give.
+    #[inline]
+    pub fn peek(&self) -> Option<T> {
+        if self.cursor.position == self.end {
+            return None;
+        }
+        // SAFETY: between our index and the peer's, as loaded with acquire at the start, slots are written and the
+        // producer leaves them alone until we publish; every bit pattern is a `T` (`Plain`).
+        Some(unsafe { self.cursor.slot(self.cursor.position).read() })
+    }
+}
+
+impl<T: Slot> Iterator for Taken<'_, T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        let item = self.peek()?;
+        self.cursor.position = self.cursor.position.wrapping_add(1);
+        Some(item)
+    }
+}
+
+impl<T: Slot> Drop for Taken<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        // On drop, so that a panic between two slots gives back exactly those that were read.
+        if self.cursor.position != self.first {
+            self.cursor.publish(self.cursor.position);
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Producer,
+    Consumer,
+}
+
+/// One end of a ring.
+#[derive(Debug)]
+struct Cursor<T> {
+    own: NonNull<AtomicU32>,
+    peer: NonNull<AtomicU32>,
+    flags: Option<NonNull<AtomicU32>>,
+    slots: NonNull<T>,
+    mask: u32,
+    position: u32,
+    /// Keeps what the pointers point into.
+    _memory: Arc<Mapping>,
+}
+
+// SAFETY: the pointers lead into `_memory`, which goes along. The words are atomics, and slots are touched only by the
+// end whose turn it is, by acquire and release on the two indices.
+unsafe impl<T: Slot> Send for Cursor<T> {}
+
+impl<T> Cursor<T> {
+    #[inline]
+    fn capacity(&self) -> u32 {
+        self.mask + 1
+    }
+
+    #[inline]
+    fn peer_position(&self) -> u32 {
+        // SAFETY: points into `_memory`, aligned (checked in `new`), and only ever accessed as an atomic.
+        unsafe { self.peer.as_ref() }.load(Ordering::Acquire)
+    }
+
+    /// Moves our index: all slots before it are the peer's from here on.
+    #[inline]
+    fn publish(&mut self, position: u32) {
+        self.position = position;
+        // SAFETY: as for `peer_position`.
+        unsafe { self.own.as_ref() }.store(position, Ordering::Release);
+    }
+
+    #[inline]
+    fn flags(&self) -> Option<&AtomicU32> {
+        // SAFETY: as for `peer_position`.
+        self.flags.map(|flags| unsafe { flags.as_ref() })
+    }
+
+    #[inline]
+    fn slot(&self, index: u32) -> *mut T {
+        // SAFETY: the masked index is below the number of slots, all of which lie in `_memory` (checked in `new`).
+        unsafe { self.slots.as_ptr().add((index & self.mask) as usize) }
+    }
+}
+
+impl<T: Slot> Cursor<T> {
+    fn new(memory: &Arc<Mapping>, layout: &XdpRingOffset, size: u32, end: End) -> io::Result<Self> {
+        if mapping_length::<T>(layout, size)? > memory.length() {
+            return Err(Errno::INVAL);
+        }
+        let word = |offset: u64| part::<AtomicU32>(memory, offset);
+        let (own, peer) = match end {
+            End::Producer => (word(layout.producer)?, word(layout.consumer)?),
+            End::Consumer => (word(layout.consumer)?, word(layout.producer)?),
+        };
+        // SAFETY: `part` checked that the word lies in the mapping and is aligned; it is only accessed as an atomic.
+        let position = unsafe { own.as_ref() }.load(Ordering::Relaxed);
+        Ok(Self {
+            own,
+            peer,
+            flags: layout.flags.map(word).transpose()?,
+            slots: part::<T>(memory, layout.desc)?,
+            mask: size - 1,
+            position,
+            _memory: Arc::clone(memory),
+        })
+    }
+}
+
+/// The address of a `T` at `offset` of `memory`, if it fits there and is aligned.
+fn part<T>(memory: &Mapping, offset: u64) -> io::Result<NonNull<T>> {
+    let offset = usize::try_from(offset).map_err(|_| Errno::INVAL)?;
+    let fits = offset.checked_add(size_of::<T>()).is_some_and(|end| end <= memory.length());
+    if !fits || offset % align_of::<T>() != 0 {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: the offset is within the mapping.
+    Ok(unsafe { memory.start().add(offset) }.cast())
+}
