@@ -1,0 +1,466 @@
+//! One receive queue: RX ring to parser to filter to consumer to fill ring, with the kernel path beside it.
+//!
+//! A worker is driven by whoever calls [`Worker::poll`]; it has no thread of its own. Per datagram it allocates nothing,
+//! takes no lock and makes no system call: a batch costs one clock read and at most one wake-up.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use receiver_common::wire::{self, IPV4_LEN, IPV6_LEN, Network, UDP_LEN, Udp, Window};
+use receiver_common::{FlowKeyV4, FlowKeyV6, Port, STAMP_SIZE, Stamp};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::checksum::{self, UdpChecksum};
+use crate::clock::Clock;
+use crate::datagram::{Datagram, Keep, OwnedDatagram, Payload, ReceiveTime, TimeOrigin};
+use crate::error::Error;
+use crate::filter::{FlowCache, FlowKey, MemberCounters};
+use crate::kernel_path::KernelSide;
+use crate::ledger::{QueueCounters, Refusal, add};
+use crate::shared::{Guard, Shared};
+use crate::vlan::Vlan;
+use crate::xsk::{Received, XskSocket};
+
+/// Datagrams that are taken from a ring at a time.
+const BATCH: usize = 64;
+/// A worker that busily polls an empty ring looks at the kernel path once in so many polls: that costs a system call.
+const IDLE_POLLS: u32 = 64;
+/// A worker whose ring is never empty looks at the kernel path once in so many batches.
+const FULL_BATCHES: u32 = 16;
+
+/// How long [`Worker::poll`] may wait for the first datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all: for a loop that polls busily.
+    Never,
+    /// For so long.
+    For(Duration),
+    /// Until something comes, or the receiver is shut down.
+    Forever,
+}
+
+/// What of the receiver's options a worker needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WorkerOptions {
+    pub verify_checksums: bool,
+    pub stamp: bool,
+    pub vlan: Option<Vlan>,
+    /// Frames that are never leased out, so that the kernel always has some.
+    pub reserve: u32,
+}
+
+/// Receives from one queue, or from the kernel path alone in mode `socket`.
+pub struct Worker {
+    // First, so that the program is off the interface before the socket is closed, when this is the last worker.
+    guard: Arc<Guard>,
+    shared: Arc<Shared>,
+    /// Which cell of the shared counters is ours.
+    index: usize,
+    socket: Option<XskSocket>,
+    kernel: Option<KernelSide>,
+    cache: FlowCache,
+    options: WorkerOptions,
+    clock: Clock,
+    /// Datagrams that came with a batch that the consumer did not want to the end.
+    held: VecDeque<OwnedDatagram>,
+    idle: u32,
+    busy: u32,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        guard: Arc<Guard>,
+        index: usize,
+        socket: Option<XskSocket>,
+        kernel: Option<KernelSide>,
+        options: WorkerOptions,
+    ) -> Self {
+        Self {
+            shared: Arc::clone(guard.shared()),
+            guard,
+            index,
+            socket,
+            kernel,
+            cache: FlowCache::default(),
+            options,
+            clock: Clock::default(),
+            held: VecDeque::new(),
+            idle: 0,
+            busy: 0,
+        }
+    }
+
+    /// The receive queue, or `None` for the worker of mode `socket`.
+    pub fn queue(&self) -> Option<u32> {
+        self.socket.as_ref().and_then(|_| u32::try_from(self.index).ok())
+    }
+
+    /// Gives the consumer what there is, at most some thousands of datagrams; waits for the first if it may. Returns how
+    /// many were handed over; 0 when the wait was over or a signal came.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] once the receiver was shut down and everything that had come before was handed over;
+    /// [`Error::Wait`] and [`Error::Xsk`] when the kernel refuses to wait.
+    pub fn poll(&mut self, wait: Wait, mut consumer: impl FnMut(Datagram<'_>)) -> Result<usize, Error> {
+        self.poll_while(wait, |datagram| {
+            consumer(datagram);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// As [`Worker::poll`], but the consumer can say when it has enough: what came with it is kept for the next call.
+    ///
+    /// # Errors
+    /// As [`Worker::poll`].
+    pub fn poll_while(
+        &mut self,
+        wait: Wait,
+        mut consumer: impl FnMut(Datagram<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, Error> {
+        let stopped = self.shared.is_stopped();
+        let count = self.take(&mut consumer, stopped || wait != Wait::Never)?;
+        if count > 0 {
+            return Ok(count);
+        }
+        if stopped {
+            return Err(Error::Stopped);
+        }
+        match wait {
+            Wait::Never => return Ok(0),
+            Wait::For(timeout) => self.sleep(Some(timeout))?,
+            Wait::Forever => self.sleep(None)?,
+        }
+        self.take(&mut consumer, true)
+    }
+
+    /// What is there now, without waiting. `thorough`: look at the kernel path too, whatever it costs.
+    fn take(
+        &mut self,
+        consumer: &mut impl FnMut(Datagram<'_>) -> ControlFlow<()>,
+        thorough: bool,
+    ) -> Result<usize, Error> {
+        let mut count = 0;
+        if !self.held.is_empty() && self.take_held(consumer, &mut count).is_break() {
+            return Ok(count);
+        }
+        let mut flow = ControlFlow::Continue(());
+        let mut from_ring = 0;
+        if self.socket.is_some() {
+            from_ring = self.take_from_ring(consumer, &mut flow);
+            count += from_ring;
+        }
+        if flow.is_continue() && self.kernel_is_due(from_ring, thorough) {
+            count += self.take_from_kernel(consumer)?;
+        }
+        Ok(count)
+    }
+
+    fn kernel_is_due(&mut self, from_ring: usize, thorough: bool) -> bool {
+        if self.kernel.is_none() {
+            return false;
+        }
+        if self.socket.is_none() {
+            return true;
+        }
+        if from_ring == 0 {
+            self.busy = 0;
+            self.idle += 1;
+            (thorough || self.idle >= IDLE_POLLS).then(|| self.idle = 0).is_some()
+        } else {
+            self.busy += 1;
+            (self.busy >= FULL_BATCHES).then(|| self.busy = 0).is_some()
+        }
+    }
+
+    fn take_from_ring(
+        &mut self,
+        consumer: &mut impl FnMut(Datagram<'_>) -> ControlFlow<()>,
+        flow: &mut ControlFlow<()>,
+    ) -> usize {
+        let Some(socket) = &mut self.socket else { return 0 };
+        if socket.pending() == 0 {
+            socket.wake_if_needed();
+            return 0;
+        }
+        let shared = &*self.shared;
+        let cell = &shared.cells[self.index];
+        let counters = &cell.counters;
+        let leased = socket.leased_frames();
+        let leases = Cell::new(socket.frame_count().saturating_sub(self.options.reserve).saturating_sub(leased));
+        let keep = Keep { leases: &leases, budget: &shared.budget, counters };
+        let user_time = ReceiveTime { nanoseconds: self.clock.tai(), origin: TimeOrigin::UserSpace };
+        let options = self.options;
+        let index = self.index;
+        let cache = &mut self.cache;
+        let mut delivered = 0;
+        let working = cell.activity.begin();
+        socket.receive(BATCH, |mut frame| {
+            add(&counters.taken, 1);
+            working.next();
+            let time = if options.stamp { stamp(&mut frame, user_time, counters) } else { user_time };
+            let parsed = match parse(frame.bytes(), options, counters) {
+                Ok(parsed) => parsed,
+                Err(why) => {
+                    counters.refuse(why);
+                    return ControlFlow::Continue(());
+                }
+            };
+            let Some(member) = cache.resolve(&shared.filter, parsed.key) else {
+                counters.refuse(Refusal::Revoked);
+                return ControlFlow::Continue(());
+            };
+            book(&member.counters[index], parsed.payload.len(), time);
+            add(&counters.delivered, 1);
+            delivered += 1;
+            *flow = consumer(Datagram {
+                payload: Payload::Frame(frame, parsed.payload),
+                key: parsed.key,
+                source_port: parsed.source_port,
+                subscription: member.id,
+                time,
+                vlan: options.vlan,
+                keep,
+            });
+            *flow
+        });
+        drop(working);
+        cell.leased.store(u64::from(socket.leased_frames()), std::sync::atomic::Ordering::Relaxed);
+        let refused = socket.counters();
+        cell.refused_descriptors.store(
+            refused.invalid_descriptors + refused.unsupported_packets,
+            std::sync::atomic::Ordering::Relaxed,
+        );
+        delivered
+    }
+
+    fn take_from_kernel(
+        &mut self,
+        consumer: &mut impl FnMut(Datagram<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, Error> {
+        let Some(kernel) = &mut self.kernel else { return Ok(0) };
+        let shared = &*self.shared;
+        let path = &shared.kernel;
+        let counters = &path.counters;
+        let keep = Keep { leases: &Cell::new(0), budget: &shared.budget, counters };
+        let cell = shared.cells.len();
+        let cache = &mut self.cache;
+        let held = &mut self.held;
+        let mut flow = ControlFlow::Continue(());
+        let mut delivered = 0;
+        let working = path.activity.begin();
+        kernel.receive(&mut self.clock, |received| {
+            add(&counters.taken, 1);
+            working.next();
+            let key = FlowKey::new(received.source.ip(), received.group, received.port);
+            let Some(member) = cache.resolve(&shared.filter, key) else {
+                counters.refuse(Refusal::Revoked);
+                return;
+            };
+            book(&member.counters[cell], received.payload.len(), received.time);
+            add(&counters.delivered, 1);
+            let datagram = Datagram {
+                payload: Payload::Buffer(received.payload),
+                key,
+                source_port: received.source.port(),
+                subscription: member.id,
+                time: received.time,
+                vlan: None,
+                keep,
+            };
+            if flow.is_continue() {
+                delivered += 1;
+                flow = consumer(datagram);
+            } else if let Some(owned) = datagram.into_owned() {
+                // The batch is out of the kernel already: the rest of it waits for the next call.
+                add(&counters.delivered, u64::MAX);
+                add(&counters.held, 1);
+                held.push_back(owned);
+            }
+        })?;
+        Ok(delivered)
+    }
+
+    /// Datagrams that were held are judged again: the filter may have changed since.
+    fn take_held(
+        &mut self,
+        consumer: &mut impl FnMut(Datagram<'_>) -> ControlFlow<()>,
+        count: &mut usize,
+    ) -> ControlFlow<()> {
+        let shared = Arc::clone(&self.shared);
+        let counters = &shared.kernel.counters;
+        let working = shared.kernel.activity.begin();
+        let leases = Cell::new(0);
+        while let Some(owned) = self.held.pop_front() {
+            add(&counters.held, u64::MAX);
+            working.next();
+            let key = FlowKey::new(owned.source.ip(), owned.group, owned.port);
+            let Some(member) = self.cache.resolve(&shared.filter, key) else {
+                counters.refuse(Refusal::Revoked);
+                continue;
+            };
+            add(&counters.delivered, 1);
+            *count += 1;
+            consumer(Datagram {
+                payload: Payload::Buffer(&owned.payload),
+                key,
+                source_port: owned.source.port(),
+                subscription: member.id,
+                time: owned.time,
+                vlan: owned.vlan,
+                keep: Keep { leases: &leases, budget: &shared.budget, counters },
+            })?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Sleeps until the ring, the kernel path or the end of the receiver asks for attention.
+    fn sleep(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        if let Some(socket) = &mut self.socket {
+            // Also hands over the frames of leases that were dropped meanwhile.
+            socket.refill();
+            socket.wake_if_needed();
+        }
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let stop = self.shared.stop_fd();
+        let mut fds = Vec::with_capacity(4);
+        fds.push(PollFd::from_borrowed_fd(stop, PollFlags::IN));
+        if let Some(socket) = &self.socket {
+            fds.push(PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN));
+        }
+        if let Some(kernel) = &self.kernel {
+            fds.extend(kernel.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        }
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(Error::Wait { doing: "wait for packets", source: errno.into() }),
+        }
+    }
+
+    /// What a runtime waits on: readable when [`Worker::poll`] has something to give.
+    pub(crate) fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        let mut fds = vec![self.shared.stop_fd()];
+        fds.extend(self.socket.as_ref().map(|socket| socket.as_fd()));
+        fds.extend(self.kernel.iter().flat_map(KernelSide::fds));
+        fds
+    }
+
+    /// To be called before a runtime waits: the kernel may want to be woken, and dropped leases be handed back.
+    pub(crate) fn prepare_to_wait(&mut self) {
+        if let Some(socket) = &mut self.socket {
+            socket.refill();
+            socket.wake_if_needed();
+        }
+    }
+
+    pub(crate) fn guard(&self) -> &Arc<Guard> {
+        &self.guard
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let counters = &self.shared.kernel.counters;
+        for _ in self.held.drain(..) {
+            add(&counters.held, u64::MAX);
+            counters.refuse(Refusal::Undelivered);
+        }
+    }
+}
+
+/// A frame's datagram.
+struct Parsed {
+    key: FlowKey,
+    source_port: u16,
+    payload: std::ops::Range<usize>,
+}
+
+#[inline]
+fn book(counters: &MemberCounters, bytes: usize, time: ReceiveTime) {
+    add(&counters.packets, 1);
+    add(&counters.bytes, bytes as u64);
+    counters.last.store(time.nanoseconds, std::sync::atomic::Ordering::Relaxed);
+}
+
+/// Reads a redirected frame with the parser that the XDP program uses, and verifies its checksums.
+#[inline]
+fn parse(frame: &[u8], options: WorkerOptions, counters: &QueueCounters) -> Result<Parsed, Refusal> {
+    let malformed = |_| Refusal::Malformed;
+    let tags = options.vlan.map(Vlan::tags).unwrap_or_default();
+    match wire::network(frame, tags).map_err(malformed)? {
+        Network::V4(offset) => {
+            let datagram = wire::udp_v4(frame, offset).map_err(malformed)?;
+            let range = payload(&datagram.udp)?;
+            if options.verify_checksums {
+                let header = frame.bytes::<IPV4_LEN>(offset).ok_or(Refusal::Malformed)?;
+                if !checksum::ipv4_header_is_good(header) {
+                    return Err(Refusal::IpChecksum);
+                }
+                verified(checksum::udp_v4(header, udp_bytes(frame, &range)?), counters)?;
+            }
+            let port = Port::from_wire(datagram.udp.destination_port);
+            let key = FlowKey::V4(FlowKeyV4 { source: datagram.source, group: datagram.group, port });
+            Ok(Parsed { key, source_port: u16::from_be(datagram.udp.source_port), payload: range })
+        }
+        Network::V6(offset) => {
+            let datagram = wire::udp_v6(frame, offset).map_err(malformed)?;
+            let range = payload(&datagram.udp)?;
+            if options.verify_checksums {
+                let header = frame.bytes::<IPV6_LEN>(offset).ok_or(Refusal::Malformed)?;
+                verified(checksum::udp_v6(header, udp_bytes(frame, &range)?), counters)?;
+            }
+            let port = Port::from_wire(datagram.udp.destination_port);
+            let key = FlowKey::V6(FlowKeyV6 { source: datagram.source, group: datagram.group, port });
+            Ok(Parsed { key, source_port: u16::from_be(datagram.udp.source_port), payload: range })
+        }
+    }
+}
+
+/// Where the payload lies: the UDP length rules, the padding behind it is cut.
+#[inline]
+fn payload(udp: &Udp) -> Result<std::ops::Range<usize>, Refusal> {
+    if !udp.lengths_agree {
+        return Err(Refusal::Malformed);
+    }
+    Ok(udp.offset + UDP_LEN..udp.offset + usize::from(udp.len))
+}
+
+#[inline]
+fn udp_bytes<'a>(frame: &'a [u8], payload: &std::ops::Range<usize>) -> Result<&'a [u8], Refusal> {
+    frame.get(payload.start - UDP_LEN..payload.end).ok_or(Refusal::Malformed)
+}
+
+#[inline]
+fn verified(checksum: UdpChecksum, counters: &QueueCounters) -> Result<(), Refusal> {
+    match checksum {
+        UdpChecksum::Good => Ok(()),
+        UdpChecksum::Partial => {
+            add(&counters.checksum_partial, 1);
+            Ok(())
+        }
+        UdpChecksum::Absent => {
+            add(&counters.checksum_absent, 1);
+            Ok(())
+        }
+        UdpChecksum::Bad => Err(Refusal::UdpChecksum),
+    }
+}
+
+/// The time that the XDP program wrote before the frame. It is wiped, so that it is never read twice.
+#[inline]
+fn stamp(frame: &mut Received<'_>, otherwise: ReceiveTime, counters: &QueueCounters) -> ReceiveTime {
+    if let Some(bytes) = frame.metadata::<STAMP_SIZE>() {
+        let (magic, time) = bytes.split_at_mut(8);
+        if *magic == Stamp::MAGIC.to_ne_bytes() {
+            magic.fill(0);
+            let nanoseconds = time.first_chunk().map_or(0, |time| u64::from_ne_bytes(*time));
+            return ReceiveTime { nanoseconds, origin: TimeOrigin::Xdp };
+        }
+    }
+    add(&counters.unstamped, 1);
+    otherwise
+}
