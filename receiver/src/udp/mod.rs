@@ -1,0 +1,390 @@
+//! The kernel path: datagrams that the kernel's UDP sockets give. It carries what XDP passes on (fragments, frames for
+//! a queue without a socket), and it is the whole receiver in mode `socket`.
+//!
+//! No thread and no runtime of its own: [`KernelPath::poll`] waits and delivers, [`AsFd`] gives the epoll for a runtime
+//! to wait on. Nothing is allocated per datagram.
+
+mod socket;
+mod sys;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
+
+pub(crate) use socket::wildcard;
+pub use socket::{OpenError, SocketId, SocketOptions, UdpDataSocket};
+pub(crate) use sys::{get_option, set_option};
+
+/// Batches taken from one socket before the others are looked at again: a full socket costs one `epoll_wait` in this
+/// many `recvmmsg`, and delays the others by no more than so many batches.
+const STAY: usize = 16;
+/// Sockets that one `epoll_wait` tells of.
+const EVENTS: usize = 64;
+
+/// Who measured a receive time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TimeOrigin {
+    /// The kernel, when the packet came in (`SO_TIMESTAMPNS`).
+    Kernel,
+    /// This process, when it took the batch that the datagram was in.
+    UserSpace,
+}
+
+/// When a datagram was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReceiveTime {
+    /// Nanoseconds since 1970 by `CLOCK_REALTIME`.
+    pub nanoseconds: u64,
+    /// Who measured it.
+    pub origin: TimeOrigin,
+}
+
+/// One datagram of the kernel path. Borrowed: it is gone when the callback returns.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelDatagram<'a> {
+    /// The socket it came by.
+    pub socket: SocketId,
+    /// Who sent it, address and port.
+    pub source: SocketAddr,
+    /// The group it was sent to.
+    pub group: IpAddr,
+    /// The UDP port it was sent to.
+    pub port: u16,
+    /// The interface it came in by.
+    pub interface_index: u32,
+    /// The UDP payload, whole.
+    pub payload: &'a [u8],
+    /// When it was received.
+    pub received: ReceiveTime,
+}
+
+/// What the kernel path counted since it was made. `received` is what the kernel gave; it is always the sum of
+/// `delivered`, the four kinds of refusal, and `left_behind`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelStats {
+    /// Datagrams that the kernel handed out.
+    pub received: u64,
+    /// Datagrams that the callback got.
+    pub delivered: u64,
+    /// Bytes of payload in them.
+    pub delivered_bytes: u64,
+    /// Refused: longer than the largest UDP datagram there can be, so cut by the kernel.
+    pub truncated: u64,
+    /// Refused: came in by another interface.
+    pub foreign_interface: u64,
+    /// Refused: sent to a unicast address (wildcard sockets only).
+    pub not_multicast: u64,
+    /// Refused: without source or destination address.
+    pub unidentified: u64,
+    /// Still queued on a socket when it was removed.
+    pub left_behind: u64,
+    /// Dropped by the kernel before the socket's queue, for want of buffer or for a wrong checksum; those of removed
+    /// sockets included.
+    pub drops: u64,
+    /// Calls of `recvmmsg` that failed for another reason than "nothing there".
+    pub receive_errors: u64,
+    /// Calls of `recvmmsg` that gave something.
+    pub batches: u64,
+}
+
+/// Receives from any number of [`UdpDataSocket`]s.
+pub struct KernelPath {
+    epoll: OwnedFd,
+    /// Indexed by the number that epoll tells.
+    sockets: Vec<Option<Entry>>,
+    vacant: Vec<usize>,
+    by_id: HashMap<SocketId, usize>,
+    batch: sys::Batch,
+    events: Vec<epoll::Event>,
+    /// The socket whose last batch was full: it is asked first, without epoll.
+    busy: Option<usize>,
+    stats: KernelStats,
+}
+
+struct Entry {
+    socket: Arc<UdpDataSocket>,
+    drops: DropCounter,
+}
+
+impl KernelPath {
+    /// A kernel path without sockets.
+    ///
+    /// # Errors
+    /// As `epoll_create1`: descriptors or memory ran out.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            sockets: Vec::new(),
+            vacant: Vec::new(),
+            by_id: HashMap::new(),
+            batch: sys::Batch::new(),
+            events: Vec::with_capacity(EVENTS),
+            busy: None,
+            stats: KernelStats::default(),
+        })
+    }
+
+    /// Receives from this socket too. Adding a socket twice changes nothing.
+    ///
+    /// # Errors
+    /// As `epoll_ctl`: `ENOSPC` at `fs.epoll.max_user_watches`.
+    pub fn add(&mut self, socket: Arc<UdpDataSocket>) -> io::Result<()> {
+        let id = socket.id();
+        if self.by_id.contains_key(&id) {
+            return Ok(());
+        }
+        let index = self.vacant.last().copied().unwrap_or(self.sockets.len());
+        epoll::add(&self.epoll, &*socket, epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
+        let entry = Some(Entry { socket, drops: DropCounter::default() });
+        if self.vacant.pop().is_some() {
+            self.sockets[index] = entry;
+        } else {
+            self.sockets.push(entry);
+        }
+        self.by_id.insert(id, index);
+        Ok(())
+    }
+
+    /// Lets a socket go. Its drops stay in the total; what is still queued on it is taken and counted as
+    /// [`KernelStats::left_behind`], for its membership has ended. An unknown id changes nothing.
+    pub fn remove(&mut self, id: SocketId) {
+        let Some(index) = self.by_id.remove(&id) else { return };
+        let Some(entry) = &self.sockets[index] else { return };
+        let socket = Arc::clone(&entry.socket);
+        // Nobody can be told of a failure usefully: epoll forgets a closed socket by itself.
+        let _ = epoll::delete(&self.epoll, &*socket);
+        while let Ok(count @ 1..) = self.batch.receive(socket.as_fd()) {
+            self.stats.received += count as u64;
+            self.stats.left_behind += count as u64;
+        }
+        self.read_drops(index);
+        self.sockets[index] = None;
+        self.vacant.push(index);
+        self.busy = self.busy.filter(|&busy| busy != index);
+    }
+
+    /// How many sockets it receives from.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Has it no socket at all?
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Waits up to `timeout` (`None`: as long as it takes; zero: not at all) for datagrams, and gives those that are
+    /// there to `deliver`, at most some thousands from each socket. Returns how many it delivered. A signal ends the
+    /// wait with 0.
+    ///
+    /// # Errors
+    /// As `epoll_wait`. Trouble with a single socket is counted, see [`KernelStats::receive_errors`].
+    pub fn poll(
+        &mut self,
+        timeout: Option<Duration>,
+        mut deliver: impl FnMut(KernelDatagram<'_>),
+    ) -> io::Result<usize> {
+        let before = self.stats.delivered;
+        // A socket whose queue did not run dry is read on at once. The others are asked for every time it ran its STAY.
+        let ready = match self.busy.take() {
+            Some(index) if self.receive(index, &mut deliver) > 0 => Some(Duration::ZERO),
+            _ => timeout,
+        };
+        // One busy socket alone needs no epoll between its batches.
+        if !(ready == Some(Duration::ZERO) && self.by_id.len() == 1 && self.busy.is_some()) {
+            self.wait(ready)?;
+            let mut events = std::mem::take(&mut self.events);
+            for event in &events {
+                let index = event.data.u64() as usize;
+                if self.busy != Some(index) {
+                    self.receive(index, &mut deliver);
+                }
+            }
+            events.clear();
+            self.events = events;
+        }
+        Ok((self.stats.delivered - before) as usize)
+    }
+
+    /// Delivers all that is queued now, without waiting: at the end, after the last leave. Returns how many.
+    ///
+    /// # Errors
+    /// As [`KernelPath::poll`].
+    pub fn drain(&mut self, mut deliver: impl FnMut(KernelDatagram<'_>)) -> io::Result<usize> {
+        let mut total = 0;
+        loop {
+            let received = self.stats.received;
+            total += self.poll(Some(Duration::ZERO), &mut deliver)?;
+            if self.stats.received == received {
+                return Ok(total);
+            }
+        }
+    }
+
+    /// What was counted so far. `drops` is as of the last datagram of each socket; [`KernelPath::exact_stats`] asks.
+    pub fn stats(&self) -> KernelStats {
+        self.stats
+    }
+
+    /// What was counted so far, with the drops asked of each socket (one system call each), so that those after the
+    /// last datagram are in it.
+    pub fn exact_stats(&mut self) -> KernelStats {
+        for index in 0..self.sockets.len() {
+            self.read_drops(index);
+        }
+        self.stats
+    }
+
+    fn read_drops(&mut self, index: usize) {
+        if let Some(entry) = &mut self.sockets[index] {
+            match entry.socket.drops() {
+                Ok(now) => self.stats.drops += entry.drops.advance(now),
+                Err(_) => self.stats.receive_errors += 1,
+            }
+        }
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = timeout.map(|t| Timespec {
+            tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: t.subsec_nanos().into(),
+        });
+        self.events.clear();
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes up to `STAY` batches from a socket, until one is not full. Returns how many datagrams came.
+    fn receive(&mut self, index: usize, deliver: &mut impl FnMut(KernelDatagram<'_>)) -> usize {
+        let Some(Some(Entry { socket, drops })) = self.sockets.get_mut(index) else { return 0 };
+        let stats = &mut self.stats;
+        let mut total = 0;
+        for _ in 0..STAY {
+            let count = match self.batch.receive(socket.as_fd()) {
+                Ok(0) => return total,
+                Ok(count) => count,
+                Err(_) => {
+                    stats.receive_errors += 1;
+                    return total;
+                }
+            };
+            let taken = ReceiveTime { nanoseconds: real_time(), origin: TimeOrigin::UserSpace };
+            stats.batches += 1;
+            stats.received += count as u64;
+            total += count;
+            for i in 0..count {
+                let message = self.batch.message(i);
+                if let Some(now) = message.drops {
+                    stats.drops += drops.advance(now);
+                }
+                if message.truncated {
+                    stats.truncated += 1;
+                    continue;
+                }
+                let (Some(source), Some((group, interface_index))) = (message.source, message.destination) else {
+                    stats.unidentified += 1;
+                    continue;
+                };
+                if interface_index != socket.interface_index() {
+                    stats.foreign_interface += 1;
+                    continue;
+                }
+                if !group.is_multicast() {
+                    stats.not_multicast += 1;
+                    continue;
+                }
+                stats.delivered += 1;
+                stats.delivered_bytes += message.payload.len() as u64;
+                let received = match message.nanoseconds {
+                    Some(nanoseconds) => ReceiveTime { nanoseconds, origin: TimeOrigin::Kernel },
+                    None => taken,
+                };
+                deliver(KernelDatagram {
+                    socket: socket.id(),
+                    source,
+                    group,
+                    port: socket.port(),
+                    interface_index,
+                    payload: message.payload,
+                    received,
+                });
+            }
+            if count < sys::BATCH {
+                return total;
+            }
+        }
+        self.busy = Some(index);
+        total
+    }
+}
+
+impl AsFd for KernelPath {
+    /// The epoll: readable when a datagram can be had. Level-triggered.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+/// Turns the kernel's drop counter, cumulative modulo 2³², into a total. It is told by each datagram as of when that was
+/// queued, and by `SO_MEMINFO` as of now, so that an older value may follow a newer one.
+#[derive(Clone, Copy, Debug, Default)]
+struct DropCounter {
+    last: u32,
+}
+
+impl DropCounter {
+    /// How many are new since the latest value seen.
+    fn advance(&mut self, now: u32) -> u64 {
+        let ahead = now.wrapping_sub(self.last);
+        if ahead > u32::MAX / 2 {
+            return 0;
+        }
+        self.last = now;
+        ahead.into()
+    }
+}
+
+/// Nanoseconds since 1970.
+fn real_time() -> u64 {
+    let now = clock_gettime(ClockId::Realtime);
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn drops_wrap_and_do_not_go_back() {
+        let mut counter = DropCounter { last: u32::MAX - 1 };
+        assert_eq!(counter.advance(2), 4);
+        assert_eq!(counter.advance(1), 0, "an older value");
+        assert_eq!(counter.advance(2), 0);
+        assert_eq!(counter.advance(5), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn drops_are_the_true_total(steps in prop::collection::vec((0_u64..1 << 30, 0_u64..5), 0..60)) {
+            let (mut counter, mut truth, mut total) = (DropCounter::default(), 0_u64, 0_u64);
+            for (more, late) in steps {
+                let older = truth;
+                truth += more;
+                total += counter.advance(truth as u32);
+                // What a queued datagram says may be older than what was asked meanwhile.
+                total += counter.advance((older.max(truth.saturating_sub(late))) as u32);
+                prop_assert_eq!(total, truth);
+            }
+        }
+    }
+}
