@@ -24,6 +24,9 @@ mod ring;
 mod socket;
 mod umem;
 
+#[cfg(test)]
+mod fake_kernel;
+
 pub use error::{Call, Cause, Error};
 pub use lease::Lease;
 pub use mapping::PageSize;

@@ -176,6 +176,14 @@ impl<T: Slot> Consumer<T> {
         Taken { cursor: &mut self.cursor, first, end }
     }
 
+    /// What is in the ring, without taking it.
+    #[cfg(test)]
+    pub(super) fn snapshot(&self) -> Vec<T> {
+        let first = self.cursor.position;
+        // SAFETY: as for `Taken::peek`.
+        (0..self.pending()).map(|n| unsafe { self.cursor.slot(first.wrapping_add(n)).read() }).collect()
+    }
+
     /// Sets or clears `XDP_RING_NEED_WAKEUP`, as the kernel does for the fill ring, which it reads.
     #[cfg(test)]
     pub(super) fn ask_for_wakeup(&self, asked: bool) {
@@ -313,4 +321,162 @@ fn part<T>(memory: &Mapping, offset: u64) -> io::Result<NonNull<T>> {
     }
     // SAFETY: the offset is within the mapping.
     Ok(unsafe { memory.start().add(offset) }.cast())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::thread;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Produce { limit: u32, on_offer: u32 },
+        Take { limit: u32, stop_after: u32 },
+        Room(u32),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0_u32..40, 0_u32..40).prop_map(|(limit, on_offer)| Step::Produce { limit, on_offer }),
+            (0_u32..40, 0_u32..40).prop_map(|(limit, stop_after)| Step::Take { limit, stop_after }),
+            (0_u32..40).prop_map(Step::Room),
+        ]
+    }
+
+    /// Any index, and often one shortly before the wrap.
+    pub(in crate::xsk) fn start() -> impl Strategy<Value = u32> {
+        prop_oneof![any::<u32>(), (0_u32..64).prop_map(|n| u32::MAX - n)]
+    }
+
+    proptest! {
+        #[test]
+        fn is_a_fifo_from_any_start(
+            start in start(), size in (0_u32..6).prop_map(|log| 1 << log), steps in vec(step(), 1..200),
+        ) {
+            let (mut producer, mut consumer) = pair::<u64>(size, start).unwrap();
+            let mut model = VecDeque::new();
+            let (mut written, mut read) = (0_u64, 0_u64);
+            for step in steps {
+                match step {
+                    Step::Produce { limit, on_offer } => {
+                        let expected = limit.min(on_offer).min(size - model.len() as u32);
+                        let mut left = on_offer;
+                        let produced = producer.produce(limit, || {
+                            left = left.checked_sub(1)?;
+                            written += 1;
+                            model.push_back(written);
+                            Some(written)
+                        });
+                        prop_assert_eq!(produced, expected);
+                    }
+                    Step::Take { limit, stop_after } => {
+                        let available = limit.min(model.len() as u32);
+                        let mut batch = consumer.take(limit);
+                        for _ in 0..stop_after.min(available) {
+                            prop_assert_eq!(batch.peek(), model.front().copied());
+                            prop_assert_eq!(batch.next(), model.pop_front());
+                            read += 1;
+                        }
+                        prop_assert_eq!(batch.taken(), stop_after.min(available));
+                        if stop_after >= available {
+                            prop_assert_eq!(batch.next(), None);
+                        }
+                    }
+                    Step::Room(wanted) => {
+                        let room = producer.room(wanted);
+                        let free = size - model.len() as u32;
+                        prop_assert!(room <= free && room >= wanted.min(free));
+                    }
+                }
+                prop_assert_eq!(consumer.pending() as usize, model.len());
+                prop_assert_eq!(consumer.snapshot(), Vec::from_iter(model.iter().copied()));
+                prop_assert_eq!(producer.position(), start.wrapping_add(written as u32));
+                prop_assert_eq!(consumer.position(), start.wrapping_add(read as u32));
+                prop_assert_eq!(consumer.peer_position(), producer.position());
+            }
+        }
+    }
+
+    #[test]
+    fn passes_all_in_order_between_threads() {
+        const COUNT: u64 = 200_000;
+        let (mut producer, mut consumer) = pair::<u64>(64, u32::MAX - 1000).unwrap();
+        let writer = thread::spawn(move || {
+            let mut items = 0..COUNT;
+            while !items.is_empty() {
+                if producer.produce(17, || items.next()) == 0 {
+                    thread::yield_now();
+                }
+            }
+        });
+        let mut expected = 0;
+        while expected < COUNT {
+            let before = expected;
+            for item in consumer.take(23) {
+                assert_eq!(item, expected);
+                expected += 1;
+            }
+            if before == expected {
+                thread::yield_now();
+            }
+        }
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn a_panic_within_a_batch_gives_back_what_was_read() {
+        let (mut producer, mut consumer) = pair::<u64>(8, u32::MAX).unwrap();
+        let mut items = 0..8;
+        assert_eq!(producer.produce(8, || items.next()), 8);
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            for item in consumer.take(8) {
+                assert!(item < 3);
+            }
+        }));
+        assert!(caught.is_err());
+        assert_eq!(consumer.take(8).collect::<Vec<_>>(), [4, 5, 6, 7]);
+        assert_eq!(producer.room(8), 8);
+    }
+
+    #[test]
+    fn a_peer_that_is_out_of_bounds_does_no_harm() {
+        let (mut producer, mut consumer) = pair::<u64>(8, 0).unwrap();
+        consumer.cursor.publish(5);
+        // More than it knows of, so that it looks.
+        assert_eq!(producer.room(9), 0);
+        producer.cursor.publish(1000);
+        assert_eq!(consumer.pending(), 8);
+        assert_eq!(consumer.take(u32::MAX).count(), 8);
+    }
+
+    #[test]
+    fn sizes_and_layouts_are_checked() {
+        assert_eq!(pair::<u64>(0, 0).unwrap_err(), Errno::INVAL);
+        assert_eq!(pair::<XdpDesc>(3, 0).unwrap_err(), Errno::INVAL);
+        let layout = |producer, desc| XdpRingOffset { producer, consumer: 64, flags: None, desc };
+        let make = |layout, size| {
+            Producer::<u64>::of_kernel_ring(Mapping::anonymous(4096).unwrap(), &layout, size).map(|_| ())
+        };
+        assert_eq!(make(layout(0, 128), 256), Ok(()));
+        assert_eq!(make(layout(0, 128), 512), Err(Errno::INVAL));
+        assert_eq!(make(layout(2, 128), 256), Err(Errno::INVAL));
+        assert_eq!(make(layout(4096, 128), 256), Err(Errno::INVAL));
+        assert_eq!(make(layout(0, 132), 256), Err(Errno::INVAL));
+        assert_eq!(make(layout(0, u64::MAX - 7), 256), Err(Errno::INVAL));
+    }
+
+    #[test]
+    fn the_wakeup_flag_is_read_each_time() {
+        let (producer, consumer) = pair::<u64>(8, 0).unwrap();
+        for asked in [false, true, false, true] {
+            consumer.ask_for_wakeup(asked);
+            assert_eq!(producer.needs_wakeup(), asked);
+        }
+    }
 }

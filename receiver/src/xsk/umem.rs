@@ -256,9 +256,16 @@ impl Umem {
     }
 
     /// Every frame on the free stack, and every frame that the kernel has, for tests.
+    /// Frames that were given back and not collected count as free.
     #[cfg(test)]
     pub(super) fn census(&self) -> (Vec<u32>, Vec<u32>) {
-        let free = self.free.iter().map(|frame| frame.0).collect();
+        let mut free: Vec<u32> = self.free.iter().map(|frame| frame.0).collect();
+        // Each once through the queue: out and in again.
+        for _ in 0..self.pool.returns.len() {
+            let frame = self.pool.returns.pop().expect("nobody else is at it");
+            free.push(frame.0);
+            self.pool.give_back(frame);
+        }
         let kernel = self.with_kernel.iter().zip(0..).filter_map(|(held, index)| held.then_some(index)).collect();
         (free, kernel)
     }
@@ -288,11 +295,14 @@ impl Pool {
         debug_assert!(full.is_ok(), "more frames came back than there are");
     }
 
-    /// The first byte of the frame that holds `address`, for tests that play the kernel.
+    /// Writes as the kernel would, for tests that play it.
     #[cfg(test)]
-    pub(super) fn kernel_pointer(&self, address: u64) -> *mut u8 {
-        assert!((address as usize) < self.memory.length());
-        self.memory.start().as_ptr().wrapping_add(address as usize)
+    pub(super) fn kernel_write(&self, address: u64, bytes: &[u8]) {
+        let offset = address as usize;
+        assert!(offset + bytes.len() <= self.memory.length());
+        // SAFETY: within the mapping. The fake kernel writes only to frames that it took from the fill ring and has not
+        // delivered yet, so no token and no reference to them exists.
+        unsafe { self.memory.start().add(offset).copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) }
     }
 }
 
