@@ -1,5 +1,45 @@
-//! stub
-/// stub
-#[derive(Debug, thiserror::Error)]
-#[error("stub")]
-pub struct Error;
+//! Group membership: which sources of which groups the kernel is asked for, on one interface, for both families.
+//!
+//! - [`state`]: the pure state machine. It decides what a request returns.
+//! - [`socket`]: one socket. It executes what the state machine allowed, and reads back what the kernel then holds.
+//! - [`set`]: many memberships over as many sockets as the kernel's limits ask.
+//!
+//! Linux judges some requests in another way than the table that this room keeps, and switches the filter mode in
+//! silence (RFC 3678, section 4.1.3 wants an error); hence the decision is made here, and the kernel is only told.
+
+pub mod error;
+mod limits;
+pub mod set;
+pub mod socket;
+mod sockopt;
+pub mod state;
+
+use std::fmt;
+
+pub use error::{MembershipError, Operation, SocketError};
+pub use limits::Limits;
+pub use set::{Layout, MembershipSet, Options, SocketEvent};
+pub use socket::{MembershipSocket, OptionStyle};
+pub use state::{Refusal, Request, State};
+
+/// The interface that groups are joined on: the index that the kernel goes by, and the name for people.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InterfaceRef {
+    /// The interface index, as in `ip link`; never 0.
+    pub index: u32,
+    /// The interface name, for error messages and for looking up its IPv4 address.
+    pub name: String,
+}
+
+impl InterfaceRef {
+    /// An interface by index and name.
+    pub fn new(index: u32, name: impl Into<String>) -> Self {
+        Self { index, name: name.into() }
+    }
+}
+
+impl fmt::Display for InterfaceRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (index {})", self.name, self.index)
+    }
+}
