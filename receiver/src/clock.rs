@@ -1,6 +1,6 @@
 //! Times on CLOCK_TAI.
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, DynamicClockId, Timespec, clock_gettime, clock_gettime_dynamic};
 
 /// Reads CLOCK_TAI, and brings CLOCK_REALTIME onto it.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ impl Clock {
     /// Now, nanoseconds since 1970.
     #[inline]
     pub fn tai(&self) -> u64 {
-        nanoseconds(ClockId::Tai)
+        tai()
     }
 
     /// A CLOCK_REALTIME time that is not long past.
@@ -24,7 +24,7 @@ impl Clock {
         let offset = match self.offset {
             Some((offset, asked)) if real.abs_diff(asked) < ASK_EVERY => offset,
             _ => {
-                let difference = nanoseconds(ClockId::Tai) as i64 - nanoseconds(ClockId::Realtime) as i64;
+                let difference = tai() as i64 - now_real() as i64;
                 // Whole seconds by definition; the rest is the time between the two calls.
                 let offset = (difference + 500_000_000).div_euclid(1_000_000_000) * 1_000_000_000;
                 self.offset = Some((offset, real));
@@ -35,8 +35,17 @@ impl Clock {
     }
 }
 
-fn nanoseconds(clock: ClockId) -> u64 {
-    let now = clock_gettime(clock);
+/// CLOCK_TAI in nanoseconds since 1970.
+pub(crate) fn tai() -> u64 {
+    // Linux has had CLOCK_TAI since 3.10; the error can not come.
+    clock_gettime_dynamic(DynamicClockId::Tai).map_or_else(|_| now_real(), nanoseconds)
+}
+
+fn now_real() -> u64 {
+    nanoseconds(clock_gettime(ClockId::Realtime))
+}
+
+fn nanoseconds(now: Timespec) -> u64 {
     (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
 }
 
@@ -47,7 +56,7 @@ mod tests {
     #[test]
     fn real_time_is_brought_onto_tai() {
         let mut clock = Clock::default();
-        let tai = clock.from_real_time(nanoseconds(ClockId::Realtime));
+        let tai = clock.from_real_time(real());
         assert!(clock.tai().abs_diff(tai) < 1_000_000_000);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 
-use crate::filter::{FlowKey, SubscriptionId};
+use crate::filter::{FlowKey, Member, SubscriptionId};
 use crate::ledger::{QueueCounters, Refusal, add};
 use crate::vlan::Vlan;
 use crate::xsk::Received;
@@ -51,7 +51,7 @@ pub struct Datagram<'a> {
     pub(crate) payload: Payload<'a>,
     pub(crate) key: FlowKey,
     pub(crate) source_port: u16,
-    pub(crate) subscription: SubscriptionId,
+    pub(crate) member: &'a Arc<Member>,
     pub(crate) time: ReceiveTime,
     pub(crate) vlan: Option<Vlan>,
     pub(crate) keep: Keep<'a>,
@@ -105,7 +105,7 @@ impl Datagram<'_> {
     /// The subscription that wanted it.
     #[inline]
     pub fn subscription(&self) -> SubscriptionId {
-        self.subscription
+        self.member.id
     }
 
     /// When it came.
@@ -165,7 +165,7 @@ impl Datagram<'_> {
             source: SocketAddr::new(source, self.source_port),
             group,
             port,
-            subscription: self.subscription,
+            subscription: self.member.id,
             time: self.time,
             path,
             vlan: self.vlan,

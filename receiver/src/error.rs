@@ -174,7 +174,7 @@ pub enum Error {
 
     /// A group could not be joined or left, or its filter not be set.
     #[error(transparent)]
-    Membership(#[from] crate::membership::Error),
+    Membership(#[from] crate::membership::MembershipError),
 
     /// Waiting for packets, or the kernel path, failed.
     #[error("could not {doing}: {source}")]

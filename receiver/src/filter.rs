@@ -5,11 +5,11 @@
 //! datagram: a queue keeps the flows it has seen ([`FlowCache`]) until the filter's epoch moves on.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use receiver_common::{FlowKeyV4, FlowKeyV6};
+use receiver_common::{FlowKeyV4, FlowKeyV6, Port};
 use rustc_hash::FxHashMap;
 
 use crate::error::Error;
@@ -103,6 +103,21 @@ impl Table {
             (Sources::Exclude { member, .. }, SourceFilter::Include(_)) => {
                 Err(overlap(&member.id, "source-specific beside any-source on one group and port"))
             }
+        }
+    }
+
+    /// Would the subscription still fit beside the others if it became `to`, which has the same group, port and mode?
+    pub fn check_replacement(&self, id: SubscriptionId, to: &Subscription) -> Result<(), Error> {
+        let Some(Group { sources: Sources::Include(members), .. }) = self.groups.get(&(to.group(), to.port())) else {
+            return Ok(());
+        };
+        let other = to.filter().sources().iter().filter_map(|source| members.get(source)).find(|other| other.id != id);
+        match other.and_then(|other| self.subscriptions.get(&other.id)) {
+            Some(existing) => {
+                let reason = "a source is in both";
+                Err(Error::Overlap { asked: to.clone(), existing: existing.clone(), reason })
+            }
+            None => Ok(()),
         }
     }
 
@@ -269,6 +284,17 @@ impl FlowCache {
 }
 
 impl FlowKey {
+    /// From addresses of one family, and a port in host order.
+    pub fn new(source: IpAddr, group: IpAddr, port: u16) -> Self {
+        let port = Port::from_host(port);
+        match (source, group) {
+            (IpAddr::V4(source), IpAddr::V4(group)) => {
+                Self::V4(FlowKeyV4 { source: wire_v4(source), group: wire_v4(group), port })
+            }
+            (source, group) => Self::V6(FlowKeyV6 { source: wire_v6(source), group: wire_v6(group), port }),
+        }
+    }
+
     /// Source, group and port.
     pub fn addresses(self) -> (IpAddr, IpAddr, u16) {
         match self {
@@ -276,6 +302,23 @@ impl FlowKey {
             Self::V6(key) => (address_v6(key.source), address_v6(key.group), key.port.to_host()),
         }
     }
+}
+
+pub(crate) fn wire_v4(address: Ipv4Addr) -> u32 {
+    u32::from_ne_bytes(address.octets())
+}
+
+pub(crate) fn wire_v6(address: IpAddr) -> [u32; 4] {
+    let octets = match address {
+        IpAddr::V6(address) => address.octets(),
+        // Subscriptions are of one family; a mixed key could match no frame.
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+    };
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(octets.as_chunks::<4>().0) {
+        *word = u32::from_ne_bytes(*bytes);
+    }
+    words
 }
 
 /// An address from its wire-order word.
@@ -295,7 +338,6 @@ pub(crate) fn address_v6(words: [u32; 4]) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use receiver_common::Port;
 
     fn subscription(text: &str) -> Subscription {
         text.parse().expect(text)

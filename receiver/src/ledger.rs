@@ -2,8 +2,9 @@
 //!
 //! Three equations are checked, and their differences added up in [`Ledger::unaccounted`]:
 //!
-//! 1. for the XDP side: frames the program redirected = frames the sockets' owners took from the rings + frames still in
-//!    the rings + frames the kernel says it dropped in between (XDP_STATISTICS);
+//! 1. for the XDP side: frames the program redirected = frames the workers took from the rings + frames still in the
+//!    rings + frames the kernel says it dropped in between (XDP_STATISTICS); and what a worker says it took is where the
+//!    ring's index stands;
 //! 2. for each queue: frames taken = datagrams handed over + frames refused under a named cause + datagrams held for
 //!    later;
 //! 3. for the kernel path: datagrams that recvmmsg gave = set aside there + taken, and taken = handed over + refused + held.
@@ -116,8 +117,8 @@ pub struct XskLedger {
     pub leased: u64,
     /// Descriptors refused by the ring's owner: outside the memory, or part of a frame of several buffers.
     pub refused: u64,
-    /// Taken, as the ring's owner counts.
-    pub taken: u64,
+    /// Descriptors taken, as the ring's shared index tells: modulo 2^32.
+    pub consumer_position: u32,
 }
 
 /// What the kernel path counts by itself.
@@ -184,9 +185,10 @@ impl Ledger {
             book("unstamped", get(&counters.unstamped));
         }
         let redirected = verdicts[Verdict::Redirected as usize];
+        let taken: u64 = queues.iter().map(|queue| get(&queue.taken)).sum();
         let arrived: u64 =
-            sockets.iter().map(|s| s.taken + s.refused + s.in_ring + s.rx_dropped + s.rx_ring_full).sum();
-        let rings: u64 = sockets.iter().zip(queues).map(|(s, queue)| s.taken.abs_diff(get(&queue.taken))).sum();
+            taken + sockets.iter().map(|s| s.refused + s.in_ring + s.rx_dropped + s.rx_ring_full).sum::<u64>();
+        let rings: u64 = sockets.iter().zip(queues).map(|(s, queue)| ring_gap(s, get(&queue.taken))).sum();
         let unaccounted = redirected.abs_diff(arrived)
             + rings
             + queues.iter().map(|queue| queue.unaccounted()).sum::<u64>()
@@ -255,6 +257,13 @@ impl Ledger {
     }
 }
 
+/// How far the worker's count of what it took is from the index that it shares with the kernel.
+fn ring_gap(socket: &XskLedger, taken: u64) -> u64 {
+    // Both count modulo 2^32 here; the gap is small, whichever way it goes.
+    let ahead = socket.consumer_position.wrapping_sub((taken + socket.refused) as u32);
+    ahead.min(ahead.wrapping_neg()).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,7 +281,7 @@ mod tests {
         queue.refuse(Refusal::Revoked);
         queue.refuse(Refusal::UdpChecksum);
         add(&queue.held, 1);
-        let socket = XskLedger { taken: 10, in_ring: 2, rx_dropped: 3, rx_ring_full: 4, refused: 1, ..Default::default() };
+        let socket = XskLedger { consumer_position: 11, in_ring: 2, rx_dropped: 3, rx_ring_full: 4, refused: 1, ..Default::default() };
         (queue, socket)
     }
 
@@ -287,7 +296,8 @@ mod tests {
         assert_eq!(unaccounted(20, &queue, socket, &path), 0);
         assert_eq!(unaccounted(22, &queue, socket, &path), 2, "frames vanished between XDP and the sockets");
         assert_eq!(unaccounted(20, &queue, XskLedger { rx_dropped: 2, ..socket }, &path), 1);
-        assert_eq!(unaccounted(20, &queue, XskLedger { taken: 9, in_ring: 3, ..socket }, &path), 1);
+        assert_eq!(unaccounted(20, &queue, XskLedger { consumer_position: 10, ..socket }, &path), 1);
+        assert_eq!(unaccounted(20, &queue, XskLedger { consumer_position: 13, ..socket }, &path), 2);
         add(&queue.delivered, 1);
         assert_eq!(unaccounted(20, &queue, socket, &path), 1, "a frame handed over twice");
         add(&path.taken, 5);

@@ -10,6 +10,7 @@ use aya_log::EbpfLogger;
 use receiver_common::{FlowAction, FlowKeyV4, FlowKeyV6, GroupAction, GroupKeyV4, GroupKeyV6, Port, Verdict, names};
 
 use crate::error::Error;
+use crate::filter::{FlowKey, wire_v4, wire_v6};
 use crate::interface::Interface;
 use crate::vlan::Vlan;
 
@@ -181,7 +182,7 @@ impl Program {
     /// # Errors
     /// [`Error::FilterFull`], [`Error::Program`].
     pub fn set_flow(&mut self, source: IpAddr, group: IpAddr, port: u16, action: FlowAction) -> Result<(), Error> {
-        let result = match flow_key(source, group, port) {
+        let result = match FlowKey::new(source, group, port) {
             FlowKey::V4(key) => self.flows_v4.insert(key, action, 0),
             FlowKey::V6(key) => self.flows_v6.insert(key, action, 0),
         };
@@ -193,7 +194,7 @@ impl Program {
     /// # Errors
     /// [`Error::Program`].
     pub fn remove_flow(&mut self, source: IpAddr, group: IpAddr, port: u16) -> Result<(), Error> {
-        let result = match flow_key(source, group, port) {
+        let result = match FlowKey::new(source, group, port) {
             FlowKey::V4(key) => self.flows_v4.remove(&key),
             FlowKey::V6(key) => self.flows_v6.remove(&key),
         };
@@ -296,24 +297,9 @@ impl Program {
     }
 }
 
-enum FlowKey {
-    V4(FlowKeyV4),
-    V6(FlowKeyV6),
-}
-
 enum GroupKey {
     V4(GroupKeyV4),
     V6(GroupKeyV6),
-}
-
-fn flow_key(source: IpAddr, group: IpAddr, port: u16) -> FlowKey {
-    let port = Port::from_host(port);
-    match (source, group) {
-        (IpAddr::V4(source), IpAddr::V4(group)) => {
-            FlowKey::V4(FlowKeyV4 { source: wire_v4(source), group: wire_v4(group), port })
-        }
-        (source, group) => FlowKey::V6(FlowKeyV6 { source: wire_v6(source), group: wire_v6(group), port }),
-    }
 }
 
 fn group_key(group: IpAddr, port: u16) -> GroupKey {
@@ -322,23 +308,6 @@ fn group_key(group: IpAddr, port: u16) -> GroupKey {
         IpAddr::V4(group) => GroupKey::V4(GroupKeyV4 { group: wire_v4(group), port }),
         group => GroupKey::V6(GroupKeyV6 { group: wire_v6(group), port }),
     }
-}
-
-fn wire_v4(address: std::net::Ipv4Addr) -> u32 {
-    u32::from_ne_bytes(address.octets())
-}
-
-fn wire_v6(address: IpAddr) -> [u32; 4] {
-    let octets = match address {
-        IpAddr::V6(address) => address.octets(),
-        // Subscriptions are of one family; a mixed key could match no frame.
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-    };
-    let mut words = [0; 4];
-    for (word, bytes) in words.iter_mut().zip(octets.as_chunks::<4>().0) {
-        *word = u32::from_ne_bytes(*bytes);
-    }
-    words
 }
 
 fn xdp<'a>(ebpf: &'a mut Ebpf, interface: &str) -> Result<&'a mut Xdp, Error> {

@@ -17,12 +17,13 @@ use rustix::io::Errno;
 
 use crate::checksum::{self, UdpChecksum};
 use crate::clock::Clock;
-use crate::datagram::{Datagram, Keep, OwnedDatagram, Payload, ReceiveTime, TimeOrigin};
+use crate::control::socket_ledger;
+use crate::datagram::{Datagram, Keep, OwnedDatagram, Path, Payload, ReceiveTime, TimeOrigin};
 use crate::error::Error;
-use crate::filter::{FlowCache, FlowKey, MemberCounters};
+use crate::filter::{FlowCache, FlowKey, Member, MemberCounters};
 use crate::kernel_path::KernelSide;
 use crate::ledger::{QueueCounters, Refusal, add};
-use crate::shared::{Guard, Shared};
+use crate::shared::{Guard, Shared, lock};
 use crate::vlan::Vlan;
 use crate::xsk::{Received, XskSocket};
 
@@ -66,7 +67,7 @@ pub struct Worker {
     cache: FlowCache,
     options: WorkerOptions,
     clock: Clock,
-    /// Datagrams that came with a batch that the consumer did not want to the end.
+    /// Datagrams of the kernel path that came with a batch that the consumer did not want to the end.
     held: VecDeque<OwnedDatagram>,
     idle: u32,
     busy: u32,
@@ -97,7 +98,7 @@ impl Worker {
 
     /// The receive queue, or `None` for the worker of mode `socket`.
     pub fn queue(&self) -> Option<u32> {
-        self.socket.as_ref().and_then(|_| u32::try_from(self.index).ok())
+        self.socket.as_ref().map(|_| self.shared.cells[self.index].queue)
     }
 
     /// Gives the consumer what there is, at most some thousands of datagrams; waits for the first if it may. Returns how
@@ -122,20 +123,7 @@ impl Worker {
         wait: Wait,
         mut consumer: impl FnMut(Datagram<'_>) -> ControlFlow<()>,
     ) -> Result<usize, Error> {
-        let stopped = self.shared.is_stopped();
-        let count = self.take(&mut consumer, stopped || wait != Wait::Never)?;
-        if count > 0 {
-            return Ok(count);
-        }
-        if stopped {
-            return Err(Error::Stopped);
-        }
-        match wait {
-            Wait::Never => return Ok(0),
-            Wait::For(timeout) => self.sleep(Some(timeout))?,
-            Wait::Forever => self.sleep(None)?,
-        }
-        self.take(&mut consumer, true)
+        poll_all(std::slice::from_mut(self), &mut 0, wait, &mut consumer)
     }
 
     /// What is there now, without waiting. `thorough`: look at the kernel path too, whatever it costs.
@@ -221,7 +209,7 @@ impl Worker {
                 payload: Payload::Frame(frame, parsed.payload),
                 key: parsed.key,
                 source_port: parsed.source_port,
-                subscription: member.id,
+                member,
                 time,
                 vlan: options.vlan,
                 keep,
@@ -261,18 +249,18 @@ impl Worker {
                 counters.refuse(Refusal::Revoked);
                 return;
             };
-            book(&member.counters[cell], received.payload.len(), received.time);
             add(&counters.delivered, 1);
             let datagram = Datagram {
                 payload: Payload::Buffer(received.payload),
                 key,
                 source_port: received.source.port(),
-                subscription: member.id,
+                member,
                 time: received.time,
                 vlan: None,
                 keep,
             };
             if flow.is_continue() {
+                book(&member.counters[cell], received.payload.len(), received.time);
                 delivered += 1;
                 flow = consumer(datagram);
             } else if let Some(owned) = datagram.into_owned() {
@@ -303,13 +291,14 @@ impl Worker {
                 counters.refuse(Refusal::Revoked);
                 continue;
             };
+            book(&member.counters[shared.cells.len()], owned.payload.len(), owned.time);
             add(&counters.delivered, 1);
             *count += 1;
             consumer(Datagram {
                 payload: Payload::Buffer(&owned.payload),
                 key,
                 source_port: owned.source.port(),
-                subscription: member.id,
+                member,
                 time: owned.time,
                 vlan: owned.vlan,
                 keep: Keep { leases: &leases, budget: &shared.budget, counters },
@@ -318,34 +307,13 @@ impl Worker {
         ControlFlow::Continue(())
     }
 
-    /// Sleeps until the ring, the kernel path or the end of the receiver asks for attention.
-    fn sleep(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
-        if let Some(socket) = &mut self.socket {
-            // Also hands over the frames of leases that were dropped meanwhile.
-            socket.refill();
-            socket.wake_if_needed();
-        }
-        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let stop = self.shared.stop_fd();
-        let mut fds = Vec::with_capacity(4);
-        fds.push(PollFd::from_borrowed_fd(stop, PollFlags::IN));
-        if let Some(socket) = &self.socket {
-            fds.push(PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN));
-        }
-        if let Some(kernel) = &self.kernel {
-            fds.extend(kernel.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        }
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(errno) => Err(Error::Wait { doing: "wait for packets", source: errno.into() }),
-        }
-    }
-
     /// What a runtime waits on: readable when [`Worker::poll`] has something to give.
     pub(crate) fn fds(&self) -> Vec<BorrowedFd<'_>> {
         let mut fds = vec![self.shared.stop_fd()];
         fds.extend(self.socket.as_ref().map(|socket| socket.as_fd()));
-        fds.extend(self.kernel.iter().flat_map(KernelSide::fds));
+        if let Some(kernel) = &self.kernel {
+            fds.extend(kernel.fds());
+        }
         fds
     }
 
@@ -357,13 +325,86 @@ impl Worker {
         }
     }
 
-    pub(crate) fn guard(&self) -> &Arc<Guard> {
-        &self.guard
+    /// Is a datagram that was taken from this worker before, and kept, still wanted? If not it is taken out of the books
+    /// of what was handed over.
+    pub(crate) fn still_wanted(&mut self, datagram: &OwnedDatagram, member: &Member) -> bool {
+        let key = FlowKey::new(datagram.source.ip(), datagram.group, datagram.port);
+        if self.cache.resolve(&self.shared.filter, key).is_some() {
+            return true;
+        }
+        let (counters, cell) = match datagram.path {
+            Path::Xdp => (&self.shared.cells[self.index].counters, self.index),
+            Path::Kernel => (&self.shared.kernel.counters, self.shared.cells.len()),
+        };
+        counters.take_back_delivery(Refusal::Revoked);
+        add(&member.counters[cell].packets, u64::MAX);
+        add(&member.counters[cell].bytes, (datagram.payload.len() as u64).wrapping_neg());
+        false
+    }
+}
+
+/// Polls workers in turn, beginning with number `next`, and waits at all of them at once.
+pub(crate) fn poll_all(
+    workers: &mut [Worker],
+    next: &mut usize,
+    wait: Wait,
+    mut consumer: impl FnMut(Datagram<'_>) -> ControlFlow<()>,
+) -> Result<usize, Error> {
+    let Some(shared) = workers.first().map(|worker| Arc::clone(&worker.shared)) else { return Err(Error::Stopped) };
+    let stopped = shared.is_stopped();
+    let mut pass = |workers: &mut [Worker], thorough| {
+        for _ in 0..workers.len() {
+            let index = *next % workers.len();
+            *next = index + 1;
+            let count = workers[index].take(&mut consumer, thorough)?;
+            if count > 0 {
+                return Ok(count);
+            }
+        }
+        Ok(0)
+    };
+    let count = pass(workers, stopped || wait != Wait::Never)?;
+    if count > 0 {
+        return Ok(count);
+    }
+    if stopped {
+        return Err(Error::Stopped);
+    }
+    match wait {
+        Wait::Never => return Ok(0),
+        Wait::For(timeout) => sleep(workers, Some(timeout))?,
+        Wait::Forever => sleep(workers, None)?,
+    }
+    pass(workers, true)
+}
+
+/// Sleeps until a ring, the kernel path or the end of the receiver asks for attention.
+fn sleep(workers: &mut [Worker], timeout: Option<Duration>) -> Result<(), Error> {
+    for worker in workers.iter_mut() {
+        worker.prepare_to_wait();
+    }
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    let mut fds: Vec<PollFd<'_>> = workers
+        .iter()
+        .flat_map(Worker::fds)
+        .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+        .collect();
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(errno) => Err(Error::Wait { doing: "wait for packets", source: errno.into() }),
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        if self.socket.is_some() {
+            // The socket's books are closed with it; a monitor that is kept would keep the queue taken.
+            let cell = &self.shared.cells[self.index];
+            if let Ok(last) = socket_ledger(cell) {
+                *lock(&cell.last) = last;
+            }
+            lock(&cell.monitor).take();
+        }
         let counters = &self.shared.kernel.counters;
         for _ in self.held.drain(..) {
             add(&counters.held, u64::MAX);

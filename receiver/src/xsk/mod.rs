@@ -19,6 +19,7 @@
 mod error;
 mod lease;
 mod mapping;
+mod monitor;
 mod queue;
 mod ring;
 mod socket;
@@ -30,6 +31,7 @@ mod fake_kernel;
 pub use error::{Call, Cause, Error};
 pub use lease::Lease;
 pub use mapping::PageSize;
+pub use monitor::Monitor;
 pub use queue::{Counters, Queue, Received};
 pub use ring::{Consumer, Producer, Slot, Taken, pair};
 pub use socket::{BindConfig, BindMode, BusyPoll, Statistics, XskSocket};

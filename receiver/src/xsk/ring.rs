@@ -48,6 +48,34 @@ pub struct Taken<'a, T: Slot> {
     end: u32,
 }
 
+/// A look at a ring's two indices from outside. Never writes.
+#[derive(Debug)]
+pub(super) struct View {
+    producer: NonNull<AtomicU32>,
+    consumer: NonNull<AtomicU32>,
+    /// Keeps what the pointers point into.
+    _memory: Arc<Mapping>,
+}
+
+// SAFETY: the pointers lead into `_memory`, which goes along, to words that are only accessed as atomics.
+unsafe impl Send for View {}
+// SAFETY: as above; loads alone.
+unsafe impl Sync for View {}
+
+impl View {
+    /// The writing end's index. An acquire load.
+    pub fn producer_position(&self) -> u32 {
+        // SAFETY: points into `_memory`, aligned (checked in `Cursor::new`), and only ever accessed as an atomic.
+        unsafe { self.producer.as_ref() }.load(Ordering::Acquire)
+    }
+
+    /// The reading end's index. An acquire load.
+    pub fn consumer_position(&self) -> u32 {
+        // SAFETY: as for `producer_position`.
+        unsafe { self.consumer.as_ref() }.load(Ordering::Acquire)
+    }
+}
+
 /// Both ends of a ring over ordinary memory, starting at index `start`: for tests and benchmarks, where user space
 /// plays the kernel's part too.
 ///
@@ -174,6 +202,12 @@ impl<T: Slot> Consumer<T> {
         let first = self.cursor.position;
         let end = first.wrapping_add(self.pending().min(limit));
         Taken { cursor: &mut self.cursor, first, end }
+    }
+
+    /// A look at the indices from another thread.
+    pub(super) fn view(&self) -> View {
+        let Cursor { own, peer, _memory, .. } = &self.cursor;
+        View { producer: *peer, consumer: *own, _memory: Arc::clone(_memory) }
     }
 
     /// What is in the ring, without taking it.

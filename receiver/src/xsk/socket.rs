@@ -17,6 +17,7 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv,
 
 use super::error::{Call, Cause, Error};
 use super::mapping::{Mapping, PageSize};
+use super::monitor::Monitor;
 use super::queue::{Counters, Queue, Received};
 use super::ring::{Consumer, Producer, mapping_length};
 use super::umem::{Umem, UmemConfig, near_power};
@@ -301,15 +302,16 @@ impl XskSocket {
     /// # Errors
     /// getsockopt(2) failed.
     pub fn statistics(&self) -> Result<Statistics, Error> {
-        let kernel = self.context.check(Call::Statistics, sockopt::xdp_statistics(&self.fd))?;
-        Ok(Statistics {
-            rx_dropped: kernel.rx_dropped,
-            rx_invalid_descs: kernel.rx_invalid_descs,
-            tx_invalid_descs: kernel.tx_invalid_descs,
-            rx_ring_full: kernel.rx_ring_full.unwrap_or(0),
-            rx_fill_ring_empty_descs: kernel.rx_fill_ring_empty_descs.unwrap_or(0),
-            tx_ring_empty_descs: kernel.tx_ring_empty_descs.unwrap_or(0),
-        })
+        statistics(&self.fd, &self.context)
+    }
+
+    /// A look at this socket's books for another thread. The socket stays open until it is dropped too.
+    ///
+    /// # Errors
+    /// dup(2) failed: descriptors ran out.
+    pub fn monitor(&self) -> Result<Monitor, Error> {
+        let fd = self.context.check(Call::Socket, rustix::io::fcntl_dupfd_cloexec(&self.fd, 0))?;
+        Ok(Monitor { fd, rx: self.queue.rx().view(), context: self.context.clone() })
     }
 
     /// What went wrong on this side of the rings.
@@ -325,6 +327,18 @@ impl XskSocket {
     }
 }
 
+pub(super) fn statistics(fd: &OwnedFd, context: &Context) -> Result<Statistics, Error> {
+    let kernel = context.check(Call::Statistics, sockopt::xdp_statistics(fd))?;
+    Ok(Statistics {
+        rx_dropped: kernel.rx_dropped,
+        rx_invalid_descs: kernel.rx_invalid_descs,
+        tx_invalid_descs: kernel.tx_invalid_descs,
+        rx_ring_full: kernel.rx_ring_full.unwrap_or(0),
+        rx_fill_ring_empty_descs: kernel.rx_fill_ring_empty_descs.unwrap_or(0),
+        tx_ring_empty_descs: kernel.tx_ring_empty_descs.unwrap_or(0),
+    })
+}
+
 impl AsFd for XskSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -338,8 +352,8 @@ impl AsRawFd for XskSocket {
 }
 
 /// What every error tells.
-#[derive(Debug)]
-struct Context {
+#[derive(Clone, Debug)]
+pub(super) struct Context {
     interface: String,
     queue: u32,
     mode: BindMode,

@@ -1,0 +1,446 @@
+//! The control side: join, leave, block and unblock while packets flow, and the books.
+//!
+//! Three places hold a filter: user space ([`crate::filter`]), the XDP maps, and the kernel's memberships. Each change is
+//! made in an order that loses nothing that is wanted: what allows a source is put in place before what needs it, user
+//! space first, the memberships last; what forbids one is told to user space first, so that it holds when the call
+//! returns. A step that fails undoes the ones before it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use receiver_common::{FlowAction, GroupAction, Verdict};
+
+use crate::error::Error;
+use crate::filter::{Member, SubscriptionId};
+use crate::interface::Interface;
+use crate::ledger::{KernelLedger, Ledger, QueueCounters, XskLedger};
+use crate::membership::{MembershipSet, SocketEvent};
+use crate::mode::{ReceiveMode, Refused};
+use crate::program::Program;
+use crate::shared::{Cell, Shared, lock};
+use crate::subscription::{SourceFilter, Subscription, SubscriptionError, validate_source};
+use crate::udp::{SocketId, UdpDataSocket};
+
+/// What one subscription has received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscriptionReport {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// The subscription as it is now.
+    pub subscription: Subscription,
+    /// Datagrams handed over.
+    pub packets: u64,
+    /// Bytes of UDP payload in them.
+    pub bytes: u64,
+    /// Frames that XDP dropped because of their source, for the subscription's group and port. Subscriptions that share
+    /// both share this count. Always 0 in mode `socket`, where the kernel drops uncounted.
+    pub blocked: u64,
+    /// When the last datagram came: nanoseconds on CLOCK_TAI. `None` before the first.
+    pub last: Option<u64>,
+}
+
+/// Steers one receiver.
+pub(crate) struct Control {
+    shared: Arc<Shared>,
+    interface: Interface,
+    mode: ReceiveMode,
+    refused: Vec<Refused>,
+    allow_asm_in_ssm_range: bool,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    program: Option<Program>,
+    membership: MembershipSet,
+    members: HashMap<SubscriptionId, Arc<Member>>,
+    /// What a group's slot counted for those that had it before.
+    blocked_before: HashMap<(IpAddr, u16), u64>,
+    sockets: HashMap<SocketId, Arc<UdpDataSocket>>,
+    /// Drops of sockets that are gone.
+    drops_before: u64,
+    stopped: bool,
+}
+
+/// What a receiver was opened as.
+pub(crate) struct Opened {
+    pub interface: Interface,
+    pub mode: ReceiveMode,
+    pub refused: Vec<Refused>,
+    pub program: Option<Program>,
+    pub membership: MembershipSet,
+    pub allow_asm_in_ssm_range: bool,
+}
+
+impl Control {
+    pub fn new(shared: Arc<Shared>, opened: Opened) -> Self {
+        Self {
+            shared,
+            interface: opened.interface,
+            mode: opened.mode,
+            refused: opened.refused,
+            allow_asm_in_ssm_range: opened.allow_asm_in_ssm_range,
+            inner: Mutex::new(Inner {
+                program: opened.program,
+                membership: opened.membership,
+                members: HashMap::new(),
+                blocked_before: HashMap::new(),
+                sockets: HashMap::new(),
+                drops_before: 0,
+                stopped: false,
+            }),
+        }
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    pub fn mode(&self) -> ReceiveMode {
+        self.mode
+    }
+
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+
+    pub fn join(&self, asked: &Subscription) -> Result<SubscriptionId, Error> {
+        check_range(asked, self.allow_asm_in_ssm_range)?;
+        let mut inner = self.lock()?;
+        self.shared.filter.read(|table| table.check(asked))?;
+        let cells = self.shared.member_cells();
+        let (member, slot, new) = self.shared.filter.change(|table| table.insert(asked, cells));
+        let (group, port) = (asked.group(), asked.port());
+        let result = inner.allow(asked, slot, new).and_then(|()| {
+            let filter = self.group_filter(group, port).unwrap_or_else(|| asked.filter().clone());
+            match new {
+                true => inner.membership.join(group, port, &filter),
+                false => inner.membership.set_filter(group, port, &filter),
+            }
+            .map_err(Error::from)
+        });
+        inner.spread_news(&self.shared);
+        if let Err(error) = result {
+            self.shared.filter.change(|table| table.remove(member.id));
+            inner.forget(asked, new);
+            return Err(error);
+        }
+        let id = member.id;
+        inner.members.insert(id, member);
+        Ok(id)
+    }
+
+    pub fn leave(&self, id: SubscriptionId) -> Result<(), Error> {
+        let mut inner = self.lock()?;
+        let removed = self.shared.filter.change(|table| table.remove(id));
+        let Some((subscription, _, last)) = removed else {
+            return Err(Error::UnknownSubscription { id: id.number() });
+        };
+        inner.members.remove(&id);
+        inner.forget(&subscription, last);
+        let (group, port) = (subscription.group(), subscription.port());
+        let result = match self.group_filter(group, port) {
+            Some(rest) => inner.membership.set_filter(group, port, &rest),
+            None => inner.membership.leave(group, port),
+        };
+        inner.spread_news(&self.shared);
+        drop(inner);
+        self.shared.wait_for_workers();
+        Ok(result?)
+    }
+
+    pub fn block(&self, id: SubscriptionId, source: IpAddr) -> Result<(), Error> {
+        self.change_sources(id, "block", Some(true), |sources| {
+            sources.insert(source).then_some(()).ok_or((source, "blocked"))
+        })
+    }
+
+    pub fn unblock(&self, id: SubscriptionId, source: IpAddr) -> Result<(), Error> {
+        self.change_sources(id, "unblock", Some(true), |sources| {
+            sources.remove(&source).then_some(()).ok_or((source, "not blocked"))
+        })
+    }
+
+    pub fn join_source(&self, id: SubscriptionId, source: IpAddr) -> Result<(), Error> {
+        self.change_sources(id, "join_source", Some(false), |sources| {
+            sources.insert(source).then_some(()).ok_or((source, "joined"))
+        })
+    }
+
+    pub fn leave_source(&self, id: SubscriptionId, source: IpAddr) -> Result<(), Error> {
+        self.change_sources(id, "leave_source", Some(false), |sources| {
+            sources.remove(&source).then_some(()).ok_or((source, "not joined"))
+        })
+    }
+
+    pub fn set_sources(&self, id: SubscriptionId, to: BTreeSet<IpAddr>) -> Result<(), Error> {
+        self.change_sources(id, "set_sources", None, |sources| {
+            *sources = to;
+            Ok(())
+        })
+    }
+
+    /// Replaces the sources of a subscription; the mode stays. `exclude`: which mode the operation is for, if for one.
+    fn change_sources(
+        &self,
+        id: SubscriptionId,
+        operation: &'static str,
+        exclude: Option<bool>,
+        change: impl FnOnce(&mut BTreeSet<IpAddr>) -> Result<(), (IpAddr, &'static str)>,
+    ) -> Result<(), Error> {
+        let mut inner = self.lock()?;
+        let before = self.shared.filter.read(|table| table.subscription(id).cloned());
+        let (Some(before), Some(member)) = (before, inner.members.get(&id).cloned()) else {
+            return Err(Error::UnknownSubscription { id: id.number() });
+        };
+        if let Some(wanted) = exclude
+            && wanted != before.filter().is_exclude()
+        {
+            return Err(wrong_mode(before, operation));
+        }
+        let mut sources = before.filter().sources().clone();
+        change(&mut sources).map_err(|(address, state)| Error::SourceState {
+            subscription: before.clone(),
+            address,
+            state,
+        })?;
+        let after = before.with_filter(match before.filter() {
+            SourceFilter::Include(_) => SourceFilter::Include(sources),
+            SourceFilter::Exclude(_) => SourceFilter::Exclude(sources),
+        })?;
+        self.shared.filter.read(|table| table.check_replacement(id, &after))?;
+        let result = self.switch(&mut inner, &member, &before, &after);
+        if result.is_err() {
+            // Back to what it was. What fails now was told already.
+            let _ = self.switch(&mut inner, &member, &after, &before);
+        }
+        inner.spread_news(&self.shared);
+        drop(inner);
+        self.shared.wait_for_workers();
+        result
+    }
+
+    fn switch(
+        &self,
+        inner: &mut Inner,
+        member: &Arc<Member>,
+        from: &Subscription,
+        to: &Subscription,
+    ) -> Result<(), Error> {
+        let (group, port) = (to.group(), to.port());
+        self.shared.filter.change(|table| table.replace(member, to.clone()));
+        let slot = self.shared.filter.read(|table| table.slot(group, port)).unwrap_or(0);
+        if let Some(program) = &mut inner.program {
+            // First those that come, then those that go: a source in both lists is never without its entry.
+            for &source in to.filter().sources().difference(from.filter().sources()) {
+                program.set_flow(source, group, port, action(to.filter(), slot))?;
+            }
+            for &source in from.filter().sources().difference(to.filter().sources()) {
+                program.remove_flow(source, group, port)?;
+            }
+        }
+        let filter = self.group_filter(group, port).unwrap_or_else(|| to.filter().clone());
+        Ok(inner.membership.set_filter(group, port, &filter)?)
+    }
+
+    pub fn subscriptions(&self) -> Result<Vec<SubscriptionReport>, Error> {
+        let inner = lock(&self.inner);
+        let mut reports = Vec::with_capacity(inner.members.len());
+        for (&id, member) in &inner.members {
+            let found = self.shared.filter.read(|table| {
+                let subscription = table.subscription(id)?.clone();
+                let slot = table.slot(subscription.group(), subscription.port())?;
+                Some((subscription, slot))
+            });
+            let Some((subscription, slot)) = found else { continue };
+            let sum = |f: fn(&crate::filter::MemberCounters) -> &std::sync::atomic::AtomicU64| {
+                member.counters.iter().map(move |cell| f(cell).load(std::sync::atomic::Ordering::Relaxed))
+            };
+            let before = inner.blocked_before.get(&(subscription.group(), subscription.port())).copied();
+            let blocked = match &inner.program {
+                Some(program) => program.blocked(slot)?.saturating_sub(before.unwrap_or(0)),
+                None => 0,
+            };
+            reports.push(SubscriptionReport {
+                id,
+                subscription,
+                packets: sum(|cell| &cell.packets).sum(),
+                bytes: sum(|cell| &cell.bytes).sum(),
+                blocked,
+                last: sum(|cell| &cell.last).max().filter(|&last| last > 0),
+            });
+        }
+        reports.sort_unstable_by_key(|report| report.id);
+        Ok(reports)
+    }
+
+    pub fn ledger(&self) -> Result<Ledger, Error> {
+        let mut inner = lock(&self.inner);
+        if let Some(program) = &mut inner.program {
+            program.flush_log();
+        }
+        let verdicts = match &inner.program {
+            Some(program) => program.verdicts()?,
+            None => [0; Verdict::COUNT],
+        };
+        let sockets = self.shared.cells.iter().map(socket_ledger).collect::<Result<Vec<_>, Error>>()?;
+        let counters: Vec<&QueueCounters> = self.shared.cells.iter().map(|cell| &cell.counters).collect();
+        let path = &self.shared.kernel;
+        let get = |count: &std::sync::atomic::AtomicU64| count.load(std::sync::atomic::Ordering::Relaxed);
+        let kernel = KernelLedger {
+            received: get(&path.received),
+            other_interface: get(&path.other_interface),
+            unidentified: get(&path.unidentified),
+            truncated: get(&path.truncated),
+            left_behind: get(&path.left_behind),
+            dropped: inner.drops(),
+        };
+        Ok(Ledger::new(verdicts, sockets, &counters, &path.counters, kernel))
+    }
+
+    /// Leaves all groups, takes the program off the interface, and tells the workers. They still hand over what had come.
+    pub fn shutdown(&self) -> Result<(), Error> {
+        let mut inner = lock(&self.inner);
+        if inner.stopped {
+            return Ok(());
+        }
+        inner.stopped = true;
+        inner.drops_before = inner.drops();
+        inner.sockets.clear();
+        inner.membership.leave_all();
+        // Not told to the kernel path: its sockets stay open until they were read to the end.
+        drop(inner.membership.take_events());
+        let mut result = Ok(());
+        if let Some(program) = &mut inner.program {
+            for cell in &self.shared.cells {
+                result = result.and(program.unset_socket(cell.queue));
+            }
+            result = result.and(program.detach());
+        }
+        self.shared.stop();
+        result
+    }
+
+    fn lock(&self) -> Result<std::sync::MutexGuard<'_, Inner>, Error> {
+        let inner = lock(&self.inner);
+        if inner.stopped { Err(Error::Stopped) } else { Ok(inner) }
+    }
+
+    fn group_filter(&self, group: IpAddr, port: u16) -> Option<SourceFilter> {
+        self.shared.filter.read(|table| table.group_filter(group, port))
+    }
+}
+
+impl Inner {
+    /// Puts a subscription into the XDP maps. Its flows come before the group, so that no wanted frame is dropped for
+    /// want of its entry, and no blocked one let through.
+    fn allow(&mut self, subscription: &Subscription, slot: u32, new: bool) -> Result<(), Error> {
+        let Some(program) = &mut self.program else { return Ok(()) };
+        let (group, port) = (subscription.group(), subscription.port());
+        if new {
+            self.blocked_before.insert((group, port), program.blocked(slot)?);
+        }
+        for &source in subscription.filter().sources() {
+            program.set_flow(source, group, port, action(subscription.filter(), slot))?;
+        }
+        if new {
+            let action = match subscription.filter() {
+                SourceFilter::Include(_) => GroupAction::include(slot),
+                SourceFilter::Exclude(_) => GroupAction::exclude(slot),
+            };
+            program.set_group(group, port, action)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a subscription out of the XDP maps. `last`: the group goes too.
+    fn forget(&mut self, subscription: &Subscription, last: bool) {
+        let (group, port) = (subscription.group(), subscription.port());
+        if last {
+            self.blocked_before.remove(&(group, port));
+        }
+        let Some(program) = &mut self.program else { return };
+        // The entries of a map that was made are always there to be removed; nobody could be helped if not.
+        if last && let Err(error) = program.remove_group(group, port) {
+            tracing::warn!("{error}");
+        }
+        for &source in subscription.filter().sources() {
+            if let Err(error) = program.remove_flow(source, group, port) {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+
+    fn spread_news(&mut self, shared: &Shared) {
+        let events = self.membership.take_events();
+        for event in &events {
+            match event {
+                SocketEvent::Added { id, socket } => {
+                    self.sockets.insert(*id, Arc::clone(socket));
+                }
+                SocketEvent::Removed { id } => {
+                    if let Some(socket) = self.sockets.remove(id) {
+                        self.drops_before += socket.drops().map_or(0, u64::from);
+                    }
+                }
+            }
+        }
+        shared.kernel.tell(events);
+    }
+
+    /// Asked of each socket now (SO_MEMINFO): exact also when no datagram has come since.
+    fn drops(&self) -> u64 {
+        self.drops_before + self.sockets.values().filter_map(|socket| socket.drops().ok()).map(u64::from).sum::<u64>()
+    }
+}
+
+/// Any-source groups in the source-specific range need to be allowed.
+pub(crate) fn check_range(subscription: &Subscription, allowed: bool) -> Result<(), Error> {
+    if !allowed && subscription.is_asm_in_ssm_range() {
+        return Err(SubscriptionError::AsmInSsmRange(subscription.group()).into());
+    }
+    for &source in subscription.filter().sources() {
+        validate_source(source, subscription.group())?;
+    }
+    Ok(())
+}
+
+fn action(filter: &SourceFilter, slot: u32) -> FlowAction {
+    if filter.is_exclude() { FlowAction::block(slot) } else { FlowAction::accept(slot) }
+}
+
+fn wrong_mode(subscription: Subscription, operation: &'static str) -> Error {
+    let (mode, remedy) = match subscription.filter() {
+        SourceFilter::Include(_) => ("source-specific", "use join_source, leave_source or set_sources"),
+        SourceFilter::Exclude(_) => ("any-source", "use block, unblock or set_sources"),
+    };
+    Error::WrongFilterMode { subscription, mode, operation, remedy }
+}
+
+pub(crate) fn socket_ledger(cell: &Cell) -> Result<XskLedger, Error> {
+    let get = |count: &std::sync::atomic::AtomicU64| count.load(std::sync::atomic::Ordering::Relaxed);
+    let monitor = lock(&cell.monitor);
+    Ok(match &*monitor {
+        Some(monitor) => {
+            let kernel = monitor.statistics()?;
+            XskLedger {
+                queue: cell.queue,
+                rx_dropped: kernel.rx_dropped,
+                rx_ring_full: kernel.rx_ring_full,
+                rx_invalid_descs: kernel.rx_invalid_descs,
+                rx_fill_ring_empty_descs: kernel.rx_fill_ring_empty_descs,
+                tx_invalid_descs: kernel.tx_invalid_descs,
+                tx_ring_empty_descs: kernel.tx_ring_empty_descs,
+                in_ring: monitor.pending().into(),
+                leased: get(&cell.leased),
+                refused: get(&cell.refused_descriptors),
+                consumer_position: monitor.consumer_position(),
+            }
+        }
+        None => *lock(&cell.last),
+    })
+}

@@ -1,0 +1,579 @@
+//! The receiver: how it is set up, what it is made of, and the handle that steers it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use crate::control::{Control, Opened, SubscriptionReport, check_range};
+use crate::error::Error;
+use crate::filter::{SubscriptionId, Table};
+use crate::interface::Interface;
+use crate::kernel_path::KernelSide;
+use crate::ledger::Ledger;
+use crate::membership::{InterfaceRef, MembershipSet, Options as MembershipOptions};
+use crate::mode::{ModeRequest, ReceiveMode, Refused};
+use crate::program::{Attach, Config, Program};
+use crate::shared::{Guard, Shared, lock};
+use crate::subscription::Subscription;
+use crate::udp::SocketOptions;
+use crate::vlan::Vlan;
+use crate::worker::{Wait, Worker, WorkerOptions};
+use crate::xsk::{BindConfig, BindMode, BusyPoll, HugePages, UmemConfig, XskSocket};
+use crate::{Datagram, stream::AsyncReceiver};
+
+/// Which receive queues are served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Queues {
+    /// All that the interface has.
+    #[default]
+    All,
+    /// The first so many.
+    First(u32),
+    /// These. Wanted frames on the others take the kernel path.
+    These(Vec<u32>),
+}
+
+/// Sets up a [`Receiver`].
+#[derive(Clone, Debug)]
+pub struct Builder {
+    interface: String,
+    subscriptions: Vec<Subscription>,
+    mode: ModeRequest,
+    queues: Queues,
+    vlan: Option<Vlan>,
+    max_flows: u32,
+    verify_checksums: bool,
+    timestamps: bool,
+    trace: bool,
+    busy_poll: Option<BusyPoll>,
+    ring_size: u32,
+    frames: u32,
+    frame_size: u32,
+    huge_pages: HugePages,
+    copy_limit: u64,
+    socket_buffer: usize,
+    allow_asm_in_ssm_range: bool,
+}
+
+/// A running receiver: its workers, and a handle to steer it. Dropping it leaves all groups and the interface as it was.
+pub struct Receiver {
+    workers: Vec<Worker>,
+    handle: Handle,
+    next: usize,
+}
+
+/// Steers a receiver from anywhere. Clones steer the same one.
+#[derive(Clone)]
+pub struct Handle {
+    control: Arc<Control>,
+}
+
+impl Builder {
+    fn new(interface: &str) -> Self {
+        Self {
+            interface: interface.to_owned(),
+            subscriptions: Vec::new(),
+            mode: ModeRequest::Auto,
+            queues: Queues::All,
+            vlan: None,
+            max_flows: receiver_common::DEFAULT_MAX_FLOWS,
+            verify_checksums: true,
+            timestamps: false,
+            trace: false,
+            busy_poll: None,
+            ring_size: 2048,
+            frames: 8192,
+            frame_size: 2048,
+            huge_pages: HugePages::Try,
+            copy_limit: 64 << 20,
+            socket_buffer: SocketOptions::default().receive_buffer,
+            allow_asm_in_ssm_range: false,
+        }
+    }
+
+    /// Adds a subscription that is joined at the start.
+    pub fn subscribe(mut self, subscription: Subscription) -> Self {
+        self.subscriptions.push(subscription);
+        self
+    }
+
+    /// The mode. Default: the fastest there is.
+    pub fn mode(mut self, mode: impl Into<ModeRequest>) -> Self {
+        self.mode = mode.into();
+        self
+    }
+
+    /// The receive queues. Default: all.
+    pub fn queues(mut self, queues: Queues) -> Self {
+        self.queues = queues;
+        self
+    }
+
+    /// The VLAN tags that frames must carry. Default: none, and tagged frames pass to the kernel.
+    pub fn vlan(mut self, vlan: Option<Vlan>) -> Self {
+        self.vlan = vlan;
+        self
+    }
+
+    /// How many (source, group, port) entries of each family the XDP filter holds. Default: 65,536.
+    pub fn max_flows(mut self, entries: u32) -> Self {
+        self.max_flows = entries;
+        self
+    }
+
+    /// Verify IPv4 header and UDP checksums of XDP's frames. Default: yes. The kernel path's are always verified.
+    pub fn verify_checksums(mut self, verify: bool) -> Self {
+        self.verify_checksums = verify;
+        self
+    }
+
+    /// Take each datagram's time in the XDP program, or in the kernel for its sockets. Default: no, the time is that of
+    /// the batch. Needs Linux 6.1 for XDP.
+    pub fn timestamps(mut self, take: bool) -> Self {
+        self.timestamps = take;
+        self
+    }
+
+    /// Log every verdict of the XDP program to `tracing`. Slow. Default: no.
+    pub fn trace_verdicts(mut self, trace: bool) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// Ask the kernel to poll the device from the worker's own system calls (SO_PREFER_BUSY_POLL, Linux 5.11).
+    pub fn busy_poll(mut self, busy_poll: Option<BusyPoll>) -> Self {
+        self.busy_poll = busy_poll;
+        self
+    }
+
+    /// Slots of each queue's RX ring, a power of two. The fill ring has twice as many. Default: 2,048.
+    pub fn ring_size(mut self, slots: u32) -> Self {
+        self.ring_size = slots;
+        self
+    }
+
+    /// Frames of each queue, a power of two, at least four times the RX ring. Default: 8,192.
+    pub fn frames(mut self, frames: u32) -> Self {
+        self.frames = frames;
+        self
+    }
+
+    /// Bytes of a frame, 2,048 or 4,096; 256 of them are not for the packet. Default: 2,048.
+    pub fn frame_size(mut self, bytes: u32) -> Self {
+        self.frame_size = bytes;
+        self
+    }
+
+    /// Take huge pages for the frames where the system has reserved some. Default: try.
+    pub fn huge_pages(mut self, huge_pages: HugePages) -> Self {
+        self.huge_pages = huge_pages;
+        self
+    }
+
+    /// Bytes of copied payloads that may be held at once, by all owned datagrams together. Default: 64 MiB.
+    pub fn copy_limit(mut self, bytes: u64) -> Self {
+        self.copy_limit = bytes;
+        self
+    }
+
+    /// Bytes of receive buffer to ask for, for each socket of the kernel path. Default: 8 MiB.
+    pub fn socket_buffer(mut self, bytes: usize) -> Self {
+        self.socket_buffer = bytes;
+        self
+    }
+
+    /// Allow any-source subscriptions in 232.0.0.0/8 and ff3x::/32. Default: no (RFC 4607).
+    pub fn allow_asm_in_ssm_range(mut self, allow: bool) -> Self {
+        self.allow_asm_in_ssm_range = allow;
+        self
+    }
+
+    /// Opens everything, in this order: look, load the XDP program, attach it, fill and bind the AF_XDP sockets, hand them
+    /// to the program, join.
+    ///
+    /// XDP needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF; mode `socket` needs nothing.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the request is told before anything is changed; whatever the machine refuses is undone.
+    pub fn build(self) -> Result<Receiver, Error> {
+        let interface = self.check()?;
+        let Rungs { mode, refused, program, sockets } = self.climb(&interface)?;
+        let queues: Vec<u32> = sockets.iter().map(|(queue, _)| *queue).collect();
+        let shared = Arc::new(Shared::new(&queues, self.copy_limit)?);
+        for (cell, (_, socket)) in shared.cells.iter().zip(&sockets) {
+            *lock(&cell.monitor) = Some(socket.monitor()?);
+        }
+        let mut kernel = Some(KernelSide::new(Arc::clone(&shared))?);
+        let options = MembershipOptions {
+            socket: SocketOptions {
+                receive_buffer: self.socket_buffer,
+                timestamps: self.timestamps,
+                ..SocketOptions::default()
+            },
+            allow_asm_in_ssm_range: self.allow_asm_in_ssm_range,
+            ..MembershipOptions::default()
+        };
+        let membership = MembershipSet::new(InterfaceRef::new(interface.index, &interface.name), options);
+        let opened = Opened {
+            interface,
+            mode,
+            refused,
+            program,
+            membership,
+            allow_asm_in_ssm_range: self.allow_asm_in_ssm_range,
+        };
+        let control = Arc::new(Control::new(shared, opened));
+        let guard = Arc::new(Guard::new(Arc::clone(&control)));
+        let options = WorkerOptions {
+            verify_checksums: self.verify_checksums,
+            stamp: self.timestamps,
+            vlan: self.vlan,
+            reserve: self.frames / 2,
+        };
+        let mut workers: Vec<Worker> = sockets
+            .into_iter()
+            .enumerate()
+            .map(|(index, (_, socket))| Worker::new(Arc::clone(&guard), index, Some(socket), kernel.take(), options))
+            .collect();
+        if let Some(kernel) = kernel {
+            workers.push(Worker::new(guard, 0, None, Some(kernel), options));
+        }
+        // From here on dropping the workers undoes everything.
+        for subscription in &self.subscriptions {
+            control.join(subscription)?;
+        }
+        Ok(Receiver { workers, handle: Handle { control }, next: 0 })
+    }
+
+    /// All that can be said before anything is changed.
+    fn check(&self) -> Result<Interface, Error> {
+        let mut table = Table::default();
+        for subscription in &self.subscriptions {
+            check_range(subscription, self.allow_asm_in_ssm_range)?;
+            table.check(subscription)?;
+            table.insert(subscription, 0);
+        }
+        let power = "must be a power of two, 64 to 1048576";
+        for (option, value) in [("ring size", self.ring_size), ("frames", self.frames)] {
+            if !value.is_power_of_two() || !(64..=1 << 20).contains(&value) {
+                return Err(Error::Option { option, value: value.to_string(), reason: power });
+            }
+        }
+        if self.frames < 4 * self.ring_size {
+            let reason = "must be at least four times the ring size: a ring's worth each for the kernel's two rings, \
+                          and as many again for datagrams that are kept";
+            return Err(Error::Option { option: "frames", value: self.frames.to_string(), reason });
+        }
+        if self.max_flows == 0 || self.max_flows > 1 << 24 {
+            let reason = "must be 1 to 16777216 entries";
+            return Err(Error::Option { option: "max flows", value: self.max_flows.to_string(), reason });
+        }
+        let interface = Interface::lookup(&self.interface)?;
+        interface.require_multicast()?;
+        Ok(interface)
+    }
+
+    fn queue_numbers(&self, interface: &Interface) -> Result<Vec<u32>, Error> {
+        let numbers: Vec<u32> = match &self.queues {
+            Queues::All => (0..interface.queues).collect(),
+            Queues::First(count) => (0..*count).collect(),
+            Queues::These(numbers) => numbers.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
+        };
+        if numbers.is_empty() {
+            let reason = "at least one queue must be served";
+            return Err(Error::Option { option: "queues", value: "none".into(), reason });
+        }
+        let limit = interface.queues.min(receiver_common::MAX_QUEUES);
+        match numbers.iter().find(|&&queue| queue >= limit) {
+            Some(&asked) => {
+                Err(Error::NoSuchQueue { name: interface.name.clone(), asked, available: interface.queues })
+            }
+            None => Ok(numbers),
+        }
+    }
+
+    /// Goes down the ladder to the first mode that can be had.
+    fn climb(&self, interface: &Interface) -> Result<Rungs, Error> {
+        let ladder: &[ReceiveMode] = match &self.mode {
+            ModeRequest::Auto => &ReceiveMode::LADDER,
+            ModeRequest::Exactly(mode) => std::slice::from_ref(mode),
+        };
+        let mut refused = Vec::new();
+        let mut attached: Option<(Attach, Program)> = None;
+        for &mode in ladder {
+            let attach = match mode {
+                ReceiveMode::Socket => {
+                    return Ok(Rungs { mode, refused, program: None, sockets: Vec::new() });
+                }
+                ReceiveMode::ZeroCopy | ReceiveMode::Copy => Attach::Native,
+                ReceiveMode::Generic => Attach::Generic,
+            };
+            let queues = self.queue_numbers(interface)?;
+            let opened = self
+                .attach(interface, attach, attached.take())
+                .and_then(|program| self.bind(interface, mode, &queues, program));
+            match opened {
+                Ok((program, sockets)) => return Ok(Rungs { mode, refused, program: Some(program), sockets }),
+                Err(failure) => {
+                    let Failure { error, program } = *failure;
+                    if self.mode != ModeRequest::Auto || !is_next_worth_a_try(&error) {
+                        return Err(named(mode, interface, error));
+                    }
+                    tracing::debug!("mode {mode}: {error}");
+                    refused.push(Refused { mode, reason: error.to_string() });
+                    attached = program.map(|program| (attach, program));
+                }
+            }
+        }
+        // Mode `socket` ends the ladder of `auto`; a mode by name has returned above.
+        Err(Error::ModeUnavailable {
+            mode: ReceiveMode::Socket,
+            name: interface.name.clone(),
+            reason: "no mode was asked for".into(),
+        })
+    }
+
+    /// The program on the interface: the one that is there already, if it sits where this mode wants it.
+    fn attach(
+        &self,
+        interface: &Interface,
+        attach: Attach,
+        attached: Option<(Attach, Program)>,
+    ) -> Result<Program, Box<Failure>> {
+        match attached {
+            Some((there, program)) if there == attach => return Ok(program),
+            other => drop(other),
+        }
+        let config =
+            Config { vlan: self.vlan, stamp: self.timestamps, trace: self.trace, max_flows: self.max_flows };
+        let load = || {
+            let mut program = Program::load(interface, &config)?;
+            program.attach(interface, attach)?;
+            Ok(program)
+        };
+        load().map_err(|error| Box::new(Failure { error, program: None }))
+    }
+
+    fn bind(
+        &self,
+        interface: &Interface,
+        mode: ReceiveMode,
+        queues: &[u32],
+        mut program: Program,
+    ) -> Result<(Program, Sockets), Box<Failure>> {
+        let bind_mode = match mode {
+            ReceiveMode::ZeroCopy => BindMode::ZeroCopy,
+            _ => BindMode::Copy,
+        };
+        let mut open = || {
+            let mut sockets = Vec::with_capacity(queues.len());
+            for &queue in queues {
+                let mut config =
+                    BindConfig::new(interface.index, &interface.name, queue, bind_mode).with_rx_ring_size(self.ring_size);
+                config.umem = UmemConfig {
+                    frame_count: self.frames,
+                    frame_size: self.frame_size,
+                    headroom: 0,
+                    huge_pages: self.huge_pages,
+                };
+                config.busy_poll = self.busy_poll;
+                sockets.push((queue, XskSocket::bind(&config)?));
+            }
+            for (queue, socket) in &sockets {
+                program.set_socket(*queue, socket.as_fd())?;
+            }
+            Ok(sockets)
+        };
+        match open() {
+            Ok(sockets) => Ok((program, sockets)),
+            Err(error) => Err(Box::new(Failure { error, program: Some(program) })),
+        }
+    }
+}
+
+type Sockets = Vec<(u32, XskSocket)>;
+
+/// What the ladder came to.
+struct Rungs {
+    mode: ReceiveMode,
+    refused: Vec<Refused>,
+    program: Option<Program>,
+    sockets: Sockets,
+}
+
+/// A rung that did not hold, and the program if it is still on the interface.
+struct Failure {
+    error: Error,
+    program: Option<Program>,
+}
+
+/// A program that is not ours would go on deciding about our packets: nobody wants to find that out at night.
+fn is_next_worth_a_try(error: &Error) -> bool {
+    !matches!(error, Error::XdpOccupied { .. })
+}
+
+/// An error of a mode that was asked for by name says so, where it does not speak for itself.
+fn named(mode: ReceiveMode, interface: &Interface, error: Error) -> Error {
+    match error {
+        Error::Xsk(ref reason) if reason.is_mode_unsupported() => Error::ModeUnavailable {
+            mode,
+            name: interface.name.clone(),
+            reason: reason.to_string(),
+        },
+        other => other,
+    }
+}
+
+impl Receiver {
+    /// Begins the setting up of a receiver on an interface.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), receiver::Error> {
+    /// use receiver::{Receiver, Wait};
+    /// let mut receiver = Receiver::builder("eth1").subscribe("10.0.0.1@232.1.1.1:5000".parse()?).build()?;
+    /// loop {
+    ///     receiver.poll(Wait::Forever, |datagram| println!("{} bytes", datagram.payload().len()))?;
+    /// }
+    /// # }
+    /// ```
+    pub fn builder(interface: &str) -> Builder {
+        Builder::new(interface)
+    }
+
+    /// A handle that steers this receiver from elsewhere.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Receives from all queues in turn, on this thread. For speed give each queue a thread: [`Receiver::into_workers`].
+    ///
+    /// # Errors
+    /// As [`Worker::poll`].
+    pub fn poll(&mut self, wait: Wait, mut consumer: impl FnMut(Datagram<'_>)) -> Result<usize, Error> {
+        crate::worker::poll_all(&mut self.workers, &mut self.next, wait, |datagram| {
+            consumer(datagram);
+            std::ops::ControlFlow::Continue(())
+        })
+    }
+
+    /// The workers, one for each queue (one alone in mode `socket`), to be driven by a thread each. The receiver shuts
+    /// down when the last of them is dropped.
+    pub fn into_workers(self) -> Vec<Worker> {
+        self.workers
+    }
+
+    /// Receives owned datagrams in an async program. Must be called within a tokio runtime with I/O enabled.
+    ///
+    /// # Errors
+    /// [`Error::Wait`] when the runtime can not watch the sockets.
+    pub fn into_async(self) -> Result<AsyncReceiver, Error> {
+        AsyncReceiver::new(self.workers, self.handle)
+    }
+}
+
+impl Handle {
+    /// Joins. Packets come from when this returns, at the latest; none that is wanted is lost for the change.
+    ///
+    /// # Errors
+    /// [`Error::Overlap`], [`Error::Subscription`], [`Error::FilterFull`], [`Error::Membership`]: nothing was changed.
+    pub fn join(&self, subscription: &Subscription) -> Result<SubscriptionId, Error> {
+        self.control.join(subscription)
+    }
+
+    /// Leaves. Nothing is handed over for the subscription after this returned.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSubscription`].
+    pub fn leave(&self, id: SubscriptionId) -> Result<(), Error> {
+        self.control.leave(id)
+    }
+
+    /// Blocks a source of an any-source subscription. None of its datagrams is handed over after this returned: the call
+    /// waits for a callback that is under way, for a second at most (but not for the one it is called from).
+    ///
+    /// # Errors
+    /// [`Error::WrongFilterMode`], [`Error::SourceState`], [`Error::Membership`] and others: nothing was changed.
+    pub fn block(&self, id: SubscriptionId, source: IpAddr) -> Result<(), Error> {
+        self.control.block(id, source)
+    }
+
+    /// Hears a blocked source again.
+    ///
+    /// # Errors
+    /// As [`Handle::block`].
+    pub fn unblock(&self, id: SubscriptionId, source: IpAddr) -> Result<(), Error> {
+        self.control.unblock(id, source)
+    }
+
+    /// Adds a source to a source-specific subscription.
+    ///
+    /// # Errors
+    /// As [`Handle::block`].
+    pub fn join_source(&self, id: SubscriptionId, source: IpAddr) -> Result<(), Error> {
+        self.control.join_source(id, source)
+    }
+
+    /// Removes a source from a source-specific subscription; the last one can not be removed, only left with it.
+    ///
+    /// # Errors
+    /// As [`Handle::block`].
+    pub fn leave_source(&self, id: SubscriptionId, source: IpAddr) -> Result<(), Error> {
+        self.control.leave_source(id, source)
+    }
+
+    /// Replaces the sources of a subscription (the blocked ones, if it is any-source). A source that is in both lists
+    /// loses no packet.
+    ///
+    /// # Errors
+    /// As [`Handle::block`].
+    pub fn set_sources(&self, id: SubscriptionId, sources: BTreeSet<IpAddr>) -> Result<(), Error> {
+        self.control.set_sources(id, sources)
+    }
+
+    /// What each subscription has received, in the order of joining.
+    ///
+    /// # Errors
+    /// [`Error::Program`] when a counter can not be read.
+    pub fn subscriptions(&self) -> Result<Vec<SubscriptionReport>, Error> {
+        self.control.subscriptions()
+    }
+
+    /// The books.
+    ///
+    /// # Errors
+    /// [`Error::Program`] or [`Error::Xsk`] when a counter can not be read.
+    pub fn ledger(&self) -> Result<Ledger, Error> {
+        self.control.ledger()
+    }
+
+    /// The mode that was got.
+    pub fn mode(&self) -> ReceiveMode {
+        self.control.mode()
+    }
+
+    /// The modes above it on the ladder, and why they could not be had.
+    pub fn refused(&self) -> &[Refused] {
+        self.control.refused()
+    }
+
+    /// The interface as it was at the start.
+    pub fn interface(&self) -> &Interface {
+        self.control.interface()
+    }
+
+    /// Leaves all groups and takes the program off the interface. Workers hand over what had come, then their `poll` says
+    /// [`Error::Stopped`]. The books stay open.
+    ///
+    /// # Errors
+    /// [`Error::Program`] when the program can not be detached by hand; it goes with the process.
+    pub fn shutdown(&self) -> Result<(), Error> {
+        self.control.shutdown()
+    }
+}
+
+impl From<ReceiveMode> for ModeRequest {
+    fn from(mode: ReceiveMode) -> Self {
+        Self::Exactly(mode)
+    }
+}

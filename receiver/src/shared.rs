@@ -1,0 +1,181 @@
+//! What the control side and the workers share: the filter, the counters, the news, and the end.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::control::Control;
+use crate::datagram::CopyBudget;
+use crate::error::Error;
+use crate::filter::Filter;
+use crate::ledger::{QueueCounters, XskLedger};
+use crate::membership::SocketEvent;
+use crate::quiesce::Activity;
+use crate::xsk::Monitor;
+
+/// One AF_XDP queue's part.
+#[derive(Debug, Default)]
+pub(crate) struct Cell {
+    /// The receive queue's number.
+    pub queue: u32,
+    pub counters: QueueCounters,
+    pub activity: Activity,
+    /// Frames leased out, as of the last batch.
+    pub leased: AtomicU64,
+    /// Descriptors that the ring's owner refused.
+    pub refused_descriptors: AtomicU64,
+    /// A look at the socket, as long as the worker has it.
+    pub monitor: Mutex<Option<Monitor>>,
+    /// The socket's books as they were when the worker let it go.
+    pub last: Mutex<XskLedger>,
+}
+
+/// The kernel path's part.
+#[derive(Debug)]
+pub(crate) struct KernelCell {
+    pub counters: QueueCounters,
+    pub activity: Activity,
+    pub received: AtomicU64,
+    pub other_interface: AtomicU64,
+    pub unidentified: AtomicU64,
+    pub truncated: AtomicU64,
+    pub left_behind: AtomicU64,
+    /// Sockets that came and went; the descriptor is readable while there are such.
+    news: Mutex<Vec<SocketEvent>>,
+    news_waiting: AtomicBool,
+    news_fd: OwnedFd,
+}
+
+/// Shared by the control side and all workers of one receiver.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub filter: Filter,
+    pub cells: Box<[Cell]>,
+    pub kernel: KernelCell,
+    pub budget: Arc<CopyBudget>,
+    stopped: AtomicBool,
+    stop_fd: OwnedFd,
+}
+
+impl Shared {
+    pub fn new(queues: &[u32], copy_limit: u64) -> Result<Self, Error> {
+        let event = || {
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+                .map_err(|errno| Error::Wait { doing: "make an eventfd", source: errno.into() })
+        };
+        Ok(Self {
+            filter: Filter::default(),
+            cells: queues.iter().map(|&queue| Cell { queue, ..Cell::default() }).collect(),
+            kernel: KernelCell {
+                counters: QueueCounters::default(),
+                activity: Activity::default(),
+                received: AtomicU64::new(0),
+                other_interface: AtomicU64::new(0),
+                unidentified: AtomicU64::new(0),
+                truncated: AtomicU64::new(0),
+                left_behind: AtomicU64::new(0),
+                news: Mutex::default(),
+                news_waiting: AtomicBool::new(false),
+                news_fd: event()?,
+            },
+            budget: CopyBudget::new(copy_limit),
+            stopped: AtomicBool::new(false),
+            stop_fd: event()?,
+        })
+    }
+
+    /// Counter cells of a subscription: one a queue, and the kernel path's.
+    pub fn member_cells(&self) -> usize {
+        self.cells.len() + 1
+    }
+
+    /// Returns when no worker is about to hand over a datagram that it judged by an older filter.
+    pub fn wait_for_workers(&self) {
+        for cell in &self.cells {
+            cell.activity.wait();
+        }
+        self.kernel.activity.wait();
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Tells the workers to hand over what they have and end.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        raise(&self.stop_fd);
+    }
+
+    /// Readable from the stop on.
+    pub fn stop_fd(&self) -> BorrowedFd<'_> {
+        self.stop_fd.as_fd()
+    }
+}
+
+impl KernelCell {
+    /// Tells the kernel path's worker of sockets.
+    pub fn tell(&self, events: Vec<SocketEvent>) {
+        if events.is_empty() {
+            return;
+        }
+        lock(&self.news).extend(events);
+        self.news_waiting.store(true, Ordering::Release);
+        raise(&self.news_fd);
+    }
+
+    /// What was told since the last call.
+    pub fn take_news(&self) -> Vec<SocketEvent> {
+        if !self.news_waiting.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        // Lowered before the list is taken: news that comes in between raises it again.
+        let _ = rustix::io::read(&self.news_fd, &mut [0; 8]);
+        std::mem::take(&mut lock(&self.news))
+    }
+
+    /// Readable while there is news.
+    pub fn news_fd(&self) -> BorrowedFd<'_> {
+        self.news_fd.as_fd()
+    }
+}
+
+fn raise(fd: &OwnedFd) {
+    // It can only fail when the counter is full: then it is raised.
+    let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
+}
+
+/// Locks; a panic elsewhere does not make the data worse than it was.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Shared by the workers: when the last is dropped, the receiver is shut down.
+pub(crate) struct Guard {
+    shared: Arc<Shared>,
+    control: Arc<Control>,
+}
+
+impl Guard {
+    pub fn new(control: Arc<Control>) -> Self {
+        Self { shared: Arc::clone(control.shared()), control }
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Err(error) = self.control.shutdown() {
+            tracing::warn!("shutting down: {error}");
+        }
+    }
+}

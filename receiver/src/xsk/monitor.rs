@@ -1,0 +1,35 @@
+//! A look at a socket's books from another thread than the one that receives.
+
+use std::os::fd::OwnedFd;
+
+use super::error::Error;
+use super::ring::View;
+use super::socket::{Context, Statistics, statistics};
+
+/// Reads a socket's statistics and ring indices. Keeps the socket open: its queue stays taken until this is dropped too.
+#[derive(Debug)]
+pub struct Monitor {
+    pub(super) fd: OwnedFd,
+    pub(super) rx: View,
+    pub(super) context: Context,
+}
+
+impl Monitor {
+    /// The kernel's counters of the socket.
+    ///
+    /// # Errors
+    /// getsockopt(2) failed.
+    pub fn statistics(&self) -> Result<Statistics, Error> {
+        statistics(&self.fd, &self.context)
+    }
+
+    /// Packets in the RX ring that were not taken yet.
+    pub fn pending(&self) -> u32 {
+        self.rx.producer_position().wrapping_sub(self.rx.consumer_position())
+    }
+
+    /// The number of packets taken, modulo 2^32, as the kernel sees it.
+    pub fn consumer_position(&self) -> u32 {
+        self.rx.consumer_position()
+    }
+}
