@@ -267,7 +267,8 @@ fn waiting_ends_by_timeout_and_when_the_interface_goes() {
         assert!(!socket.wait(Some(Duration::from_millis(10))).unwrap());
         assert_eq!(socket.take_error(), None);
         ip(&["link", "del", INTERFACE]);
-        assert_eq!(socket.take_error(), Some(Errno::NETDOWN));
+        let error = socket.wait(Some(Duration::from_millis(10))).unwrap_err();
+        assert_eq!(error.cause, Cause::System { call: Call::Poll, errno: Errno::NETDOWN });
     });
 }
 

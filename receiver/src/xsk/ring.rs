@@ -384,7 +384,7 @@ mod tests {
     }
 
     /// Any index, and often one shortly before the wrap.
-    pub(in crate::xsk) fn start() -> impl Strategy<Value = u32> {
+    fn start() -> impl Strategy<Value = u32> {
         prop_oneof![any::<u32>(), (0_u32..64).prop_map(|n| u32::MAX - n)]
     }
 

@@ -218,26 +218,24 @@ impl XskSocket {
     }
 
     /// Sleeps until there is something to receive, or for `timeout` (`None`: without end). `false`: there is nothing
-    /// yet; the timeout is over, or a signal came. Wakes the kernel first if that is needed.
+    /// yet; the timeout is over, or a signal came. Refills, and wakes the kernel if it asks to be, before it sleeps.
+    ///
+    /// A socket whose interface is gone sleeps like one where nothing comes, so a timeout is needed to hear of it.
     ///
     /// # Errors
-    /// poll(2) failed, or it found an error at the socket: `ENETDOWN` when the interface is gone.
+    /// poll(2) failed, or an error waits at the socket when the timeout is over: `ENETDOWN`, once, when the interface
+    /// is gone.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
         self.refill();
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
         match poll(&mut fds, timeout.as_ref()) {
-            Ok(0) | Err(Errno::INTR) => return Ok(false),
-            Ok(_) => {}
-            Err(errno) => return Err(self.context.system(Call::Poll, errno)),
+            Ok(_) if fds[0].revents().contains(PollFlags::IN) => Ok(true),
+            // The kernel's poll says nothing of a device that went away; the error is only there to be asked for.
+            Ok(_) => self.take_error().map_or(Ok(false), |errno| Err(self.context.system(Call::Poll, errno))),
+            Err(Errno::INTR) => Ok(false),
+            Err(errno) => Err(self.context.system(Call::Poll, errno)),
         }
-        let events = fds[0].revents();
-        if events.intersects(PollFlags::ERR | PollFlags::NVAL)
-            && let Some(errno) = self.take_error()
-        {
-            return Err(self.context.system(Call::Poll, errno));
-        }
-        Ok(events.contains(PollFlags::IN))
     }
 
     /// The error that waits at the socket (`SO_ERROR`), which this clears: `ENETDOWN` when the interface is gone.
