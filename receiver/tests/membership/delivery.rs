@@ -79,7 +79,7 @@ fn whole_and_described(group: IpAddr) {
         || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
     let largest = if group.is_ipv4() { 65_507 } else { 65_527 };
     for length in [0, 1, 1_400, 8_000, largest] {
-        let payload: Vec<u8> = (0..length).map(|i: usize| (i * 7 >> 3) as u8).collect();
+        let payload: Vec<u8> = (0..length).map(|i: usize| ((i * 7) >> 3) as u8).collect();
         let before = nanoseconds();
         socket.send_to(&payload, (group, PORT)).expect("send");
         let received = r.collect(1);
