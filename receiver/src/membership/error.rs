@@ -104,8 +104,8 @@ pub struct MembershipError {
     pub source_address: Option<IpAddr>,
     /// The interface.
     pub interface: InterfaceRef,
-    /// Why.
-    pub reason: Reason,
+    /// Why; boxed, to keep the error small.
+    pub reason: Box<Reason>,
 }
 
 /// Why a membership could not be changed, and the remedy.
@@ -121,8 +121,9 @@ pub enum Reason {
     /// More blocked sources than one socket can name. An EXCLUDE filter can not be shared out among sockets: each would
     /// hear what the others block.
     #[error(
-        "{asked} blocked sources asked, and {sysctl} is {}: raise it with `sysctl -w {sysctl}={asked}`, or block fewer",
-        shown(*limit)
+        "{asked} blocked sources asked, and {sysctl} is {}: raise it with `sysctl -w {sysctl}={asked}`{}, or block fewer",
+        shown(*limit),
+        if limit.is_some() { "" } else { " in the initial network namespace" }
     )]
     TooManyBlocked {
         /// Sources asked for.
@@ -198,7 +199,7 @@ pub enum Reason {
 impl MembershipError {
     /// The error number of the refusal or of the kernel, where there is one.
     pub fn errno(&self) -> Option<Errno> {
-        match &self.reason {
+        match &*self.reason {
             Reason::Refused(refusal) => Some(refusal.errno()),
             Reason::NoRoom { errno, .. }
             | Reason::OutOfDescriptors { errno, .. }
@@ -214,7 +215,7 @@ impl MembershipError {
 
     /// The sysctl that stands in the way, where one does.
     pub fn sysctl(&self) -> Option<&'static str> {
-        match &self.reason {
+        match &*self.reason {
             Reason::TooManyBlocked { sysctl, .. } => Some(sysctl),
             Reason::NoRoom { .. } => Some("net.core.optmem_max"),
             Reason::PortPrivileged { .. } => Some("net.ipv4.ip_unprivileged_port_start"),

@@ -11,7 +11,8 @@ pub struct Limits {
     pub igmp_max_memberships: Option<usize>,
     /// `net.ipv4.igmp_max_msf`: IPv4 sources a group and socket (10 on a stock kernel).
     pub igmp_max_msf: Option<usize>,
-    /// `net.ipv6.mld_max_msf`: IPv6 sources a group and socket (64 on a stock kernel).
+    /// `net.ipv6.mld_max_msf`: IPv6 sources a group and socket (64 on a stock kernel). One for all network namespaces,
+    /// and to be seen in the initial one only.
     pub mld_max_msf: Option<usize>,
     /// `net.core.optmem_max`: bytes of option memory a socket, which memberships and source lists are taken from.
     pub optmem_max: Option<usize>,

@@ -16,7 +16,7 @@ pub mod state;
 
 use std::fmt;
 
-pub use error::{MembershipError, Operation, SocketError};
+pub use error::{MembershipError, MembershipError as Error, Operation, Reason, SocketError};
 pub use limits::Limits;
 pub use set::{Layout, MembershipSet, Options, SocketEvent};
 pub use socket::{MembershipSocket, OptionStyle};

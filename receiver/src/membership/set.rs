@@ -326,7 +326,7 @@ impl MembershipSet {
                 match self.include_exactly(group, port, sources, &parts, room) {
                     Ok(()) => break,
                     // Fewer fit on a socket than was thought.
-                    Err(Reason::NoRoom { .. }) if room > 1 => self.learn(group, room.min(sources.len()) / 2),
+                    Err(Reason::NoRoom { .. }) if room > 1 => self.learn_below(group, room.min(sources.len())),
                     Err(reason) => return Err(reason),
                 }
             },
@@ -434,7 +434,7 @@ impl MembershipSet {
                     placed.push(part);
                     rest.drain(..count);
                 }
-                Err(Reason::NoRoom { .. }) if count > 1 => self.learn(group, count / 2),
+                Err(Reason::NoRoom { .. }) if count > 1 => self.learn_below(group, count),
                 Err(reason) => {
                     self.displace(group, &placed);
                     return Err(reason);
@@ -569,8 +569,12 @@ impl MembershipSet {
         limit.min(self.learned[usize::from(group.is_ipv6())]).max(1)
     }
 
-    fn learn(&mut self, group: IpAddr, sources: usize) {
-        self.learned[usize::from(group.is_ipv6())] = sources.max(1);
+    /// So many sources were too many for a socket. The next guess is the value of a stock kernel, since `mld_max_msf` can
+    /// be read in the initial network namespace only; then half each time.
+    fn learn_below(&mut self, group: IpAddr, refused: usize) {
+        let stock = if group.is_ipv4() { 10 } else { 64 };
+        let guess = if refused > stock { stock } else { refused / 2 };
+        self.learned[usize::from(group.is_ipv6())] = guess.max(1);
     }
 
     fn too_many_blocked(&mut self, reason: Reason, group: IpAddr, wanted: &State) -> Reason {
@@ -609,7 +613,8 @@ impl MembershipSet {
         source_address: Option<IpAddr>,
         reason: Reason,
     ) -> MembershipError {
-        MembershipError { operation, group, port, source_address, interface: self.interface.clone(), reason }
+        let interface = self.interface.clone();
+        MembershipError { operation, group, port, source_address, interface, reason: Box::new(reason) }
     }
 }
 

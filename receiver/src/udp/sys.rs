@@ -141,6 +141,7 @@ impl Batch {
     pub(crate) fn message(&self, i: usize) -> Message<'_> {
         let header = &self.headers[i];
         let length = (header.msg_len as usize).min(PAYLOAD);
+        #[allow(clippy::unnecessary_cast)] // a socklen_t with musl, a usize with glibc
         let control = &self.controls[i].0[..(header.msg_hdr.msg_controllen as usize).min(CONTROL)];
         let mut message = Message {
             source: source(&self.names[i].0, header.msg_hdr.msg_namelen as usize),
