@@ -10,6 +10,7 @@ mod mode;
 pub mod probe;
 pub mod program;
 mod quiesce;
+pub mod send;
 mod subscription;
 pub mod udp;
 mod vlan;
