@@ -5,6 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
+/// Flows in the text form; JSON has all.
+const SHOWN_FLOWS: usize = 32;
+
 /// How a flow is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -62,7 +65,7 @@ pub struct FlowSent {
 }
 
 impl fmt::Display for SendReport {
-    /// A line for all, then one for each flow.
+    /// A line for all, then one for each of the first flows.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { packets, bytes, elapsed_seconds, packets_per_second, interface, port, .. } = self;
         let group = SocketAddr::new(self.group, *port);
@@ -76,7 +79,7 @@ impl fmt::Display for SendReport {
                 write!(f, ", {count} {what}")?;
             }
         }
-        for flow in &self.flows {
+        for flow in self.flows.iter().take(SHOWN_FLOWS) {
             let way = match flow.way {
                 Way::Socket => "own",
                 Way::Raw => "frames",
@@ -85,6 +88,9 @@ impl fmt::Display for SendReport {
             if let (Some(first), Some(last)) = (flow.first_sequence, flow.last_sequence) {
                 write!(f, ", sequence {first} to {last}")?;
             }
+        }
+        if let Some(more @ 1..) = self.flows.len().checked_sub(SHOWN_FLOWS) {
+            write!(f, "\n  and {more} more flows")?;
         }
         Ok(())
     }
