@@ -15,6 +15,7 @@ pub mod probe;
 pub mod program;
 mod quiesce;
 mod receiver;
+pub mod send;
 mod shared;
 mod stream;
 mod subscription;

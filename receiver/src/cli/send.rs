@@ -1,0 +1,210 @@
+//! `receiver send`: the test sender's command line.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use clap::Args;
+use receiver::probe::PROBE_LEN;
+use receiver::send::{SendConfig, SendError, SendReport, Sender};
+use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// Send test datagrams to a group: sequence numbers and send times in the payload, exact counts, any source.
+///
+/// Each source address and source port is a flow with its own stream id and sequence. Sources that the interface does not
+/// own are spoofed by complete Ethernet frames, which needs CAP_NET_RAW; so do VLAN tags.
+#[derive(Args, Clone, Debug)]
+pub struct SendArgs {
+    /// Interface to send on
+    #[arg(short, long, value_name = "IFACE")]
+    interface: String,
+    /// Group to send to, IPv4 or IPv6
+    #[arg(short, long)]
+    group: IpAddr,
+    /// UDP port to send to
+    #[arg(short, long)]
+    port: u16,
+    /// Source address; repeat it, or separate by commas, for several. Default: the interface's own
+    #[arg(short, long = "source", value_name = "SOURCE", value_delimiter = ',')]
+    sources: Vec<IpAddr>,
+    /// Source port, or the first and the last of a range: 4000 or 4000-4003. Each is a flow. Default: one that is free
+    #[arg(long, value_name = "PORT[-PORT]", value_parser = source_port_range)]
+    source_port: Option<(u16, u16)>,
+    /// Source ports of each source, so that flows spread over queues; each is a flow
+    #[arg(long, value_name = "N")]
+    source_ports: Option<u16>,
+    /// Packets per second over all flows; 0: as fast as it goes
+    #[arg(short, long, value_name = "PPS", default_value_t = 1000)]
+    rate: u64,
+    /// Stop after exactly N packets, over all flows
+    #[arg(short = 'n', long, value_name = "N")]
+    count: Option<u64>,
+    /// Stop after this many seconds
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    duration: Option<Duration>,
+    /// UDP payload in bytes. Above the MTU, only sources that the interface owns can send (as IP fragments)
+    #[arg(long, value_name = "BYTES", default_value_t = PROBE_LEN)]
+    size: usize,
+    /// IP time to live, or hop limit
+    #[arg(long, default_value_t = 16)]
+    ttl: u8,
+    /// Threads; each sends its own flows
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threads: usize,
+    /// Packets handed to the kernel at once. Default: 64 flat out, else what is due in 0.1 ms
+    #[arg(long, value_name = "N")]
+    burst: Option<usize>,
+    /// VLAN id, or outer and inner id with a dot between: 100 or 100.200
+    #[arg(long, value_name = "ID[.ID]", value_parser = vlan)]
+    vlan: Option<Tags>,
+    /// Send complete frames for the interface's own addresses too
+    #[arg(long)]
+    spoof: bool,
+    /// Complete frames skip the queueing discipline: faster, and not seen by captures on this interface
+    #[arg(long)]
+    bypass_qdisc: bool,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Tags(Vec<u16>);
+
+/// Sends as asked, until done, SIGINT or SIGTERM, and prints the report.
+///
+/// # Errors
+/// A [`receiver::send::SendError`] inside, whose `exit_code()` tells the process's; any other error is 1.
+pub fn run(args: SendArgs) -> anyhow::Result<()> {
+    let json = args.json;
+    let sender = Sender::new(config(args)?)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // A second signal ends the process, should the first not do.
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let report = sender.run(&stop)?;
+    print(&report, json)?;
+    Ok(())
+}
+
+fn config(args: SendArgs) -> Result<SendConfig, SendError> {
+    let mut config = SendConfig::new(args.interface, args.group, args.port);
+    config.sources = args.sources;
+    config.source_ports = args.source_ports.unwrap_or(1);
+    if let Some((first, last)) = args.source_port {
+        config.source_port = Some(first);
+        if last > first {
+            if args.source_ports.is_some() {
+                return Err(SendError::SourcePortsTwice);
+            }
+            config.source_ports = last - first + 1;
+        }
+    }
+    config.rate = args.rate;
+    config.count = args.count;
+    config.duration = args.duration;
+    config.size = args.size;
+    config.ttl = args.ttl;
+    config.threads = args.threads;
+    config.burst = args.burst;
+    config.vlan = args.vlan.map(|tags| tags.0).unwrap_or_default();
+    config.spoof = args.spoof;
+    config.bypass_qdisc = args.bypass_qdisc;
+    Ok(config)
+}
+
+fn print(report: &SendReport, json: bool) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        r#type: &'static str,
+        #[serde(flatten)]
+        report: &'a SendReport,
+    }
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, &Line { r#type: "send", report })?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{report}")?;
+    }
+    out.flush()
+}
+
+fn source_port_range(text: &str) -> Result<(u16, u16), String> {
+    let port = |text: &str| text.parse::<u16>().map_err(|_| format!("`{text}` is not a port number, 1 to 65535"));
+    let (first, last) = match text.split_once('-') {
+        Some((first, last)) => (port(first)?, port(last)?),
+        None => (port(text)?, port(text)?),
+    };
+    if first > last {
+        return Err(format!("the range ends before it begins; write {last}-{first}"));
+    }
+    Ok((first, last))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a number of seconds, such as 10 or 0.5");
+    Duration::try_from_secs_f64(text.parse().map_err(|_| wrong())?).map_err(|_| wrong())
+}
+
+fn vlan(text: &str) -> Result<Tags, String> {
+    let id = |text: &str| text.parse::<u16>().map_err(|_| format!("`{text}` is not a VLAN id, 1 to 4094"));
+    text.split('.').map(id).collect::<Result<_, _>>().map(Tags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        send: SendArgs,
+    }
+
+    fn words(more: &str) -> Result<SendArgs, clap::Error> {
+        let words = format!("send -i veth0 --group 232.1.1.1 --port 5000 {more}");
+        Cli::try_parse_from(words.split_whitespace()).map(|cli| cli.send)
+    }
+
+    fn parse(more: &str) -> SendConfig {
+        config(words(more).expect(more)).expect(more)
+    }
+
+    #[test]
+    fn forms() {
+        let config = parse("--source 10.0.0.1 --source 10.0.0.2,10.0.0.3 --vlan 100.200 --duration 0.5");
+        assert_eq!(config.sources.len(), 3);
+        assert_eq!(config.vlan, [100, 200]);
+        assert_eq!(config.duration, Some(Duration::from_millis(500)));
+        assert_eq!((config.source_port, config.source_ports), (None, 1));
+        let config = parse("--source-port 4000-4003");
+        assert_eq!((config.source_port, config.source_ports), (Some(4000), 4));
+        let config = parse("--source-port 4000 --source-ports 8");
+        assert_eq!((config.source_port, config.source_ports), (Some(4000), 8));
+    }
+
+    #[test]
+    fn refusals_are_usage_errors() {
+        for wrong in [
+            "--source-port 5-4",
+            "--source-port x",
+            "--vlan a",
+            "--vlan 1.70000",
+            "--duration -1",
+            "--duration nan",
+            "--source host",
+            "--port 70000",
+        ] {
+            assert_eq!(words(wrong).expect_err(wrong).exit_code(), 2, "{wrong}");
+        }
+        let twice = config(words("--source-port 1-4 --source-ports 2").expect("each is right"));
+        assert_eq!(twice.expect_err("refused").exit_code(), 2);
+    }
+}

@@ -1,0 +1,38 @@
+//! The test sender: datagrams with a [probe](crate::probe) header from one or many sources to one group, at a rate, with
+//! exact counts.
+//!
+//! There are two ways out of the machine. Addresses that the interface owns send through UDP sockets, as any program
+//! would: the kernel routes, fragments and checksums. Other addresses are spoofed: complete Ethernet frames through an
+//! `AF_PACKET` socket, which needs CAP_NET_RAW. VLAN tags are only possible the second way.
+//!
+//! Each pair of source address and source port is a flow with its own stream id and its own sequence from 0. Flows take
+//! turns packet by packet; within a burst, the packets of one UDP socket leave together.
+//!
+//! ```no_run
+//! use std::sync::atomic::AtomicBool;
+//! use receiver::send::{SendConfig, Sender};
+//!
+//! let mut config = SendConfig::new("veth0", "232.1.1.1".parse()?, 5000);
+//! config.sources = vec!["10.0.0.1".parse()?];
+//! config.rate = 1000;
+//! config.count = Some(10);
+//! let report = Sender::new(config)?.run(&AtomicBool::new(false))?;
+//! assert_eq!(report.packets, 10);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod config;
+mod error;
+mod flow;
+mod frame;
+mod link;
+mod raw;
+mod report;
+mod schedule;
+mod sender;
+mod worker;
+
+pub use config::{MAX_PAYLOAD_V4, MAX_PAYLOAD_V6, SendConfig};
+pub use error::SendError;
+pub use report::{FlowSent, SendReport, Way};
+pub use sender::Sender;

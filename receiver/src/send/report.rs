@@ -1,0 +1,97 @@
+//! What was sent. Field names are part of the JSON output: they stay.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Serialize;
+
+/// Flows in the text form; JSON has all.
+const SHOWN_FLOWS: usize = 32;
+
+/// How a flow is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// Through a UDP socket, from an address that the interface owns.
+    Socket,
+    /// As complete Ethernet frames.
+    Raw,
+}
+
+/// What was sent, all told.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SendReport {
+    /// The interface.
+    pub interface: String,
+    /// The group.
+    pub group: IpAddr,
+    /// Its UDP port.
+    pub port: u16,
+    /// Datagrams that the kernel took: exactly.
+    pub packets: u64,
+    /// Bytes of UDP payload in them.
+    pub bytes: u64,
+    /// From the start to the last packet.
+    pub elapsed_seconds: f64,
+    /// Packets by elapsed time.
+    pub packets_per_second: f64,
+    /// The rate asked for, packets a second; 0 is flat out.
+    pub rate: u64,
+    /// Packets given up because the sender was held up too long to catch up: the rate was not kept.
+    pub slipped: u64,
+    /// How often the kernel's queue was full (ENOBUFS, EAGAIN), so that a batch was tried again.
+    pub retries: u64,
+    /// Ended by the stop flag, not by count or duration.
+    pub stopped: bool,
+    /// Each flow.
+    pub flows: Vec<FlowSent>,
+}
+
+/// What one flow sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FlowSent {
+    /// Source address and port.
+    pub source: SocketAddr,
+    /// Stream id.
+    pub stream: u32,
+    /// How it was sent.
+    pub way: Way,
+    /// Datagrams.
+    pub packets: u64,
+    /// First sequence number, where anything was sent.
+    pub first_sequence: Option<u64>,
+    /// Last sequence number, where anything was sent.
+    pub last_sequence: Option<u64>,
+}
+
+impl fmt::Display for SendReport {
+    /// A line for all, then one for each of the first flows.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { packets, bytes, elapsed_seconds, packets_per_second, interface, port, .. } = self;
+        let group = SocketAddr::new(self.group, *port);
+        write!(f, "{packets} packets, {bytes} bytes of payload to {group} on {interface} in {elapsed_seconds:.3} s")?;
+        write!(f, ", {packets_per_second:.0} packets/s")?;
+        if self.rate > 0 {
+            write!(f, " of {}", self.rate)?;
+        }
+        for (count, what) in [(self.slipped, "given up to keep time"), (self.retries, "retries on a full queue")] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        for flow in self.flows.iter().take(SHOWN_FLOWS) {
+            let way = match flow.way {
+                Way::Socket => "own",
+                Way::Raw => "frames",
+            };
+            write!(f, "\n  {} ({way}) stream {:08x}: {} packets", flow.source, flow.stream, flow.packets)?;
+            if let (Some(first), Some(last)) = (flow.first_sequence, flow.last_sequence) {
+                write!(f, ", sequence {first} to {last}")?;
+            }
+        }
+        if let Some(more @ 1..) = self.flows.len().checked_sub(SHOWN_FLOWS) {
+            write!(f, "\n  and {more} more flows")?;
+        }
+        Ok(())
+    }
+}

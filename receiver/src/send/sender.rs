@@ -1,0 +1,283 @@
+//! From the configuration to open sockets, threads and the report.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use socket2::Socket;
+
+use super::config::SendConfig;
+use super::error::SendError;
+use super::flow::{Exit, Flow, SEND_BUFFER, SEND_TIMEOUT, open_socket};
+use super::frame::{FrameSpec, FrameTemplate, ip_udp_len};
+use super::link::Link;
+use super::raw;
+use super::report::SendReport;
+use super::schedule::Schedule;
+use super::worker::{Outcome, Worker};
+
+/// First port of the range for private use (RFC 6335, section 6), for frames whose source port was left open.
+const FIRST_PRIVATE_PORT: u16 = 49_152;
+
+const DEFAULT_BURST: usize = 64;
+
+/// A test sender that is ready to run: all is checked, and every socket is open.
+#[derive(Debug)]
+pub struct Sender {
+    config: SendConfig,
+    workers: Vec<Worker>,
+}
+
+impl Sender {
+    /// Checks the configuration, then the interface, then opens the sockets, all in the network namespace of the calling
+    /// thread. Sources that the interface does not own, VLAN tags and [`SendConfig::spoof`] need CAP_NET_RAW.
+    ///
+    /// # Errors
+    /// Any [`SendError`] but [`SendError::Send`].
+    pub fn new(config: SendConfig) -> Result<Self, SendError> {
+        config.validate()?;
+        let link = Link::find(&config.interface)?;
+        link.check_up()?;
+        let sources = match config.sources.as_slice() {
+            [] => vec![link.default_source(config.group)?],
+            sources => sources.to_vec(),
+        };
+        let plans =
+            sources.iter().map(|&source| plan(&config, &link, source)).collect::<Result<Vec<Plan>, SendError>>()?;
+        let flows = open_flows(&config, &link, &plans)?;
+        let workers = split(&config, &link, flows, plans.iter().find_map(|plan| plan.raw.as_ref()))?;
+        Ok(Self { config, workers })
+    }
+
+    /// Sends until the count, the duration or `stop` ends it, and tells what was sent. Looks at `stop` at least every
+    /// 0.1 s.
+    ///
+    /// # Errors
+    /// [`SendError::Send`] where the kernel refuses for another reason than a full queue. Other threads are stopped.
+    pub fn run(self, stop: &AtomicBool) -> Result<SendReport, SendError> {
+        let Self { config, workers } = self;
+        let failed = AtomicBool::new(false);
+        let start = Instant::now();
+        let run = |worker: Worker| {
+            let outcome = worker.run(start, &|| stop.load(Ordering::Relaxed) || failed.load(Ordering::Relaxed));
+            if outcome.is_err() {
+                failed.store(true, Ordering::Relaxed);
+            }
+            outcome
+        };
+        let outcomes: Vec<Result<Outcome, SendError>> = if workers.len() == 1 {
+            workers.into_iter().map(run).collect()
+        } else {
+            thread::scope(|scope| {
+                let threads: Vec<_> = workers.into_iter().map(|worker| scope.spawn(|| run(worker))).collect();
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                    .collect()
+            })
+        };
+        let outcomes = outcomes.into_iter().collect::<Result<Vec<Outcome>, SendError>>()?;
+        Ok(report(config, &outcomes))
+    }
+}
+
+/// How one source is sent.
+struct Plan {
+    source: IpAddr,
+    /// Why complete frames are needed, where they are.
+    raw: Option<String>,
+}
+
+fn plan(config: &SendConfig, link: &Link, source: IpAddr) -> Result<Plan, SendError> {
+    let raw = if !config.vlan.is_empty() {
+        Some("a VLAN tag".to_owned())
+    } else if config.spoof {
+        Some("spoofing, as was asked for,".to_owned())
+    } else if link.owns(source)? {
+        None
+    } else {
+        Some(format!("source {source}, which {} does not own,", link.name))
+    };
+    if let Some(why) = &raw {
+        if link.mac.is_none() {
+            return Err(SendError::NotEthernet { interface: link.name.clone(), why: why.clone() });
+        }
+        check_fits(config, link)?;
+    }
+    Ok(Plan { source, raw })
+}
+
+/// Does a complete frame fit? The kernel allows one 802.1Q tag, not one of 802.1ad, above the MTU (`packet_snd`).
+fn check_fits(config: &SendConfig, link: &Link) -> Result<(), SendError> {
+    let tags = match config.vlan.len() {
+        0 | 1 => 0,
+        more => 4 * more,
+    };
+    let around = ip_udp_len(config.group) + tags;
+    if config.size + around <= link.mtu {
+        return Ok(());
+    }
+    Err(SendError::AboveMtu {
+        size: config.size,
+        max: link.mtu.saturating_sub(around),
+        interface: link.name.clone(),
+        mtu: link.mtu,
+    })
+}
+
+fn open_flows(config: &SendConfig, link: &Link, plans: &[Plan]) -> Result<Vec<Flow>, SendError> {
+    // Another run must take other stream ids, so that the receiver tells it from this one.
+    let random = RandomState::new().build_hasher().finish();
+    let first_stream = random as u32;
+    let chosen_port = FIRST_PRIVATE_PORT + (random >> 32) as u16 % (u16::MAX - FIRST_PRIVATE_PORT);
+    let mut flows = Vec::new();
+    for plan in plans {
+        for nth in 0..config.source_ports {
+            let stream = first_stream.wrapping_add(flows.len() as u32);
+            let (source, exit) = if plan.raw.is_some() {
+                let port = match config.source_port {
+                    Some(first) => first + nth,
+                    // Around the end, never to 0.
+                    None => (u32::from(chosen_port - 1) + u32::from(nth)).rem_euclid(65_535) as u16 + 1,
+                };
+                (SocketAddr::new(plan.source, port), Exit::Raw(template(config, link, plan.source, port)?))
+            } else {
+                let port = config.source_port.map_or(0, |first| first + nth);
+                let (source, socket) = open_socket(config, link, plan.source, port)?;
+                (source, Exit::Socket(socket))
+            };
+            flows.push(Flow { source, stream, next: 0, exit });
+        }
+    }
+    Ok(flows)
+}
+
+fn template(config: &SendConfig, link: &Link, source: IpAddr, source_port: u16) -> Result<FrameTemplate, SendError> {
+    let spec = FrameSpec {
+        source_mac: link.mac.unwrap_or_default(),
+        source,
+        group: config.group,
+        source_port,
+        port: config.port,
+        ttl: config.ttl,
+        vlan: &config.vlan,
+        size: config.size,
+    };
+    // Families and lengths were checked; an MTU above what IP can say remains.
+    FrameTemplate::new(&spec).ok_or_else(|| SendError::AboveMtu {
+        size: config.size,
+        max: super::MAX_PAYLOAD_V4,
+        interface: link.name.clone(),
+        mtu: link.mtu,
+    })
+}
+
+/// Gives each thread its flows, and its part of rate and count.
+fn split(config: &SendConfig, link: &Link, flows: Vec<Flow>, raw: Option<&String>) -> Result<Vec<Worker>, SendError> {
+    let total = flows.len();
+    // A duration at a rate is a number of packets, so that it does not depend on how time is cut at the end.
+    let due_count = config.duration.filter(|_| config.rate > 0).map(|duration| {
+        u64::try_from((duration.as_nanos() * u128::from(config.rate)).div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
+    });
+    let mut shares: Vec<Vec<Flow>> = (0..config.threads).map(|_| Vec::new()).collect();
+    for (at, flow) in flows.into_iter().enumerate() {
+        shares[at % config.threads].push(flow);
+    }
+    shares
+        .into_iter()
+        .enumerate()
+        .map(|(thread, flows)| {
+            let frame_len = flows.iter().find_map(|flow| match &flow.exit {
+                Exit::Raw(template) => Some(template.len()),
+                Exit::Socket(_) => None,
+            });
+            let packet_socket = match raw {
+                Some(why) if frame_len.is_some() => Some(open_packet_socket(config, link, why)?),
+                _ => None,
+            };
+            let per_second = config.rate as f64 * flows.len() as f64 / total as f64;
+            let burst = config.burst.unwrap_or(match config.rate {
+                0 => DEFAULT_BURST,
+                _ => (per_second / 10_000.0).ceil().clamp(1.0, DEFAULT_BURST as f64) as usize,
+            });
+            let schedule = (config.rate > 0).then(|| Schedule::new(config.rate, flows.len(), total));
+            Ok(Worker {
+                interface: link.name.clone(),
+                has_sockets: flows.iter().any(|flow| matches!(flow.exit, Exit::Socket(_))),
+                frame_len: frame_len.unwrap_or(0),
+                packet_socket,
+                schedule,
+                count: config.count.map(|count| share(count, total, config.threads, thread)),
+                due_count: due_count.map(|count| share(count, total, config.threads, thread)),
+                flows,
+                duration: config.duration,
+                size: config.size,
+                burst,
+                turn: 0,
+                retries: 0,
+            })
+        })
+        .collect()
+}
+
+/// The part of `count` packets that falls to the flows of one thread (flow n to thread n mod `threads`), when all flows
+/// take turns.
+fn share(count: u64, flows: usize, threads: usize, thread: usize) -> u64 {
+    let (each, more) = (count / flows as u64, count % flows as u64);
+    (thread..flows).step_by(threads).map(|flow| each + u64::from((flow as u64) < more)).sum()
+}
+
+fn open_packet_socket(config: &SendConfig, link: &Link, why: &str) -> Result<Socket, SendError> {
+    let open = || -> io::Result<Socket> {
+        let socket = raw::packet_socket(link.index, config.bypass_qdisc)?;
+        // As large as the limit allows; less costs speed only.
+        let _ = socket.set_send_buffer_size(SEND_BUFFER);
+        socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+        Ok(socket)
+    };
+    open().map_err(|error| match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => SendError::NoPrivilege { why: why.to_owned() },
+        _ => SendError::os(format!("opening a packet socket on {}", link.name))(error),
+    })
+}
+
+fn report(config: SendConfig, outcomes: &[Outcome]) -> SendReport {
+    // Back into the order in which sources were named.
+    let threads = outcomes.len();
+    let total: usize = outcomes.iter().map(|outcome| outcome.flows.len()).sum();
+    let flows: Vec<_> = (0..total).map(|at| outcomes[at % threads].flows[at / threads].clone()).collect();
+    let packets = flows.iter().map(|flow| flow.packets).sum();
+    let elapsed = outcomes.iter().map(|outcome| outcome.elapsed).max().unwrap_or_default().as_secs_f64();
+    SendReport {
+        interface: config.interface,
+        group: config.group,
+        port: config.port,
+        packets,
+        bytes: packets.saturating_mul(config.size as u64),
+        elapsed_seconds: elapsed,
+        packets_per_second: if elapsed > 0.0 { packets as f64 / elapsed } else { 0.0 },
+        rate: config.rate,
+        slipped: outcomes.iter().map(|outcome| outcome.slipped).sum(),
+        retries: outcomes.iter().map(|outcome| outcome.retries).sum(),
+        stopped: outcomes.iter().any(|outcome| outcome.stopped),
+        flows,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn shares_add_up(count in 0u64..1_000_000, flows in 1usize..50, threads in 1usize..50) {
+            let threads = threads.min(flows);
+            let shares: Vec<u64> = (0..threads).map(|thread| share(count, flows, threads, thread)).collect();
+            prop_assert_eq!(shares.iter().sum::<u64>(), count);
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! One thread of the sender: waits until packets are due, writes their headers, hands them to the kernel, and goes on
+//! until it took each exactly once.
+
+use std::io::{self, IoSlice};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
+use socket2::Socket;
+
+use super::error::SendError;
+use super::flow::{Exit, Flow};
+use super::report::FlowSent;
+use super::schedule::{MAX_BEHIND, Schedule};
+use crate::probe::{PROBE_LEN, now_ns};
+
+/// Sleeps are cut to this, so that a stop is seen.
+const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+
+/// A full queue is tried again at once so often, each time after letting others run, before sleeping in between.
+const EAGER_RETRIES: u32 = 64;
+const RETRY_SLEEP: Duration = Duration::from_micros(50);
+
+/// After being held up, packets leave in bursts of this size until the schedule is caught up with.
+const CATCH_UP_BURST: usize = 256;
+
+/// One thread's flows, and its part of the whole.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) interface: String,
+    pub(super) flows: Vec<Flow>,
+    /// Where one of the flows is raw.
+    pub(super) packet_socket: Option<Socket>,
+    /// `None`: flat out.
+    pub(super) schedule: Option<Schedule>,
+    /// Packets to send.
+    pub(super) count: Option<u64>,
+    /// Packets that fall due in the duration, at a rate: sent or given up.
+    pub(super) due_count: Option<u64>,
+    pub(super) duration: Option<Duration>,
+    /// UDP payload, bytes.
+    pub(super) size: usize,
+    /// Bytes of a frame up to the end of its probe header.
+    pub(super) frame_len: usize,
+    /// Whether one of the flows is not raw.
+    pub(super) has_sockets: bool,
+    pub(super) burst: usize,
+    /// The flow whose turn it is.
+    pub(super) turn: usize,
+    pub(super) retries: u64,
+}
+
+/// What one thread did.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) flows: Vec<FlowSent>,
+    /// From the start to the last packet.
+    pub(super) elapsed: Duration,
+    pub(super) slipped: u64,
+    pub(super) retries: u64,
+    pub(super) stopped: bool,
+}
+
+/// Why a batch was not sent whole.
+enum Halt {
+    Stopped,
+    Failed(IpAddr, io::Error),
+}
+
+/// As [`Halt`], before the source is known.
+enum Stuck {
+    Stopped,
+    Failed(Errno),
+}
+
+impl Worker {
+    pub(super) fn run(mut self, start: Instant, stop: &dyn Fn() -> bool) -> Result<Outcome, SendError> {
+        let mut batch = Batch::new(self.size);
+        let (mut sent, mut elapsed, mut stopped) = (0, Duration::ZERO, false);
+        loop {
+            let now = start.elapsed();
+            let may = self.may_send(now);
+            let left = self.left(sent);
+            if left == 0 || self.is_over(now) {
+                break;
+            }
+            if stop() {
+                stopped = true;
+                break;
+            }
+            if may == 0 {
+                self.sleep(now, left);
+                continue;
+            }
+            let packets = may.min(usize::try_from(left).unwrap_or(usize::MAX));
+            let before = sent;
+            let result = self.send(packets, &mut batch, stop, &mut sent);
+            if let Some(schedule) = &mut self.schedule {
+                schedule.sent(sent - before);
+            }
+            if sent > before {
+                elapsed = start.elapsed();
+            }
+            match result {
+                Ok(()) => {}
+                Err(Halt::Stopped) => {
+                    stopped = true;
+                    break;
+                }
+                Err(Halt::Failed(from, source)) => return Err(self.failure(from, sent, source)),
+            }
+        }
+        Ok(Outcome {
+            flows: self.flows.iter().map(Flow::report).collect(),
+            elapsed,
+            slipped: self.schedule.map_or(0, |schedule| schedule.slipped()),
+            retries: self.retries,
+            stopped,
+        })
+    }
+
+    /// How many packets may still leave, ever.
+    fn left(&self, sent: u64) -> u64 {
+        let slipped = self.schedule.as_ref().map_or(0, Schedule::slipped);
+        let left = self.count.map_or(u64::MAX, |count| count - sent);
+        left.min(self.due_count.map_or(u64::MAX, |due| due.saturating_sub(sent + slipped)))
+    }
+
+    /// Is the time up? At a rate, what fell due in time may still be caught up on.
+    fn is_over(&self, now: Duration) -> bool {
+        let grace = if self.schedule.is_some() { MAX_BEHIND } else { Duration::ZERO };
+        self.duration.is_some_and(|duration| now >= duration.saturating_add(grace))
+    }
+
+    /// How many packets may leave now.
+    fn may_send(&mut self, now: Duration) -> usize {
+        let Some(schedule) = &mut self.schedule else { return self.burst };
+        let due = schedule.due(now);
+        usize::try_from(due).unwrap_or(usize::MAX).min(self.burst.max(CATCH_UP_BURST))
+    }
+
+    /// Sleeps until a burst is due, or the rest where that is less.
+    fn sleep(&self, now: Duration, left: u64) {
+        let Some(schedule) = &self.schedule else { return };
+        let burst = self.burst.min(usize::try_from(left).unwrap_or(usize::MAX));
+        thread::sleep(schedule.next(burst).saturating_sub(now).min(LONGEST_SLEEP));
+    }
+
+    /// Sends so many packets, the flows taking turns: what leaves through one socket leaves at once.
+    fn send(&mut self, packets: usize, batch: &mut Batch, stop: &dyn Fn() -> bool, sent: &mut u64) -> Result<(), Halt> {
+        let all = self.flows.len();
+        let sent_ns = now_ns();
+        let (turn, retries) = (self.turn, &mut self.retries);
+        self.turn = (turn + packets) % all;
+        if self.has_sockets {
+            for nth in 0..packets.min(all) {
+                let flow = &mut self.flows[(turn + nth) % all];
+                let Exit::Socket(socket) = &flow.exit else { continue };
+                let of_flow = packets / all + usize::from(nth < packets % all);
+                batch.begin(PROBE_LEN);
+                for ahead in 0..of_flow {
+                    // The header has the room that it needs, and the time is this century's.
+                    let _ = flow.probe(ahead as u64, sent_ns).write_into(batch.head(nth));
+                }
+                let next = &mut flow.next;
+                batch
+                    .hand_over(socket.as_fd(), retries, stop, |taken| {
+                        *next += taken.len() as u64;
+                        *sent += taken.len() as u64;
+                    })
+                    .map_err(|stuck| stuck.from(flow.source.ip()))?;
+            }
+        }
+        let Some(socket) = &self.packet_socket else { return Ok(()) };
+        batch.begin(self.frame_len);
+        for nth in 0..packets {
+            let at = (turn + nth) % all;
+            let flow = &self.flows[at];
+            if let Exit::Raw(template) = &flow.exit {
+                template.write(batch.head(at), flow.probe((nth / all) as u64, sent_ns));
+            }
+        }
+        let flows = &mut self.flows;
+        let first = batch.owners.first().map_or(IpAddr::from([0; 4]), |&at| flows[at].source.ip());
+        batch
+            .hand_over(socket.as_fd(), retries, stop, |taken| {
+                for &at in taken {
+                    flows[at].next += 1;
+                }
+                *sent += taken.len() as u64;
+            })
+            .map_err(|stuck| stuck.from(first))
+    }
+
+    fn failure(&self, from: IpAddr, sent: u64, source: io::Error) -> SendError {
+        let remedy = match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => "; a firewall rule may forbid it: see `nft list ruleset`",
+            Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => "; the interface went down or away",
+            Some(libc::EMSGSIZE) => "; the packet is larger than the interface takes: send a smaller payload",
+            Some(libc::ENETUNREACH) => "; the interface has no address of the group's family",
+            _ => "",
+        };
+        SendError::Send { from, interface: self.interface.clone(), sent, source, remedy }
+    }
+}
+
+impl Stuck {
+    fn from(self, from: IpAddr) -> Halt {
+        match self {
+            Self::Stopped => Halt::Stopped,
+            Self::Failed(errno) => Halt::Failed(from, errno.into()),
+        }
+    }
+}
+
+/// Packets for one socket: their heads one after the other, and the zeros that all end with.
+struct Batch {
+    head_len: usize,
+    heads: Vec<u8>,
+    /// The flow of each, by its index.
+    owners: Vec<usize>,
+    tail: Box<[u8]>,
+}
+
+impl Batch {
+    fn new(size: usize) -> Self {
+        let tail = vec![0; size.saturating_sub(PROBE_LEN)].into();
+        Self { head_len: PROBE_LEN, heads: Vec::new(), owners: Vec::new(), tail }
+    }
+
+    fn begin(&mut self, head_len: usize) {
+        self.head_len = head_len;
+        self.heads.clear();
+        self.owners.clear();
+    }
+
+    /// Room for the head of one more packet.
+    #[inline]
+    fn head(&mut self, owner: usize) -> &mut [u8] {
+        let at = self.heads.len();
+        self.heads.resize(at + self.head_len, 0);
+        self.owners.push(owner);
+        &mut self.heads[at..]
+    }
+
+    /// Hands all over, however often the kernel takes only some. `taken` hears the owners of each part.
+    fn hand_over(
+        &self,
+        socket: BorrowedFd<'_>,
+        retries: &mut u64,
+        stop: &dyn Fn() -> bool,
+        mut taken: impl FnMut(&[usize]),
+    ) -> Result<(), Stuck> {
+        if self.heads.is_empty() {
+            return Ok(());
+        }
+        let parts: Vec<[IoSlice<'_>; 2]> =
+            self.heads.chunks_exact(self.head_len).map(|head| [IoSlice::new(head), IoSlice::new(&self.tail)]).collect();
+        let used = if self.tail.is_empty() { 1 } else { 2 };
+        let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> = parts.iter().map(|_| Default::default()).collect();
+        let mut messages: Vec<MMsgHdr<'_>> =
+            parts.iter().zip(&mut controls).map(|(parts, control)| MMsgHdr::new(&parts[..used], control)).collect();
+        let (mut done, mut refused) = (0, 0);
+        while done < messages.len() {
+            match sendmmsg(socket, &mut messages[done..], SendFlags::empty()) {
+                Ok(count) => {
+                    taken(&self.owners[done..done + count]);
+                    done += count;
+                    refused = 0;
+                }
+                Err(Errno::INTR) if stop() => return Err(Stuck::Stopped),
+                Err(Errno::INTR) => {}
+                Err(Errno::NOBUFS | Errno::AGAIN) => {
+                    *retries += 1;
+                    refused += 1;
+                    if stop() {
+                        return Err(Stuck::Stopped);
+                    }
+                    if refused < EAGER_RETRIES {
+                        thread::yield_now();
+                    } else {
+                        thread::sleep(RETRY_SLEEP);
+                    }
+                }
+                Err(errno) => return Err(Stuck::Failed(errno)),
+            }
+        }
+        Ok(())
+    }
+}
