@@ -29,7 +29,7 @@ const RECORD: &str = "receiver.bpf.toolchain";
 pub struct Arguments {
     /// Rebuild into another folder and compare with the object that is checked in, byte by byte; change nothing.
     #[arg(long)]
-    check: bool,
+    pub check: bool,
 }
 
 /// Runs the command.
@@ -156,7 +156,7 @@ fn cargo(toolchain: &Toolchain) -> Command {
 }
 
 /// Variables that change what cargo and rustc make, or what their scripts see.
-fn steers_cargo(key: &OsString) -> bool {
+pub fn steers_cargo(key: &OsString) -> bool {
     let key = key.to_string_lossy();
     let keep = ["CARGO_HOME", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_", "CARGO_TERM_"];
     let steers = ["CARGO", "RUSTC", "RUSTFLAGS", "RUSTDOC", "AYA_", "SOURCE_DATE_EPOCH", "LD_LIBRARY_PATH"];

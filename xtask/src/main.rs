@@ -1,9 +1,17 @@
 //! The project's own commands, started as `cargo xtask COMMAND`.
 
+mod artifacts;
 mod build_ebpf;
+mod ci;
+mod demonstration;
+mod interrupt;
 mod object;
+mod outcome;
+mod privilege;
 mod process;
+mod run;
 mod setup;
+mod test;
 mod toolchain;
 mod tree;
 
@@ -24,6 +32,18 @@ enum Command {
     Setup(setup::Arguments),
     /// Builds the XDP program and writes it to receiver-ebpf/object/.
     BuildEbpf(build_ebpf::Arguments),
+    /// Builds the receiver and shows it at work; with arguments after `--`, starts it with these.
+    Run(run::Arguments),
+    /// Runs every test, elevating only the test programs.
+    Test(test::Arguments),
+    /// Everything that a change has to pass: formatting, clippy, documentation, tests, the XDP object.
+    Ci,
+    /// The demonstration of `run`, when it is started again as root.
+    #[command(hide = true)]
+    Demonstrate {
+        /// The built receiver.
+        receiver: std::path::PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -38,8 +58,12 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Setup(arguments) => setup::run(&arguments),
-        Command::BuildEbpf(arguments) => build_ebpf::run(&arguments),
+        Command::Setup(arguments) => setup::run(&arguments)?,
+        Command::BuildEbpf(arguments) => build_ebpf::run(&arguments)?,
+        Command::Run(arguments) => return run::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments)?,
+        Command::Ci => ci::run()?,
+        Command::Demonstrate { receiver } => return demonstration::run(&receiver, demonstration::Mode::Best),
     }
-    .map(|()| ExitCode::SUCCESS)
+    Ok(ExitCode::SUCCESS)
 }
