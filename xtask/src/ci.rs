@@ -21,7 +21,7 @@ const STEPS: [Step; 7] = [
     ("clippy", clippy),
     ("clippy, XDP program", clippy_ebpf),
     ("documentation", documentation),
-    ("tests: cargo xtask test", |_| test::run(&test::Arguments::default())),
+    ("tests: cargo xtask test", tests),
     ("XDP object against its source", |_| build_ebpf::run(&build_ebpf::Arguments { check: true })),
 ];
 
@@ -91,4 +91,11 @@ fn clippy_ebpf(root: &Path) -> Result<()> {
 
 fn documentation(root: &Path) -> Result<()> {
     run_shown(cargo(root).args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-Dwarnings"))
+}
+
+fn tests(_root: &Path) -> Result<()> {
+    if !test::run(&test::Arguments::default())? {
+        bail!("tests failed");
+    }
+    Ok(())
 }

@@ -61,7 +61,9 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Setup(arguments) => setup::run(&arguments)?,
         Command::BuildEbpf(arguments) => build_ebpf::run(&arguments)?,
         Command::Run(arguments) => return run::run(&arguments),
-        Command::Test(arguments) => test::run(&arguments)?,
+        Command::Test(arguments) => {
+            return Ok(if test::run(&arguments)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Command::Ci => ci::run()?,
         Command::Demonstrate { receiver } => return demonstration::run(&receiver, demonstration::Mode::Best),
     }

@@ -111,7 +111,7 @@ mod tests {
         let mut bytes = btf(b"\0name\0/usr/src/rustc-1/library/a.rs\0/crates/b.rs\0// text\0");
         rewrite_paths(&mut bytes, &[remap("/usr/src/rustc-1", "/rustc"), remap("/home/u/registry", "/crates")])
             .expect("known paths");
-        assert_eq!(bytes, btf(b"\0name\0/rustc/library/a.rs\0\0\0\0\0\0\0\0\0\0\0\0/crates/b.rs\0// text\0"));
+        assert_eq!(bytes, btf(b"\0name\0/rustc/library/a.rs\0\0\0\0\0\0\0\0\0\0\0/crates/b.rs\0// text\0"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::available_parallelism;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::artifacts::{self, Artifact};
 use crate::privilege::{Elevation, passed_on};
@@ -21,29 +21,37 @@ pub struct Arguments {
     arguments: Vec<String>,
 }
 
-/// Runs the command. An error if a test fails, or if there was none to run.
-pub fn run(arguments: &Arguments) -> Result<()> {
+/// Runs the command, and tells whether all tests passed and there were any. Its last line is `N passed, N failed`.
+pub fn run(arguments: &Arguments) -> Result<bool> {
     let root = tree::root()?;
     let mut tests = artifacts::build(&root, &["test", "--workspace", "--no-run"])?;
     tests.retain(|artifact| artifact.is_test);
     let elevation = Elevation::require("running the tests (`cargo xtask test`)")?;
 
     let mut totals = Totals::default();
+    let mut failed = Vec::new();
     for test in &tests {
-        println!("\n== {} ({})", test.target, test.package.file_name().unwrap_or_default().to_string_lossy());
-        totals.add(watch(&mut command(elevation, test, &arguments.arguments))?);
+        let name = format!("{} ({})", test.target, test.package.file_name().unwrap_or_default().to_string_lossy());
+        println!("\n== {name}");
+        let outcome = watch(&mut command(elevation, test, &arguments.arguments))?;
+        totals.add(outcome);
+        failed.extend((outcome.failed > 0).then_some(name));
     }
     println!("\n== documentation");
-    totals.add(watch(&mut doc_tests(&root, &arguments.arguments))?);
+    let outcome = watch(&mut doc_tests(&root, &arguments.arguments))?;
+    totals.add(outcome);
+    failed.extend((outcome.failed > 0).then(|| "documentation".to_owned()));
 
-    println!("\n{} passed, {} failed", totals.passed, totals.failed);
-    if totals.failed > 0 {
-        bail!("tests failed");
+    println!();
+    if !failed.is_empty() {
+        println!("Tests failed in: {}.", failed.join(", "));
     }
-    if totals.passed == 0 {
-        bail!("no test was run: does the filter fit any?");
+    let any = totals.passed + totals.failed > 0;
+    if !any {
+        println!("No test was run: does the filter fit any?");
     }
-    Ok(())
+    println!("{} passed, {} failed", totals.passed, totals.failed);
+    Ok(any && totals.failed == 0)
 }
 
 fn command(elevation: Elevation, test: &Artifact, arguments: &[String]) -> Command {
