@@ -146,7 +146,8 @@ impl Datagram<'_> {
             Payload::Frame(frame, range) if keep.leases.get() > 0 => {
                 keep.leases.set(keep.leases.get() - 1);
                 let mut lease = frame.into_lease();
-                lease.narrow(range);
+                // In range: it was parsed out of this frame.
+                let _narrowed = lease.narrow(range);
                 Some(Bytes::from_owner(lease))
             }
             Payload::Frame(frame, range) => {

@@ -166,10 +166,6 @@ impl Guard {
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
-
-    pub fn control(&self) -> &Arc<Control> {
-        &self.control
-    }
 }
 
 impl Drop for Guard {

@@ -58,7 +58,7 @@ pub(crate) struct WorkerOptions {
 /// Receives from one queue, or from the kernel path alone in mode `socket`.
 pub struct Worker {
     // First, so that the program is off the interface before the socket is closed, when this is the last worker.
-    guard: Arc<Guard>,
+    _guard: Arc<Guard>,
     shared: Arc<Shared>,
     /// Which cell of the shared counters is ours.
     index: usize,
@@ -83,7 +83,7 @@ impl Worker {
     ) -> Self {
         Self {
             shared: Arc::clone(guard.shared()),
-            guard,
+            _guard: guard,
             index,
             socket,
             kernel,

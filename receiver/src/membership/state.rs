@@ -339,7 +339,7 @@ mod tests {
             }
         }
         descend(&State::NotMember, &Naive::default(), 5, &all, &mut checked);
-        assert_eq!(checked, (1..=5).map(|n| 14_u64.pow(n)).sum());
+        assert_eq!(checked, (1..=5).map(|n| 14_u64.pow(n)).sum::<u64>());
     }
 
     /// The required table, row by row, in its own words.

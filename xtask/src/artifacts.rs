@@ -1,0 +1,70 @@
+//! What cargo builds, as it tells it itself (`--message-format=json`).
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::process::shown;
+use crate::tree;
+
+/// A program that cargo built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// The program.
+    pub executable: PathBuf,
+    /// Name of its target: `delivery` for `tests/delivery.rs`.
+    pub target: String,
+    /// The folder of its package.
+    pub package: PathBuf,
+    /// Built with a test harness.
+    pub is_test: bool,
+}
+
+/// Runs cargo with these arguments in the tree, its messages on the terminal, and returns the programs it built.
+pub fn build(root: &Path, arguments: &[&str]) -> Result<Vec<Artifact>> {
+    let mut command = Command::new(tree::cargo());
+    command.current_dir(root).args(arguments).arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+    let child = command.spawn().with_context(|| format!("cannot run `{}`", shown(&command)))?;
+    let output = child.wait_with_output().with_context(|| format!("`{}` was lost", shown(&command)))?;
+    if !output.status.success() {
+        bail!("`{}` failed ({})", shown(&command), output.status);
+    }
+    Ok(parse(&String::from_utf8_lossy(&output.stdout)))
+}
+
+fn parse(messages: &str) -> Vec<Artifact> {
+    messages.lines().filter_map(|line| artifact(&serde_json::from_str(line).ok()?)).collect()
+}
+
+fn artifact(message: &Value) -> Option<Artifact> {
+    if message["reason"] != "compiler-artifact" {
+        return None;
+    }
+    Some(Artifact {
+        executable: message["executable"].as_str()?.into(),
+        target: message["target"]["name"].as_str()?.to_owned(),
+        package: Path::new(message["manifest_path"].as_str()?).parent()?.to_owned(),
+        is_test: message["profile"]["test"].as_bool()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_told_from_the_rest() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","manifest_path":"/t/a/Cargo.toml","target":{"name":"a"},"profile":{"test":false},"executable":null}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","manifest_path":"/t/a/Cargo.toml","target":{"name":"b"},"profile":{"test":true},"executable":"/t/x/b-1"}"#,
+            "\nwords of a build script\n",
+            r#"{"reason":"build-finished","success":true}"#
+        );
+        let expected =
+            Artifact { executable: "/t/x/b-1".into(), target: "b".into(), package: "/t/a".into(), is_test: true };
+        assert_eq!(parse(messages), [expected]);
+    }
+}

@@ -1,0 +1,270 @@
+//! The demonstration: two namespaces, senders in one, the receiver in the other, and the sum of it in words.
+
+use std::env;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use netlab::Lab;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::interrupt;
+use crate::outcome::{Outcome, Summary};
+
+/// How long the receiver runs, in seconds.
+const RUN_SECONDS: u32 = 8;
+/// How long the senders send: they start after the receiver and end before it, so that traffic rests when it adds up.
+const SEND_SECONDS: u32 = 6;
+/// How long the receiver has before the first datagram.
+const HEAD_START: Duration = Duration::from_millis(700);
+/// How long a child may take to end after it was asked to, or after its time is over.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Bytes of payload of what should arrive.
+pub const KEPT_SIZE: u64 = 200;
+/// Bytes of payload of what should not. The difference tells from the receiver's own counts what it delivered.
+pub const UNWANTED_SIZE: u64 = 333;
+
+/// How the receiver runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The best that this machine offers.
+    Best,
+    /// Without XDP: all there is in a user namespace.
+    Socket,
+}
+
+/// One subscription, and the streams that a receiver of it meets.
+pub struct Part {
+    /// As the receiver takes it.
+    pub subscription: &'static str,
+    group: &'static str,
+    port: u16,
+    kept: &'static [&'static str],
+    refused: &'static [&'static str],
+    /// Datagrams per second, of the kept sources together and of the refused ones together.
+    rate: u32,
+}
+
+/// All that is subscribed to and sent.
+pub const PARTS: [Part; 3] = [
+    Part {
+        subscription: "10.0.0.1,10.0.0.2@232.1.1.1:5000",
+        group: "232.1.1.1",
+        port: 5000,
+        kept: &["10.0.0.1", "10.0.0.2"],
+        refused: &["10.0.0.3"],
+        rate: 10_000,
+    },
+    Part {
+        subscription: "!10.0.0.9@239.1.1.1:5001",
+        group: "239.1.1.1",
+        port: 5001,
+        kept: &["10.0.0.4"],
+        refused: &["10.0.0.9"],
+        rate: 5_000,
+    },
+    Part {
+        subscription: "[2001:db8::1]@[ff3e::1]:5000",
+        group: "ff3e::1",
+        port: 5000,
+        kept: &["2001:db8::1"],
+        refused: &[],
+        rate: 5_000,
+    },
+];
+
+/// Runs it, as root or in a user namespace.
+pub fn run(receiver: &Path, mode: Mode) -> Result<ExitCode> {
+    let interrupted = interrupt::outlive()?;
+    let lab = Lab::new()?;
+    println!(
+        "Two network namespaces joined by veth; senders on one side for {SEND_SECONDS} s, the receiver on the other for \
+         {RUN_SECONDS} s (Ctrl-C ends it earlier)."
+    );
+    let folder = Scratch::new()?;
+    let summary = folder.0.join("summary.json");
+
+    let mut receiving = lab.rx().command(receiver);
+    receiving.args(receiver_arguments(lab.rx_interface(), mode)).arg("--summary").arg(&summary);
+    let mut running = Running::start("the receiver", &mut receiving)?;
+    let mut senders = Vec::new();
+    wait(HEAD_START, &interrupted, &mut running)?;
+    if running.ended()?.is_none() && !interrupted.load(Ordering::Relaxed) {
+        for arguments in PARTS.iter().flat_map(|part| part.senders(lab.tx_interface())) {
+            let mut sending = lab.tx().command(receiver);
+            senders.push(Running::start("a sender", sending.args(arguments).stdout(std::process::Stdio::null()))?);
+        }
+    }
+    wait(Duration::from_secs(RUN_SECONDS.into()) + PATIENCE, &interrupted, &mut running)?;
+    let status = running.end()?;
+    let early = interrupted.load(Ordering::Relaxed);
+    for mut sender in senders {
+        let status = sender.end()?;
+        if !early && !status.success() {
+            bail!("a sender failed ({status})");
+        }
+    }
+    if !status.success() {
+        bail!("the receiver failed ({status})");
+    }
+
+    let text = fs::read_to_string(&summary).context("the receiver left no summary")?;
+    let summary = Summary::parse(&text).context("the receiver's summary is not as expected")?;
+    let outcome = Outcome::judge(&summary)?;
+    println!("\n{outcome}");
+    let faults = outcome.faults();
+    for fault in &faults {
+        eprintln!("error: {fault}");
+    }
+    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn receiver_arguments(interface: &str, mode: Mode) -> Vec<String> {
+    let mut arguments = vec!["run".to_owned(), "-i".into(), interface.into()];
+    arguments.extend(["--duration".into(), RUN_SECONDS.to_string()]);
+    if mode == Mode::Socket {
+        arguments.extend(["--mode".into(), "socket".into()]);
+    }
+    arguments.extend(PARTS.iter().map(|part| part.subscription.to_owned()));
+    arguments
+}
+
+impl Part {
+    fn senders(&self, interface: &str) -> Vec<Vec<String>> {
+        let sender = |sources: &[&str], size: u64| {
+            let mut arguments = vec!["send".to_owned(), "-i".into(), interface.into()];
+            arguments.extend(["--group".into(), self.group.into(), "--port".into(), self.port.to_string()]);
+            arguments.extend(sources.iter().flat_map(|source| ["--source".to_owned(), (*source).to_owned()]));
+            arguments.extend(["--rate".into(), self.rate.to_string(), "--duration".into(), SEND_SECONDS.to_string()]);
+            arguments.extend(["--size".into(), size.to_string()]);
+            arguments
+        };
+        let streams = [(self.kept, KEPT_SIZE), (self.refused, UNWANTED_SIZE)];
+        streams
+            .iter()
+            .filter(|(sources, _)| !sources.is_empty())
+            .map(|(sources, size)| sender(sources, *size))
+            .collect()
+    }
+
+    /// The sources that should not arrive, for the sentence at the end.
+    pub fn refused(&self) -> &'static [&'static str] {
+        self.refused
+    }
+}
+
+/// Waits until the receiver has ended, the time is over, or a signal came.
+fn wait(time: Duration, interrupted: &AtomicBool, receiver: &mut Running) -> Result<()> {
+    let deadline = Instant::now() + time;
+    while Instant::now() < deadline && !interrupted.load(Ordering::Relaxed) && receiver.ended()?.is_none() {
+        sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// A child that does not outlive this value.
+struct Running {
+    what: &'static str,
+    child: Child,
+}
+
+impl Running {
+    fn start(what: &'static str, command: &mut netlab::Command) -> Result<Self> {
+        let child = command.spawn().with_context(|| format!("cannot start {what}"))?;
+        Ok(Self { what, child })
+    }
+
+    fn ended(&mut self) -> Result<Option<std::process::ExitStatus>> {
+        self.child.try_wait().with_context(|| format!("{} was lost", self.what))
+    }
+
+    /// Asks it to end, and waits until it has. A child that saw Ctrl-C itself gets one signal more, which changes nothing.
+    fn end(&mut self) -> Result<std::process::ExitStatus> {
+        let deadline = Instant::now() + PATIENCE;
+        if self.ended()?.is_none() {
+            self.signal(Signal::TERM);
+        }
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!("{} did not end within {} s after it was asked to", self.what, PATIENCE.as_secs());
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // It fails only where the child has just ended, which is what is wanted.
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both do nothing to a child that has ended and was waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A new folder that only this user can look into; it goes with this value.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        // To make a folder fails if there is one of that name, so that nobody else can have put it there.
+        for attempt in 0..100 {
+            let path = env::temp_dir().join(format!("receiver-demonstration-{}-{attempt}", std::process::id()));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Self(path)),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error).with_context(|| format!("cannot make the folder {}", path.display())),
+            }
+        }
+        bail!("cannot make a folder in {}", env::temp_dir().display())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_receiver_gets_every_subscription() {
+        assert_eq!(
+            receiver_arguments("veth-rx", Mode::Best).join(" "),
+            "run -i veth-rx --duration 8 10.0.0.1,10.0.0.2@232.1.1.1:5000 !10.0.0.9@239.1.1.1:5001 [2001:db8::1]@[ff3e::1]:5000"
+        );
+        assert!(receiver_arguments("veth-rx", Mode::Socket).join(" ").contains("--duration 8 --mode socket 10.0.0.1,"));
+    }
+
+    #[test]
+    fn kept_and_refused_sources_send_apart_and_in_different_sizes() {
+        let lines: Vec<_> = PARTS.iter().flat_map(|part| part.senders("veth-tx")).map(|line| line.join(" ")).collect();
+        assert_eq!(
+            lines,
+            [
+                "send -i veth-tx --group 232.1.1.1 --port 5000 --source 10.0.0.1 --source 10.0.0.2 --rate 10000 --duration 6 --size 200",
+                "send -i veth-tx --group 232.1.1.1 --port 5000 --source 10.0.0.3 --rate 10000 --duration 6 --size 333",
+                "send -i veth-tx --group 239.1.1.1 --port 5001 --source 10.0.0.4 --rate 5000 --duration 6 --size 200",
+                "send -i veth-tx --group 239.1.1.1 --port 5001 --source 10.0.0.9 --rate 5000 --duration 6 --size 333",
+                "send -i veth-tx --group ff3e::1 --port 5000 --source 2001:db8::1 --rate 5000 --duration 6 --size 200",
+            ]
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! `cargo xtask run`: builds the receiver, then shows it at work in namespaces of its own, or starts it with the arguments given.
+
+use std::env;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+use crate::artifacts;
+use crate::demonstration::{self, Mode};
+use crate::interrupt;
+use crate::privilege::{Elevation, passed_on};
+use crate::process::{is_root, shown};
+use crate::tree;
+
+/// Options of the command.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The receiver's arguments; without any, it is shown at work between two network namespaces.
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let root = tree::root()?;
+    let receiver = build(&root)?;
+    if arguments.arguments.is_empty() { demonstrate(&receiver) } else { start(&receiver, &arguments.arguments) }
+}
+
+fn build(root: &Path) -> Result<PathBuf> {
+    let built = artifacts::build(root, &["build", "--release", "--package", "receiver", "--bin", "receiver"])?;
+    let receiver = built.into_iter().find(|artifact| artifact.target == "receiver");
+    Ok(receiver.context("cargo built no program called receiver")?.executable)
+}
+
+/// As root here, else as root by sudo, else in a user namespace.
+fn demonstrate(receiver: &Path) -> Result<ExitCode> {
+    match Elevation::find() {
+        Some(Elevation::Root) => demonstration::run(receiver, Mode::Best),
+        Some(Elevation::Sudo) => {
+            let own = env::current_exe().context("the path of this program cannot be told")?;
+            let variables = passed_on(&["RUST_BACKTRACE", "RUST_LOG", "TERM"]);
+            let variables: Vec<_> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
+            let mut command = Elevation::Sudo.command(own, &variables);
+            command.arg("demonstrate").arg(receiver);
+            println!("Root by sudo: `{}`", shown(&command));
+            // Ctrl-C reaches the child as well, which ends by itself and says how it went.
+            interrupt::outlive()?;
+            let status = command.status().with_context(|| format!("cannot run `{}`", shown(&command)))?;
+            Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        None => {
+            println!(
+                "Neither root nor sudo: the demonstration runs in a user namespace, where XDP cannot be loaded, with the receiver \
+                 in mode socket."
+            );
+            netlab::enter_user_namespace()?;
+            demonstration::run(receiver, Mode::Socket)
+        }
+    }
+}
+
+/// Becomes the receiver, in the namespace of the caller.
+fn start(receiver: &Path, arguments: &[String]) -> Result<ExitCode> {
+    let mut command = if is_root() || !needs_root(arguments) {
+        Command::new(receiver)
+    } else if let Some(elevation) = Elevation::find() {
+        elevation.command(receiver, &[])
+    } else {
+        eprintln!("Neither root nor sudo: the receiver runs without privilege, and says what that rules out.");
+        Command::new(receiver)
+    };
+    command.args(arguments);
+    let error = command.exec();
+    bail!("cannot run `{}`: {error}", shown(&command))
+}
+
+/// Mode `socket`, help and version need no privilege.
+fn needs_root(arguments: &[String]) -> bool {
+    let has = |words: &[&str]| arguments.iter().any(|argument| words.contains(&argument.as_str()));
+    let socket = arguments.windows(2).any(|pair| pair == ["--mode", "socket"]) || has(&["--mode=socket"]);
+    !socket && !has(&["--help", "-h", "help", "--version", "-V"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_asked_for_only_where_it_is_needed() {
+        let needs = |line: &str| needs_root(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert!(needs("run -i eth7 10.0.0.1@232.1.1.1:5000"));
+        assert!(needs("run -i eth7 --mode copy 10.0.0.1@232.1.1.1:5000"));
+        assert!(!needs("run -i eth7 --mode socket 10.0.0.1@232.1.1.1:5000"));
+        assert!(!needs("run --mode=socket -i eth7 10.0.0.1@232.1.1.1:5000"));
+        assert!(!needs("run --help"));
+    }
+}

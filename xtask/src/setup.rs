@@ -1,0 +1,171 @@
+//! `cargo xtask setup`: installs what is missing, and says each step before it takes it.
+//!
+//! The XDP program's compiler is rustup's nightly where that has rust-src already. Else it is the distribution's, which Debian 12
+//! and later ship with `core` for the BPF target. bpf-linker is built against the same major version of LLVM.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::build_ebpf::recorded;
+use crate::privilege::Elevation;
+use crate::process::{read, run_shown};
+use crate::toolchain::{Compiler, LINKER, TARGET, Toolchain, find_linker, linker_folder};
+use crate::tree;
+
+/// The version of bpf-linker that `setup` builds.
+const LINKER_VERSION: &str = "0.13.0";
+/// Debian's compiler with `core` for the target.
+const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
+/// Programs that the tests and the demonstration run, and Debian's packages of them.
+const TOOLS: [(&str, &str); 1] = [("ip", "iproute2")];
+
+/// Options of the command.
+#[derive(clap::Args, Default)]
+pub struct Arguments {
+    /// Install the toolchain that the checked-in XDP object was built with, even if another one is complete.
+    #[arg(long)]
+    pub recorded: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let root = tree::root()?;
+    tools()?;
+    xdp_toolchain(&root, arguments.recorded)
+}
+
+fn tools() -> Result<()> {
+    let missing: Vec<_> = TOOLS.iter().filter(|(program, _)| tree::find_program(program).is_none()).collect();
+    if missing.is_empty() {
+        println!("The tools that the tests run are there.");
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    println!("Missing programs: {}.", missing.iter().map(|(program, _)| *program).collect::<Vec<_>>().join(", "));
+    if !is_debian() {
+        bail!(
+            "install these programs with your distribution's package manager; Debian's packages of them are: {}",
+            packages.join(" ")
+        );
+    }
+    apt_install(&packages)
+}
+
+fn xdp_toolchain(root: &Path, need_recorded: bool) -> Result<()> {
+    let wanted = if need_recorded { recorded(root)? } else { None };
+    let fits = |toolchain: &Toolchain| wanted.as_ref().is_none_or(|wanted| *wanted == toolchain.versions);
+    if let Some(toolchain) = Toolchain::find(root)?.iter().find(|toolchain| fits(toolchain)) {
+        println!("The toolchain of the XDP program is there:\n{}", toolchain.versions.to_string().trim_end());
+        return Ok(());
+    }
+
+    println!("The toolchain of the XDP program is missing: a Rust compiler with `core` for {TARGET}, and {LINKER}.");
+    let compilers = Compiler::find();
+    // The checked-in object is built with the distribution's.
+    let serves = |compiler: &&Compiler| !need_recorded || matches!(compiler, Compiler::Distribution { .. });
+    let compiler = match compilers.iter().find(serves) {
+        Some(compiler) => compiler.clone(),
+        None => install_compiler()?,
+    };
+    println!("Compiler: {}", read(Command::new(compiler.rustc()).arg("--version"))?);
+    if find_linker(root)?.is_none() {
+        install_linker(root, &compiler)?;
+    }
+
+    let found = Toolchain::find(root)?;
+    if found.is_empty() {
+        bail!("the toolchain of the XDP program is still not complete after its installation");
+    }
+    let installed: String = found.iter().map(|toolchain| toolchain.versions.to_string()).collect();
+    println!("Installed:\n{}", installed.trim_end());
+    if !found.iter().any(fits) {
+        println!(
+            "This is not the toolchain that the checked-in object was built with; `build-ebpf --check` will say so."
+        );
+    }
+    Ok(())
+}
+
+fn install_compiler() -> Result<Compiler> {
+    if !is_debian() {
+        bail!(
+            "this distribution's compiler is not known to have `core` for {TARGET}: install rustup's nightly with its source \
+             (`rustup toolchain install nightly --component rust-src`) and LLVM's development files, then run this again"
+        );
+    }
+    apt_install(&COMPILER_PACKAGES)?;
+    let mut compilers = Compiler::find().into_iter();
+    compilers.find(|compiler| matches!(compiler, Compiler::Distribution { .. })).with_context(|| {
+        format!("/usr/bin/rustc has no `core` for {TARGET} although {} are installed", COMPILER_PACKAGES.join(" and "))
+    })
+}
+
+/// Builds bpf-linker against the compiler's major version of LLVM: bitcode of a newer one is not read.
+fn install_linker(root: &Path, compiler: &Compiler) -> Result<()> {
+    let verbose = read(Command::new(compiler.rustc()).arg("-vV"))?;
+    let major = verbose.lines().find_map(|line| line.strip_prefix("LLVM version: ")?.split('.').next());
+    let major = major.with_context(|| format!("{} does not tell its version of LLVM", compiler.rustc().display()))?;
+    let prefix = match llvm_prefix(major) {
+        Some(prefix) => prefix,
+        None if is_debian() => {
+            apt_install(&[&format!("llvm-{major}-dev")])?;
+            llvm_prefix(major)
+                .with_context(|| format!("llvm-config of LLVM {major} is missing after its installation"))?
+        }
+        None => bail!(
+            "{LINKER} needs the development files of LLVM {major} (llvm-config in the search path): install them, then run this again"
+        ),
+    };
+    println!("Building {LINKER} {LINKER_VERSION} against LLVM {major}, for this tree alone; it takes some minutes.");
+    let mut command = Command::new(tree::cargo());
+    for (key, _) in env::vars_os().filter(|(key, _)| crate::build_ebpf::steers_cargo(key)) {
+        command.env_remove(key);
+    }
+    command.current_dir("/").env("LLVM_PREFIX", prefix).arg("install").arg(LINKER);
+    command.args([
+        "--locked",
+        "--version",
+        LINKER_VERSION,
+        "--no-default-features",
+        "--features",
+        &format!("llvm-{major}"),
+    ]);
+    run_shown(command.arg("--root").arg(linker_folder(root)))
+}
+
+/// The folder that LLVM's `bin/llvm-config` is in, of this major version.
+fn llvm_prefix(major: &str) -> Option<PathBuf> {
+    let debian = PathBuf::from(format!("/usr/lib/llvm-{major}/bin/llvm-config"));
+    let candidates =
+        [Some(debian), tree::find_program(&format!("llvm-config-{major}")), tree::find_program("llvm-config")];
+    candidates.into_iter().flatten().find_map(|config| {
+        let version = read(Command::new(&config).arg("--version")).ok()?;
+        let prefix = read(Command::new(&config).arg("--prefix")).ok()?;
+        (version.split('.').next() == Some(major)).then(|| PathBuf::from(prefix))
+    })
+}
+
+fn apt_install(packages: &[&str]) -> Result<()> {
+    println!("About to install Debian's packages {} (without the ones that they recommend).", packages.join(", "));
+    let elevation = Elevation::require(&format!("installing {}", packages.join(" ")))?;
+    let quiet = [("DEBIAN_FRONTEND", OsStr::new("noninteractive"))];
+    run_shown(elevation.command("apt-get", &quiet).arg("update"))?;
+    let mut install = elevation.command("apt-get", &quiet);
+    run_shown(install.args(["install", "--yes", "--no-install-recommends"]).args(packages))
+        .context("does this release of Debian have these packages?")
+}
+
+/// Debian, or what says that it is like it, with its package manager.
+fn is_debian() -> bool {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let debian = |line: &str| {
+        let value = line.strip_prefix("ID=").or(line.strip_prefix("ID_LIKE="));
+        value.is_some_and(|value| value.trim_matches('"').split(' ').any(|word| word == "debian"))
+    };
+    release.lines().any(debian) && tree::find_program("apt-get").is_some()
+}

@@ -1,0 +1,51 @@
+//! Where things are: the source tree, cargo, and cargo's folders.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// The root of the source tree: the folder above this package, or the nearest one above the working folder.
+pub fn root() -> Result<PathBuf> {
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let here = env::current_dir().context("the working folder cannot be told")?;
+    for start in package.iter().chain([&here]) {
+        if let Some(root) = start.ancestors().find(|folder| is_root(folder)) {
+            return Ok(root.to_owned());
+        }
+    }
+    bail!("{} is not in the project's source tree: start `cargo xtask` inside of it", here.display())
+}
+
+fn is_root(folder: &Path) -> bool {
+    folder.join("receiver-ebpf/Cargo.toml").is_file() && folder.join("xtask/Cargo.toml").is_file()
+}
+
+/// The cargo that started this command, else the first one in the search path.
+pub fn cargo() -> PathBuf {
+    env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
+}
+
+/// Cargo's folder for what it builds.
+pub fn target(root: &Path) -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
+}
+
+/// Cargo's own folder, with its registry and its binaries.
+pub fn cargo_home() -> Result<PathBuf> {
+    if let Some(home) = env::var_os("CARGO_HOME").filter(|home| !home.is_empty()) {
+        return Ok(PathBuf::from(home));
+    }
+    let home = env::home_dir().context("neither CARGO_HOME nor HOME is set")?;
+    Ok(home.join(".cargo"))
+}
+
+/// A program by the search path.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    // An ordinary user's search path lacks the two folders where Debian keeps `ip`.
+    env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file())
+}
