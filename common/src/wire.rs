@@ -293,8 +293,13 @@ fn other_v6<W: Window + ?Sized>(window: &W, offset: usize, next_header: u8, dest
     }
     match next_header {
         PROTOCOL_FRAGMENT => Verdict::PassedFragment,
-        PROTOCOL_HOP_BY_HOP | PROTOCOL_ROUTING | PROTOCOL_AUTHENTICATION | PROTOCOL_DESTINATION | PROTOCOL_MOBILITY
-        | PROTOCOL_HIP | PROTOCOL_SHIM6 => Verdict::PassedExtensionHeader,
+        PROTOCOL_HOP_BY_HOP
+        | PROTOCOL_ROUTING
+        | PROTOCOL_AUTHENTICATION
+        | PROTOCOL_DESTINATION
+        | PROTOCOL_MOBILITY
+        | PROTOCOL_HIP
+        | PROTOCOL_SHIM6 => Verdict::PassedExtensionHeader,
         _ => Verdict::PassedOtherProtocol,
     }
 }

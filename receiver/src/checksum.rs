@@ -44,8 +44,7 @@ pub fn udp_v6(header: &[u8; IPV6_LEN], datagram: &[u8]) -> UdpChecksum {
 
 fn judge(addresses: u64, field: [u8; 2], datagram: &[u8]) -> UdpChecksum {
     // Sums are kept in memory order, so constants are put into it (RFC 1071, section 2 (B)).
-    let pseudo =
-        addresses + u64::from(u16::from(PROTOCOL_UDP).to_be()) + u64::from((datagram.len() as u16).to_be());
+    let pseudo = addresses + u64::from(u16::from(PROTOCOL_UDP).to_be()) + u64::from((datagram.len() as u16).to_be());
     if u16::from_ne_bytes(field) == fold(pseudo) {
         return UdpChecksum::Partial;
     }

@@ -20,7 +20,7 @@ impl Clock {
     }
 
     /// A CLOCK_REALTIME time that is not long past.
-    pub fn from_real_time(&mut self, real: u64) -> u64 {
+    pub fn of_real_time(&mut self, real: u64) -> u64 {
         let offset = match self.offset {
             Some((offset, asked)) if real.abs_diff(asked) < ASK_EVERY => offset,
             _ => {
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn real_time_is_brought_onto_tai() {
         let mut clock = Clock::default();
-        let tai = clock.from_real_time(now_real());
+        let tai = clock.of_real_time(now_real());
         assert!(clock.tai().abs_diff(tai) < 1_000_000_000);
     }
 }

@@ -204,7 +204,7 @@ impl Control {
         }
         let mut sources = before.filter().sources().clone();
         change(&mut sources).map_err(|(address, state)| Error::SourceState {
-            subscription: before.clone(),
+            subscription: Box::new(before.clone()),
             address,
             state,
         })?;
@@ -418,7 +418,7 @@ fn wrong_mode(subscription: Subscription, operation: &'static str) -> Error {
         SourceFilter::Include(_) => ("source-specific", "use join_source, leave_source or set_sources"),
         SourceFilter::Exclude(_) => ("any-source", "use block, unblock or set_sources"),
     };
-    Error::WrongFilterMode { subscription, mode, operation, remedy }
+    Error::WrongFilterMode { subscription: Box::new(subscription), mode, operation, remedy }
 }
 
 pub(crate) fn socket_ledger(cell: &Cell) -> Result<XskLedger, Error> {

@@ -19,9 +19,9 @@ pub enum Error {
     #[error("subscription {asked} overlaps {existing}: {reason}; give each source of a group and port once")]
     Overlap {
         /// What was asked for.
-        asked: Subscription,
+        asked: Box<Subscription>,
         /// What is there already.
-        existing: Subscription,
+        existing: Box<Subscription>,
         /// How the two overlap.
         reason: &'static str,
     },
@@ -41,7 +41,7 @@ pub enum Error {
     #[error("subscription {subscription} is {mode}: {operation} does not apply; {remedy}")]
     WrongFilterMode {
         /// The subscription.
-        subscription: Subscription,
+        subscription: Box<Subscription>,
         /// Its filter mode.
         mode: &'static str,
         /// What was asked.
@@ -54,7 +54,7 @@ pub enum Error {
     #[error("subscription {subscription}: source {address} is {state} already")]
     SourceState {
         /// The subscription.
-        subscription: Subscription,
+        subscription: Box<Subscription>,
         /// The source.
         address: IpAddr,
         /// What it is already.
@@ -96,8 +96,10 @@ pub enum Error {
     },
 
     /// An XDP program that is not ours sits on the interface.
-    #[error("interface {name} has an XDP program already (id {program}); it is left alone. Detach it with `ip link set \
-             {name} xdp off` (`xdpgeneric off`), see who owns it with `bpftool prog show id {program}`, or use --mode socket")]
+    #[error(
+        "interface {name} has an XDP program already (id {program}); it is left alone. Detach it with `ip link set \
+             {name} xdp off` (`xdpgeneric off`), see who owns it with `bpftool prog show id {program}`, or use --mode socket"
+    )]
     XdpOccupied {
         /// The interface.
         name: String,
@@ -106,9 +108,11 @@ pub enum Error {
     },
 
     /// Not enough privilege for XDP or AF_XDP.
-    #[error("{doing} on interface {name} is not permitted; run as root, or give the program cap_net_admin, cap_net_raw, \
+    #[error(
+        "{doing} on interface {name} is not permitted; run as root, or give the program cap_net_admin, cap_net_raw, \
              cap_bpf and cap_ipc_lock (setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep FILE), or use --mode socket, \
-             which needs none")]
+             which needs none"
+    )]
     NotPermitted {
         /// What was tried.
         doing: &'static str,
@@ -146,8 +150,10 @@ pub enum Error {
     },
 
     /// A queue that the interface does not have.
-    #[error("interface {name} has {available} receive queue(s), numbered from 0; queue {asked} was asked for. Ask for fewer, \
-             or see `ethtool -L {name}`")]
+    #[error(
+        "interface {name} has {available} receive queue(s), numbered from 0; queue {asked} was asked for. Ask for fewer, \
+             or see `ethtool -L {name}`"
+    )]
     NoSuchQueue {
         /// The interface.
         name: String,
@@ -193,10 +199,7 @@ pub enum Error {
 impl Error {
     /// Is the request itself at fault, rather than what the machine can do?
     pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::Subscription(_) | Self::Overlap { .. } | Self::NoSubscription | Self::Option { .. }
-        )
+        matches!(self, Self::Subscription(_) | Self::Overlap { .. } | Self::NoSubscription | Self::Option { .. })
     }
 }
 

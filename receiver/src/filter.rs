@@ -83,8 +83,8 @@ impl Table {
     pub fn check(&self, asked: &Subscription) -> Result<(), Error> {
         let Some(group) = self.groups.get(&(asked.group(), asked.port())) else { return Ok(()) };
         let overlap = |id: &SubscriptionId, reason| {
-            let existing = self.subscriptions.get(id).unwrap_or(asked).clone();
-            Error::Overlap { asked: asked.clone(), existing, reason }
+            let existing = Box::new(self.subscriptions.get(id).unwrap_or(asked).clone());
+            Error::Overlap { asked: Box::new(asked.clone()), existing, reason }
         };
         match (&group.sources, asked.filter()) {
             (Sources::Include(members), SourceFilter::Include(sources)) => {
@@ -95,7 +95,10 @@ impl Table {
             }
             (Sources::Include(members), SourceFilter::Exclude(_)) => {
                 let id = members.values().map(|member| member.id).min();
-                Err(overlap(&id.unwrap_or(SubscriptionId(0)), "any-source beside source-specific on one group and port"))
+                Err(overlap(
+                    &id.unwrap_or(SubscriptionId(0)),
+                    "any-source beside source-specific on one group and port",
+                ))
             }
             (Sources::Exclude { member, .. }, SourceFilter::Exclude(_)) => {
                 Err(overlap(&member.id, "both are any-source"))
@@ -115,7 +118,7 @@ impl Table {
         match other.and_then(|other| self.subscriptions.get(&other.id)) {
             Some(existing) => {
                 let reason = "a source is in both";
-                Err(Error::Overlap { asked: to.clone(), existing: existing.clone(), reason })
+                Err(Error::Overlap { asked: Box::new(to.clone()), existing: Box::new(existing.clone()), reason })
             }
             None => Ok(()),
         }

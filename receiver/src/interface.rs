@@ -114,8 +114,7 @@ fn names() -> Vec<String> {
 }
 
 fn rustix_names() -> io::Result<Vec<String>> {
-    let socket =
-        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
     // Indices are handed out from 1; gaps are few. /proc/net/dev would be the thread leader's namespace.
     Ok((1..256).filter_map(|index| rustix::net::netdevice::index_to_name(&socket, index).ok()).collect())
 }
@@ -180,8 +179,7 @@ const ETHTOOL_GCHANNELS: u32 = 0x3c;
 
 /// Receive queues in use, where the driver tells.
 fn channels(name: &str) -> Option<u32> {
-    let socket =
-        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None).ok()?;
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None).ok()?;
     let mut channels = EthtoolChannels { cmd: ETHTOOL_GCHANNELS, ..Default::default() };
     // SAFETY: ifreq is plain data, for which zeroes are a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

@@ -31,7 +31,8 @@ pub(crate) struct FromKernel<'a> {
 
 impl KernelSide {
     pub fn new(shared: Arc<Shared>) -> Result<Self, Error> {
-        let path = KernelPath::new().map_err(|source| Error::Wait { doing: "make an epoll for the sockets", source })?;
+        let path =
+            KernelPath::new().map_err(|source| Error::Wait { doing: "make an epoll for the sockets", source })?;
         Ok(Self { path, shared })
     }
 
@@ -39,10 +40,9 @@ impl KernelSide {
     pub fn receive(&mut self, clock: &mut Clock, mut each: impl FnMut(FromKernel<'_>)) -> Result<usize, Error> {
         for event in self.shared.kernel.take_news() {
             match event {
-                SocketEvent::Added { socket, .. } => self
-                    .path
-                    .add(socket)
-                    .map_err(|source| Error::Wait { doing: "watch a socket by epoll", source })?,
+                SocketEvent::Added { socket, .. } => {
+                    self.path.add(socket).map_err(|source| Error::Wait { doing: "watch a socket by epoll", source })?
+                }
                 SocketEvent::Removed { id } => self.path.remove(id),
             }
         }
@@ -56,7 +56,7 @@ impl KernelSide {
                 group: datagram.group,
                 port: datagram.port,
                 payload: datagram.payload,
-                time: ReceiveTime { nanoseconds: clock.from_real_time(datagram.received.nanoseconds), origin },
+                time: ReceiveTime { nanoseconds: clock.of_real_time(datagram.received.nanoseconds), origin },
             });
         });
         self.publish();

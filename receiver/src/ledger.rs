@@ -281,7 +281,14 @@ mod tests {
         queue.refuse(Refusal::Revoked);
         queue.refuse(Refusal::UdpChecksum);
         add(&queue.held, 1);
-        let socket = XskLedger { consumer_position: 11, in_ring: 2, rx_dropped: 3, rx_ring_full: 4, refused: 1, ..Default::default() };
+        let socket = XskLedger {
+            consumer_position: 11,
+            in_ring: 2,
+            rx_dropped: 3,
+            rx_ring_full: 4,
+            refused: 1,
+            ..Default::default()
+        };
         (queue, socket)
     }
 

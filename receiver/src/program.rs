@@ -130,16 +130,17 @@ impl Program {
             Attach::Native => XdpMode::Driver,
             Attach::Generic => XdpMode::Skb,
         };
-        let link = xdp(&mut self.ebpf, &self.interface)?.attach_to_if_index(interface.index, mode).map_err(|error| {
-            match os_error(&error) {
-                // Somebody came between the question and the attach.
-                Some(libc::EBUSY | libc::EEXIST) => match Interface::lookup(&interface.name) {
-                    Ok(Interface { xdp_program: Some(program), name, .. }) => Error::XdpOccupied { name, program },
+        let link =
+            xdp(&mut self.ebpf, &self.interface)?.attach_to_if_index(interface.index, mode).map_err(|error| {
+                match os_error(&error) {
+                    // Somebody came between the question and the attach.
+                    Some(libc::EBUSY | libc::EEXIST) => match Interface::lookup(&interface.name) {
+                        Ok(Interface { xdp_program: Some(program), name, .. }) => Error::XdpOccupied { name, program },
+                        _ => refused(&interface.name, "attach", &error),
+                    },
                     _ => refused(&interface.name, "attach", &error),
-                },
-                _ => refused(&interface.name, "attach", &error),
-            }
-        })?;
+                }
+            })?;
         self.link = Some(link);
         Ok(())
     }
@@ -150,9 +151,7 @@ impl Program {
     /// [`Error::Program`].
     pub fn detach(&mut self) -> Result<(), Error> {
         let Some(link) = self.link.take() else { return Ok(()) };
-        xdp(&mut self.ebpf, &self.interface)?
-            .detach(link)
-            .map_err(|error| refused(&self.interface, "detach", &error))
+        xdp(&mut self.ebpf, &self.interface)?.detach(link).map_err(|error| refused(&self.interface, "detach", &error))
     }
 
     /// Gives the frames of a queue to an AF_XDP socket bound to that queue.

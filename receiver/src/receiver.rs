@@ -345,8 +345,7 @@ impl Builder {
             Some((there, program)) if there == attach => return Ok(program),
             other => drop(other),
         }
-        let config =
-            Config { vlan: self.vlan, stamp: self.timestamps, trace: self.trace, max_flows: self.max_flows };
+        let config = Config { vlan: self.vlan, stamp: self.timestamps, trace: self.trace, max_flows: self.max_flows };
         let load = || {
             let mut program = Program::load(interface, &config)?;
             program.attach(interface, attach)?;
@@ -369,8 +368,8 @@ impl Builder {
         let mut open = || {
             let mut sockets = Vec::with_capacity(queues.len());
             for &queue in queues {
-                let mut config =
-                    BindConfig::new(interface.index, &interface.name, queue, bind_mode).with_rx_ring_size(self.ring_size);
+                let mut config = BindConfig::new(interface.index, &interface.name, queue, bind_mode)
+                    .with_rx_ring_size(self.ring_size);
                 config.umem = UmemConfig {
                     frame_count: self.frames,
                     frame_size: self.frame_size,
@@ -416,11 +415,9 @@ fn is_next_worth_a_try(error: &Error) -> bool {
 /// An error of a mode that was asked for by name says so, where it does not speak for itself.
 fn named(mode: ReceiveMode, interface: &Interface, error: Error) -> Error {
     match error {
-        Error::Xsk(ref reason) if reason.is_mode_unsupported() => Error::ModeUnavailable {
-            mode,
-            name: interface.name.clone(),
-            reason: reason.to_string(),
-        },
+        Error::Xsk(ref reason) if reason.is_mode_unsupported() => {
+            Error::ModeUnavailable { mode, name: interface.name.clone(), reason: reason.to_string() }
+        }
         other => other,
     }
 }

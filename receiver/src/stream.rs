@@ -36,7 +36,10 @@ impl AsyncReceiver {
         let mut watched = Vec::new();
         for fd in workers.iter().flat_map(Worker::fds) {
             let fd = fd.try_clone_to_owned().map_err(failed)?;
-            #[expect(deprecated, reason = "its successor is unsafe for types that lie about their descriptor; OwnedFd does not")]
+            #[expect(
+                deprecated,
+                reason = "its successor is unsafe for types that lie about their descriptor; OwnedFd does not"
+            )]
             watched.push(AsyncFd::with_interest(fd, Interest::READABLE).map_err(failed)?);
         }
         Ok(Self { workers, handle, watched, ready: VecDeque::new(), next: 0 })

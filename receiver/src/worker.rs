@@ -219,17 +219,12 @@ impl Worker {
         drop(working);
         cell.leased.store(u64::from(socket.leased_frames()), std::sync::atomic::Ordering::Relaxed);
         let refused = socket.counters();
-        cell.refused_descriptors.store(
-            refused.invalid_descriptors + refused.unsupported_packets,
-            std::sync::atomic::Ordering::Relaxed,
-        );
+        cell.refused_descriptors
+            .store(refused.invalid_descriptors + refused.unsupported_packets, std::sync::atomic::Ordering::Relaxed);
         delivered
     }
 
-    fn take_from_kernel(
-        &mut self,
-        consumer: &mut impl FnMut(Datagram<'_>) -> ControlFlow<()>,
-    ) -> Result<usize, Error> {
+    fn take_from_kernel(&mut self, consumer: &mut impl FnMut(Datagram<'_>) -> ControlFlow<()>) -> Result<usize, Error> {
         let Some(kernel) = &mut self.kernel else { return Ok(0) };
         let shared = &*self.shared;
         let path = &shared.kernel;
@@ -384,11 +379,8 @@ fn sleep(workers: &mut [Worker], timeout: Option<Duration>) -> Result<(), Error>
         worker.prepare_to_wait();
     }
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-    let mut fds: Vec<PollFd<'_>> = workers
-        .iter()
-        .flat_map(Worker::fds)
-        .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
-        .collect();
+    let mut fds: Vec<PollFd<'_>> =
+        workers.iter().flat_map(Worker::fds).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
     match poll(&mut fds, timeout.as_ref()) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(errno) => Err(Error::Wait { doing: "wait for packets", source: errno.into() }),

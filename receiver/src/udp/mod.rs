@@ -102,7 +102,7 @@ pub struct KernelPath {
     vacant: Vec<usize>,
     by_id: HashMap<SocketId, usize>,
     batch: sys::Batch,
-    events: Vec<epoll::Event>,
+    events: sys::Events,
     /// The socket whose last batch was full: it is asked first, without epoll.
     busy: Option<usize>,
     stats: KernelStats,
@@ -125,7 +125,7 @@ impl KernelPath {
             vacant: Vec::new(),
             by_id: HashMap::new(),
             batch: sys::Batch::new(),
-            events: Vec::with_capacity(EVENTS),
+            events: sys::Events(Vec::with_capacity(EVENTS)),
             busy: None,
             stats: KernelStats::default(),
         })
@@ -200,7 +200,7 @@ impl KernelPath {
         // One busy socket alone needs no epoll between its batches.
         if !(ready == Some(Duration::ZERO) && self.by_id.len() == 1 && self.busy.is_some()) {
             self.wait(ready)?;
-            let mut events = std::mem::take(&mut self.events);
+            let mut events = std::mem::take(&mut self.events.0);
             for event in &events {
                 let index = event.data.u64() as usize;
                 if self.busy != Some(index) {
@@ -208,7 +208,7 @@ impl KernelPath {
                 }
             }
             events.clear();
-            self.events = events;
+            self.events.0 = events;
         }
         Ok((self.stats.delivered - before) as usize)
     }
@@ -256,8 +256,8 @@ impl KernelPath {
             tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: t.subsec_nanos().into(),
         });
-        self.events.clear();
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout.as_ref()) {
+        self.events.0.clear();
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events.0), timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -65,6 +65,13 @@ pub(crate) struct Batch {
 // another thread together with it, and no other pointer to them exists.
 unsafe impl Send for Batch {}
 
+/// Room for what `epoll_wait` tells.
+pub(super) struct Events(pub Vec<rustix::event::epoll::Event>);
+
+// SAFETY: the union that holds an event's data has a variant for a pointer, which is never stored: `KernelPath` puts
+// numbers in.
+unsafe impl Send for Events {}
+
 /// One received message, as the kernel described it.
 pub(crate) struct Message<'a> {
     pub source: Option<SocketAddr>,
