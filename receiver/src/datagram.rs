@@ -212,10 +212,12 @@ impl CopyBudget {
 
     /// A copy that counts against the budget until its last `Bytes` is dropped.
     pub fn copy(self: &Arc<Self>, bytes: &[u8]) -> Option<Bytes> {
-        match bytes.len() {
-            0..=SMALL => self.inline::<SMALL>(bytes),
-            0..=LARGE => self.inline::<LARGE>(bytes),
-            _ => self.reserve(bytes.len()).map(|held| Bytes::from_owner(Copied { bytes: bytes.to_vec(), _held: held })),
+        if bytes.len() <= SMALL {
+            self.inline::<SMALL>(bytes)
+        } else if bytes.len() <= LARGE {
+            self.inline::<LARGE>(bytes)
+        } else {
+            self.reserve(bytes.len()).map(|held| Bytes::from_owner(Copied { bytes: bytes.to_vec(), _held: held }))
         }
     }
 
