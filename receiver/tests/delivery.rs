@@ -1,0 +1,98 @@
+//! A million datagrams from end to end, in every mode that veth has, both families: each arrives once and in order, none
+//! from another source, and the books balance.
+
+mod support;
+
+use netlab::Lab;
+use receiver::{ModeRequest, ReceiveMode};
+use support::{Checking, Sending, causes, open, stream, subscription};
+
+/// Datagrams of the wanted source; the unwanted one sends as many.
+const COUNT: u64 = 1_000_000;
+
+struct Family {
+    group: &'static str,
+    wanted: &'static str,
+    unwanted: &'static str,
+    subscription: &'static str,
+}
+
+const V4: Family = Family {
+    group: "232.1.1.1",
+    wanted: "10.0.0.1",
+    unwanted: "10.0.0.2",
+    subscription: "10.0.0.1@232.1.1.1:5000",
+};
+
+const V6: Family = Family {
+    group: "ff3e::1",
+    wanted: "2001:db8::1",
+    unwanted: "2001:db8::2",
+    subscription: "[2001:db8::1]@[ff3e::1]:5000",
+};
+
+fn deliver(mode: ReceiveMode, family: &Family, rate: u64) {
+    let lab = Lab::new().expect("lab");
+    let receiver = open(&lab, |builder| {
+        builder
+            .subscribe(subscription(family.subscription))
+            .mode(ModeRequest::Exactly(mode))
+            // Room for a tenth of a second without the processor: what is tested is loss, not luck.
+            .ring_size(32_768)
+            .frames(131_072)
+            .socket_buffer(256 << 20)
+    })
+    .expect("receiver");
+    assert_eq!(receiver.handle().mode(), mode);
+    let checking = Checking::start(receiver);
+    let mut config = stream(&lab, family.group, 5000, &[family.wanted, family.unwanted]);
+    config.count = Some(2 * COUNT);
+    config.rate = rate;
+    config.bypass_qdisc = true;
+    config.spoof = true;
+    let sent = Sending::start(&lab, config).wait();
+    let handle = checking.handle.clone();
+    let (report, ledger, _workers) = checking.finish();
+    let told = format!("{report}\n{}", causes(&ledger));
+    assert_eq!(sent.packets, 2 * COUNT);
+    assert_eq!(report.received, COUNT, "{told}");
+    assert_eq!(report.flows.len(), 1, "none from another source: {told}");
+    assert!(report.is_clean(), "{told}");
+    assert_eq!(ledger.unaccounted(), 0, "{told}");
+    assert_eq!(ledger.lost(), 0, "{told}");
+    let subscriptions = handle.subscriptions().expect("subscriptions");
+    assert_eq!(subscriptions[0].packets, COUNT);
+    if mode != ReceiveMode::Socket {
+        assert_eq!(subscriptions[0].blocked, COUNT, "the unwanted source was dropped by XDP: {told}");
+    }
+}
+
+#[test]
+fn copy_v4() {
+    deliver(ReceiveMode::Copy, &V4, 400_000);
+}
+
+#[test]
+fn copy_v6() {
+    deliver(ReceiveMode::Copy, &V6, 400_000);
+}
+
+#[test]
+fn generic_v4() {
+    deliver(ReceiveMode::Generic, &V4, 300_000);
+}
+
+#[test]
+fn generic_v6() {
+    deliver(ReceiveMode::Generic, &V6, 300_000);
+}
+
+#[test]
+fn socket_v4() {
+    deliver(ReceiveMode::Socket, &V4, 250_000);
+}
+
+#[test]
+fn socket_v6() {
+    deliver(ReceiveMode::Socket, &V6, 250_000);
+}

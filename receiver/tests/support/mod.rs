@@ -1,0 +1,141 @@
+//! What the tests in namespaces share: a lab, senders in one namespace, a receiver in the other.
+//!
+//! ```text
+//!   namespace tx                         namespace rx
+//!   sender(s)  veth-tx ═══════════════ veth-rx  receiver
+//! ```
+#![allow(dead_code)] // Each test binary uses its part.
+
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use netlab::Lab;
+use receiver::probe::{ProbeChecker, ProbeReport};
+use receiver::send::{SendConfig, SendReport, Sender};
+use receiver::{Datagram, Error, Handle, Ledger, Receiver, Subscription, Wait, Worker};
+
+/// Longer than any of these tests should take.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub fn subscription(text: &str) -> Subscription {
+    text.parse().expect(text)
+}
+
+pub fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+    texts.iter().map(|text| text.parse().expect(text)).collect()
+}
+
+/// A sender's configuration on the lab's sending side.
+pub fn stream(lab: &Lab, group: &str, port: u16, sources: &[&str]) -> SendConfig {
+    let mut config = SendConfig::new(lab.tx_interface(), group.parse().expect(group), port);
+    config.sources = addresses(sources);
+    config
+}
+
+/// Sends in the background until done or told to stop.
+pub struct Sending {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<SendReport>,
+}
+
+impl Sending {
+    pub fn start(lab: &Lab, config: SendConfig) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = lab
+            .tx()
+            .spawn(move || Sender::new(config).expect("sender").run(&stopped).expect("send"))
+            .expect("a thread in tx");
+        Self { stop, thread }
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    pub fn wait(self) -> SendReport {
+        self.thread.join().expect("the sender")
+    }
+
+    pub fn stop(self) -> SendReport {
+        self.stop.store(true, Ordering::Relaxed);
+        self.wait()
+    }
+}
+
+/// Builds a receiver on the lab's receiving side.
+pub fn open(lab: &Lab, build: impl FnOnce(receiver::Builder) -> receiver::Builder + Send) -> Result<Receiver, Error> {
+    lab.rx().run(|| build(Receiver::builder(lab.rx_interface())).build()).expect("a thread in rx")
+}
+
+/// Polls until nothing has come for `quiet`.
+pub fn drain(worker: &mut Worker, quiet: Duration, mut each: impl FnMut(Datagram<'_>)) {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE && worker.poll(Wait::For(quiet), &mut each).expect("poll") > 0 {}
+}
+
+/// A receiver whose workers feed one probe checker on a thread of its own.
+pub struct Checking {
+    pub handle: Handle,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<(ProbeChecker, Vec<Worker>)>,
+}
+
+impl Checking {
+    pub fn start(receiver: Receiver) -> Self {
+        let handle = receiver.handle();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut checker = ProbeChecker::new();
+            let mut workers = receiver.into_workers();
+            let wait = Duration::from_millis(if workers.len() == 1 { 20 } else { 1 });
+            loop {
+                let ending = stopped.load(Ordering::Relaxed);
+                let mut count = 0;
+                for worker in &mut workers {
+                    let polled = worker.poll_while(Wait::For(wait), |datagram| {
+                        observe(&mut checker, &datagram);
+                        ControlFlow::Continue(())
+                    });
+                    match polled {
+                        Ok(some) => count += some,
+                        Err(Error::Stopped) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                if ending && count == 0 {
+                    return (checker, workers);
+                }
+            }
+        });
+        Self { handle, stop, thread }
+    }
+
+    /// Takes what is still there, and ends: the report, the books at rest, and the workers.
+    pub fn finish(self) -> (ProbeReport, Ledger, Vec<Worker>) {
+        self.stop.store(true, Ordering::Relaxed);
+        let (checker, workers) = self.thread.join().expect("the receiving thread");
+        let ledger = self.handle.ledger().expect("ledger");
+        (checker.report(), ledger, workers)
+    }
+}
+
+pub fn observe(checker: &mut ProbeChecker, datagram: &Datagram<'_>) {
+    checker.observe(
+        datagram.source(),
+        datagram.group(),
+        datagram.port(),
+        datagram.payload(),
+        datagram.time().nanoseconds,
+    );
+}
+
+/// Every cause that is not 0, for messages.
+pub fn causes(ledger: &Ledger) -> String {
+    ledger.causes().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name} {count}\n")).collect()
+}
