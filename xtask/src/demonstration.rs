@@ -22,6 +22,8 @@ const RUN_SECONDS: u32 = 8;
 const SEND_SECONDS: u32 = 6;
 /// How long the receiver has before the first datagram.
 const HEAD_START: Duration = Duration::from_millis(700);
+/// How long the receiver has to end by itself after Ctrl-C, which it saw as well, before it is asked to.
+const GRACE: Duration = Duration::from_secs(3);
 /// How long a child may take to end after it was asked to, or after its time is over.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes of payload of what should arrive.
@@ -101,23 +103,23 @@ pub fn run(receiver: &Path, mode: Mode) -> Result<ExitCode> {
         }
     }
     wait(Duration::from_secs(RUN_SECONDS.into()) + PATIENCE, &interrupted, &mut running)?;
-    let status = running.end()?;
+    let status = running.end(GRACE)?;
     let early = interrupted.load(Ordering::Relaxed);
+    if !status.success() {
+        bail!("the receiver failed ({status})");
+    }
     for mut sender in senders {
-        let status = sender.end()?;
+        let status = sender.end(Duration::ZERO)?;
         if !early && !status.success() {
             bail!("a sender failed ({status})");
         }
-    }
-    if !status.success() {
-        bail!("the receiver failed ({status})");
     }
 
     let text = fs::read_to_string(&summary).context("the receiver left no summary")?;
     let summary = Summary::parse(&text).context("the receiver's summary is not as expected")?;
     let outcome = Outcome::judge(&summary)?;
     println!("\n{outcome}");
-    let faults = outcome.faults();
+    let faults = outcome.faults(early);
     for fault in &faults {
         eprintln!("error: {fault}");
     }
@@ -183,17 +185,19 @@ impl Running {
         self.child.try_wait().with_context(|| format!("{} was lost", self.what))
     }
 
-    /// Asks it to end, and waits until it has. A child that saw Ctrl-C itself gets one signal more, which changes nothing.
-    fn end(&mut self) -> Result<std::process::ExitStatus> {
-        let deadline = Instant::now() + PATIENCE;
-        if self.ended()?.is_none() {
-            self.signal(Signal::TERM);
-        }
+    /// Waits until it has ended; after the grace it is asked to.
+    fn end(&mut self, grace: Duration) -> Result<std::process::ExitStatus> {
+        let start = Instant::now();
+        let mut asked = false;
         loop {
             if let Some(status) = self.ended()? {
                 return Ok(status);
             }
-            if Instant::now() > deadline {
+            if !asked && start.elapsed() >= grace {
+                self.signal(Signal::TERM);
+                asked = true;
+            }
+            if start.elapsed() > grace + PATIENCE {
                 bail!("{} did not end within {} s after it was asked to", self.what, PATIENCE.as_secs());
             }
             sleep(Duration::from_millis(20));
