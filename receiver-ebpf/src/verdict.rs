@@ -32,11 +32,11 @@ fn judge_v4(packet: &Packet, offset: usize) -> Result<(), Verdict> {
     let port = Port::from_wire(datagram.udp.destination_port);
     let flow = FlowKeyV4 { source: datagram.source, group: datagram.group, port };
     // SAFETY: the value is one word, which the kernel replaces whole.
-    if let Some(action) = unsafe { maps::FLOWS_V4.get(&flow) } {
+    if let Some(action) = unsafe { maps::FLOWS_V4.get(flow) } {
         return known(*action, &datagram.udp);
     }
     // SAFETY: as above.
-    match unsafe { maps::GROUPS_V4.get(&GroupKeyV4 { group: datagram.group, port }) } {
+    match unsafe { maps::GROUPS_V4.get(GroupKeyV4 { group: datagram.group, port }) } {
         Some(action) => unknown(*action, &datagram.udp),
         None => Err(Verdict::PassedOtherGroup),
     }
@@ -48,11 +48,11 @@ fn judge_v6(packet: &Packet, offset: usize) -> Result<(), Verdict> {
     let port = Port::from_wire(datagram.udp.destination_port);
     let flow = FlowKeyV6 { source: datagram.source, group: datagram.group, port };
     // SAFETY: as in judge_v4.
-    if let Some(action) = unsafe { maps::FLOWS_V6.get(&flow) } {
+    if let Some(action) = unsafe { maps::FLOWS_V6.get(flow) } {
         return known(*action, &datagram.udp);
     }
     // SAFETY: as in judge_v4.
-    match unsafe { maps::GROUPS_V6.get(&GroupKeyV6 { group: datagram.group, port }) } {
+    match unsafe { maps::GROUPS_V6.get(GroupKeyV6 { group: datagram.group, port }) } {
         Some(action) => unknown(*action, &datagram.udp),
         None => Err(Verdict::PassedOtherGroup),
     }

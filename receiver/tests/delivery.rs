@@ -17,12 +17,8 @@ struct Family {
     subscription: &'static str,
 }
 
-const V4: Family = Family {
-    group: "232.1.1.1",
-    wanted: "10.0.0.1",
-    unwanted: "10.0.0.2",
-    subscription: "10.0.0.1@232.1.1.1:5000",
-};
+const V4: Family =
+    Family { group: "232.1.1.1", wanted: "10.0.0.1", unwanted: "10.0.0.2", subscription: "10.0.0.1@232.1.1.1:5000" };
 
 const V6: Family = Family {
     group: "ff3e::1",
