@@ -181,7 +181,9 @@ impl Worker {
         let leased = socket.leased_frames();
         let leases = Cell::new(socket.frame_count().saturating_sub(self.options.reserve).saturating_sub(leased));
         let keep = Keep { leases: &leases, budget: &shared.budget, counters };
-        let user_time = ReceiveTime { nanoseconds: self.clock.tai(), origin: TimeOrigin::UserSpace };
+        // Taken once a batch, after the look at the ring that says what is in the batch: nothing in it came later.
+        let clock = &self.clock;
+        let mut batch_time = None;
         let options = self.options;
         let index = self.index;
         let cache = &mut self.cache;
@@ -190,7 +192,10 @@ impl Worker {
         socket.receive(BATCH, |mut frame| {
             add(&counters.taken, 1);
             working.next();
-            let time = if options.stamp { stamp(&mut frame, user_time, counters) } else { user_time };
+            let time = match options.stamp.then(|| stamp(&mut frame, counters)).flatten() {
+                Some(time) => time,
+                None => *batch_time.get_or_insert_with(|| clock.now()),
+            };
             let parsed = match parse(frame.bytes(), options, counters) {
                 Ok(parsed) => parsed,
                 Err(why) => {
@@ -485,15 +490,15 @@ fn verified(checksum: UdpChecksum, counters: &QueueCounters) -> Result<(), Refus
 
 /// The time that the XDP program wrote before the frame. It is wiped, so that it is never read twice.
 #[inline]
-fn stamp(frame: &mut Received<'_>, otherwise: ReceiveTime, counters: &QueueCounters) -> ReceiveTime {
+fn stamp(frame: &mut Received<'_>, counters: &QueueCounters) -> Option<ReceiveTime> {
     if let Some(bytes) = frame.metadata::<STAMP_SIZE>() {
         let (magic, time) = bytes.split_at_mut(8);
         if *magic == Stamp::MAGIC.to_ne_bytes() {
             magic.fill(0);
-            let nanoseconds = time.first_chunk().map_or(0, |time| u64::from_ne_bytes(*time));
-            return ReceiveTime { nanoseconds, origin: TimeOrigin::Xdp };
+            let nanoseconds = u64::from_ne_bytes(*time.first_chunk()?);
+            return Some(ReceiveTime { nanoseconds, origin: TimeOrigin::Xdp });
         }
     }
     add(&counters.unstamped, 1);
-    otherwise
+    None
 }

@@ -224,6 +224,49 @@ fn sources_of_one_group_socket() {
     sources_of_one_group(ReceiveMode::Socket);
 }
 
+/// A callback that is under way when `block` is called has ended when it returns.
+#[test]
+fn block_waits_for_the_callback_under_way() {
+    let lab = Lab::new().expect("lab");
+    let receiver = open(&lab, |builder| {
+        builder.subscribe(subscription("239.1.1.2:5001")).mode(ModeRequest::Exactly(ReceiveMode::Copy))
+    })
+    .expect("receiver");
+    let handle = receiver.handle();
+    let id = handle.subscriptions().expect("subscriptions")[0].id;
+    let inside = Arc::new(AtomicBool::new(false));
+    let consumer = {
+        let (inside, mut worker) = (Arc::clone(&inside), receiver.into_workers().remove(0));
+        std::thread::spawn(move || {
+            while worker
+                .poll(Wait::Forever, |_| {
+                    inside.store(true, Ordering::SeqCst);
+                    std::thread::sleep(Duration::from_millis(20));
+                    inside.store(false, Ordering::SeqCst);
+                })
+                .is_ok()
+            {}
+        })
+    };
+    let mut config = stream(&lab, "239.1.1.2", 5001, &["10.0.0.1"]);
+    config.rate = 1_000;
+    let sending = Sending::start(&lab, config);
+    let source = IpAddr::from([10, 0, 0, 1]);
+    for _ in 0..20 {
+        while !inside.load(Ordering::SeqCst) {
+            std::hint::spin_loop();
+        }
+        handle.block(id, source).expect("block");
+        assert!(!inside.load(Ordering::SeqCst), "the callback still has the datagram");
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(!inside.load(Ordering::SeqCst), "another came");
+        handle.unblock(id, source).expect("unblock");
+    }
+    sending.stop();
+    handle.shutdown().expect("shutdown");
+    consumer.join().expect("consumer");
+}
+
 /// A consumer that steers from within its callback does not wait for itself.
 #[test]
 fn steering_from_the_callback() {
