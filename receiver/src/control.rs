@@ -46,6 +46,7 @@ pub(crate) struct Control {
     interface: Interface,
     mode: ReceiveMode,
     refused: Vec<Refused>,
+    warnings: Vec<String>,
     allow_asm_in_ssm_range: bool,
     inner: Mutex<Inner>,
 }
@@ -67,6 +68,7 @@ pub(crate) struct Opened {
     pub interface: Interface,
     pub mode: ReceiveMode,
     pub refused: Vec<Refused>,
+    pub warnings: Vec<String>,
     pub program: Option<Program>,
     pub membership: MembershipSet,
     pub allow_asm_in_ssm_range: bool,
@@ -79,6 +81,7 @@ impl Control {
             interface: opened.interface,
             mode: opened.mode,
             refused: opened.refused,
+            warnings: opened.warnings,
             allow_asm_in_ssm_range: opened.allow_asm_in_ssm_range,
             inner: Mutex::new(Inner {
                 program: opened.program,
@@ -106,6 +109,10 @@ impl Control {
 
     pub fn refused(&self) -> &[Refused] {
         &self.refused
+    }
+
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     pub fn join(&self, asked: &Subscription) -> Result<SubscriptionId, Error> {

@@ -198,6 +198,8 @@ impl Builder {
     /// Whatever is wrong with the request is told before anything is changed; whatever the machine refuses is undone.
     pub fn build(self) -> Result<Receiver, Error> {
         let interface = self.check()?;
+        let mut warnings = Vec::new();
+        let joined = self.membership_interface(&interface, &mut warnings)?;
         let Rungs { mode, refused, program, sockets } = self.climb(&interface)?;
         let queues: Vec<u32> = sockets.iter().map(|(queue, _)| *queue).collect();
         let shared = Arc::new(Shared::new(&queues, self.copy_limit)?);
@@ -214,11 +216,12 @@ impl Builder {
             allow_asm_in_ssm_range: self.allow_asm_in_ssm_range,
             ..MembershipOptions::default()
         };
-        let membership = MembershipSet::new(InterfaceRef::new(interface.index, &interface.name), options);
+        let membership = MembershipSet::new(joined, options);
         let opened = Opened {
             interface,
             mode,
             refused,
+            warnings,
             program,
             membership,
             allow_asm_in_ssm_range: self.allow_asm_in_ssm_range,
@@ -272,6 +275,27 @@ impl Builder {
         let interface = Interface::lookup(&self.interface)?;
         interface.require_multicast()?;
         Ok(interface)
+    }
+
+    /// Where the groups are joined: the VLAN's own interface if there is one, so that reports carry the tag.
+    fn membership_interface(&self, interface: &Interface, warnings: &mut Vec<String>) -> Result<InterfaceRef, Error> {
+        let own = InterfaceRef::new(interface.index, &interface.name);
+        let Some(vlan) = self.vlan else { return Ok(own) };
+        if let Some((index, name)) = interface.vlan_interface(vlan)? {
+            return Ok(InterfaceRef::new(index, name));
+        }
+        let reason = format!(
+            "there is no VLAN interface for tag {vlan} on {0}; make one with: ip link add link {0} name {0}.{1} type \
+             vlan id {1}, and bring it up",
+            interface.name,
+            vlan.outer(),
+        );
+        if self.mode == ModeRequest::Exactly(ReceiveMode::Socket) {
+            return Err(Error::ModeUnavailable { mode: ReceiveMode::Socket, name: interface.name.clone(), reason });
+        }
+        warnings
+            .push(format!("{reason}; until then membership reports leave untagged, and fragments are not received"));
+        Ok(own)
     }
 
     fn queue_numbers(&self, interface: &Interface) -> Result<Vec<u32>, Error> {
@@ -552,6 +576,11 @@ impl Handle {
     /// The modes above it on the ladder, and why they could not be had.
     pub fn refused(&self) -> &[Refused] {
         self.control.refused()
+    }
+
+    /// What is not as it should be, but does not stand in the way.
+    pub fn warnings(&self) -> &[String] {
+        self.control.warnings()
     }
 
     /// The interface as it was at the start.
