@@ -8,6 +8,7 @@ mod error;
 mod filter;
 mod interface;
 mod kernel_path;
+mod ladder;
 mod ledger;
 pub mod membership;
 mod mode;
