@@ -32,6 +32,8 @@ pub struct Interface {
     pub mtu: u32,
     /// Administratively up.
     pub up: bool,
+    /// The other end is there, too (IFF_LOWER_UP).
+    pub carrier: bool,
     /// Can do multicast (IFF_MULTICAST).
     pub multicast: bool,
     /// The loopback interface.
@@ -95,6 +97,7 @@ impl Interface {
             index: link.header.index,
             mtu: 1500,
             up: flags.contains(LinkFlags::Up),
+            carrier: flags.contains(LinkFlags::LowerUp),
             multicast: flags.contains(LinkFlags::Multicast),
             loopback: flags.contains(LinkFlags::Loopback),
             queues: 1,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::control::{Control, Opened, SubscriptionReport, check_range};
+use crate::control::{Control, Opened, Recipe, SubscriptionReport, check_range, membership_interface};
 use crate::error::Error;
 use crate::filter::{SubscriptionId, Table};
 use crate::interface::Interface;
@@ -20,7 +20,7 @@ use crate::udp::SocketOptions;
 use crate::vlan::Vlan;
 use crate::worker::{Wait, Worker, WorkerOptions};
 use crate::xsk::{BusyPoll, HugePages};
-use crate::{Datagram, stream::AsyncReceiver};
+use crate::{Datagram, link, stream::AsyncReceiver};
 
 /// Which receive queues are served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -203,6 +203,7 @@ impl Builder {
             allow_asm_in_ssm_range: self.allow_asm_in_ssm_range,
             ..MembershipOptions::default()
         };
+        let recipe = Recipe { program: self.program.clone(), rings: self.rings, membership: options.clone() };
         let membership = MembershipSet::new(joined, options);
         let opened = Opened {
             interface,
@@ -211,6 +212,7 @@ impl Builder {
             warnings,
             program,
             membership,
+            recipe,
             allow_asm_in_ssm_range: self.allow_asm_in_ssm_range,
         };
         let control = Arc::new(Control::new(shared, opened));
@@ -233,6 +235,7 @@ impl Builder {
         for subscription in &self.subscriptions {
             control.join(subscription)?;
         }
+        link::watch(&control)?;
         Ok(Receiver { workers, handle: Handle { control }, next: 0 })
     }
 
@@ -268,8 +271,8 @@ impl Builder {
     fn membership_interface(&self, interface: &Interface, warnings: &mut Vec<String>) -> Result<InterfaceRef, Error> {
         let own = InterfaceRef::new(interface.index, &interface.name);
         let Some(vlan) = self.program.vlan else { return Ok(own) };
-        if let Some((index, name)) = interface.vlan_interface(vlan)? {
-            return Ok(InterfaceRef::new(index, name));
+        if let Some(found) = membership_interface(interface, Some(vlan))? {
+            return Ok(found);
         }
         let reason = format!(
             "there is no VLAN interface for tag {vlan} on {0}; make one with: ip link add link {0} name {0}.{1} type \
@@ -423,8 +426,8 @@ impl Handle {
         self.control.warnings()
     }
 
-    /// The interface as it was at the start.
-    pub fn interface(&self) -> &Interface {
+    /// The interface as it was at the start, or when it came back.
+    pub fn interface(&self) -> Interface {
         self.control.interface()
     }
 
