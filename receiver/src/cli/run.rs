@@ -48,7 +48,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
     let workers = receiver.into_workers();
     let facts = facts(&handle, &workers)?;
     let plan = Arc::new(Plan::new(workers.len(), sink, args.busy_poll, args.count));
-    let mut show = Show { facts, start, handle, view: view(&args), plan: Arc::clone(&plan), before: None };
+    let mut show = Show { facts, start, handle, view: view(&args), plan: Arc::clone(&plan), before: None, last: None };
 
     let (mut outcome, mut workers) = thread::scope(|scope| {
         let threads: Vec<_> = workers
@@ -166,6 +166,7 @@ struct Show {
     view: Box<dyn View>,
     plan: Arc<Plan>,
     before: Option<Snapshot>,
+    last: Option<Figures>,
 }
 
 impl Show {
@@ -185,7 +186,9 @@ impl Show {
             let until = end.map_or(next, |end| end.min(next));
             match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Event::Signal | Event::Done) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-                Ok(Event::Resized) => self.view.resized().map_err(Failure::of_showing)?,
+                Ok(Event::Resized) => {
+                    self.view.resized(&self.facts, self.last.as_ref()).map_err(Failure::of_showing)?
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     let now = Instant::now();
                     if end.is_some_and(|end| now >= end) {
@@ -203,7 +206,8 @@ impl Show {
         let now = Snapshot::take(&self.handle)?;
         let figures = Figures::between(self.start, self.before.as_ref(), &now, self.probe());
         self.before = Some(now);
-        self.view.interval(&self.facts, &figures).map_err(Failure::of_showing)
+        let figures = self.last.insert(figures);
+        self.view.interval(&self.facts, figures).map_err(Failure::of_showing)
     }
 
     /// Shows what it all came to, writes the file, and makes of the outcome what the command returns.

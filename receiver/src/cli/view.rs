@@ -12,8 +12,8 @@ pub trait View {
     /// After each interval.
     fn interval(&mut self, facts: &Facts, figures: &Figures) -> io::Result<()>;
 
-    /// The window has another size.
-    fn resized(&mut self) -> io::Result<()> {
+    /// The window has another size; the figures are those of the last interval.
+    fn resized(&mut self, _: &Facts, _: Option<&Figures>) -> io::Result<()> {
         Ok(())
     }
 
