@@ -291,11 +291,7 @@ mod tests {
         let figures = figures((0..200).map(|n| stream(n, n as f64, Some(0.0))).collect());
         for size in [(1, 1), (10, 2), (20, 5), (80, 24), (300, 100)] {
             let buffer = render(&facts(), Some(&figures), 3.0, size);
-            assert!(
-                buffer.area.width <= size.0 && buffer.area.height < size.1.max(2),
-                "{size:?} {:?}",
-                buffer.area
-            );
+            assert!(buffer.area.width <= size.0 && buffer.area.height < size.1.max(2), "{size:?} {:?}", buffer.area);
         }
     }
 
