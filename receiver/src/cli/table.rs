@@ -74,7 +74,11 @@ fn render(facts: &Facts, figures: Option<&Figures>, patience: f64, (columns, row
     let height = usize::from(rows.saturating_sub(1).max(1));
     let elapsed = figures.map_or(String::new(), |figures| format!(", {}", age(figures.elapsed)));
     let mut head = vec![Line::styled(format!("{}{elapsed}", heading(facts)), Style::new().bold())];
-    head.extend(why_not_better(facts).map(|line| Line::styled(line, Style::new().dim())));
+    for reason in why_not_better(facts) {
+        let words: Vec<String> = reason.split_whitespace().map(str::to_owned).collect();
+        let lines = wrapped("", &words, " ", width.into());
+        head.extend(lines.into_iter().map(|line| Line::styled(line, Style::new().dim())));
+    }
     let (mut grid, mut foot) = (Vec::new(), Vec::new());
     if let Some(figures) = figures {
         foot = footer(figures, usize::from(width));
@@ -173,7 +177,7 @@ fn footer(figures: &Figures, width: usize) -> Vec<Line<'static>> {
     let style = if lost > 0 { Style::new().yellow() } else { Style::new() };
     let mut lines = vec![Line::styled(format!("lost {lost}, unaccounted {unaccounted}"), style)];
     let dropped: Vec<String> = drops(&figures.ledger).iter().map(|(name, count)| format!("{name} {count}")).collect();
-    lines.extend(wrapped("dropped: ", &dropped, width).into_iter().map(Line::raw));
+    lines.extend(wrapped("dropped: ", &dropped, ", ", width).into_iter().map(Line::raw));
     if let Some(probe) = &figures.probe {
         lines.push(Line::raw(format!("probe: {probe}")));
     }
@@ -181,12 +185,12 @@ fn footer(figures: &Figures, width: usize) -> Vec<Line<'static>> {
 }
 
 /// Parts in a row, on as many lines as they need.
-fn wrapped(title: &str, parts: &[String], width: usize) -> Vec<String> {
+fn wrapped(title: &str, parts: &[String], between: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for part in parts {
         match lines.last_mut() {
-            Some(line) if line.len() + 2 + part.len() <= width => {
-                line.push_str(", ");
+            Some(line) if line.len() + between.len() + part.len() <= width => {
+                line.push_str(between);
                 line.push_str(part);
             }
             None => lines.push(format!("{title}{part}")),
@@ -313,7 +317,7 @@ mod tests {
         assert_eq!(shortened("10.0.0.1,10.0.0.2@232.1.1.1:5000", 24), "10.0.0.1…@232.1.1.1:5000");
         assert_eq!(shortened("10.0.0.1@232.1.1.1:5000", 4), "10.0");
         let parts: Vec<String> = ["alpha 1", "beta 2", "gamma 3"].map(str::to_owned).into();
-        assert_eq!(wrapped("d: ", &parts, 18), ["d: alpha 1, beta 2", "   gamma 3"]);
-        assert_eq!(wrapped("d: ", &[], 18), Vec::<String>::new());
+        assert_eq!(wrapped("d: ", &parts, ", ", 18), ["d: alpha 1, beta 2", "   gamma 3"]);
+        assert_eq!(wrapped("d: ", &[], ", ", 18), Vec::<String>::new());
     }
 }
