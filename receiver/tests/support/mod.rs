@@ -6,6 +6,9 @@
 //! ```
 #![allow(dead_code)] // Each test binary uses its part.
 
+pub mod frame;
+pub mod traces;
+
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -77,6 +80,37 @@ pub fn drain(worker: &mut Worker, quiet: Duration, mut each: impl FnMut(Datagram
     let start = Instant::now();
     while start.elapsed() < PATIENCE && worker.poll(Wait::For(quiet), &mut each).expect("poll") > 0 {}
 }
+
+/// Polls on this thread until all of this was sent and nothing more comes. Returns how many datagrams came.
+pub fn receive(receiver: &mut Receiver, sending: &[Sending], mut each: impl FnMut(Datagram<'_>)) -> u64 {
+    let (mut total, mut quiet) = (0, 0);
+    while quiet < QUIET_POLLS {
+        let done = sending.iter().all(Sending::is_done);
+        let count = receiver.poll(Wait::For(Duration::from_millis(10)), &mut each).expect("poll");
+        total += count as u64;
+        quiet = if done && count == 0 { quiet + 1 } else { 0 };
+    }
+    total
+}
+
+/// Sends a burst that fits every ring, from the first to the last, and receives it. Returns how many datagrams came.
+pub fn burst(
+    lab: &Lab,
+    receiver: &mut Receiver,
+    mut config: SendConfig,
+    count: u64,
+    each: impl FnMut(Datagram<'_>),
+) -> u64 {
+    config.count = Some(count);
+    let sending = Sending::start(lab, config);
+    while !sending.is_done() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    receive(receiver, &[sending], each)
+}
+
+/// So many polls of 10 ms in a row with nothing to give mean that nothing is on its way.
+const QUIET_POLLS: u32 = 6;
 
 /// A receiver whose workers feed one probe checker on a thread of its own.
 pub struct Checking {

@@ -1,0 +1,29 @@
+//! What a receiver could leave behind on the lab's receiving side: an XDP program, memberships.
+
+use netlab::Lab;
+use receiver::Interface;
+
+/// The state of the receiving side, to be compared with what it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traces {
+    pub xdp_program: Option<u32>,
+    /// Groups by family and by MAC address, as `ip maddress` tells.
+    pub groups: String,
+    /// Source filters: `mcfilter` and `mcfilter6` below /proc/net.
+    pub filters: String,
+}
+
+impl Traces {
+    pub fn of(lab: &Lab) -> Self {
+        // /proc/net would be the namespace of the main thread.
+        let read = |name: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).expect("/proc");
+        let filters = lab.rx().run(|| read("mcfilter") + &read("mcfilter6")).expect("run");
+        let groups = lab.rx().ip(&["maddress", "show", "dev", lab.rx_interface()]).expect("ip maddress");
+        Self { xdp_program: interface(lab).xdp_program, groups, filters }
+    }
+}
+
+/// The receiving interface as it is now.
+pub fn interface(lab: &Lab) -> Interface {
+    lab.rx().run(|| Interface::lookup(lab.rx_interface())).expect("run").expect("lookup")
+}
