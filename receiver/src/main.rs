@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand};
 use receiver::send::SendError;
 
 mod cli {
+    pub mod conformance;
+    pub mod membership;
     pub mod send;
 }
 
@@ -18,11 +20,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Conformance(cli::conformance::ConformanceArgs),
+    Membership(cli::membership::MembershipArgs),
     Send(cli::send::SendArgs),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Conformance(args) => cli::conformance::run(args),
+        Command::Membership(args) => cli::membership::run(args),
         Command::Send(args) => cli::send::run(args),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
