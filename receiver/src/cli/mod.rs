@@ -5,12 +5,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use receiver::send::SendError;
 
+mod conformance;
 mod consume;
 mod figures;
 mod hex;
 mod json;
 mod line;
 mod log;
+mod membership;
 mod options;
 mod run;
 mod screen;
@@ -30,6 +32,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Conformance(conformance::ConformanceArgs),
+    Membership(membership::MembershipArgs),
     Run(Box<options::RunArgs>),
     Send(send::SendArgs),
 }
@@ -42,6 +46,8 @@ struct UsageError(String);
 /// Runs what was asked for. Clap ends the process by itself, with code 2, where the words make no sense.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Conformance(args) => conformance::run(args),
+        Command::Membership(args) => membership::run(args),
         Command::Run(args) => run::run(*args),
         Command::Send(args) => send::run(args),
     };
