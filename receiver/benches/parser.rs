@@ -15,8 +15,8 @@ fn parser(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     let source_v6 = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
     let group_v6 = [0xff, 0x3e, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-    let v4 = |length| frames::v4([10, 0, 0, 1], [232, 1, 1, 1], 5000, length - 42);
-    let v6 = |length| frames::v6(source_v6, group_v6, 5000, length - 62);
+    let v4 = |length: usize| frames::v4([10, 0, 0, 1], [232, 1, 1, 1], 5000, length - 42);
+    let v6 = |length: usize| frames::v6(source_v6, group_v6, 5000, length - 62);
     let one = VlanTags { count: 1, outer: 200, inner: 0 };
     for (name, tags, frame) in [
         ("v4, 64 bytes", VlanTags::default(), v4(64)),
