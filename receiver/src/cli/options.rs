@@ -21,9 +21,13 @@ const BUSY_POLL: BusyPoll = BusyPoll { budget: 64, microseconds: 50 };
 /// Exit codes: 0 done, 1 failed, 2 usage.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// SOURCE[,SOURCE...]@GROUP:PORT, GROUP:PORT for any source, or !SOURCE[,...]@GROUP:PORT for any but these. IPv6
-    /// addresses in brackets: [2001:db8::1]@[ff3e::1]:5000
-    #[arg(value_name = "SUBSCRIPTION", required_unless_present = "subscription_file")]
+    // The text is no doc comment: rustdoc would take the brackets for links.
+    #[arg(
+        value_name = "SUBSCRIPTION",
+        required_unless_present = "subscription_file",
+        help = "SOURCE[,SOURCE...]@GROUP:PORT, GROUP:PORT for any source, or !SOURCE[,...]@GROUP:PORT for any but these. \
+                IPv6 addresses in brackets: [2001:db8::1]@[ff3e::1]:5000"
+    )]
     subscriptions: Vec<String>,
     /// Read more subscriptions from FILE, one a line; what follows a # is a comment
     #[arg(long = "subscriptions", value_name = "FILE", id = "subscription_file")]

@@ -68,10 +68,11 @@ impl Drop for Table {
 }
 
 /// The whole block, at most as wide as the terminal and one row less high: the cursor stands below it.
-fn render(facts: &Facts, figures: Option<&Figures>, patience: f64, (columns, rows): (u16, u16)) -> Buffer {
+fn render(facts: &Facts, figures: Option<&Figures>, patience: f64, size: (u16, u16)) -> Buffer {
     // A line that ends in the last column wraps on some terminals.
-    let width = columns.saturating_sub(1).max(1);
-    let height = usize::from(rows.saturating_sub(1).max(1));
+    let width = size.0.saturating_sub(1).max(1);
+    let height = usize::from(size.1.saturating_sub(1).max(1));
+    let columns = Columns::new(width);
     let elapsed = figures.map_or(String::new(), |figures| format!(", {}", age(figures.elapsed)));
     let mut head = vec![Line::styled(format!("{}{elapsed}", heading(facts)), Style::new().bold())];
     for reason in why_not_better(facts) {
@@ -87,7 +88,7 @@ fn render(facts: &Facts, figures: Option<&Figures>, patience: f64, (columns, row
             head.truncate(1);
         }
         let room = height.saturating_sub(head.len() + 2 + foot.len()).max(1);
-        grid = rows_of(figures, patience, room, name_width(width));
+        grid = rows_of(figures, patience, room, &columns);
     }
     let used = (head.len() + grid.len() + foot.len()).min(height);
     let mut buffer = Buffer::empty(Rect::new(0, 0, width, u16::try_from(used).unwrap_or(u16::MAX)));
@@ -104,33 +105,56 @@ fn render(facts: &Facts, figures: Option<&Figures>, patience: f64, (columns, row
         put(below + at, line);
     }
     let area = Rect::new(0, head.len().min(used) as u16, width, grid.len().min(used - head.len().min(used)) as u16);
-    Grid::new(grid, COLUMNS).column_spacing(1).render(area, &mut buffer);
+    Grid::new(grid, columns.constraints()).column_spacing(1).render(area, &mut buffer);
     buffer
 }
 
-const NUMBERS: [u16; 5] = [10, 10, 10, 12, 13];
-const COLUMNS: [Constraint; 6] = [
-    Constraint::Fill(1),
-    Constraint::Length(NUMBERS[0]),
-    Constraint::Length(NUMBERS[1]),
-    Constraint::Length(NUMBERS[2]),
-    Constraint::Length(NUMBERS[3]),
-    Constraint::Length(NUMBERS[4]),
-];
+/// Title and width of each column of numbers.
+const NUMBERS: [(&str, u16); 5] =
+    [("packets/s", 10), ("bit/s", 10), ("blocked/s", 10), ("packets", 12), ("last packet", 13)];
+/// Which of them go first where there is no room for the name of a subscription.
+const DISPENSABLE: [usize; 3] = [2, 3, 1];
+/// A name needs so many columns: `10.0.0.1@232.1.1.1:5000`.
+const NAME: usize = 24;
 
-fn name_width(width: u16) -> usize {
-    usize::from(width.saturating_sub(NUMBERS.iter().map(|number| number + 1).sum()))
+/// What a width has room for.
+struct Columns {
+    /// Of the columns of numbers, by their index.
+    numbers: Vec<usize>,
+    /// For the name.
+    name: usize,
 }
 
-fn row(name: String, numbers: [String; 5]) -> Row<'static> {
-    let numbers = numbers.map(|number| Cell::from(Text::from(number).alignment(Alignment::Right)));
-    Row::new([Cell::from(name)].into_iter().chain(numbers))
+impl Columns {
+    fn new(width: u16) -> Self {
+        let mut numbers: Vec<usize> = (0..NUMBERS.len()).collect();
+        let name = |numbers: &[usize]| {
+            let taken: u16 = numbers.iter().map(|&at| NUMBERS[at].1 + 1).sum();
+            usize::from(width.saturating_sub(taken))
+        };
+        for dispensable in DISPENSABLE {
+            if name(&numbers) < NAME {
+                numbers.retain(|&at| at != dispensable);
+            }
+        }
+        Self { name: name(&numbers), numbers }
+    }
+
+    fn constraints(&self) -> impl Iterator<Item = Constraint> {
+        let numbers = self.numbers.iter().map(|&at| Constraint::Length(NUMBERS[at].1));
+        [Constraint::Fill(1)].into_iter().chain(numbers)
+    }
+
+    fn row(&self, name: String, numbers: [String; 5]) -> Row<'static> {
+        let cell = |&at: &usize| Cell::from(Text::from(numbers[at].clone()).alignment(Alignment::Right));
+        Row::new([Cell::from(name)].into_iter().chain(self.numbers.iter().map(cell)))
+    }
 }
 
 /// Title, streams, a line for those that find no room, and the total.
-fn rows_of(figures: &Figures, patience: f64, room: usize, width: usize) -> Vec<Row<'static>> {
-    let title = ["packets/s", "bit/s", "blocked/s", "packets", "last packet"].map(str::to_owned);
-    let mut rows = vec![row("subscription".to_owned(), title).style(Style::new().bold())];
+fn rows_of(figures: &Figures, patience: f64, room: usize, columns: &Columns) -> Vec<Row<'static>> {
+    let title = NUMBERS.map(|(title, _)| title.to_owned());
+    let mut rows = vec![columns.row("subscription".to_owned(), title).style(Style::new().bold())];
     let chosen = choose(&figures.streams, room, patience);
     for &at in &chosen {
         let Stream { subscription, flow, last_seconds_ago } = &figures.streams[at];
@@ -143,19 +167,19 @@ fn rows_of(figures: &Figures, patience: f64, room: usize, width: usize) -> Vec<R
         let numbers =
             [short(flow.packet_rate), short(flow.bit_rate), short(flow.block_rate), exact(flow.packets), last];
         let style = if stopped { Style::new().red().bold() } else { Style::new() };
-        rows.push(row(shortened(subscription, width), numbers).style(style));
+        rows.push(columns.row(shortened(subscription, columns.name), numbers).style(style));
     }
     if chosen.len() < figures.streams.len() {
-        rows.push(rest(figures, &chosen, patience));
+        rows.push(rest(figures, &chosen, patience, columns));
     }
     let total = figures.total;
     let numbers =
         [short(total.packet_rate), short(total.bit_rate), short(total.block_rate), exact(total.packets), String::new()];
-    rows.push(row("total".to_owned(), numbers).style(Style::new().bold()));
+    rows.push(columns.row("total".to_owned(), numbers).style(Style::new().bold()));
     rows
 }
 
-fn rest(figures: &Figures, chosen: &[usize], patience: f64) -> Row<'static> {
+fn rest(figures: &Figures, chosen: &[usize], patience: f64, columns: &Columns) -> Row<'static> {
     let mut shown = chosen.iter().copied().peekable();
     let others: Vec<&Stream> =
         figures.streams.iter().enumerate().filter(|(at, _)| shown.next_if_eq(at).is_none()).map(|(_, s)| s).collect();
@@ -169,7 +193,7 @@ fn rest(figures: &Figures, chosen: &[usize], patience: f64) -> Row<'static> {
         last,
     ];
     let style = if stopped > 0 { Style::new().red() } else { Style::new().dim() };
-    row(format!("and {} more", others.len()), numbers).style(style)
+    columns.row(format!("and {} more", others.len()), numbers).style(style)
 }
 
 fn footer(figures: &Figures, width: usize) -> Vec<Line<'static>> {
@@ -297,6 +321,15 @@ mod tests {
             let buffer = render(&facts(), Some(&figures), 3.0, size);
             assert!(buffer.area.width <= size.0 && buffer.area.height < size.1.max(2), "{size:?} {:?}", buffer.area);
         }
+    }
+
+    #[test]
+    fn a_narrow_window_keeps_the_names() {
+        let figures = figures(vec![stream(1, 1234.0, Some(0.1))]);
+        let lines = lines(&figures, (60, 24));
+        let shown = lines.iter().find(|line| line.starts_with("10.0.0.1@232.1.1.1:5000 ")).expect("the name");
+        assert!(shown.contains("1.23 k") && shown.ends_with("0.1 s"), "{shown}");
+        assert!(lines.iter().any(|line| line.starts_with("subscription ") && !line.contains("blocked/s")));
     }
 
     #[test]
