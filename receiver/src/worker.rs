@@ -171,12 +171,13 @@ impl Worker {
         flow: &mut ControlFlow<()>,
     ) -> usize {
         let Some(socket) = &mut self.socket else { return 0 };
-        if socket.pending() == 0 {
-            socket.wake_if_needed();
-            return 0;
-        }
         let shared = &*self.shared;
         let cell = &shared.cells[self.index];
+        if socket.pending() == 0 {
+            socket.wake_if_needed();
+            cell.leased.store(u64::from(socket.leased_frames()), std::sync::atomic::Ordering::Relaxed);
+            return 0;
+        }
         let counters = &cell.counters;
         let leased = socket.leased_frames();
         let leases = Cell::new(socket.frame_count().saturating_sub(self.options.reserve).saturating_sub(leased));
