@@ -2,6 +2,8 @@
 
 use rustix::time::{ClockId, DynamicClockId, Timespec, clock_gettime, clock_gettime_dynamic};
 
+use crate::datagram::{ReceiveTime, TimeOrigin};
+
 /// Reads CLOCK_TAI, and brings CLOCK_REALTIME onto it.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
@@ -13,10 +15,10 @@ pub(crate) struct Clock {
 const ASK_EVERY: u64 = 1_000_000_000;
 
 impl Clock {
-    /// Now, nanoseconds since 1970.
+    /// Now.
     #[inline]
-    pub fn tai(&self) -> u64 {
-        tai()
+    pub fn now(&self) -> ReceiveTime {
+        ReceiveTime { nanoseconds: tai(), origin: TimeOrigin::UserSpace }
     }
 
     /// A CLOCK_REALTIME time that is not long past.
@@ -57,6 +59,6 @@ mod tests {
     fn real_time_is_brought_onto_tai() {
         let mut clock = Clock::default();
         let tai = clock.of_real_time(now_real());
-        assert!(clock.tai().abs_diff(tai) < 1_000_000_000);
+        assert!(clock.now().nanoseconds.abs_diff(tai) < 1_000_000_000);
     }
 }

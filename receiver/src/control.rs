@@ -8,19 +8,23 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use receiver_common::{FlowAction, GroupAction, Verdict};
 
 use crate::error::Error;
-use crate::filter::{Member, SubscriptionId};
+use crate::filter::{Member, SubscriptionId, Table};
 use crate::interface::Interface;
+use crate::ladder::{Ladder, Rings, attach_for};
 use crate::ledger::{KernelLedger, Ledger, QueueCounters, XskLedger};
-use crate::membership::{MembershipSet, SocketEvent};
+use crate::link::LinkLedger;
+use crate::membership::{InterfaceRef, MembershipSet, Options as MembershipOptions, SocketEvent};
 use crate::mode::{ReceiveMode, Refused};
-use crate::program::Program;
+use crate::program::{Config, Program};
 use crate::shared::{Cell, Shared, lock};
 use crate::subscription::{SourceFilter, Subscription, SubscriptionError, validate_source};
 use crate::udp::{SocketId, UdpDataSocket};
+use crate::vlan::Vlan;
 
 /// What one subscription has received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,9 +47,11 @@ pub struct SubscriptionReport {
 /// Steers one receiver.
 pub(crate) struct Control {
     shared: Arc<Shared>,
-    interface: Interface,
+    interface: Mutex<Interface>,
     mode: ReceiveMode,
     refused: Vec<Refused>,
+    warnings: Vec<String>,
+    recipe: Recipe,
     allow_asm_in_ssm_range: bool,
     inner: Mutex<Inner>,
 }
@@ -59,7 +65,16 @@ struct Inner {
     sockets: HashMap<SocketId, Arc<UdpDataSocket>>,
     /// Drops of sockets that are gone.
     drops_before: u64,
+    link: LinkLedger,
     stopped: bool,
+}
+
+/// What it takes to open it again.
+#[derive(Clone)]
+pub(crate) struct Recipe {
+    pub program: Config,
+    pub rings: Rings,
+    pub membership: MembershipOptions,
 }
 
 /// What a receiver was opened as.
@@ -67,8 +82,10 @@ pub(crate) struct Opened {
     pub interface: Interface,
     pub mode: ReceiveMode,
     pub refused: Vec<Refused>,
+    pub warnings: Vec<String>,
     pub program: Option<Program>,
     pub membership: MembershipSet,
+    pub recipe: Recipe,
     pub allow_asm_in_ssm_range: bool,
 }
 
@@ -76,9 +93,11 @@ impl Control {
     pub fn new(shared: Arc<Shared>, opened: Opened) -> Self {
         Self {
             shared,
-            interface: opened.interface,
+            interface: Mutex::new(opened.interface),
+            recipe: opened.recipe,
             mode: opened.mode,
             refused: opened.refused,
+            warnings: opened.warnings,
             allow_asm_in_ssm_range: opened.allow_asm_in_ssm_range,
             inner: Mutex::new(Inner {
                 program: opened.program,
@@ -87,6 +106,7 @@ impl Control {
                 blocked_before: HashMap::new(),
                 sockets: HashMap::new(),
                 drops_before: 0,
+                link: LinkLedger::default(),
                 stopped: false,
             }),
         }
@@ -96,8 +116,12 @@ impl Control {
         &self.shared
     }
 
-    pub fn interface(&self) -> &Interface {
-        &self.interface
+    pub fn interface(&self) -> Interface {
+        lock(&self.interface).clone()
+    }
+
+    pub fn has_program(&self) -> bool {
+        self.mode != ReceiveMode::Socket
     }
 
     pub fn mode(&self) -> ReceiveMode {
@@ -106,6 +130,10 @@ impl Control {
 
     pub fn refused(&self) -> &[Refused] {
         &self.refused
+    }
+
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     pub fn join(&self, asked: &Subscription) -> Result<SubscriptionId, Error> {
@@ -299,7 +327,7 @@ impl Control {
             left_behind: get(&path.left_behind),
             dropped: inner.drops(),
         };
-        Ok(Ledger::new(verdicts, sockets, &counters, &path.counters, kernel))
+        Ok(Ledger::new(verdicts, sockets, &counters, &path.counters, kernel).with_link(inner.link))
     }
 
     /// Leaves all groups, takes the program off the interface, and tells the workers. They still hand over what had come.
@@ -323,6 +351,50 @@ impl Control {
         }
         self.shared.stop();
         result
+    }
+
+    /// Puts the program, the sockets and the memberships onto an interface that was made again.
+    pub fn relink(&self, interface: &Interface) -> Result<(), Error> {
+        let mut inner = self.lock()?;
+        if let (Some(program), Some(attach)) = (&mut inner.program, attach_for(self.mode)) {
+            // The old link is gone with the old interface, or this is not the first try.
+            let _ = program.detach();
+            program.attach(&Interface { xdp_program: None, ..interface.clone() }, attach)?;
+            let served = self.shared.cells.iter().filter(|cell| cell.is_served() && cell.queue < interface.queues);
+            let queues: Vec<u32> = served.clone().map(|cell| cell.queue).collect();
+            let ladder = Ladder { interface, program: &self.recipe.program, rings: &self.recipe.rings };
+            let sockets = ladder.bind(self.mode, &queues, program)?;
+            for (cell, (_, socket)) in served.zip(sockets) {
+                let monitor = socket.monitor()?;
+                cell.replace(socket, monitor);
+            }
+        }
+        let joined = membership_interface(interface, self.recipe.program.vlan)?
+            .unwrap_or_else(|| InterfaceRef::new(interface.index, &interface.name));
+        let mut membership = MembershipSet::new(joined, self.recipe.membership.clone());
+        for (group, port) in self.shared.filter.read(Table::groups) {
+            if let Some(filter) = self.group_filter(group, port) {
+                membership.join(group, port, &filter)?;
+            }
+        }
+        let mut old = std::mem::replace(&mut inner.membership, membership);
+        old.leave_all();
+        let gone = old.take_events();
+        inner.book_news(&gone);
+        self.shared.kernel.tell(gone);
+        inner.spread_news(&self.shared);
+        *lock(&self.interface) = interface.clone();
+        Ok(())
+    }
+
+    /// Books a time without the link.
+    pub fn book_outage(&self, away: Duration, recovery: Duration, missed: u64) {
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let link = &mut lock(&self.inner).link;
+        link.outages += 1;
+        link.outage_milliseconds += milliseconds(away);
+        link.recovery_milliseconds += milliseconds(recovery);
+        link.missed_estimate += missed;
     }
 
     fn lock(&self) -> Result<std::sync::MutexGuard<'_, Inner>, Error> {
@@ -377,7 +449,12 @@ impl Inner {
 
     fn spread_news(&mut self, shared: &Shared) {
         let events = self.membership.take_events();
-        for event in &events {
+        self.book_news(&events);
+        shared.kernel.tell(events);
+    }
+
+    fn book_news(&mut self, events: &[SocketEvent]) {
+        for event in events {
             match event {
                 SocketEvent::Added { id, socket } => {
                     self.sockets.insert(*id, Arc::clone(socket));
@@ -389,13 +466,18 @@ impl Inner {
                 }
             }
         }
-        shared.kernel.tell(events);
     }
 
     /// Asked of each socket now (SO_MEMINFO): exact also when no datagram has come since.
     fn drops(&self) -> u64 {
         self.drops_before + self.sockets.values().filter_map(|socket| socket.drops().ok()).map(u64::from).sum::<u64>()
     }
+}
+
+/// The VLAN's own interface, if there is one.
+pub(crate) fn membership_interface(interface: &Interface, vlan: Option<Vlan>) -> Result<Option<InterfaceRef>, Error> {
+    let Some(vlan) = vlan else { return Ok(None) };
+    Ok(interface.vlan_interface(vlan)?.map(|(index, name)| InterfaceRef::new(index, name)))
 }
 
 /// Any-source groups in the source-specific range need to be allowed.
@@ -424,6 +506,7 @@ fn wrong_mode(subscription: Subscription, operation: &'static str) -> Error {
 pub(crate) fn socket_ledger(cell: &Cell) -> Result<XskLedger, Error> {
     let get = |count: &std::sync::atomic::AtomicU64| count.load(std::sync::atomic::Ordering::Relaxed);
     let monitor = lock(&cell.monitor);
+    let before = *lock(&cell.before);
     Ok(match &*monitor {
         Some(monitor) => {
             let kernel = monitor.statistics()?;
@@ -440,7 +523,8 @@ pub(crate) fn socket_ledger(cell: &Cell) -> Result<XskLedger, Error> {
                 refused: get(&cell.refused_descriptors),
                 consumer_position: monitor.consumer_position(),
             }
+            .after(&before)
         }
-        None => *lock(&cell.last),
+        None => before,
     })
 }

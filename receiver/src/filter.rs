@@ -207,6 +207,11 @@ impl Table {
         self.groups.get(&(group, port)).map(|group| group.slot)
     }
 
+    /// All (group, port).
+    pub fn groups(&self) -> Vec<(IpAddr, u16)> {
+        self.groups.keys().copied().collect()
+    }
+
     /// All sources of a (group, port), over its subscriptions.
     pub fn group_filter(&self, group: IpAddr, port: u16) -> Option<SourceFilter> {
         Some(match &self.groups.get(&(group, port))?.sources {

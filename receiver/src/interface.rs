@@ -8,12 +8,15 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, LinkXdp};
+use netlink_packet_route::link::{
+    InfoData, InfoVlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, LinkXdp,
+};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use crate::error::Error;
+use crate::vlan::Vlan;
 
 /// The longest interface name, in bytes (IFNAMSIZ less the final zero).
 const MAX_NAME: usize = 15;
@@ -29,6 +32,8 @@ pub struct Interface {
     pub mtu: u32,
     /// Administratively up.
     pub up: bool,
+    /// The other end is there, too (IFF_LOWER_UP).
+    pub carrier: bool,
     /// Can do multicast (IFF_MULTICAST).
     pub multicast: bool,
     /// The loopback interface.
@@ -72,6 +77,19 @@ impl Interface {
         Ok(())
     }
 
+    /// The VLAN interface (`ip link add link IFACE type vlan id ID`) that takes this interface's tagged frames, if there
+    /// is one: index and name. With two tags, the inner one's on the outer one's.
+    pub(crate) fn vlan_interface(&self, vlan: Vlan) -> Result<Option<(u32, String)>, Error> {
+        let failed = |source| Error::Interface { name: self.name.clone(), doing: "list VLAN interfaces", source };
+        let links = dump().map_err(failed)?;
+        let on = |parent: u32, id: u16| links.iter().find_map(|link| vlan_on(link, parent, id));
+        Ok(match (on(self.index, vlan.outer()), vlan.inner()) {
+            (Some((outer, _)), Some(inner)) => on(outer, inner),
+            (found, None) => found,
+            (None, Some(_)) => None,
+        })
+    }
+
     fn from_link(name: &str, link: &LinkMessage) -> Self {
         let flags = link.header.flags;
         let mut this = Self {
@@ -79,6 +97,7 @@ impl Interface {
             index: link.header.index,
             mtu: 1500,
             up: flags.contains(LinkFlags::Up),
+            carrier: flags.contains(LinkFlags::LowerUp),
             multicast: flags.contains(LinkFlags::Multicast),
             loopback: flags.contains(LinkFlags::Loopback),
             queues: 1,
@@ -135,29 +154,78 @@ fn kind(infos: &[LinkInfo]) -> Option<String> {
     })
 }
 
+/// Index and name of a link if it is the VLAN `id` of the link `parent`.
+fn vlan_on(link: &LinkMessage, parent: u32, id: u16) -> Option<(u32, String)> {
+    let on_parent = link.attributes.contains(&LinkAttribute::Link(parent));
+    let is_vlan = link.attributes.iter().any(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.iter().any(|info| match info {
+            LinkInfo::Data(InfoData::Vlan(data)) => data.contains(&InfoVlan::Id(id)),
+            _ => false,
+        }),
+        _ => false,
+    });
+    let name = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    });
+    (on_parent && is_vlan).then(|| name.map(|name| (link.header.index, name))).flatten()
+}
+
 /// RTM_GETLINK for one interface.
 fn ask(which: LinkAttribute) -> io::Result<LinkMessage> {
+    let socket = request(vec![which], 0)?;
+    let (answer, _) = socket.recv_from_full()?;
+    match parse(&answer)?.payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Ok(link),
+        NetlinkPayload::Error(error) => Err(error.to_io()),
+        other => Err(io::Error::new(io::ErrorKind::InvalidData, format!("unexpected answer {other:?}"))),
+    }
+}
+
+/// RTM_GETLINK for all interfaces.
+fn dump() -> io::Result<Vec<LinkMessage>> {
+    let socket = request(Vec::new(), NLM_F_DUMP)?;
+    let mut links = Vec::new();
+    loop {
+        let (answer, _) = socket.recv_from_full()?;
+        let mut rest = answer.as_slice();
+        while !rest.is_empty() {
+            let message = parse(rest)?;
+            // Messages are padded to 4 bytes; a length of 0 would never end.
+            let length = (message.header.length as usize).next_multiple_of(4);
+            match message.payload {
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => links.push(link),
+                NetlinkPayload::Done(_) => return Ok(links),
+                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                _ => {}
+            }
+            rest = rest.get(length..).filter(|_| length > 0).unwrap_or(&[]);
+        }
+    }
+}
+
+fn parse(answer: &[u8]) -> io::Result<NetlinkMessage<RouteNetlinkMessage>> {
+    NetlinkMessage::<RouteNetlinkMessage>::deserialize(answer)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+}
+
+/// Sends an RTM_GETLINK request, and gives the socket on which the answer comes.
+fn request(which: Vec<LinkAttribute>, flags: u16) -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
     let mut request = LinkMessage::default();
-    request.attributes = vec![which, LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
+    request.attributes = which;
+    request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
     let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST;
+    header.flags = NLM_F_REQUEST | flags;
     header.sequence_number = 1;
     let mut message = NetlinkMessage::new(header, NetlinkPayload::from(RouteNetlinkMessage::GetLink(request)));
     message.finalize();
     let mut buffer = vec![0; message.buffer_len()];
     message.serialize(&mut buffer);
     socket.send(&buffer, 0)?;
-    let (answer, _) = socket.recv_from_full()?;
-    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-    match answer.payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Ok(link),
-        NetlinkPayload::Error(error) => Err(error.to_io()),
-        other => Err(io::Error::new(io::ErrorKind::InvalidData, format!("unexpected answer {other:?}"))),
-    }
+    Ok(socket)
 }
 
 /// `struct ethtool_channels` (include/uapi/linux/ethtool.h).

@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use receiver_common::Verdict;
 
+use crate::link::LinkLedger;
+
 /// Why a queue did not hand a frame over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -145,12 +147,32 @@ impl KernelLedger {
     }
 }
 
+impl XskLedger {
+    /// With the counts of another socket of the same queue that came before.
+    pub(crate) fn after(self, before: &Self) -> Self {
+        Self {
+            queue: self.queue,
+            rx_dropped: self.rx_dropped + before.rx_dropped,
+            rx_ring_full: self.rx_ring_full + before.rx_ring_full,
+            rx_invalid_descs: self.rx_invalid_descs + before.rx_invalid_descs,
+            rx_fill_ring_empty_descs: self.rx_fill_ring_empty_descs + before.rx_fill_ring_empty_descs,
+            tx_invalid_descs: self.tx_invalid_descs + before.tx_invalid_descs,
+            tx_ring_empty_descs: self.tx_ring_empty_descs + before.tx_ring_empty_descs,
+            in_ring: self.in_ring + before.in_ring,
+            leased: self.leased,
+            refused: self.refused,
+            consumer_position: self.consumer_position.wrapping_add(before.consumer_position),
+        }
+    }
+}
+
 /// A snapshot of all counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     verdicts: [u64; Verdict::COUNT],
     sockets: Vec<XskLedger>,
     kernel: KernelLedger,
+    link: LinkLedger,
     /// By name: taken, delivered, each refusal.
     user: BTreeMap<&'static str, u64>,
     unaccounted: u64,
@@ -194,7 +216,16 @@ impl Ledger {
             + queues.iter().map(|queue| queue.unaccounted()).sum::<u64>()
             + kernel.received.abs_diff(get(&path.taken) + kernel.set_aside())
             + path.unaccounted();
-        Self { verdicts, sockets, kernel, user, unaccounted }
+        Self { verdicts, sockets, kernel, link: LinkLedger::default(), user, unaccounted }
+    }
+
+    pub(crate) fn with_link(self, link: LinkLedger) -> Self {
+        Self { link, ..self }
+    }
+
+    /// What link changes cost.
+    pub fn link(&self) -> LinkLedger {
+        self.link
     }
 
     /// Frames that no cause was found for. 0 once traffic rests.
@@ -252,6 +283,10 @@ impl Ledger {
             ("kernel_unidentified", self.kernel.unidentified),
             ("kernel_truncated", self.kernel.truncated),
             ("kernel_left_behind", self.kernel.left_behind),
+            ("link_outages", self.link.outages),
+            ("link_outage_milliseconds", self.link.outage_milliseconds),
+            ("link_recovery_milliseconds", self.link.recovery_milliseconds),
+            ("link_missed_estimate", self.link.missed_estimate),
         ];
         verdicts.chain(sockets).chain(self.user.iter().map(|(&name, &count)| (name, count)))
     }

@@ -2,30 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use receiver::send::SendError;
-
-mod cli {
-    pub mod send;
-}
-
-#[derive(Parser)]
-#[command(version, about)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    Send(cli::send::SendArgs),
-}
+mod cli;
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Send(args) => cli::send::run(args),
-    };
-    let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("receiver: {error:#}");
-    ExitCode::from(error.downcast_ref::<SendError>().map_or(1, SendError::exit_code))
+    cli::main()
 }

@@ -2,25 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use crate::control::{Control, Opened, SubscriptionReport, check_range};
+use crate::control::{Control, Opened, Recipe, SubscriptionReport, check_range, membership_interface};
 use crate::error::Error;
 use crate::filter::{SubscriptionId, Table};
 use crate::interface::Interface;
 use crate::kernel_path::KernelSide;
+use crate::ladder::{Ladder, Rings, Rungs};
 use crate::ledger::Ledger;
 use crate::membership::{InterfaceRef, MembershipSet, Options as MembershipOptions};
 use crate::mode::{ModeRequest, ReceiveMode, Refused};
-use crate::program::{Attach, Config, Program};
+use crate::program::Config;
 use crate::shared::{Guard, Shared, lock};
 use crate::subscription::Subscription;
 use crate::udp::SocketOptions;
 use crate::vlan::Vlan;
 use crate::worker::{Wait, Worker, WorkerOptions};
-use crate::xsk::{BindConfig, BindMode, BusyPoll, HugePages, UmemConfig, XskSocket};
-use crate::{Datagram, stream::AsyncReceiver};
+use crate::xsk::{BusyPoll, HugePages};
+use crate::{Datagram, link, stream::AsyncReceiver};
 
 /// Which receive queues are served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,16 +41,9 @@ pub struct Builder {
     subscriptions: Vec<Subscription>,
     mode: ModeRequest,
     queues: Queues,
-    vlan: Option<Vlan>,
-    max_flows: u32,
+    program: Config,
+    rings: Rings,
     verify_checksums: bool,
-    timestamps: bool,
-    trace: bool,
-    busy_poll: Option<BusyPoll>,
-    ring_size: u32,
-    frames: u32,
-    frame_size: u32,
-    huge_pages: HugePages,
     copy_limit: u64,
     socket_buffer: usize,
     allow_asm_in_ssm_range: bool,
@@ -76,16 +69,9 @@ impl Builder {
             subscriptions: Vec::new(),
             mode: ModeRequest::Auto,
             queues: Queues::All,
-            vlan: None,
-            max_flows: receiver_common::DEFAULT_MAX_FLOWS,
+            program: Config::default(),
+            rings: Rings::default(),
             verify_checksums: true,
-            timestamps: false,
-            trace: false,
-            busy_poll: None,
-            ring_size: 2048,
-            frames: 8192,
-            frame_size: 2048,
-            huge_pages: HugePages::Try,
             copy_limit: 64 << 20,
             socket_buffer: SocketOptions::default().receive_buffer,
             allow_asm_in_ssm_range: false,
@@ -112,13 +98,13 @@ impl Builder {
 
     /// The VLAN tags that frames must carry. Default: none, and tagged frames pass to the kernel.
     pub fn vlan(mut self, vlan: Option<Vlan>) -> Self {
-        self.vlan = vlan;
+        self.program.vlan = vlan;
         self
     }
 
     /// How many (source, group, port) entries of each family the XDP filter holds. Default: 65,536.
     pub fn max_flows(mut self, entries: u32) -> Self {
-        self.max_flows = entries;
+        self.program.max_flows = entries;
         self
     }
 
@@ -131,43 +117,43 @@ impl Builder {
     /// Take each datagram's time in the XDP program, or in the kernel for its sockets. Default: no, the time is that of
     /// the batch. Needs Linux 6.1 for XDP.
     pub fn timestamps(mut self, take: bool) -> Self {
-        self.timestamps = take;
+        self.program.stamp = take;
         self
     }
 
     /// Log every verdict of the XDP program to `tracing`. Slow. Default: no.
     pub fn trace_verdicts(mut self, trace: bool) -> Self {
-        self.trace = trace;
+        self.program.trace = trace;
         self
     }
 
     /// Ask the kernel to poll the device from the worker's own system calls (SO_PREFER_BUSY_POLL, Linux 5.11).
     pub fn busy_poll(mut self, busy_poll: Option<BusyPoll>) -> Self {
-        self.busy_poll = busy_poll;
+        self.rings.busy_poll = busy_poll;
         self
     }
 
     /// Slots of each queue's RX ring, a power of two. The fill ring has twice as many. Default: 2,048.
     pub fn ring_size(mut self, slots: u32) -> Self {
-        self.ring_size = slots;
+        self.rings.ring_size = slots;
         self
     }
 
     /// Frames of each queue, a power of two, at least four times the RX ring. Default: 8,192.
     pub fn frames(mut self, frames: u32) -> Self {
-        self.frames = frames;
+        self.rings.frames = frames;
         self
     }
 
     /// Bytes of a frame, 2,048 or 4,096; 256 of them are not for the packet. Default: 2,048.
     pub fn frame_size(mut self, bytes: u32) -> Self {
-        self.frame_size = bytes;
+        self.rings.frame_size = bytes;
         self
     }
 
     /// Take huge pages for the frames where the system has reserved some. Default: try.
     pub fn huge_pages(mut self, huge_pages: HugePages) -> Self {
-        self.huge_pages = huge_pages;
+        self.rings.huge_pages = huge_pages;
         self
     }
 
@@ -198,7 +184,10 @@ impl Builder {
     /// Whatever is wrong with the request is told before anything is changed; whatever the machine refuses is undone.
     pub fn build(self) -> Result<Receiver, Error> {
         let interface = self.check()?;
-        let Rungs { mode, refused, program, sockets } = self.climb(&interface)?;
+        let mut warnings = Vec::new();
+        let joined = self.membership_interface(&interface, &mut warnings)?;
+        let ladder = Ladder { interface: &interface, program: &self.program, rings: &self.rings };
+        let Rungs { mode, refused, program, sockets } = ladder.climb(self.mode, &self.queues)?;
         let queues: Vec<u32> = sockets.iter().map(|(queue, _)| *queue).collect();
         let shared = Arc::new(Shared::new(&queues, self.copy_limit)?);
         for (cell, (_, socket)) in shared.cells.iter().zip(&sockets) {
@@ -208,28 +197,31 @@ impl Builder {
         let options = MembershipOptions {
             socket: SocketOptions {
                 receive_buffer: self.socket_buffer,
-                timestamps: self.timestamps,
+                timestamps: self.program.stamp,
                 ..SocketOptions::default()
             },
             allow_asm_in_ssm_range: self.allow_asm_in_ssm_range,
             ..MembershipOptions::default()
         };
-        let membership = MembershipSet::new(InterfaceRef::new(interface.index, &interface.name), options);
+        let recipe = Recipe { program: self.program.clone(), rings: self.rings, membership: options.clone() };
+        let membership = MembershipSet::new(joined, options);
         let opened = Opened {
             interface,
             mode,
             refused,
+            warnings,
             program,
             membership,
+            recipe,
             allow_asm_in_ssm_range: self.allow_asm_in_ssm_range,
         };
         let control = Arc::new(Control::new(shared, opened));
         let guard = Arc::new(Guard::new(Arc::clone(&control)));
         let options = WorkerOptions {
             verify_checksums: self.verify_checksums,
-            stamp: self.timestamps,
-            vlan: self.vlan,
-            reserve: self.frames / 2,
+            stamp: self.program.stamp,
+            vlan: self.program.vlan,
+            reserve: self.rings.frames / 2,
         };
         let mut workers: Vec<Worker> = sockets
             .into_iter()
@@ -243,6 +235,7 @@ impl Builder {
         for subscription in &self.subscriptions {
             control.join(subscription)?;
         }
+        link::watch(&control)?;
         Ok(Receiver { workers, handle: Handle { control }, next: 0 })
     }
 
@@ -255,170 +248,44 @@ impl Builder {
             table.insert(subscription, 0);
         }
         let power = "must be a power of two, 64 to 1048576";
-        for (option, value) in [("ring size", self.ring_size), ("frames", self.frames)] {
+        for (option, value) in [("ring size", self.rings.ring_size), ("frames", self.rings.frames)] {
             if !value.is_power_of_two() || !(64..=1 << 20).contains(&value) {
                 return Err(Error::Option { option, value: value.to_string(), reason: power });
             }
         }
-        if self.frames < 4 * self.ring_size {
+        if self.rings.frames < 4 * self.rings.ring_size {
             let reason = "must be at least four times the ring size: a ring's worth each for the kernel's two rings, \
                           and as many again for datagrams that are kept";
-            return Err(Error::Option { option: "frames", value: self.frames.to_string(), reason });
+            return Err(Error::Option { option: "frames", value: self.rings.frames.to_string(), reason });
         }
-        if self.max_flows == 0 || self.max_flows > 1 << 24 {
+        if self.program.max_flows == 0 || self.program.max_flows > 1 << 24 {
             let reason = "must be 1 to 16777216 entries";
-            return Err(Error::Option { option: "max flows", value: self.max_flows.to_string(), reason });
+            return Err(Error::Option { option: "max flows", value: self.program.max_flows.to_string(), reason });
         }
         let interface = Interface::lookup(&self.interface)?;
         interface.require_multicast()?;
         Ok(interface)
     }
 
-    fn queue_numbers(&self, interface: &Interface) -> Result<Vec<u32>, Error> {
-        let numbers: Vec<u32> = match &self.queues {
-            Queues::All => (0..interface.queues).collect(),
-            Queues::First(count) => (0..*count).collect(),
-            Queues::These(numbers) => numbers.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
-        };
-        if numbers.is_empty() {
-            let reason = "at least one queue must be served";
-            return Err(Error::Option { option: "queues", value: "none".into(), reason });
+    /// Where the groups are joined: the VLAN's own interface if there is one, so that reports carry the tag.
+    fn membership_interface(&self, interface: &Interface, warnings: &mut Vec<String>) -> Result<InterfaceRef, Error> {
+        let own = InterfaceRef::new(interface.index, &interface.name);
+        let Some(vlan) = self.program.vlan else { return Ok(own) };
+        if let Some(found) = membership_interface(interface, Some(vlan))? {
+            return Ok(found);
         }
-        let limit = interface.queues.min(receiver_common::MAX_QUEUES);
-        match numbers.iter().find(|&&queue| queue >= limit) {
-            Some(&asked) => {
-                Err(Error::NoSuchQueue { name: interface.name.clone(), asked, available: interface.queues })
-            }
-            None => Ok(numbers),
+        let reason = format!(
+            "there is no VLAN interface for tag {vlan} on {0}; make one with: ip link add link {0} name {0}.{1} type \
+             vlan id {1}, and bring it up",
+            interface.name,
+            vlan.outer(),
+        );
+        if self.mode == ModeRequest::Exactly(ReceiveMode::Socket) {
+            return Err(Error::ModeUnavailable { mode: ReceiveMode::Socket, name: interface.name.clone(), reason });
         }
-    }
-
-    /// Goes down the ladder to the first mode that can be had.
-    fn climb(&self, interface: &Interface) -> Result<Rungs, Error> {
-        let ladder: &[ReceiveMode] = match &self.mode {
-            ModeRequest::Auto => &ReceiveMode::LADDER,
-            ModeRequest::Exactly(mode) => std::slice::from_ref(mode),
-        };
-        let mut refused = Vec::new();
-        let mut attached: Option<(Attach, Program)> = None;
-        for &mode in ladder {
-            let attach = match mode {
-                ReceiveMode::Socket => {
-                    return Ok(Rungs { mode, refused, program: None, sockets: Vec::new() });
-                }
-                ReceiveMode::ZeroCopy | ReceiveMode::Copy => Attach::Native,
-                ReceiveMode::Generic => Attach::Generic,
-            };
-            let queues = self.queue_numbers(interface)?;
-            let opened = self
-                .attach(interface, attach, attached.take())
-                .and_then(|program| self.bind(interface, mode, &queues, program));
-            match opened {
-                Ok((program, sockets)) => return Ok(Rungs { mode, refused, program: Some(program), sockets }),
-                Err(failure) => {
-                    let Failure { error, program } = *failure;
-                    if self.mode != ModeRequest::Auto || !is_next_worth_a_try(&error) {
-                        return Err(named(mode, interface, error));
-                    }
-                    tracing::debug!("mode {mode}: {error}");
-                    refused.push(Refused { mode, reason: error.to_string() });
-                    attached = program.map(|program| (attach, program));
-                }
-            }
-        }
-        // Mode `socket` ends the ladder of `auto`; a mode by name has returned above.
-        Err(Error::ModeUnavailable {
-            mode: ReceiveMode::Socket,
-            name: interface.name.clone(),
-            reason: "no mode was asked for".into(),
-        })
-    }
-
-    /// The program on the interface: the one that is there already, if it sits where this mode wants it.
-    fn attach(
-        &self,
-        interface: &Interface,
-        attach: Attach,
-        attached: Option<(Attach, Program)>,
-    ) -> Result<Program, Box<Failure>> {
-        match attached {
-            Some((there, program)) if there == attach => return Ok(program),
-            other => drop(other),
-        }
-        let config = Config { vlan: self.vlan, stamp: self.timestamps, trace: self.trace, max_flows: self.max_flows };
-        let load = || {
-            let mut program = Program::load(interface, &config)?;
-            program.attach(interface, attach)?;
-            Ok(program)
-        };
-        load().map_err(|error| Box::new(Failure { error, program: None }))
-    }
-
-    fn bind(
-        &self,
-        interface: &Interface,
-        mode: ReceiveMode,
-        queues: &[u32],
-        mut program: Program,
-    ) -> Result<(Program, Sockets), Box<Failure>> {
-        let bind_mode = match mode {
-            ReceiveMode::ZeroCopy => BindMode::ZeroCopy,
-            _ => BindMode::Copy,
-        };
-        let mut open = || {
-            let mut sockets = Vec::with_capacity(queues.len());
-            for &queue in queues {
-                let mut config = BindConfig::new(interface.index, &interface.name, queue, bind_mode)
-                    .with_rx_ring_size(self.ring_size);
-                config.umem = UmemConfig {
-                    frame_count: self.frames,
-                    frame_size: self.frame_size,
-                    headroom: 0,
-                    huge_pages: self.huge_pages,
-                };
-                config.busy_poll = self.busy_poll;
-                sockets.push((queue, XskSocket::bind(&config)?));
-            }
-            for (queue, socket) in &sockets {
-                program.set_socket(*queue, socket.as_fd())?;
-            }
-            Ok(sockets)
-        };
-        match open() {
-            Ok(sockets) => Ok((program, sockets)),
-            Err(error) => Err(Box::new(Failure { error, program: Some(program) })),
-        }
-    }
-}
-
-type Sockets = Vec<(u32, XskSocket)>;
-
-/// What the ladder came to.
-struct Rungs {
-    mode: ReceiveMode,
-    refused: Vec<Refused>,
-    program: Option<Program>,
-    sockets: Sockets,
-}
-
-/// A rung that did not hold, and the program if it is still on the interface.
-struct Failure {
-    error: Error,
-    program: Option<Program>,
-}
-
-/// A program that is not ours would go on deciding about our packets: nobody wants to find that out at night.
-fn is_next_worth_a_try(error: &Error) -> bool {
-    !matches!(error, Error::XdpOccupied { .. })
-}
-
-/// An error of a mode that was asked for by name says so, where it does not speak for itself.
-fn named(mode: ReceiveMode, interface: &Interface, error: Error) -> Error {
-    match error {
-        Error::Xsk(ref reason) if reason.is_mode_unsupported() => {
-            Error::ModeUnavailable { mode, name: interface.name.clone(), reason: reason.to_string() }
-        }
-        other => other,
+        warnings
+            .push(format!("{reason}; until then membership reports leave untagged, and fragments are not received"));
+        Ok(own)
     }
 }
 
@@ -554,8 +421,13 @@ impl Handle {
         self.control.refused()
     }
 
-    /// The interface as it was at the start.
-    pub fn interface(&self) -> &Interface {
+    /// What is not as it should be, but does not stand in the way.
+    pub fn warnings(&self) -> &[String] {
+        self.control.warnings()
+    }
+
+    /// The interface as it was at the start, or when it came back.
+    pub fn interface(&self) -> Interface {
         self.control.interface()
     }
 

@@ -13,10 +13,10 @@ use crate::filter::Filter;
 use crate::ledger::{QueueCounters, XskLedger};
 use crate::membership::SocketEvent;
 use crate::quiesce::Activity;
-use crate::xsk::Monitor;
+use crate::xsk::{Monitor, XskSocket};
 
 /// One AF_XDP queue's part.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Cell {
     /// The receive queue's number.
     pub queue: u32,
@@ -28,8 +28,13 @@ pub(crate) struct Cell {
     pub refused_descriptors: AtomicU64,
     /// A look at the socket, as long as the worker has it.
     pub monitor: Mutex<Option<Monitor>>,
-    /// The socket's books as they were when the worker let it go.
-    pub last: Mutex<XskLedger>,
+    /// The books of sockets that are gone.
+    pub before: Mutex<XskLedger>,
+    /// A socket that takes the place of the worker's, whose interface is gone.
+    replacement: Mutex<Option<(XskSocket, Monitor)>>,
+    replaced: AtomicBool,
+    /// Readable while there is a replacement.
+    wake_fd: OwnedFd,
 }
 
 /// The kernel path's part.
@@ -61,13 +66,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub fn new(queues: &[u32], copy_limit: u64) -> Result<Self, Error> {
-        let event = || {
-            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-                .map_err(|errno| Error::Wait { doing: "make an eventfd", source: errno.into() })
-        };
         Ok(Self {
             filter: Filter::default(),
-            cells: queues.iter().map(|&queue| Cell { queue, ..Cell::default() }).collect(),
+            cells: queues.iter().map(|&queue| Cell::new(queue)).collect::<Result<_, Error>>()?,
             kernel: KernelCell {
                 counters: QueueCounters::default(),
                 activity: Activity::default(),
@@ -113,6 +114,58 @@ impl Shared {
     pub fn stop_fd(&self) -> BorrowedFd<'_> {
         self.stop_fd.as_fd()
     }
+}
+
+impl Cell {
+    fn new(queue: u32) -> Result<Self, Error> {
+        Ok(Self {
+            queue,
+            counters: QueueCounters::default(),
+            activity: Activity::default(),
+            leased: AtomicU64::new(0),
+            refused_descriptors: AtomicU64::new(0),
+            monitor: Mutex::default(),
+            before: Mutex::default(),
+            replacement: Mutex::default(),
+            replaced: AtomicBool::new(false),
+            wake_fd: event()?,
+        })
+    }
+
+    /// Does a worker have the queue's socket?
+    pub fn is_served(&self) -> bool {
+        lock(&self.monitor).is_some()
+    }
+
+    /// Gives the worker another socket, to go on with when its own is read to the end.
+    pub fn replace(&self, socket: XskSocket, monitor: Monitor) {
+        *lock(&self.replacement) = Some((socket, monitor));
+        self.replaced.store(true, Ordering::Release);
+        raise(&self.wake_fd);
+    }
+
+    /// Is there another socket?
+    #[inline]
+    pub fn is_replaced(&self) -> bool {
+        self.replaced.load(Ordering::Relaxed)
+    }
+
+    /// The other socket. To be called by the worker.
+    pub fn take_replacement(&self) -> Option<(XskSocket, Monitor)> {
+        self.replaced.store(false, Ordering::Relaxed);
+        let _ = rustix::io::read(&self.wake_fd, &mut [0; 8]);
+        lock(&self.replacement).take()
+    }
+
+    /// Readable while there is another socket.
+    pub fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.wake_fd.as_fd()
+    }
+}
+
+fn event() -> Result<OwnedFd, Error> {
+    eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        .map_err(|errno| Error::Wait { doing: "make an eventfd", source: errno.into() })
 }
 
 impl KernelCell {

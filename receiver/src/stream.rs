@@ -25,6 +25,8 @@ pub struct AsyncReceiver {
     handle: Handle,
     /// Duplicates of what the workers wait on, registered with the runtime.
     watched: Vec<AsyncFd<OwnedFd>>,
+    /// How many sockets the workers had changed when these were registered.
+    sockets_before: u64,
     /// With the worker that it came from, and its subscription's counters.
     ready: VecDeque<(usize, Arc<Member>, OwnedDatagram)>,
     next: usize,
@@ -32,17 +34,26 @@ pub struct AsyncReceiver {
 
 impl AsyncReceiver {
     pub(crate) fn new(workers: Vec<Worker>, handle: Handle) -> Result<Self, Error> {
+        let mut this =
+            Self { workers, handle, watched: Vec::new(), sockets_before: 0, ready: VecDeque::new(), next: 0 };
+        this.watch()?;
+        Ok(this)
+    }
+
+    /// Registers what the workers wait on.
+    fn watch(&mut self) -> Result<(), Error> {
         let failed = |source| Error::Wait { doing: "register the sockets with the async runtime", source };
-        let mut watched = Vec::new();
-        for fd in workers.iter().flat_map(Worker::fds) {
+        self.watched.clear();
+        self.sockets_before = self.workers.iter().map(Worker::sockets_before).sum();
+        for fd in self.workers.iter().flat_map(Worker::fds) {
             let fd = fd.try_clone_to_owned().map_err(failed)?;
             #[expect(
                 deprecated,
                 reason = "its successor is unsafe for types that lie about their descriptor; OwnedFd does not"
             )]
-            watched.push(AsyncFd::with_interest(fd, Interest::READABLE).map_err(failed)?);
+            self.watched.push(AsyncFd::with_interest(fd, Interest::READABLE).map_err(failed)?);
         }
-        Ok(Self { workers, handle, watched, ready: VecDeque::new(), next: 0 })
+        Ok(())
     }
 
     /// The handle that steers the receiver.
@@ -99,6 +110,11 @@ impl AsyncReceiver {
 
     /// Waits until one of the descriptors became readable since it was last found empty.
     async fn readable(&mut self) -> Result<(), Error> {
+        if self.workers.iter().map(Worker::sockets_before).sum::<u64>() != self.sockets_before {
+            // A socket took another's place: its descriptor is not among the watched ones.
+            self.watch()?;
+            return Ok(());
+        }
         for worker in &mut self.workers {
             worker.prepare_to_wait();
         }

@@ -23,9 +23,9 @@ use crate::error::Error;
 use crate::filter::{FlowCache, FlowKey, Member, MemberCounters};
 use crate::kernel_path::KernelSide;
 use crate::ledger::{QueueCounters, Refusal, add};
-use crate::shared::{Guard, Shared, lock};
+use crate::shared::{Cell as QueueCell, Guard, Shared, lock};
 use crate::vlan::Vlan;
-use crate::xsk::{Received, XskSocket};
+use crate::xsk::{Monitor, Received, XskSocket};
 
 /// Datagrams that are taken from a ring at a time.
 const BATCH: usize = 64;
@@ -71,6 +71,9 @@ pub struct Worker {
     held: VecDeque<OwnedDatagram>,
     idle: u32,
     busy: u32,
+    /// Descriptors that sockets before this one refused.
+    refused_before: u64,
+    sockets_before: u64,
 }
 
 impl Worker {
@@ -93,6 +96,8 @@ impl Worker {
             held: VecDeque::new(),
             idle: 0,
             busy: 0,
+            refused_before: 0,
+            sockets_before: 0,
         }
     }
 
@@ -174,7 +179,12 @@ impl Worker {
         let shared = &*self.shared;
         let cell = &shared.cells[self.index];
         if socket.pending() == 0 {
-            socket.wake_if_needed();
+            if cell.is_replaced() {
+                self.refused_before += change_socket(socket, cell);
+                self.sockets_before += 1;
+            } else {
+                socket.wake_if_needed();
+            }
             cell.leased.store(u64::from(socket.leased_frames()), std::sync::atomic::Ordering::Relaxed);
             return 0;
         }
@@ -182,7 +192,9 @@ impl Worker {
         let leased = socket.leased_frames();
         let leases = Cell::new(socket.frame_count().saturating_sub(self.options.reserve).saturating_sub(leased));
         let keep = Keep { leases: &leases, budget: &shared.budget, counters, cell: self.index };
-        let user_time = ReceiveTime { nanoseconds: self.clock.tai(), origin: TimeOrigin::UserSpace };
+        // Taken once a batch, after the look at the ring that says what is in the batch: nothing in it came later.
+        let clock = &self.clock;
+        let mut batch_time = None;
         let options = self.options;
         let index = self.index;
         let cache = &mut self.cache;
@@ -191,7 +203,10 @@ impl Worker {
         socket.receive(BATCH, |mut frame| {
             add(&counters.taken, 1);
             working.next();
-            let time = if options.stamp { stamp(&mut frame, user_time, counters) } else { user_time };
+            let time = match options.stamp.then(|| stamp(&mut frame, counters)).flatten() {
+                Some(time) => time,
+                None => *batch_time.get_or_insert_with(|| clock.now()),
+            };
             let parsed = match parse(frame.bytes(), options, counters) {
                 Ok(parsed) => parsed,
                 Err(why) => {
@@ -220,8 +235,10 @@ impl Worker {
         drop(working);
         cell.leased.store(u64::from(socket.leased_frames()), std::sync::atomic::Ordering::Relaxed);
         let refused = socket.counters();
-        cell.refused_descriptors
-            .store(refused.invalid_descriptors + refused.unsupported_packets, std::sync::atomic::Ordering::Relaxed);
+        cell.refused_descriptors.store(
+            self.refused_before + refused.invalid_descriptors + refused.unsupported_packets,
+            std::sync::atomic::Ordering::Relaxed,
+        );
         delivered
     }
 
@@ -308,11 +325,18 @@ impl Worker {
     /// What a runtime waits on: readable when [`Worker::poll`] has something to give.
     pub(crate) fn fds(&self) -> Vec<BorrowedFd<'_>> {
         let mut fds = vec![self.shared.stop_fd()];
-        fds.extend(self.socket.as_ref().map(|socket| socket.as_fd()));
+        if let Some(socket) = &self.socket {
+            fds.extend([self.shared.cells[self.index].wake_fd(), socket.as_fd()]);
+        }
         if let Some(kernel) = &self.kernel {
             fds.extend(kernel.fds());
         }
         fds
+    }
+
+    /// How often the socket was changed for another.
+    pub(crate) fn sockets_before(&self) -> u64 {
+        self.sockets_before
     }
 
     /// To be called before a runtime waits: the kernel may want to be woken, and dropped leases be handed back.
@@ -394,10 +418,7 @@ impl Drop for Worker {
         if self.socket.is_some() {
             // The socket's books are closed with it; a monitor that is kept would keep the queue taken.
             let cell = &self.shared.cells[self.index];
-            if let Ok(last) = socket_ledger(cell) {
-                *lock(&cell.last) = last;
-            }
-            lock(&cell.monitor).take();
+            close_books(cell, None);
         }
         let counters = &self.shared.kernel.counters;
         for _ in self.held.drain(..) {
@@ -405,6 +426,27 @@ impl Drop for Worker {
             counters.refuse(Refusal::Undelivered);
         }
     }
+}
+
+/// Goes on with the socket that takes the place of one whose interface is gone. Returns how many descriptors the old one
+/// refused.
+#[cold]
+fn change_socket(socket: &mut XskSocket, cell: &QueueCell) -> u64 {
+    let Some((next, monitor)) = cell.take_replacement() else { return 0 };
+    close_books(cell, Some(monitor));
+    let old = std::mem::replace(socket, next);
+    let refused = old.counters();
+    refused.invalid_descriptors + refused.unsupported_packets
+}
+
+/// The books of a socket that goes are added to those before. A monitor that is kept would keep its queue taken.
+fn close_books(cell: &QueueCell, next: Option<Monitor>) {
+    let last = socket_ledger(cell);
+    let mut monitor = lock(&cell.monitor);
+    if let Ok(last) = last {
+        *lock(&cell.before) = last;
+    }
+    *monitor = next;
 }
 
 /// A frame's datagram.
@@ -487,15 +529,15 @@ fn verified(checksum: UdpChecksum, counters: &QueueCounters) -> Result<(), Refus
 
 /// The time that the XDP program wrote before the frame. It is wiped, so that it is never read twice.
 #[inline]
-fn stamp(frame: &mut Received<'_>, otherwise: ReceiveTime, counters: &QueueCounters) -> ReceiveTime {
+fn stamp(frame: &mut Received<'_>, counters: &QueueCounters) -> Option<ReceiveTime> {
     if let Some(bytes) = frame.metadata::<STAMP_SIZE>() {
         let (magic, time) = bytes.split_at_mut(8);
         if *magic == Stamp::MAGIC.to_ne_bytes() {
             magic.fill(0);
-            let nanoseconds = time.first_chunk().map_or(0, |time| u64::from_ne_bytes(*time));
-            return ReceiveTime { nanoseconds, origin: TimeOrigin::Xdp };
+            let nanoseconds = u64::from_ne_bytes(*time.first_chunk()?);
+            return Some(ReceiveTime { nanoseconds, origin: TimeOrigin::Xdp });
         }
     }
     add(&counters.unstamped, 1);
-    otherwise
+    None
 }

@@ -3,16 +3,22 @@
 //! - [`state`]: the pure state machine. It decides what a request returns.
 //! - [`socket`]: one socket. It executes what the state machine allowed, and reads back what the kernel then holds.
 //! - [`set`]: many memberships over as many sockets as the kernel's limits ask.
+//! - [`conformance`]: the required table as data, put to this library and to the bare kernel.
+//! - [`tables`]: what the kernel's own tables say is joined.
+//! - [`querier`]: whether an older querier on the link keeps source joins from being signalled.
 //!
 //! Linux judges some requests in another way than the table that this room keeps, and switches the filter mode in
 //! silence (RFC 3678, section 4.1.3 wants an error); hence the decision is made here, and the kernel is only told.
 
+pub mod conformance;
 pub mod error;
 mod limits;
+pub mod querier;
 pub mod set;
 pub mod socket;
 mod sockopt;
 pub mod state;
+pub mod tables;
 
 use std::fmt;
 

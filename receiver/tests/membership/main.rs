@@ -5,3 +5,4 @@ mod reports;
 mod set;
 mod socket;
 mod support;
+mod tables;

@@ -1,0 +1,170 @@
+//! What is shown: counts of one moment, and rates since an earlier one.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use receiver::ReceiveMode;
+use receiver::probe::{ProbeReport, now_ns};
+use receiver::{Handle, Ledger, Refused, SubscriptionId, SubscriptionReport};
+use receiver_common::Verdict;
+
+/// What is known from the start on.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The interface's name.
+    pub interface: String,
+    /// The mode that was got.
+    pub mode: ReceiveMode,
+    /// The modes above it, and why not.
+    pub refused: Vec<Refused>,
+    /// Queues with an AF_XDP socket.
+    pub queues: Vec<u32>,
+    /// The subscriptions as they were joined.
+    pub subscriptions: Vec<String>,
+}
+
+/// Counts of one moment.
+pub struct Snapshot {
+    at: Instant,
+    streams: Vec<SubscriptionReport>,
+    ledger: Ledger,
+    now_ns: u64,
+}
+
+impl Snapshot {
+    /// Reads them all.
+    pub fn take(handle: &Handle) -> Result<Self, receiver::Error> {
+        Ok(Self { at: Instant::now(), streams: handle.subscriptions()?, ledger: handle.ledger()?, now_ns: now_ns() })
+    }
+}
+
+/// What one view shows at a time: an interval, or the whole run.
+pub struct Figures {
+    /// Seconds since everything was joined.
+    pub elapsed: f64,
+    /// Seconds that the rates are of.
+    pub span: f64,
+    /// Each subscription, in the order of joining.
+    pub streams: Vec<Stream>,
+    /// All together.
+    pub total: Flow,
+    /// The books.
+    pub ledger: Ledger,
+    /// What the checker of test streams found.
+    pub probe: Option<ProbeReport>,
+}
+
+/// One subscription.
+pub struct Stream {
+    /// As it is written.
+    pub subscription: String,
+    /// Its counts.
+    pub flow: Flow,
+    /// Seconds since its last packet, if there was one.
+    pub last_seconds_ago: Option<f64>,
+}
+
+/// Counts since the start, and rates over the span.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Flow {
+    /// Datagrams handed over.
+    pub packets: u64,
+    /// Bytes of UDP payload in them.
+    pub bytes: u64,
+    /// Frames dropped for their source.
+    pub blocked: u64,
+    /// Datagrams a second.
+    pub packet_rate: f64,
+    /// Payload bits a second.
+    pub bit_rate: f64,
+    /// Blocked frames a second.
+    pub block_rate: f64,
+}
+
+impl Flow {
+    fn new(now: [u64; 3], before: [u64; 3], span: f64) -> Self {
+        let rate = |at: usize| if span > 0.0 { now[at].saturating_sub(before[at]) as f64 / span } else { 0.0 };
+        let [packets, bytes, blocked] = now;
+        Self { packets, bytes, blocked, packet_rate: rate(0), bit_rate: 8.0 * rate(1), block_rate: rate(2) }
+    }
+}
+
+impl Figures {
+    /// From one snapshot to another; `start` is when everything was joined. Without an earlier snapshot, since then.
+    pub fn between(start: Instant, before: Option<&Snapshot>, now: &Snapshot, probe: Option<ProbeReport>) -> Self {
+        let elapsed = now.at.saturating_duration_since(start).as_secs_f64();
+        let span = before.map_or(elapsed, |before| now.at.saturating_duration_since(before.at).as_secs_f64());
+        let earlier: HashMap<SubscriptionId, [u64; 3]> =
+            before.iter().flat_map(|before| &before.streams).map(|stream| (stream.id, counts(stream))).collect();
+        let streams = now.streams.iter().map(|stream| {
+            let before = earlier.get(&stream.id).copied().unwrap_or_default();
+            let last_seconds_ago = stream.last.map(|last| now.now_ns.saturating_sub(last) as f64 / 1e9);
+            let flow = Flow::new(counts(stream), before, span);
+            Stream { subscription: stream.subscription.to_string(), flow, last_seconds_ago }
+        });
+        let total = Flow::new(totals(now), before.map(totals).unwrap_or_default(), span);
+        Self { elapsed, span, streams: streams.collect(), total, ledger: now.ledger.clone(), probe }
+    }
+}
+
+fn counts(stream: &SubscriptionReport) -> [u64; 3] {
+    [stream.packets, stream.bytes, stream.blocked]
+}
+
+/// Subscriptions that share a group and port share their count of blocked frames: the ledger has it once.
+fn totals(snapshot: &Snapshot) -> [u64; 3] {
+    let sum = |of: fn(&SubscriptionReport) -> u64| snapshot.streams.iter().map(of).sum();
+    [sum(|stream| stream.packets), sum(|stream| stream.bytes), blocked(&snapshot.ledger)]
+}
+
+fn blocked(ledger: &Ledger) -> u64 {
+    ledger.verdict(Verdict::DroppedNotIncluded) + ledger.verdict(Verdict::DroppedBlocked)
+}
+
+/// Causes of the ledger for which something was not handed over.
+const DROPS: [&str; 17] = [
+    "dropped_not_included",
+    "dropped_blocked",
+    "dropped_malformed",
+    "xsk_rx_dropped",
+    "xsk_rx_ring_full",
+    "xsk_rx_invalid_descs",
+    "xsk_refused_descs",
+    "kernel_dropped",
+    "kernel_unidentified",
+    "kernel_truncated",
+    "kernel_left_behind",
+    "revoked",
+    "ip_checksum",
+    "udp_checksum",
+    "malformed",
+    "undelivered_at_stop",
+    "not_kept",
+];
+
+/// What was dropped, by cause; nothing that is 0.
+pub fn drops(ledger: &Ledger) -> Vec<(&'static str, u64)> {
+    ledger.causes().filter(|(name, count)| *count > 0 && DROPS.contains(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_of_the_span() {
+        let flow = Flow::new([30, 3000, 5], [10, 1000, 5], 2.0);
+        assert_eq!((flow.packets, flow.bytes, flow.blocked), (30, 3000, 5));
+        assert_eq!((flow.packet_rate, flow.bit_rate, flow.block_rate), (10.0, 8000.0, 0.0));
+        assert_eq!(Flow::new([1, 1, 1], [0; 3], 0.0).packet_rate, 0.0, "no span, no rate");
+    }
+
+    #[test]
+    fn every_drop_is_a_cause_of_the_ledger() {
+        let ledger = Ledger::default();
+        let in_user_space = ["revoked", "ip_checksum", "udp_checksum", "malformed", "undelivered_at_stop", "not_kept"];
+        for name in DROPS {
+            assert!(ledger.causes().any(|(cause, _)| cause == name) || in_user_space.contains(&name), "{name}");
+        }
+    }
+}

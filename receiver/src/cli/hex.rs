@@ -1,0 +1,53 @@
+//! One datagram as a block of lines: who sent it, then offset, bytes in hexadecimal, and what of them is ASCII.
+
+use std::io::{self, Write};
+
+use receiver::{Datagram, Path};
+
+const PER_LINE: usize = 16;
+
+/// Writes the block of one datagram.
+pub fn write_datagram(out: &mut impl Write, datagram: &Datagram<'_>) -> io::Result<()> {
+    let nanoseconds = datagram.time().nanoseconds;
+    let path = match datagram.path() {
+        Path::Xdp => "xdp",
+        Path::Kernel => "kernel",
+    };
+    let (source, group) = (datagram.source(), std::net::SocketAddr::new(datagram.group(), datagram.port()));
+    let (seconds, rest) = (nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000);
+    writeln!(out, "{seconds}.{rest:09} {source} > {group} {path} {} bytes", datagram.payload().len())?;
+    write_dump(out, datagram.payload())?;
+    writeln!(out)
+}
+
+fn write_dump(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    for (number, line) in bytes.chunks(PER_LINE).enumerate() {
+        write!(out, "{:04x} ", number * PER_LINE)?;
+        for at in 0..PER_LINE {
+            match line.get(at) {
+                Some(byte) => write!(out, " {byte:02x}")?,
+                None => write!(out, "   ")?,
+            }
+        }
+        let text: String =
+            line.iter().map(|&byte| if matches!(byte, b' '..=b'~') { char::from(byte) } else { '.' }).collect();
+        writeln!(out, "  |{text}|")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dump() {
+        let mut out = Vec::new();
+        write_dump(&mut out, b"0123456789abcdef\x00\xffz").expect("memory");
+        assert_eq!(
+            String::from_utf8(out).expect("ASCII"),
+            "0000  30 31 32 33 34 35 36 37 38 39 61 62 63 64 65 66  |0123456789abcdef|\n\
+             0010  00 ff 7a                                         |..z|\n"
+        );
+    }
+}

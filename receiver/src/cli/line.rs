@@ -1,0 +1,124 @@
+//! Words, for where there is no terminal: a line at the start, one per interval, and the summary.
+
+use std::io::{self, Write};
+
+use super::figures::{Facts, Figures, Stream, drops};
+use super::one_paragraph;
+use super::units::{age, count, short, with_unit};
+use super::view::View;
+
+/// A summary in words names at most so many subscriptions; JSON names all.
+const MOST_STREAMS: usize = 40;
+
+/// Writes lines.
+pub struct Lines<W>(pub W);
+
+impl<W: Write> View for Lines<W> {
+    fn start(&mut self, facts: &Facts) -> io::Result<()> {
+        writeln!(self.0, "{}, {}", heading(facts), count(facts.subscriptions.len() as u64, "subscription"))?;
+        for line in why_not_better(facts) {
+            writeln!(self.0, "{line}")?;
+        }
+        self.0.flush()
+    }
+
+    fn interval(&mut self, _: &Facts, figures: &Figures) -> io::Result<()> {
+        let total = figures.total;
+        writeln!(
+            self.0,
+            "{:.1} s: {} packets/s, {}, {} blocked/s; {}, {} blocked, {} lost, {} unaccounted",
+            figures.elapsed,
+            short(total.packet_rate),
+            with_unit(total.bit_rate, "bit/s"),
+            short(total.block_rate),
+            count(total.packets, "packet"),
+            total.blocked,
+            figures.ledger.lost(),
+            figures.ledger.unaccounted(),
+        )?;
+        self.0.flush()
+    }
+
+    fn summary(&mut self, facts: &Facts, figures: &Figures) -> io::Result<()> {
+        write_summary(&mut self.0, facts, figures)
+    }
+}
+
+/// Interface, mode and queues in one line.
+pub fn heading(facts: &Facts) -> String {
+    let queues = match facts.queues.as_slice() {
+        [] => String::new(),
+        [one] => format!(", queue {one}"),
+        many => format!(", queues {}", many.iter().map(u32::to_string).collect::<Vec<_>>().join(",")),
+    };
+    format!("{}: mode {}{queues}", facts.interface, facts.mode)
+}
+
+/// A line for each mode that would have been faster.
+pub fn why_not_better(facts: &Facts) -> impl Iterator<Item = String> + '_ {
+    facts.refused.iter().map(|refused| format!("not {}: {}", refused.mode, one_paragraph(&refused.reason)))
+}
+
+/// The run in words.
+pub fn write_summary(out: &mut impl Write, facts: &Facts, figures: &Figures) -> io::Result<()> {
+    let total = figures.total;
+    writeln!(
+        out,
+        "{}, {:.1} s: {} with {} of payload ({} packets/s, {}), {} blocked, {} lost, {} unaccounted",
+        heading(facts),
+        figures.elapsed,
+        count(total.packets, "packet"),
+        with_unit(total.bytes as f64, "B"),
+        short(total.packet_rate),
+        with_unit(total.bit_rate, "bit/s"),
+        total.blocked,
+        figures.ledger.lost(),
+        figures.ledger.unaccounted(),
+    )?;
+    let shown = busiest(&figures.streams, MOST_STREAMS);
+    for stream in &shown {
+        let last = match stream.last_seconds_ago {
+            Some(seconds) => format!("last {} ago", age(seconds)),
+            None => "nothing came".to_owned(),
+        };
+        writeln!(
+            out,
+            "  {}: {}, {}, {} blocked, {last}",
+            stream.subscription,
+            count(stream.flow.packets, "packet"),
+            with_unit(stream.flow.bytes as f64, "B"),
+            stream.flow.blocked,
+        )?;
+    }
+    if shown.len() < figures.streams.len() {
+        let silent = figures.streams.iter().filter(|stream| stream.last_seconds_ago.is_none()).count();
+        let more = figures.streams.len() - shown.len();
+        writeln!(out, "  and {more} subscriptions with fewer packets; to {silent} of all nothing came")?;
+    }
+    let dropped = drops(&figures.ledger);
+    if !dropped.is_empty() {
+        writeln!(out, "dropped: {}", listed(dropped))?;
+    }
+    writeln!(out, "ledger: {}", listed(figures.ledger.causes().filter(|(_, count)| *count > 0)))?;
+    if let Some(probe) = &figures.probe {
+        writeln!(out, "probe: {probe}")?;
+    }
+    out.flush()
+}
+
+/// Causes with their counts, in a row.
+pub fn listed(causes: impl IntoIterator<Item = (&'static str, u64)>) -> String {
+    let parts: Vec<String> = causes.into_iter().map(|(name, count)| format!("{name} {count}")).collect();
+    if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
+}
+
+/// At most so many, those with the most packets, in the order that they had.
+fn busiest(streams: &[Stream], most: usize) -> Vec<&Stream> {
+    let mut order: Vec<usize> = (0..streams.len()).collect();
+    if streams.len() > most {
+        order.sort_by_key(|&at| std::cmp::Reverse(streams[at].flow.packets));
+        order.truncate(most);
+        order.sort_unstable();
+    }
+    order.into_iter().map(|at| &streams[at]).collect()
+}

@@ -1,0 +1,68 @@
+//! `tracing` to standard error. While a table is on the screen the lines are held back, so that it can print them above
+//! itself.
+
+use std::io::{self, IsTerminal, Write};
+use std::str::FromStr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
+
+/// The target under which the XDP program's own log appears.
+const XDP: &str = "receiver::xdp";
+
+/// Lines that wait for the table, while there is one.
+static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+
+/// Sets it up: what `RUST_LOG` says, or warnings; and the XDP program's verdicts, if asked for.
+pub fn init(verdicts: bool) {
+    let asked = std::env::var("RUST_LOG").ok().and_then(|text| Targets::from_str(&text).ok());
+    let mut targets = asked.unwrap_or_else(|| Targets::new().with_default(Level::WARN));
+    if verdicts {
+        targets = targets.with_target(XDP, Level::DEBUG);
+    }
+    let lines = tracing_subscriber::fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(|| Line);
+    // It fails where something else has set it up before, which nothing does.
+    let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
+}
+
+/// Holds lines back from now on, if they would go to a terminal.
+pub fn hold() {
+    if io::stderr().is_terminal() {
+        held().get_or_insert_default();
+    }
+}
+
+/// What was held back since the last call.
+pub fn take() -> Vec<u8> {
+    held().as_mut().map(std::mem::take).unwrap_or_default()
+}
+
+/// No longer holds anything back.
+pub fn release() {
+    if let Some(lines) = held().take() {
+        // Nobody could be told.
+        let _ = io::stderr().write_all(&lines);
+    }
+}
+
+fn held() -> MutexGuard<'static, Option<Vec<u8>>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Line;
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut *held() {
+            Some(lines) => lines.extend_from_slice(bytes),
+            None => io::stderr().write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+//! The command line: what there is to run, how errors are told, and what the exit codes are: 0 done, 1 failed, 2 usage.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use receiver::send::SendError;
+
+mod conformance;
+mod consume;
+mod figures;
+mod hex;
+mod json;
+mod line;
+mod log;
+mod membership;
+mod options;
+mod run;
+mod screen;
+mod send;
+mod signals;
+mod sink;
+mod table;
+mod units;
+mod view;
+
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Conformance(conformance::ConformanceArgs),
+    Membership(membership::MembershipArgs),
+    Run(Box<options::RunArgs>),
+    Send(send::SendArgs),
+}
+
+/// A request that can not be meant: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(String);
+
+/// Runs what was asked for. Clap ends the process by itself, with code 2, where the words make no sense.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Conformance(args) => conformance::run(args),
+        Command::Membership(args) => membership::run(args),
+        Command::Run(args) => run::run(*args),
+        Command::Send(args) => send::run(args),
+    };
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("receiver: {}", told(&error));
+    ExitCode::from(exit_code(&error))
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    for cause in error.chain() {
+        if let Some(send) = cause.downcast_ref::<SendError>() {
+            return send.exit_code();
+        }
+        if cause.is::<UsageError>() || cause.downcast_ref::<receiver::Error>().is_some_and(receiver::Error::is_usage) {
+            return 2;
+        }
+    }
+    1
+}
+
+/// The error and its causes in one paragraph. A cause that was told already by what it caused is not repeated.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(|cause| one_paragraph(&cause.to_string())) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// The same words with single spaces between.
+fn one_paragraph(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn errors_are_one_paragraph_that_says_nothing_twice() {
+        let io = std::io::Error::other("no room\n  at all");
+        let error = anyhow::Error::new(receiver::Error::Wait { doing: "wait", source: io }).context("queue 3");
+        assert_eq!(told(&error), "queue 3: could not wait: no room at all");
+    }
+
+    #[test]
+    fn exit_codes() {
+        assert_eq!(exit_code(&anyhow!("anything")), 1);
+        assert_eq!(exit_code(&anyhow::Error::new(UsageError("x".into())).context("more")), 2);
+        assert_eq!(exit_code(&receiver::Error::NoSubscription.into()), 2);
+        assert_eq!(exit_code(&receiver::Error::Stopped.into()), 1);
+        assert_eq!(exit_code(&SendError::PortZero.into()), 2);
+    }
+
+    #[test]
+    fn the_command_line_is_well_made() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

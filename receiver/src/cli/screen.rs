@@ -1,0 +1,123 @@
+//! A block of lines on the terminal that is drawn again in place.
+//!
+//! Nothing of the terminal is changed: no raw mode, no other screen, no hidden cursor. Whatever ends the process, `kill -9`
+//! included, leaves the terminal usable, with the last block on it. After a change of size the visible part is cleared, as
+//! nobody can tell where a terminal has put the old lines.
+
+use std::io::{self, Write};
+
+use ratatui::buffer::{Buffer, Cell};
+use ratatui::crossterm::cursor::{MoveTo, MoveToColumn, MoveUp};
+use ratatui::crossterm::queue;
+use ratatui::crossterm::style::{Attribute, Color as Shade, Print, SetAttribute, SetForegroundColor};
+use ratatui::crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, size};
+use ratatui::style::{Color, Modifier};
+
+/// What a terminal has that does not tell its size.
+const USUAL: (u16, u16) = (80, 24);
+
+/// Columns and rows of the terminal.
+pub fn terminal_size() -> (u16, u16) {
+    match size() {
+        Ok((columns, rows)) if columns > 0 && rows > 0 => (columns, rows),
+        _ => USUAL,
+    }
+}
+
+/// Draws blocks.
+pub struct Screen<W> {
+    out: W,
+    /// Rows of the block that stands above the cursor.
+    drawn: u16,
+    size: Option<(u16, u16)>,
+}
+
+impl<W: Write> Screen<W> {
+    /// With nothing drawn yet.
+    pub fn new(out: W) -> Self {
+        Self { out, drawn: 0, size: None }
+    }
+
+    /// Puts a block in place of the one before. `above` is written first, to stay.
+    pub fn draw(&mut self, size: (u16, u16), block: &Buffer, above: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let resized = self.size.replace(size).is_some_and(|before| before != size);
+        queue!(self.out, BeginSynchronizedUpdate)?;
+        if resized {
+            queue!(self.out, Clear(ClearType::All), MoveTo(0, 0))?;
+        } else if self.drawn > 0 {
+            queue!(self.out, MoveUp(self.drawn), MoveToColumn(0), Clear(ClearType::FromCursorDown))?;
+        } else {
+            queue!(self.out, MoveToColumn(0))?;
+        }
+        self.out.flush()?;
+        above()?;
+        for row in 0..block.area.height {
+            self.draw_row(block, row)?;
+        }
+        self.drawn = block.area.height;
+        queue!(self.out, EndSynchronizedUpdate)?;
+        self.out.flush()
+    }
+
+    fn draw_row(&mut self, block: &Buffer, row: u16) -> io::Result<()> {
+        let cells: Vec<&Cell> = (0..block.area.width).filter_map(|column| block.cell((column, row))).collect();
+        let used = cells.iter().rposition(|cell| cell.symbol() != " ").map_or(0, |last| last + 1);
+        let mut look = (Color::Reset, Modifier::empty());
+        for cell in &cells[..used] {
+            if (cell.fg, cell.modifier) != look {
+                look = (cell.fg, cell.modifier);
+                queue!(self.out, SetAttribute(Attribute::Reset))?;
+                if cell.modifier.contains(Modifier::BOLD) {
+                    queue!(self.out, SetAttribute(Attribute::Bold))?;
+                }
+                if cell.modifier.contains(Modifier::DIM) {
+                    queue!(self.out, SetAttribute(Attribute::Dim))?;
+                }
+                match cell.fg {
+                    Color::Red => queue!(self.out, SetForegroundColor(Shade::Red))?,
+                    Color::Yellow => queue!(self.out, SetForegroundColor(Shade::Yellow))?,
+                    _ => {}
+                }
+            }
+            queue!(self.out, Print(cell.symbol()))?;
+        }
+        if look != (Color::Reset, Modifier::empty()) {
+            queue!(self.out, SetAttribute(Attribute::Reset))?;
+        }
+        queue!(self.out, Print("\r\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ratatui::style::Style;
+
+    fn drawn(screen: &mut Screen<Vec<u8>>, size: (u16, u16), block: &Buffer) -> String {
+        screen.out.clear();
+        screen.draw(size, block, || Ok(())).expect("memory");
+        String::from_utf8(screen.out.clone()).expect("UTF-8")
+    }
+
+    #[test]
+    fn a_block_takes_the_place_of_the_one_before() {
+        let mut screen = Screen::new(Vec::new());
+        let block = Buffer::with_lines(["one", "two"]);
+        let first = drawn(&mut screen, (80, 24), &block);
+        assert!(first.contains("one\r\ntwo\r\n") && !first.contains("\x1b[2A"), "{first:?}");
+        let second = drawn(&mut screen, (80, 24), &Buffer::with_lines(["three"]));
+        assert!(second.contains("\x1b[2A") && second.contains("\x1b[J"), "{second:?}");
+        let third = drawn(&mut screen, (80, 24), &block);
+        assert!(third.contains("\x1b[1A"), "{third:?}");
+        let resized = drawn(&mut screen, (70, 24), &block);
+        assert!(resized.contains("\x1b[2J") && !resized.contains("\x1b[2A"), "{resized:?}");
+    }
+
+    #[test]
+    fn looks_end_with_their_cells() {
+        let mut block = Buffer::with_lines(["ab "]);
+        block.set_string(1, 0, "b", Style::new().add_modifier(Modifier::BOLD));
+        let text = drawn(&mut Screen::new(Vec::new()), (80, 24), &block);
+        assert!(text.contains("a\x1b[0m\x1b[1mb\x1b[0m\r\n"), "{text:?}");
+    }
+}

@@ -1,0 +1,200 @@
+//! Link life under a probe stream at 10,000 packets/s: down and up, the address removed, the interface deleted and made
+//! again. The stream is received again at once, and the gap is booked.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use netlab::{End, Lab, LinkOptions, connect};
+use receiver::{Error, Handle, ModeRequest, ReceiveMode, Receiver, Wait};
+use support::{Sending, causes, open, stream, subscription};
+
+/// What a link's return may take until packets come again. The requirement is one second; what is measured here is some
+/// milliseconds.
+const SOON: Duration = Duration::from_secs(1);
+
+struct Counting {
+    handle: Handle,
+    count: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Counting {
+    fn start(receiver: Receiver) -> Self {
+        let handle = receiver.handle();
+        let (count, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (counted, stopped) = (Arc::clone(&count), Arc::clone(&stop));
+        let mut worker = receiver.into_workers().remove(0);
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let polled = worker.poll(Wait::For(Duration::from_millis(20)), |_| {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                });
+                match polled {
+                    Ok(_) => {}
+                    Err(Error::Stopped) => return,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+        Self { handle, count, stop, thread }
+    }
+
+    /// How long it takes until the next packet.
+    fn next_packet(&self) -> Duration {
+        let (start, before) = (Instant::now(), self.count.load(Ordering::Relaxed));
+        while self.count.load(Ordering::Relaxed) == before {
+            assert!(
+                start.elapsed() < support::PATIENCE,
+                "nothing comes: {}",
+                causes(&self.handle.ledger().expect("ledger"))
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        start.elapsed()
+    }
+
+    fn finish(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the consumer");
+        let ledger = self.handle.ledger().expect("ledger");
+        assert_eq!(ledger.unaccounted(), 0, "{}", causes(&ledger));
+    }
+}
+
+fn receiver(lab: &Lab, mode: ReceiveMode) -> Counting {
+    let receiver = open(lab, |builder| {
+        builder
+            .subscribe(subscription("10.0.0.1@232.1.1.1:5000"))
+            .subscribe(subscription("[2001:db8::1]@[ff3e::1]:5000"))
+            .mode(ModeRequest::Exactly(mode))
+    });
+    Counting::start(receiver.expect("receiver"))
+}
+
+/// Frames of their own making: they need no address, and a link that is down for a while does not end them.
+fn sending(lab: &Lab) -> Sending {
+    let mut config = stream(lab, "232.1.1.1", 5000, &["10.0.0.1"]);
+    config.rate = 10_000;
+    config.spoof = true;
+    Sending::start(lab, config)
+}
+
+fn down_and_up(mode: ReceiveMode) {
+    let lab = Lab::new().expect("lab");
+    let counting = receiver(&lab, mode);
+    let stream = sending(&lab);
+    counting.next_packet();
+    for round in 1..=3 {
+        lab.rx().ip(&["link", "set", "veth-rx", "down"]).expect("down");
+        std::thread::sleep(Duration::from_millis(200));
+        lab.rx().ip(&["link", "set", "veth-rx", "up"]).expect("up");
+        let waited = counting.next_packet();
+        assert!(waited < SOON, "{waited:?}");
+        let booked = || counting.handle.ledger().expect("ledger").link();
+        let start = Instant::now();
+        while booked().outages < round {
+            assert!(start.elapsed() < support::PATIENCE, "the outage is not booked: {:?}", booked());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let link = booked();
+        assert!(link.outage_milliseconds >= 200 * round && link.recovery_milliseconds < 1_000 * round, "{link:?}");
+    }
+    drop(stream.stop());
+    std::thread::sleep(Duration::from_millis(100));
+    counting.finish();
+}
+
+fn address_removed(mode: ReceiveMode) {
+    let lab = Lab::new().expect("lab");
+    let counting = receiver(&lab, mode);
+    let stream = sending(&lab);
+    counting.next_packet();
+    lab.rx().ip(&["addr", "flush", "dev", "veth-rx"]).expect("flush");
+    let waited = counting.next_packet();
+    assert!(waited < SOON, "{waited:?}");
+    lab.rx().ip(&["addr", "add", "10.0.0.100/24", "dev", "veth-rx"]).expect("add");
+    let waited = counting.next_packet();
+    assert!(waited < SOON, "{waited:?}");
+    stream.stop();
+    std::thread::sleep(Duration::from_millis(100));
+    counting.finish();
+}
+
+fn deleted_and_made_again(mode: ReceiveMode) {
+    let lab = Lab::new().expect("lab");
+    let counting = receiver(&lab, mode);
+    for round in 1..=3 {
+        let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
+        config.rate = 10_000;
+        config.spoof = true;
+        config.count = Some(2_000);
+        Sending::start(&lab, config).wait();
+        let index = counting.handle.interface().index;
+        lab.rx().ip(&["link", "del", "veth-rx"]).expect("delete");
+        std::thread::sleep(Duration::from_millis(200));
+        connect(
+            End { namespace: lab.rx(), interface: "veth-rx" },
+            End { namespace: lab.tx(), interface: "veth-tx" },
+            LinkOptions::default(),
+        )
+        .expect("connect");
+        let returned = Instant::now();
+        while counting.handle.interface().index == index {
+            assert!(returned.elapsed() < support::PATIENCE, "the receiver did not follow");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let stream = sending(&lab);
+        counting.next_packet();
+        assert!(returned.elapsed() < SOON, "{:?}", returned.elapsed());
+        stream.stop();
+        std::thread::sleep(Duration::from_millis(100));
+        let link = counting.handle.ledger().expect("ledger").link();
+        assert_eq!(link.outages, round, "{link:?}");
+        let igmp =
+            lab.rx().run(|| std::fs::read_to_string("/proc/thread-self/net/mcfilter")).expect("run").expect("mcfilter");
+        assert!(igmp.lines().any(|line| line.contains("0xe8010101 0x0a000001")), "{igmp}");
+    }
+    assert!(counting.count.load(Ordering::Relaxed) > 0);
+    let id = counting.handle.subscriptions().expect("subscriptions")[0].id;
+    counting.handle.leave(id).expect("it can still be steered");
+    counting.finish();
+}
+
+#[test]
+fn down_and_up_copy() {
+    down_and_up(ReceiveMode::Copy);
+}
+
+#[test]
+fn down_and_up_socket() {
+    down_and_up(ReceiveMode::Socket);
+}
+
+#[test]
+fn address_removed_copy() {
+    address_removed(ReceiveMode::Copy);
+}
+
+#[test]
+fn address_removed_socket() {
+    address_removed(ReceiveMode::Socket);
+}
+
+#[test]
+fn deleted_and_made_again_copy() {
+    deleted_and_made_again(ReceiveMode::Copy);
+}
+
+#[test]
+fn deleted_and_made_again_generic() {
+    deleted_and_made_again(ReceiveMode::Generic);
+}
+
+#[test]
+fn deleted_and_made_again_socket() {
+    deleted_and_made_again(ReceiveMode::Socket);
+}

@@ -1,0 +1,407 @@
+//! `receiver run` as a user has it: the built command in two namespaces joined by veth. Needs root.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, ChildStdout, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use netlab::Lab;
+use receiver::send::{SendConfig, SendReport, Sender};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+const WANTED: &str = "10.0.0.1,10.0.0.2@232.1.1.1:5000";
+/// More than any run here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A receiver that runs in the lab; it does not outlive this value.
+struct Run {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    err: BufReader<ChildStderr>,
+}
+
+impl Run {
+    fn start(lab: &Lab, arguments: &[&str]) -> Self {
+        let mut child = lab
+            .rx()
+            .command(env!("CARGO_BIN_EXE_receiver"))
+            .args(["run", "-i", lab.rx_interface()])
+            .args(arguments)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the receiver starts");
+        let out = BufReader::new(child.stdout.take().expect("a pipe"));
+        let err = BufReader::new(child.stderr.take().expect("a pipe"));
+        Self { child, out, err }
+    }
+
+    /// As [`Run::start`], and everything is joined. Returns the line that says so.
+    fn joined(lab: &Lab, arguments: &[&str]) -> (Self, String) {
+        let mut run = Self::start(lab, arguments);
+        let mut line = String::new();
+        run.out.read_line(&mut line).expect("standard output");
+        if line.is_empty() {
+            panic!("it ended: {:?}", run.end());
+        }
+        (run, line)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id() as i32).expect("a process id");
+        kill_process(pid, signal).expect("a signal");
+    }
+
+    /// Waits for the end; what it wrote, and its exit code.
+    fn end(mut self) -> (String, String, Option<i32>) {
+        fn all(from: &mut (impl Read + Send)) -> String {
+            let mut text = String::new();
+            from.read_to_string(&mut text).expect("text");
+            text
+        }
+        let (out, err) = (&mut self.out, &mut self.err);
+        let child = &mut self.child;
+        // Read while it runs: a pipe that is full would keep it from ending.
+        std::thread::scope(|scope| {
+            let (out, err) = (scope.spawn(|| all(out)), scope.spawn(|| all(err)));
+            let deadline = Instant::now() + PATIENCE;
+            while child.try_wait().expect("a child").is_none() && Instant::now() < deadline {
+                sleep(Duration::from_millis(10));
+            }
+            let hangs = child.try_wait().expect("a child").is_none();
+            let _ = child.kill();
+            let code = child.wait().expect("a child").code();
+            let (out, err) = (out.join().expect("a thread"), err.join().expect("a thread"));
+            assert!(!hangs, "it does not end: {out} {err}");
+            (out, err, code)
+        })
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A file name that goes with its file.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("receiver-run-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn name(&self) -> &str {
+        self.0.to_str().expect("UTF-8")
+    }
+
+    fn read(&self) -> Vec<u8> {
+        fs::read(&self.0).expect("the file is there")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Sends so many probes to 232.1.1.1:5000, taking turns between the sources.
+fn send(lab: &Lab, sources: &[&str], count: u64) -> SendReport {
+    send_with(lab, sources, count, |_| {})
+}
+
+fn send_with(lab: &Lab, sources: &[&str], count: u64, change: impl FnOnce(&mut SendConfig)) -> SendReport {
+    let mut config = SendConfig::new(lab.tx_interface(), IpAddr::from([232, 1, 1, 1]), 5000);
+    config.sources = sources.iter().map(|source| source.parse().expect("an address")).collect();
+    (config.rate, config.count) = (20_000, Some(count));
+    change(&mut config);
+    let sent = lab.tx().run(|| Sender::new(config)?.run(&AtomicBool::new(false))).expect("the namespace");
+    sent.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Sends these payloads from 10.0.0.1.
+fn send_payloads(lab: &Lab, payloads: &[Vec<u8>]) {
+    let socket = lab.tx().run(|| UdpSocket::bind((Ipv4Addr::new(10, 0, 0, 1), 4000))).expect("the namespace");
+    let socket = socket.expect("a socket");
+    for payload in payloads {
+        socket.send_to(payload, "232.1.1.1:5000").expect("sent");
+    }
+}
+
+fn object(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
+fn last_object(out: &str) -> Value {
+    object(out.lines().last().expect("at least one line"))
+}
+
+/// Runs to its end at once.
+fn output(lab: &Lab, arguments: &[&str]) -> Output {
+    let mut command = lab.rx().command(env!("CARGO_BIN_EXE_receiver"));
+    command.arg("run").args(arguments).env_remove("RUST_LOG").output().expect("the receiver runs")
+}
+
+#[test]
+fn json_has_its_names_and_the_right_counts() {
+    for mode in ["copy", "generic", "socket"] {
+        let lab = Lab::new().expect("a lab");
+        let file = Scratch::new();
+        let arguments = [
+            "--json",
+            "--probe",
+            "--interval",
+            "0.1",
+            "--mode",
+            mode,
+            "--duration",
+            "1.2",
+            "--summary",
+            file.name(),
+            WANTED,
+            "!10.0.0.9@239.1.1.1:5001",
+        ];
+        let (run, line) = Run::joined(&lab, &arguments);
+        let start = object(&line);
+        assert_eq!(
+            (&start["type"], &start["interface"], &start["mode"]),
+            (&"start".into(), &"veth-rx".into(), &mode.into())
+        );
+        assert_eq!(start["refused_modes"], serde_json::json!([]));
+        assert_eq!(start["queues"], if mode == "socket" { serde_json::json!([]) } else { serde_json::json!([0]) });
+        assert_eq!(start["subscriptions"], serde_json::json!([WANTED, "!10.0.0.9@239.1.1.1:5001"]));
+
+        send_with(&lab, &["10.0.0.1", "10.0.0.2", "10.0.0.3"], 3000, |config| config.size = 100);
+        let (out, err, code) = run.end();
+        assert_eq!((code, err.as_str()), (Some(0), ""));
+        let interval = object(out.lines().next().expect("an interval"));
+        assert_eq!(interval["type"], "interval");
+        for name in ["elapsed_seconds", "packets_per_second", "bits_per_second", "unaccounted"] {
+            assert!(interval[name].is_number(), "{name}: {interval}");
+        }
+        for name in ["packets", "bytes", "blocked", "packets_per_second", "bits_per_second", "blocked_per_second"] {
+            assert!(interval["subscriptions"][0][name].is_number(), "{name}: {interval}");
+        }
+        assert!(interval["ledger"].is_object());
+        let summary = last_object(&out);
+        assert_eq!(
+            (&summary["type"], &summary["interface"], &summary["mode"]),
+            (&"summary".into(), &"veth-rx".into(), &mode.into())
+        );
+        let elapsed = summary["elapsed_seconds"].as_f64().expect("a number");
+        assert!((1.2..10.0).contains(&elapsed), "{elapsed}");
+        let wanted = &summary["subscriptions"][0];
+        assert_eq!(wanted["subscription"], WANTED);
+        assert_eq!((&wanted["packets"], &wanted["bytes"]), (&2000.into(), &200_000.into()), "{mode}");
+        assert_eq!(wanted["blocked"], if mode == "socket" { 0 } else { 1000 });
+        assert!(wanted["last_packet_seconds_ago"].as_f64().is_some_and(|seconds| seconds < elapsed));
+        assert!(summary["subscriptions"][1]["last_packet_seconds_ago"].is_null());
+        assert_eq!(summary["unaccounted"], 0, "{summary}");
+        let delivered = if mode == "socket" { "kernel_delivered" } else { "xdp_delivered" };
+        assert_eq!(summary["ledger"][delivered], 2000, "{summary}");
+        assert_eq!((&summary["probe"]["received"], &summary["probe"]["lost"]), (&2000.into(), &0.into()));
+        assert_eq!(object(std::str::from_utf8(&file.read()).expect("text")), summary);
+    }
+}
+
+#[test]
+fn count_is_exact_on_one_queue_and_on_several() {
+    for (queues, count, mode) in [(1, 700, "copy"), (4, 1001, "copy"), (1, 333, "socket")] {
+        let lab = Lab::builder().queues(queues).build().expect("a lab");
+        let file = Scratch::new();
+        let count_text = count.to_string();
+        let arguments = ["--json", "--mode", mode, "--count", &count_text, "--output", file.name(), WANTED];
+        let (run, line) = Run::joined(&lab, &arguments);
+        if mode == "copy" {
+            assert_eq!(object(&line)["queues"].as_array().map(Vec::len), Some(queues as usize));
+        }
+        // Many flows, so that they spread over the queues.
+        send_with(&lab, &["10.0.0.1", "10.0.0.2"], 3000, |config| {
+            (config.source_port, config.source_ports, config.size) = (Some(4000), 16, 50);
+        });
+        let (out, err, code) = run.end();
+        assert_eq!((code, err.as_str()), (Some(0), ""));
+        let summary = last_object(&out);
+        assert_eq!(summary["packets"], count);
+        assert_eq!(file.read().len(), 50 * count, "what was handed over is what was counted");
+        assert_eq!(summary["unaccounted"], 0, "{summary}");
+    }
+}
+
+#[test]
+fn output_is_the_payloads_in_order() {
+    let lab = Lab::new().expect("a lab");
+    let payloads: Vec<Vec<u8>> = (0..300u32).map(|n| n.to_be_bytes().repeat(1 + n as usize % 200)).collect();
+    let file = Scratch::new();
+    let (run, _) = Run::joined(&lab, &["--count", "300", "--output", file.name(), WANTED]);
+    send_payloads(&lab, &payloads);
+    assert_eq!(run.end().2, Some(0));
+    assert!(file.read() == payloads.concat(), "the file differs from what was sent");
+}
+
+#[test]
+fn output_to_standard_output_leaves_it_to_the_payloads() {
+    let lab = Lab::new().expect("a lab");
+    let mut run = Run::start(&lab, &["--json", "--count", "2", "--output", "-", WANTED]);
+    let mut line = String::new();
+    run.err.read_line(&mut line).expect("standard error");
+    assert_eq!(object(&line)["type"], "start");
+    send_payloads(&lab, &[b"first,".to_vec(), b"second".to_vec()]);
+    let (out, err, code) = run.end();
+    assert_eq!((out.as_str(), code), ("first,second", Some(0)));
+    assert_eq!(last_object(&err)["packets"], 2);
+}
+
+#[test]
+fn hex_dumps_each_datagram() {
+    let lab = Lab::new().expect("a lab");
+    let mut run = Run::start(&lab, &["--hex", "--count", "1", WANTED]);
+    run.err.read_line(&mut String::new()).expect("standard error");
+    send_payloads(&lab, &[b"hello, multicast\n".to_vec()]);
+    let (out, _, code) = run.end();
+    assert_eq!(code, Some(0));
+    assert!(out.contains(" 10.0.0.1:4000 > 232.1.1.1:5000 xdp 17 bytes\n"), "{out}");
+    assert!(
+        out.contains("0000  68 65 6c 6c 6f 2c 20 6d 75 6c 74 69 63 61 73 74  |hello, multicast|\n0010  0a "),
+        "{out}"
+    );
+}
+
+#[test]
+fn signals_end_with_the_summary() {
+    let lab = Lab::new().expect("a lab");
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let (run, line) = Run::joined(&lab, &["--interval", "0.1", WANTED]);
+        assert_eq!(line, "veth-rx: mode copy, queue 0, 1 subscription\n");
+        send(&lab, &["10.0.0.1", "10.0.0.3"], 200);
+        sleep(Duration::from_millis(300));
+        run.signal(signal);
+        let (out, err, code) = run.end();
+        assert_eq!((code, err.as_str()), (Some(0), ""));
+        assert!(out.starts_with("not zero-copy: "), "{out}");
+        assert!(out.contains(" packets/s, ") && out.contains(" bit/s, "), "a line per interval: {out}");
+        assert!(out.contains("100 packets with 2.20 kB of payload"), "{out}");
+        assert!(out.contains(&format!("  {WANTED}: 100 packets, 2.20 kB, 100 blocked, last 0.")), "{out}");
+        assert!(out.contains("dropped: dropped_not_included 100\n"), "{out}");
+        assert!(out.contains("100 blocked, 0 lost, 0 unaccounted"), "{out}");
+    }
+}
+
+#[test]
+fn a_terminal_gets_a_table() {
+    let lab = Lab::new().expect("a lab");
+    // `script` gives its child a terminal, and ends with its exit code.
+    let words = format!(
+        "stty cols 100 rows 20; {} run -i veth-rx --interval 0.1 --duration 1 {WANTED}",
+        env!("CARGO_BIN_EXE_receiver")
+    );
+    let mut child = lab
+        .rx()
+        .command("script")
+        .args(["-q", "-e", "-c", &words, "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script (Debian: bsdutils)");
+    let mut terminal = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut out = String::new();
+    while !out.contains("unaccounted") {
+        assert!(terminal.read_line(&mut out).expect("text") > 0, "it ended: {out}");
+    }
+    send(&lab, &["10.0.0.1", "10.0.0.3"], 200);
+    terminal.read_to_string(&mut out).expect("text");
+    assert_eq!(child.wait().expect("a child").code(), Some(0), "{out}");
+    for part in ["subscription", "packets/s", "last packet", "not zero-copy: ", "unaccounted 0", "\x1b[J", "total"] {
+        assert!(out.contains(part), "{part} is missing: {out}");
+    }
+    assert!(out.contains("100 packets with 2.20 kB of payload"), "the summary follows: {out}");
+    for left in ["\x1b[?25l", "\x1b[?1049h"] {
+        assert!(!out.contains(left), "the terminal is left as it was: {out:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_ends_the_run_and_a_reader_that_goes_does_so_quietly() {
+    let lab = Lab::new().expect("a lab");
+    let (run, _) = Run::joined(&lab, &["--output", "/dev/full", WANTED]);
+    send(&lab, &["10.0.0.1"], 100);
+    let (_, err, code) = run.end();
+    assert_eq!(code, Some(1));
+    assert!(err.contains("receiver: cannot write to /dev/full: No space left on device"), "{err}");
+    assert!(err.contains(" of payload ") && err.contains("ledger: redirected"), "the summary: {err}");
+
+    for arguments in [["--interval", "0.1", WANTED].as_slice(), &["--json", "--interval", "0.1", WANTED]] {
+        let (mut run, _) = Run::joined(&lab, arguments);
+        // The pipe's reading end is closed by putting another in its place.
+        let mut other = Run::start(&lab, &["--help"]);
+        std::mem::swap(&mut run.out, &mut other.out);
+        drop(other);
+        let (_, err, code) = run.end();
+        assert_eq!((code, err.as_str()), (Some(0), ""));
+    }
+}
+
+#[test]
+fn subscriptions_come_from_a_file_by_the_thousand() {
+    let lab = Lab::new().expect("a lab");
+    let file = Scratch::new();
+    let mut text = "# many\n".to_owned();
+    for n in 0..1000 {
+        text += &format!("10.0.0.1@232.1.{}.{}:5000 # number {n}\n", 1 + n / 250, 1 + n % 250);
+    }
+    fs::write(&file.0, text).expect("a file");
+    let (run, line) = Run::joined(&lab, &["--json", "--count", "10", "--subscriptions", file.name()]);
+    assert_eq!(object(&line)["subscriptions"].as_array().map(Vec::len), Some(1000));
+    send(&lab, &["10.0.0.1"], 10);
+    let (out, err, code) = run.end();
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let summary = last_object(&out);
+    assert_eq!((&summary["subscriptions"][0]["packets"], &summary["unaccounted"]), (&10.into(), &0.into()));
+}
+
+#[test]
+fn bad_requests_say_why_and_exit_with_their_code() {
+    let lab = Lab::new().expect("a lab");
+    let i = lab.rx_interface();
+    lab.rx().ip(&["link", "add", "down0", "type", "veth", "peer", "name", "down1"]).expect("a link that is down");
+    for (arguments, code, says) in [
+        (vec!["-i", "nope0", WANTED], 1, "`nope0` does not exist"),
+        (vec!["-i", "down0", WANTED], 1, "down0 is down"),
+        (vec!["-i", "lo", WANTED], 1, "lo does not do multicast"),
+        (vec!["-i", i, "--mode", "zero-copy", WANTED], 1, "mode zero-copy is not available on veth-rx"),
+        (vec!["-i", i, "--queues", "7", WANTED], 1, "queue"),
+        (vec!["-i", i, "--output", "/nowhere/file", WANTED], 1, "cannot create /nowhere/file"),
+        (vec!["-i", i, "--subscriptions", "/nowhere/file"], 1, "cannot read the subscriptions in /nowhere/file"),
+        (vec!["-i", i, "224.0.0.9@232.1.1.1:5000"], 2, "224.0.0.9"),
+        (vec!["-i", i, "0.0.0.0@232.1.1.1:5000"], 2, "0.0.0.0"),
+        (vec!["-i", i, "[fe80::1]@232.1.1.1:5000"], 2, "fe80::1"),
+        (vec!["-i", i, "10.0.0.1@232.1.1.1:0"], 2, "port"),
+        (vec!["-i", i, "232.1.1.1:5000"], 2, "--allow-asm-in-ssm-range"),
+        (vec!["-i", i, WANTED, WANTED], 2, "overlaps"),
+        (vec!["-i", i, "--ring-size", "100", WANTED], 2, "ring size is 100"),
+        (vec!["-i", i], 2, "SUBSCRIPTION"),
+        (vec!["-i", i, "--mode", "best", WANTED], 2, "a mode is auto"),
+    ] {
+        let output = output(&lab, &arguments);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {err}");
+        assert!(err.contains(says), "{arguments:?}: {err}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        if !err.starts_with("error: ") {
+            assert!(err.starts_with("receiver: ") && err.lines().count() == 1, "one paragraph: {err}");
+        }
+    }
+}

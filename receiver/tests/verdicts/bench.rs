@@ -1,0 +1,91 @@
+//! The program on a veth with two queues and no traffic, and a socket in the XSKMAP for the first queue.
+
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::Duration;
+
+use netlab::Lab;
+use receiver::Interface;
+use receiver::program::{Attach, Config, Program};
+use receiver::xsk::{BindConfig, BindMode, XskSocket};
+use receiver_common::Verdict;
+
+use crate::oracle::{Filter, action};
+use crate::table::{Row, SLOTS};
+
+/// The queue for which the XSKMAP holds nothing.
+pub const QUEUE_WITHOUT_SOCKET: u32 = 1;
+
+/// The program under test.
+pub struct Bench {
+    pub program: Program,
+    /// As it was before the program was attached.
+    pub interface: Interface,
+    pub socket: XskSocket,
+}
+
+impl Bench {
+    /// Sets all up in a namespace of its own, with the table's filter, and runs the test on a thread inside.
+    pub fn run(config: &Config, test: impl FnOnce(&mut Bench) + Send) {
+        Self::in_lab(config, |lab, bench| {
+            // What the kernel says by itself (IPv6 neighbours, MLD) would be counted as well.
+            lab.tx().ip(&["link", "set", lab.tx_interface(), "down"]).expect("the link down");
+            // What came in before is on its way no longer once the counts stand still.
+            loop {
+                let before = bench.counts();
+                thread::sleep(Duration::from_millis(50));
+                if bench.counts() == before {
+                    break;
+                }
+            }
+            test(bench);
+        });
+    }
+
+    /// As [`Bench::run`], with the link up.
+    pub fn in_lab(config: &Config, test: impl FnOnce(&Lab, &mut Bench) + Send) {
+        let lab = Lab::builder().queues(2).build().expect("root, and iproute2");
+        lab.rx().run(|| test(&lab, &mut Self::new(&lab, config))).expect("the namespace");
+    }
+
+    fn new(lab: &Lab, config: &Config) -> Self {
+        let interface = Interface::lookup(lab.rx_interface()).expect("the interface");
+        let mut program = Program::load(&interface, config).expect("the program loads");
+        program.attach(&interface, Attach::Native).expect("the program is attached");
+        let socket = XskSocket::bind(&BindConfig::new(interface.index, &interface.name, 0, BindMode::Copy));
+        let socket = socket.expect("an AF_XDP socket");
+        program.set_socket(0, socket.as_fd()).expect("the socket is in the XSKMAP");
+        Filter::of_the_table().install(&mut program);
+        Self { program, interface, socket }
+    }
+
+    /// Runs the row's frame, and tells what is wrong, if anything is.
+    pub fn check(&mut self, row: &Row) -> Option<String> {
+        let (verdicts, blocked) = self.counts();
+        let ran = self.program.test(&row.frame, &self.interface, row.queue, 1).expect(&row.name);
+        let (verdicts_after, blocked_after) = self.counts();
+
+        let moved: Vec<(Verdict, u64)> = Verdict::ALL
+            .into_iter()
+            .map(|verdict| (verdict, verdicts_after[verdict as usize] - verdicts[verdict as usize]))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        let slots: Vec<(u32, u64)> = (0..SLOTS)
+            .map(|slot| (slot, blocked_after[slot as usize] - blocked[slot as usize]))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        let as_wanted = moved == [(row.verdict, 1)]
+            && slots == Vec::from_iter(row.slot.map(|slot| (slot, 1)))
+            && ran.action == action(row.verdict);
+        (!as_wanted).then(|| {
+            let Row { name, verdict, slot, .. } = row;
+            format!("{name}: wanted {verdict:?} slot {slot:?}, got {moved:?} slots {slots:?} action {}", ran.action)
+        })
+    }
+
+    /// Frames by verdict, and the first group slots.
+    pub fn counts(&self) -> ([u64; Verdict::COUNT], [u64; SLOTS as usize]) {
+        let blocked = std::array::from_fn(|slot| self.program.blocked(slot as u32).expect("a slot"));
+        (self.program.verdicts().expect("the counts"), blocked)
+    }
+}

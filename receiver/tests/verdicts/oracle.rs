@@ -1,0 +1,152 @@
+//! The same decision on the host: the shared parser over slices, and the plainest filter there could be.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use receiver::program::Program;
+use receiver_common::wire::{self, Network, Udp, VlanTags};
+use receiver_common::{FlowAction, GroupAction, Port, Verdict};
+
+use crate::table::{
+    ANY_PORT, BLOCKED_V4, BLOCKED_V6, GROUP_ANY_V4, GROUP_ANY_V6, GROUP_V4, GROUP_V6, PORT, SLOT_ANY_V4, SLOT_ANY_V6,
+    SLOT_V4, SLOT_V6, UNBLOCKED_V4, UNBLOCKED_V6, WANTED_V4, WANTED_V6,
+};
+
+/// The XDP action that goes with a verdict (`enum xdp_action`).
+pub fn action(verdict: Verdict) -> u32 {
+    const DROP: u32 = 1;
+    const PASS: u32 = 2;
+    const REDIRECT: u32 = 4;
+    match verdict {
+        Verdict::Redirected => REDIRECT,
+        Verdict::DroppedNotIncluded | Verdict::DroppedBlocked | Verdict::DroppedMalformed => DROP,
+        _ => PASS,
+    }
+}
+
+/// What the maps hold.
+#[derive(Default)]
+pub struct Filter {
+    flows: HashMap<(IpAddr, IpAddr, u16), FlowAction>,
+    groups: HashMap<(IpAddr, u16), GroupAction>,
+}
+
+impl Filter {
+    /// The filter that the table's verdicts are for: one INCLUDE and one EXCLUDE group of each family.
+    pub fn of_the_table() -> Self {
+        let mut filter = Self::default();
+        for (source, group, slot) in [(ip(WANTED_V4), ip(GROUP_V4), SLOT_V4), (ip(WANTED_V6), ip(GROUP_V6), SLOT_V6)] {
+            filter.groups.insert((group, PORT), GroupAction::include(slot));
+            filter.flows.insert((source, group, PORT), FlowAction::accept(slot));
+        }
+        for (source, group, slot) in
+            [(ip(BLOCKED_V4), ip(GROUP_ANY_V4), SLOT_ANY_V4), (ip(BLOCKED_V6), ip(GROUP_ANY_V6), SLOT_ANY_V6)]
+        {
+            filter.groups.insert((group, ANY_PORT), GroupAction::exclude(slot));
+            filter.flows.insert((source, group, ANY_PORT), FlowAction::block(slot));
+        }
+        filter
+    }
+
+    /// Puts it into the program; the unblocked sources are blocked first, and unblocked again.
+    pub fn install(&self, program: &mut Program) {
+        for (&(group, port), &action) in &self.groups {
+            program.set_group(group, port, action).expect("a group");
+        }
+        for (&(source, group, port), &action) in &self.flows {
+            program.set_flow(source, group, port, action).expect("a flow");
+        }
+        for (source, group) in [(ip(UNBLOCKED_V4), ip(GROUP_ANY_V4)), (ip(UNBLOCKED_V6), ip(GROUP_ANY_V6))] {
+            program.set_flow(source, group, ANY_PORT, FlowAction::block(0)).expect("a blocked flow");
+            program.remove_flow(source, group, ANY_PORT).expect("an unblocked flow");
+        }
+    }
+
+    /// The verdict, and the slot that counts a drop because of the source.
+    pub fn judge(&self, frame: &[u8], tags: VlanTags, socket: bool) -> (Verdict, Option<u32>) {
+        let (source, group, udp) = match read(frame, tags) {
+            Ok(datagram) => datagram,
+            Err(verdict) => return (verdict, None),
+        };
+        let port = Port::from_wire(udp.destination_port).to_host();
+        let flow = self.flows.get(&(source, group, port));
+        let group = self.groups.get(&(group, port));
+        if flow.is_none() && group.is_none() {
+            return (Verdict::PassedOtherGroup, None);
+        }
+        if !udp.lengths_agree {
+            return (Verdict::DroppedMalformed, None);
+        }
+        match (flow, group) {
+            (Some(flow), _) if !flow.is_accept() => (Verdict::DroppedBlocked, Some(flow.slot())),
+            (None, Some(group)) if !group.is_exclude() => (Verdict::DroppedNotIncluded, Some(group.slot())),
+            _ if socket => (Verdict::Redirected, None),
+            _ => (Verdict::PassedNoSocket, None),
+        }
+    }
+}
+
+fn read(frame: &[u8], tags: VlanTags) -> Result<(IpAddr, IpAddr, Udp), Verdict> {
+    match wire::network(frame, tags)? {
+        Network::V4(offset) => {
+            let datagram = wire::udp_v4(frame, offset)?;
+            Ok((ip(datagram.source.to_ne_bytes()), ip(datagram.group.to_ne_bytes()), datagram.udp))
+        }
+        Network::V6(offset) => {
+            let datagram = wire::udp_v6(frame, offset)?;
+            Ok((words(datagram.source), words(datagram.group), datagram.udp))
+        }
+    }
+}
+
+fn words(words: [u32; 4]) -> IpAddr {
+    let mut bytes = [0; 16];
+    for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
+        to.copy_from_slice(&word.to_ne_bytes());
+    }
+    ip(bytes)
+}
+
+fn ip(bytes: impl Into<IpAddr>) -> IpAddr {
+    bytes.into()
+}
+
+/// Spoils frames, the same way for the same seed.
+pub struct Mutator(u64);
+
+impl Mutator {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// One of the frames with up to three changes; at least 14 bytes, as BPF_PROG_TEST_RUN asks for.
+    pub fn mutated(&mut self, frames: &[&[u8]]) -> Vec<u8> {
+        let mut frame = frames[self.below(frames.len())].to_vec();
+        for _ in 0..self.below(4) {
+            // Where the headers are, most changes matter.
+            let at = 12 + self.below(frame.len().min(80) - 12);
+            match self.below(6) {
+                0 => frame[at] = self.next() as u8,
+                1 => frame[at] ^= 1 << self.below(8),
+                2 => frame[at] = [0, 4, 6, 8, 17, 0x45, 0x60, 0xff][self.below(8)],
+                3 => frame.truncate(at.max(14)),
+                4 => drop(frame.splice(at..at, [0; 4])),
+                _ => frame.resize(frame.len() + self.below(30), 0),
+            }
+        }
+        frame
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+
+    /// SplitMix64.
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
