@@ -71,6 +71,8 @@ pub(crate) struct Keep<'a> {
     pub leases: &'a Cell<u32>,
     pub budget: &'a Arc<CopyBudget>,
     pub counters: &'a QueueCounters,
+    /// The queue's place among the subscription's counters.
+    pub cell: usize,
 }
 
 impl Datagram<'_> {
@@ -142,6 +144,7 @@ impl Datagram<'_> {
         let (source, group, port) = self.key.addresses();
         let path = self.path();
         let keep = self.keep;
+        let len = self.payload().len();
         let payload = match self.payload {
             Payload::Frame(frame, range) if keep.leases.get() > 0 => {
                 keep.leases.set(keep.leases.get() - 1);
@@ -159,6 +162,7 @@ impl Datagram<'_> {
         };
         let Some(payload) = payload else {
             keep.counters.take_back_delivery(Refusal::NotKept);
+            self.member.counters[keep.cell].take_back(len);
             return None;
         };
         Some(OwnedDatagram {

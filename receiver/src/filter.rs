@@ -13,6 +13,7 @@ use receiver_common::{FlowKeyV4, FlowKeyV6, Port};
 use rustc_hash::FxHashMap;
 
 use crate::error::Error;
+use crate::ledger::add;
 use crate::subscription::{SourceFilter, Subscription};
 
 /// Names a subscription of one receiver. Never used again after `leave`.
@@ -34,6 +35,14 @@ pub(crate) struct MemberCounters {
     pub bytes: AtomicU64,
     /// CLOCK_TAI, nanoseconds; 0 before the first packet.
     pub last: AtomicU64,
+}
+
+impl MemberCounters {
+    /// A datagram that was counted here was lost after all. Within the callback, so on the owner's thread.
+    pub fn take_back(&self, bytes: usize) {
+        add(&self.packets, u64::MAX);
+        add(&self.bytes, (bytes as u64).wrapping_neg());
+    }
 }
 
 /// One subscription's place in the filter, and its counters.

@@ -89,9 +89,11 @@ impl Program {
             .override_global(names::VLAN_INNER, &inner, true)
             .override_global(names::STAMP, &stamp, true)
             .override_global(aya_log::LEVEL, &level, true);
-        for map in [names::FLOWS_V4, names::FLOWS_V6, names::GROUPS_V4, names::GROUPS_V6, names::BLOCKED] {
+        for map in [names::FLOWS_V4, names::FLOWS_V6, names::GROUPS_V4, names::GROUPS_V6] {
             loader.map_max_entries(map, config.max_flows);
         }
+        // Groups of both families share the slots.
+        loader.map_max_entries(names::BLOCKED, 2 * config.max_flows);
         let mut ebpf = loader.load(OBJECT).map_err(|error| refused(name, "load", &error))?;
         let logger = match config.trace {
             true => Some(
@@ -239,8 +241,11 @@ impl Program {
     /// Frames dropped because of their source, for one group slot since load or reset.
     ///
     /// # Errors
-    /// [`Error::Program`].
+    /// [`Error::FilterFull`] for a slot beyond those of the groups that the maps can hold, [`Error::Program`].
     pub fn blocked(&self, slot: u32) -> Result<u64, Error> {
+        if slot >= 2 * self.max_flows {
+            return Err(Error::FilterFull { limit: self.max_flows });
+        }
         self.sum(&self.blocked, slot)
     }
 

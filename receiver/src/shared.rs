@@ -22,7 +22,7 @@ pub(crate) struct Cell {
     pub queue: u32,
     pub counters: QueueCounters,
     pub activity: Activity,
-    /// Frames leased out, as of the last batch.
+    /// Frames leased out, as of the last look at the ring.
     pub leased: AtomicU64,
     /// Descriptors that the ring's owner refused.
     pub refused_descriptors: AtomicU64,

@@ -185,12 +185,13 @@ impl Worker {
             } else {
                 socket.wake_if_needed();
             }
+            cell.leased.store(u64::from(socket.leased_frames()), std::sync::atomic::Ordering::Relaxed);
             return 0;
         }
         let counters = &cell.counters;
         let leased = socket.leased_frames();
         let leases = Cell::new(socket.frame_count().saturating_sub(self.options.reserve).saturating_sub(leased));
-        let keep = Keep { leases: &leases, budget: &shared.budget, counters };
+        let keep = Keep { leases: &leases, budget: &shared.budget, counters, cell: self.index };
         // Taken once a batch, after the look at the ring that says what is in the batch: nothing in it came later.
         let clock = &self.clock;
         let mut batch_time = None;
@@ -246,8 +247,8 @@ impl Worker {
         let shared = &*self.shared;
         let path = &shared.kernel;
         let counters = &path.counters;
-        let keep = Keep { leases: &Cell::new(0), budget: &shared.budget, counters };
         let cell = shared.cells.len();
+        let keep = Keep { leases: &Cell::new(0), budget: &shared.budget, counters, cell };
         let cache = &mut self.cache;
         let held = &mut self.held;
         let mut flow = ControlFlow::Continue(());
@@ -261,6 +262,7 @@ impl Worker {
                 counters.refuse(Refusal::Revoked);
                 return;
             };
+            book(&member.counters[cell], received.payload.len(), received.time);
             add(&counters.delivered, 1);
             let datagram = Datagram {
                 payload: Payload::Buffer(received.payload),
@@ -272,12 +274,12 @@ impl Worker {
                 keep,
             };
             if flow.is_continue() {
-                book(&member.counters[cell], received.payload.len(), received.time);
                 delivered += 1;
                 flow = consumer(datagram);
             } else if let Some(owned) = datagram.into_owned() {
                 // The batch is out of the kernel already: the rest of it waits for the next call.
                 add(&counters.delivered, u64::MAX);
+                member.counters[cell].take_back(owned.payload.len());
                 add(&counters.held, 1);
                 held.push_back(owned);
             }
@@ -295,6 +297,7 @@ impl Worker {
         let counters = &shared.kernel.counters;
         let working = shared.kernel.activity.begin();
         let leases = Cell::new(0);
+        let cell = shared.cells.len();
         while let Some(owned) = self.held.pop_front() {
             add(&counters.held, u64::MAX);
             working.next();
@@ -303,7 +306,7 @@ impl Worker {
                 counters.refuse(Refusal::Revoked);
                 continue;
             };
-            book(&member.counters[shared.cells.len()], owned.payload.len(), owned.time);
+            book(&member.counters[cell], owned.payload.len(), owned.time);
             add(&counters.delivered, 1);
             *count += 1;
             consumer(Datagram {
@@ -313,7 +316,7 @@ impl Worker {
                 member,
                 time: owned.time,
                 vlan: owned.vlan,
-                keep: Keep { leases: &leases, budget: &shared.budget, counters },
+                keep: Keep { leases: &leases, budget: &shared.budget, counters, cell },
             })?;
         }
         ControlFlow::Continue(())
@@ -356,8 +359,7 @@ impl Worker {
             Path::Kernel => (&self.shared.kernel.counters, self.shared.cells.len()),
         };
         counters.take_back_delivery(Refusal::Revoked);
-        add(&member.counters[cell].packets, u64::MAX);
-        add(&member.counters[cell].bytes, (datagram.payload.len() as u64).wrapping_neg());
+        member.counters[cell].take_back(datagram.payload.len());
         false
     }
 }

@@ -20,6 +20,7 @@ use netlab::Lab;
 use receiver::probe::{ProbeChecker, ProbeReport};
 use receiver::send::{SendConfig, SendReport, Sender};
 use receiver::{Datagram, Error, Handle, Ledger, Receiver, Subscription, Wait, Worker};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 /// Longer than any of these tests should take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,6 +74,12 @@ impl Sending {
 /// Builds a receiver on the lab's receiving side.
 pub fn open(lab: &Lab, build: impl FnOnce(receiver::Builder) -> receiver::Builder + Send) -> Result<Receiver, Error> {
     lab.rx().run(|| build(Receiver::builder(lab.rx_interface())).build()).expect("a thread in rx")
+}
+
+/// Gives up what root may do; for a thread that ends soon.
+pub fn without_privilege() {
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none }).expect("capset");
 }
 
 /// Polls until nothing has come for `quiet`.

@@ -1,0 +1,297 @@
+//! Bad input, and machines that refuse: each with its own error that names what was given and what to do, and nothing
+//! changed.
+
+mod support;
+
+use netlab::Lab;
+use receiver::program::{Attach, Config, Program};
+use receiver::{
+    Builder, Error, ModeRequest, Queues, ReceiveMode, Receiver, Subscription, SubscriptionError, Vlan, Wait,
+};
+use support::traces::{Traces, interface};
+use support::{burst, causes, open, stream, subscription, without_privilege};
+
+const GOOD: &str = "10.0.0.1@232.1.1.1:5000";
+
+/// The message names each of these.
+fn assert_names(error: &impl std::fmt::Display, parts: &[&str]) {
+    let told = error.to_string();
+    for part in parts {
+        assert!(told.contains(part), "`{part}` is not in: {told}");
+    }
+}
+
+/// A build that is refused, and leaves the receiving side as it was.
+fn refused(lab: &Lab, build: impl FnOnce(Builder) -> Builder + Send) -> Error {
+    let before = Traces::of(lab);
+    let error = open(lab, build).err().expect("it was to be refused");
+    assert_eq!(Traces::of(lab), before, "after: {error}");
+    error
+}
+
+#[test]
+fn subscriptions_that_make_no_sense() {
+    use SubscriptionError as E;
+    let parse = |text: &str| text.parse::<Subscription>().expect_err(text);
+    macro_rules! assert_refused {
+        ($text:expr, $variant:pat, $($part:expr),+) => {
+            let error = parse($text);
+            assert!(matches!(error, $variant), "{}: {error:?}", $text);
+            assert_names(&error, &[$($part),+]);
+        };
+    }
+    assert_refused!("232.1.1.1@232.1.1.2:5000", E::SourceMulticast(_), "232.1.1.1", "unicast");
+    assert_refused!("[ff02::1]@[ff3e::1]:5000", E::SourceMulticast(_), "ff02::1", "unicast");
+    assert_refused!("0.0.0.0@232.1.1.1:5000", E::SourceUnspecified(_), "0.0.0.0", "leave the source out");
+    assert_refused!("[::]@[ff3e::1]:5000", E::SourceUnspecified(_), "::", "leave the source out");
+    assert_refused!(
+        "10.0.0.1@[ff3e::1]:5000",
+        E::MixedFamilies { .. },
+        "10.0.0.1",
+        "ff3e::1",
+        "both must be IPv4 or both IPv6"
+    );
+    assert_refused!("[2001:db8::1]@232.1.1.1:5000", E::MixedFamilies { .. }, "2001:db8::1", "232.1.1.1");
+    assert_refused!("10.0.0.1,[2001:db8::1]@232.1.1.1:5000", E::MixedFamilies { .. }, "2001:db8::1");
+    assert_refused!("10.0.0.1@232.1.1.1:0", E::PortZero(_), "232.1.1.1", "1 to 65535");
+    assert_refused!("10.0.0.1@10.0.0.2:5000", E::GroupNotMulticast(_), "10.0.0.2", "239.255.255.255");
+    assert_refused!("10.0.0.1@232.0.0.0:5000", E::GroupReserved(_), "232.0.0.0", "another");
+    assert_refused!("10.0.0.1,10.0.0.1@232.1.1.1:5000", E::SourceTwice(_), "10.0.0.1", "once");
+    assert_refused!("127.0.0.1@232.1.1.1:5000", E::SourceUnusable(_), "127.0.0.1", "unicast");
+    assert_refused!("10.0.0.1@232.1.1.1", E::Syntax { .. }, "10.0.0.1@232.1.1.1", ":PORT");
+    assert_refused!("", E::Syntax { .. }, "GROUP:PORT");
+}
+
+#[test]
+fn subscriptions_that_do_not_go_together() {
+    let lab = Lab::new().expect("lab");
+    let both = |one: &'static str, other: &'static str| {
+        refused(&lab, |builder| builder.subscribe(subscription(one)).subscribe(subscription(other)))
+    };
+    let pairs = [
+        (GOOD, GOOD, "10.0.0.1"),
+        ("10.0.0.1,10.0.0.2@232.1.1.1:5000", "10.0.0.2,10.0.0.3@232.1.1.1:5000", "10.0.0.2"),
+        ("10.0.0.1@239.1.1.1:5000", "239.1.1.1:5000", "any-source"),
+        ("!10.0.0.1@239.1.1.1:5000", "10.0.0.2@239.1.1.1:5000", "any-source"),
+        ("239.1.1.1:5000", "!10.0.0.2@239.1.1.1:5000", "any-source"),
+        ("[2001:db8::1]@[ff3e::1]:5000", "[2001:db8::1]@[ff3e::1]:5000", "2001:db8::1"),
+    ];
+    for (one, other, part) in pairs {
+        let error = both(one, other);
+        assert!(matches!(error, Error::Overlap { .. }), "{one} {other}: {error:?}");
+        assert!(error.is_usage());
+        assert_names(&error, &[one, other, part, "once"]);
+    }
+    // The same at run time: refused, and the first goes on.
+    let mut receiver =
+        open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy)).expect("receiver");
+    let handle = receiver.handle();
+    let found = Traces::of(&lab);
+    let error = lab.rx().run(|| handle.join(&subscription(GOOD))).expect("run").expect_err("twice");
+    assert!(matches!(error, Error::Overlap { .. }), "{error:?}");
+    assert_eq!(Traces::of(&lab), found);
+    assert_eq!(handle.subscriptions().expect("subscriptions").len(), 1);
+    assert_eq!(burst(&lab, &mut receiver, stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]), 100, |_| {}), 100);
+}
+
+#[test]
+fn any_source_in_the_source_specific_range() {
+    let lab = Lab::new().expect("lab");
+    for text in ["232.1.1.1:5000", "!10.0.0.9@232.1.1.1:5000", "[ff3e::1]:5000"] {
+        let error = refused(&lab, |builder| builder.subscribe(subscription(text)).mode(ReceiveMode::Copy));
+        let is = matches!(error, Error::Subscription(SubscriptionError::AsmInSsmRange(_)));
+        assert!(is && error.is_usage(), "{text}: {error:?}");
+        assert_names(&error, &[&subscription(text).group().to_string(), "--allow-asm-in-ssm-range", "232.0.0.0/8"]);
+        let allowed = |builder: Builder| {
+            builder.subscribe(subscription(text)).mode(ReceiveMode::Copy).allow_asm_in_ssm_range(true)
+        };
+        let mut receiver = open(&lab, allowed).expect("allowed");
+        let (group, source) =
+            if text.contains("ff3e") { ("ff3e::1", "2001:db8::5") } else { ("232.1.1.1", "10.0.0.5") };
+        assert_eq!(burst(&lab, &mut receiver, stream(&lab, group, 5000, &[source]), 100, |_| {}), 100, "{text}");
+    }
+}
+
+#[test]
+fn interfaces_that_do_not_serve() {
+    let lab = Lab::new().expect("lab");
+    let name = lab.rx_interface();
+    for unknown in ["veth-nowhere", "", "a/b", "longer-than-any-name"] {
+        let error = lab
+            .rx()
+            .run(|| Receiver::builder(unknown).subscribe(subscription(GOOD)).build().err())
+            .expect("run")
+            .expect("refused");
+        assert!(matches!(error, Error::UnknownInterface { .. }), "{unknown}: {error:?}");
+        assert_names(&error, &[unknown, "there are", name]);
+    }
+    lab.rx().ip(&["link", "set", name, "multicast", "off"]).expect("ip");
+    let error = refused(&lab, |builder| builder.subscribe(subscription(GOOD)));
+    assert!(matches!(error, Error::NotMulticast { .. }), "{error:?}");
+    assert_names(&error, &[name, &format!("ip link set {name} multicast on")]);
+    lab.rx().ip(&["link", "set", name, "multicast", "on"]).expect("ip");
+    lab.rx().ip(&["link", "set", name, "down"]).expect("ip");
+    let error = refused(&lab, |builder| builder.subscribe(subscription(GOOD)));
+    assert!(matches!(error, Error::InterfaceDown { .. }), "{error:?}");
+    assert_names(&error, &[name, &format!("ip link set {name} up")]);
+    lab.rx().ip(&["link", "set", name, "up"]).expect("ip");
+    open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy)).expect("what was told helps");
+}
+
+#[test]
+fn modes_and_queues_that_there_are_not() {
+    let lab = Lab::builder().queues(2).build().expect("lab");
+    let error = refused(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::ZeroCopy));
+    assert!(matches!(error, Error::ModeUnavailable { mode: ReceiveMode::ZeroCopy, .. }), "{error:?}");
+    assert_names(&error, &["zero-copy", lab.rx_interface(), "use copy mode"]);
+    for (queues, asked) in [(Queues::These(vec![0, 2]), "queue 2"), (Queues::First(3), "queue 2")] {
+        for mode in [ReceiveMode::Copy, ReceiveMode::Generic] {
+            let error =
+                refused(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(mode).queues(queues.clone()));
+            assert!(matches!(error, Error::NoSuchQueue { asked: 2, available: 2, .. }), "{error:?}");
+            assert_names(&error, &[lab.rx_interface(), asked, "2 receive queue(s)", "ethtool -L"]);
+        }
+    }
+    let error = refused(&lab, |builder| builder.mode(ReceiveMode::Copy).queues(Queues::These(vec![])));
+    assert!(matches!(error, Error::Option { option: "queues", .. }), "{error:?}");
+}
+
+#[test]
+fn options_out_of_range() {
+    let lab = Lab::new().expect("lab");
+    let cases: [(fn(Builder) -> Builder, &str, &str); 8] = [
+        (|b| b.ring_size(1_000), "ring size", "1000"),
+        (|b| b.ring_size(0), "ring size", "0"),
+        (|b| b.ring_size(32), "ring size", "32"),
+        (|b| b.frames(10_000), "frames", "10000"),
+        (|b| b.frames(1 << 21), "frames", "2097152"),
+        (|b| b.ring_size(4_096).frames(8_192), "frames", "8192"),
+        (|b| b.max_flows(0), "max flows", "0"),
+        (|b| b.max_flows(u32::MAX), "max flows", "4294967295"),
+    ];
+    for (set, name, value) in cases {
+        let error = refused(&lab, |builder| set(builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy)));
+        let is = matches!(&error, Error::Option { option, value: told, .. } if *option == name && told == value);
+        assert!(is && error.is_usage(), "{name} {value}: {error:?}");
+        assert_names(&error, &[name, value, "must be"]);
+    }
+    let error = refused(&lab, |b| b.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy).frame_size(3_000));
+    assert_names(&error, &["frame_size 3000", "2048 or 4096"]);
+    for text in ["0", "4095", "65536", "x", "100.", "1.2.3"] {
+        let error = text.parse::<Vlan>().expect_err(text);
+        assert!(matches!(error, Error::Option { option: "--vlan", .. }), "{error:?}");
+        assert_names(&error, &["--vlan", "1 to 4094", "OUTER.INNER"]);
+    }
+}
+
+#[test]
+fn no_privilege() {
+    let lab = Lab::new().expect("lab");
+    let build = |mode: ModeRequest| {
+        lab.rx()
+            .run(|| {
+                without_privilege();
+                Receiver::builder(lab.rx_interface()).subscribe(subscription(GOOD)).mode(mode).build()
+            })
+            .expect("run")
+    };
+    let before = Traces::of(&lab);
+    for mode in [ReceiveMode::ZeroCopy, ReceiveMode::Copy, ReceiveMode::Generic] {
+        let error = build(mode.into()).err().expect("not permitted");
+        assert!(matches!(error, Error::NotPermitted { .. }), "{mode}: {error:?}");
+        assert_names(&error, &[lab.rx_interface(), "cap_net_admin", "--mode socket"]);
+        assert_eq!(Traces::of(&lab), before);
+    }
+    for mode in [ModeRequest::Auto, ReceiveMode::Socket.into()] {
+        let mut receiver = build(mode).expect("mode socket needs none");
+        let handle = receiver.handle();
+        assert_eq!(handle.mode(), ReceiveMode::Socket);
+        let told: Vec<_> = handle.refused().iter().map(|refused| refused.mode).collect();
+        let ladder = [ReceiveMode::ZeroCopy, ReceiveMode::Copy, ReceiveMode::Generic];
+        assert_eq!(told, if mode == ModeRequest::Auto { &ladder[..] } else { &[] });
+        assert!(handle.refused().iter().all(|refused| refused.reason.contains("not permitted")));
+        assert_eq!(burst(&lab, &mut receiver, stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]), 100, |_| {}), 100);
+    }
+    assert_eq!(Traces::of(&lab), before);
+}
+
+#[test]
+fn a_foreign_program() {
+    for attach in [Attach::Native, Attach::Generic] {
+        let lab = Lab::new().expect("lab");
+        let on = interface(&lab);
+        let foreign = lab.rx().run(|| {
+            let mut program = Program::load(&on, &Config::default())?;
+            program.attach(&on, attach)?;
+            Ok::<_, Error>(program)
+        });
+        let foreign = foreign.expect("run").expect("foreign program");
+        let id = interface(&lab).xdp_program.expect("attached");
+        for mode in [ModeRequest::Auto, ReceiveMode::Copy.into(), ReceiveMode::Generic.into()] {
+            let error = refused(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(mode));
+            assert!(matches!(error, Error::XdpOccupied { program, .. } if program == id), "{error:?}");
+            assert_names(&error, &[&id.to_string(), lab.rx_interface(), "xdp off", "--mode socket"]);
+        }
+        drop(foreign);
+        open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy)).expect("once it is gone");
+    }
+}
+
+#[test]
+fn a_filter_that_is_full() {
+    let lab = Lab::new().expect("lab");
+    let mut receiver = open(&lab, |builder| builder.mode(ReceiveMode::Copy).max_flows(2)).expect("receiver");
+    let handle = receiver.handle();
+    let join = |text: &str| lab.rx().run(|| handle.join(&subscription(text))).expect("run");
+    // Two of each family.
+    let all = [
+        "10.0.0.1@232.1.1.1:5000",
+        "10.0.0.2@232.1.1.2:5000",
+        "[2001:db8::1]@[ff3e::1]:5000",
+        "[2001:db8::2]@[ff3e::2]:5000",
+    ];
+    let ids: Vec<_> = all.iter().map(|text| join(text).expect(text)).collect();
+    let found = Traces::of(&lab);
+    let check = |receiver: &mut Receiver| {
+        for (source, group) in [("10.0.0.1", "232.1.1.1"), ("10.0.0.2", "232.1.1.2"), ("2001:db8::2", "ff3e::2")] {
+            assert_eq!(burst(&lab, receiver, stream(&lab, group, 5000, &[source]), 50, |_| {}), 50, "{source}@{group}");
+            // The unwanted source is dropped, and counted.
+            let before = receiver.handle().ledger().expect("ledger").count("dropped_not_included");
+            let unwanted = if source.contains(':') { "2001:db8::7" } else { "10.0.0.7" };
+            assert_eq!(burst(&lab, receiver, stream(&lab, group, 5000, &[unwanted]), 50, |_| {}), 0);
+            let ledger = receiver.handle().ledger().expect("ledger");
+            assert_eq!(ledger.count("dropped_not_included"), before + 50, "{}", causes(&ledger));
+        }
+    };
+    check(&mut receiver);
+    let too_many = [
+        "10.0.0.3@232.1.1.3:5000", // a group more
+        "10.0.0.4@232.1.1.1:5000", // a source more
+        "10.0.0.4,10.0.0.5,10.0.0.6@232.1.1.4:5000",
+        "!10.0.0.4@239.1.1.1:5000",
+        "239.1.1.1:5000",
+        "[2001:db8::3]@[ff3e::3]:5000",
+    ];
+    for text in too_many {
+        let error = join(text).expect_err(text);
+        assert!(matches!(error, Error::FilterFull { limit: 2 }), "{text}: {error:?}");
+        assert_names(&error, &["2 entries", "--max-flows"]);
+        assert_eq!(Traces::of(&lab), found, "{text}");
+        assert_eq!(handle.subscriptions().expect("subscriptions").len(), 4, "{text}");
+    }
+    // So is another source of a subscription.
+    let another = "10.0.0.9".parse().expect("address");
+    let error = lab.rx().run(|| handle.join_source(ids[0], another)).expect("run").expect_err("full");
+    assert!(matches!(error, Error::FilterFull { limit: 2 }), "{error:?}");
+    assert_eq!(handle.subscriptions().expect("subscriptions")[0].subscription, subscription(all[0]));
+    check(&mut receiver);
+    let blocked: Vec<u64> =
+        handle.subscriptions().expect("subscriptions").iter().map(|report| report.blocked).collect();
+    assert_eq!(blocked, [100, 100, 0, 100]);
+    // Room again once one has left.
+    lab.rx().run(|| handle.leave(ids[0])).expect("run").expect("leave");
+    join("10.0.0.3@232.1.1.3:5000").expect("room");
+    assert_eq!(burst(&lab, &mut receiver, stream(&lab, "232.1.1.3", 5000, &["10.0.0.3"]), 50, |_| {}), 50);
+    assert_eq!(receiver.poll(Wait::Never, |_| {}).expect("poll"), 0);
+    assert_eq!(handle.ledger().expect("ledger").unaccounted(), 0);
+}

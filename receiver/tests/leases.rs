@@ -1,0 +1,220 @@
+//! Consumers that keep what they get: zero-copy first, then copies, then counted losses, and never a stall. What is held
+//! stays as it was, and once it is let go the queue is as good as new.
+//!
+//! Everything is sent in bursts that fit the ring, so that nothing depends on how fast anybody is.
+
+mod support;
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use netlab::Lab;
+use receiver::probe::ProbePayload;
+use receiver::send::SendConfig;
+use receiver::{Builder, OwnedDatagram, Path, ReceiveMode, Receiver, Wait};
+use support::{PATIENCE, Sending, burst, causes, open, stream, subscription};
+
+const RING: u32 = 256;
+const FRAMES: u32 = 1_024;
+/// Half of the frames are never leased out, so that the kernel always has some.
+const LEASES: u64 = FRAMES as u64 / 2;
+/// A copy of up to 256 bytes is booked as 256.
+const COPIES: u64 = 100;
+const COPY_LIMIT: u64 = COPIES * 256;
+const BURST: u64 = 200;
+
+fn builder(builder: Builder, mode: ReceiveMode) -> Builder {
+    builder
+        .subscribe(subscription("10.0.0.1@232.1.1.1:5000"))
+        .mode(mode)
+        .ring_size(RING)
+        .frames(FRAMES)
+        .copy_limit(COPY_LIMIT)
+}
+
+fn config(lab: &Lab) -> SendConfig {
+    let mut config = stream(lab, "232.1.1.1", 5000, &["10.0.0.1"]);
+    (config.size, config.rate) = (200, 20_000);
+    config
+}
+
+/// What was kept, each beside a copy of what it was.
+#[derive(Default)]
+struct Held(Vec<(OwnedDatagram, Vec<u8>)>);
+
+impl Held {
+    fn keep(&mut self, datagram: receiver::Datagram<'_>) -> bool {
+        let before = datagram.payload().to_vec();
+        let owned = datagram.into_owned();
+        let kept = owned.is_some();
+        self.0.extend(owned.map(|owned| (owned, before)));
+        kept
+    }
+
+    fn check(&self) {
+        for (owned, before) in &self.0 {
+            assert_eq!(owned.payload, before[..], "a held payload was overwritten");
+        }
+    }
+}
+
+fn count(receiver: &Receiver, name: &str) -> u64 {
+    receiver.handle().ledger().expect("ledger").count(name)
+}
+
+#[test]
+fn a_consumer_that_lets_nothing_go() {
+    let lab = Lab::new().expect("lab");
+    let mut receiver = open(&lab, |b| builder(b, ReceiveMode::Copy)).expect("receiver");
+    let mut held = Held::default();
+    let (mut came, mut kept) = (0, 0);
+    const BURSTS: u64 = 6;
+    for _ in 0..BURSTS {
+        came += burst(&lab, &mut receiver, config(&lab), BURST, |datagram| kept += u64::from(held.keep(datagram)));
+        held.check();
+        let ledger = receiver.handle().ledger().expect("ledger");
+        let told = causes(&ledger);
+        assert_eq!(ledger.count("xsk_leased"), came.min(LEASES), "{told}");
+        assert_eq!(ledger.count("copied"), came.saturating_sub(LEASES).min(COPIES), "{told}");
+        assert_eq!(ledger.count("not_kept"), came.saturating_sub(LEASES + COPIES), "{told}");
+        assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{told}");
+    }
+    assert_eq!(came, BURSTS * BURST, "no stall: all were shown");
+    assert_eq!(kept, LEASES + COPIES);
+    assert_eq!(
+        receiver.handle().subscriptions().expect("subscriptions")[0].packets,
+        kept,
+        "lost ones are not received"
+    );
+
+    // Half goes on another thread.
+    let half = held.0.split_off(held.0.len() / 2);
+    std::thread::spawn(move || drop(half)).join().expect("drop");
+    drop(held);
+    receiver.poll(Wait::Never, |_| {}).expect("poll");
+    assert_eq!(count(&receiver, "xsk_leased"), 0, "as soon as the queue was looked at");
+
+    // As good as new: as many leases again, and no copy before.
+    let mut held = Held::default();
+    for _ in 0..LEASES / BURST {
+        assert_eq!(burst(&lab, &mut receiver, config(&lab), BURST, |datagram| assert!(held.keep(datagram))), BURST);
+    }
+    assert_eq!(count(&receiver, "copied"), COPIES, "zero-copy again");
+    assert_eq!(count(&receiver, "xsk_leased"), LEASES / BURST * BURST);
+    held.check();
+    // The copies' room is there again too.
+    let rest = LEASES % BURST + COPIES;
+    assert_eq!(burst(&lab, &mut receiver, config(&lab), rest, |datagram| assert!(held.keep(datagram))), rest);
+    assert_eq!(count(&receiver, "copied"), 2 * COPIES);
+    drop(held);
+    assert_eq!(burst(&lab, &mut receiver, config(&lab), BURST, |_| {}), BURST);
+    let ledger = receiver.handle().ledger().expect("ledger");
+    assert_eq!((ledger.count("xsk_leased"), ledger.unaccounted()), (0, 0), "{}", causes(&ledger));
+}
+
+/// The kernel path has nothing to lease: copies from the first, and the same end.
+#[test]
+fn a_consumer_that_lets_nothing_go_in_mode_socket() {
+    let lab = Lab::new().expect("lab");
+    let mut receiver = open(&lab, |b| builder(b, ReceiveMode::Socket)).expect("receiver");
+    let mut held = Held::default();
+    assert_eq!(
+        burst(&lab, &mut receiver, config(&lab), BURST, |datagram| {
+            held.keep(datagram);
+        }),
+        BURST
+    );
+    assert_eq!(held.0.len() as u64, COPIES);
+    held.check();
+    let ledger = receiver.handle().ledger().expect("ledger");
+    assert_eq!(ledger.count("not_kept"), BURST - COPIES);
+    assert_eq!(ledger.unaccounted(), 0, "{}", causes(&ledger));
+    drop(held);
+    let mut held = Held::default();
+    assert_eq!(burst(&lab, &mut receiver, config(&lab), COPIES, |datagram| assert!(held.keep(datagram))), COPIES);
+}
+
+#[test]
+fn bytes_outlive_the_receiver() {
+    let lab = Lab::new().expect("lab");
+    let mut receiver = open(&lab, |b| builder(b, ReceiveMode::Copy)).expect("receiver");
+    let mut held = Held::default();
+    burst(&lab, &mut receiver, config(&lab), BURST, |datagram| assert!(held.keep(datagram)));
+    let slices: Vec<Bytes> = held.0.iter().map(|(owned, _)| owned.payload.slice(..22)).collect();
+    drop(receiver);
+    held.check();
+    // The queue is free for the next receiver, whatever is held of the last one.
+    let mut second = open(&lab, |b| builder(b, ReceiveMode::Copy)).expect("a second receiver");
+    assert_eq!(burst(&lab, &mut second, config(&lab), BURST, |_| {}), BURST);
+    held.check();
+    drop(held);
+    let numbers: Vec<u64> = slices.iter().map(|bytes| ProbePayload::parse(bytes).expect("a probe").sequence).collect();
+    assert_eq!(numbers, (0..BURST).collect::<Vec<_>>());
+    std::thread::spawn(move || drop(slices)).join().expect("drop");
+}
+
+fn break_leaves_the_rest(mode: ReceiveMode) {
+    let lab = Lab::new().expect("lab");
+    let receiver = open(&lab, |b| builder(b, mode).copy_limit(1 << 20)).expect("receiver");
+    let handle = receiver.handle();
+    let mut worker = receiver.into_workers().pop().expect("a worker");
+    let mut config = config(&lab);
+    config.count = Some(BURST);
+    Sending::start(&lab, config).wait();
+    for expected in 0..BURST {
+        let mut number = None;
+        let count = worker.poll_while(Wait::For(PATIENCE), |datagram| {
+            assert_eq!(number, None, "no more after Break");
+            number = ProbePayload::parse(datagram.payload()).map(|probe| probe.sequence);
+            ControlFlow::Break(())
+        });
+        assert_eq!((count.expect("poll"), number), (1, Some(expected)));
+        let ledger = handle.ledger().expect("ledger");
+        assert_eq!(ledger.delivered(), expected + 1);
+        assert_eq!(ledger.unaccounted(), 0, "{}", causes(&ledger));
+    }
+    assert_eq!(worker.poll(Wait::For(Duration::from_millis(50)), |_| {}).expect("poll"), 0);
+    assert_eq!(handle.subscriptions().expect("subscriptions")[0].packets, BURST);
+}
+
+#[test]
+fn break_leaves_the_rest_in_the_ring() {
+    break_leaves_the_rest(ReceiveMode::Copy);
+}
+
+#[test]
+fn break_leaves_the_rest_of_the_kernel_path() {
+    break_leaves_the_rest(ReceiveMode::Socket);
+}
+
+#[test]
+fn leases_across_await_points() {
+    let lab = Lab::new().expect("lab");
+    let receiver = open(&lab, |b| builder(b, ReceiveMode::Copy)).expect("receiver");
+    let handle = receiver.handle();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let held = runtime.block_on(async {
+        let mut receiver = receiver.into_async().expect("async");
+        let mut held: Vec<OwnedDatagram> = Vec::new();
+        for _ in 0..2 {
+            let mut config = config(&lab);
+            config.count = Some(BURST);
+            let sending = Sending::start(&lab, config);
+            for _ in 0..BURST {
+                let received = tokio::time::timeout(PATIENCE, receiver.recv()).await.expect("in time");
+                held.push(received.expect("recv").expect("not stopped"));
+                tokio::task::yield_now().await;
+            }
+            sending.wait();
+        }
+        let ledger = handle.ledger().expect("ledger");
+        assert_eq!((ledger.count("xsk_leased"), ledger.count("copied")), (2 * BURST, 0), "{}", causes(&ledger));
+        assert_eq!(ledger.unaccounted(), 0, "{}", causes(&ledger));
+        held
+    });
+    for (at, datagram) in held.iter().enumerate() {
+        let probe = ProbePayload::parse(&datagram.payload).expect("a probe");
+        assert_eq!((probe.sequence, datagram.path), (at as u64 % BURST, Path::Xdp));
+    }
+}

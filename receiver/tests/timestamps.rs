@@ -1,0 +1,97 @@
+//! When a datagram came, and who took the time.
+
+mod support;
+
+use netlab::Lab;
+use receiver::{ModeRequest, ReceiveMode, TimeOrigin};
+use rustix::time::{DynamicClockId, clock_gettime_dynamic};
+use support::frame::{Frame, FrameSocket};
+use support::{Sending, burst, causes, open, receive, stream, subscription};
+
+/// Kernel and user space may disagree by so much: XDP's clock is the lock-free one.
+const SLACK: u64 = 1_000_000;
+
+fn tai() -> u64 {
+    let now = clock_gettime_dynamic(DynamicClockId::Tai).expect("CLOCK_TAI");
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+fn check(mode: ReceiveMode, stamped: bool, origin: TimeOrigin) {
+    const COUNT: u64 = 1_000;
+    let lab = Lab::new().expect("lab");
+    let mut receiver = open(&lab, |builder| {
+        builder
+            .subscribe(subscription("10.0.0.1@232.1.1.1:5000"))
+            .subscribe(subscription("[2001:db8::1]@[ff3e::1]:5000"))
+            .mode(ModeRequest::Exactly(mode))
+            .timestamps(stamped)
+    })
+    .expect("receiver");
+    for (group, source) in [("232.1.1.1", "10.0.0.1"), ("ff3e::1", "2001:db8::1")] {
+        let mut config = stream(&lab, group, 5000, &[source]);
+        config.rate = 20_000;
+        let (begin, mut last) = (tai(), 0);
+        let came = burst(&lab, &mut receiver, config, COUNT, |datagram| {
+            let time = datagram.time();
+            assert_eq!(time.origin, origin);
+            let now = tai();
+            assert!(
+                (begin - SLACK..=now + SLACK).contains(&time.nanoseconds),
+                "{} is not between {begin}, when nothing was sent, and now, {now}",
+                time.nanoseconds
+            );
+            assert!(time.nanoseconds + 1_000 >= last, "{} after {last}", time.nanoseconds);
+            last = time.nanoseconds;
+        });
+        assert_eq!(came, COUNT);
+        // By the books as well.
+        let reports = receiver.handle().subscriptions().expect("subscriptions");
+        let report = reports.iter().find(|report| report.subscription.group().is_ipv4() == (group == "232.1.1.1"));
+        assert_eq!(report.and_then(|report| report.last), Some(last));
+    }
+    let ledger = receiver.handle().ledger().expect("ledger");
+    assert_eq!(ledger.count("unstamped"), 0, "{}", causes(&ledger));
+    assert_eq!((ledger.delivered(), ledger.unaccounted()), (2 * COUNT, 0), "{}", causes(&ledger));
+}
+
+#[test]
+fn copy() {
+    check(ReceiveMode::Copy, true, TimeOrigin::Xdp);
+}
+
+#[test]
+fn generic() {
+    check(ReceiveMode::Generic, true, TimeOrigin::Xdp);
+}
+
+#[test]
+fn socket() {
+    check(ReceiveMode::Socket, true, TimeOrigin::Kernel);
+}
+
+#[test]
+fn copy_without() {
+    check(ReceiveMode::Copy, false, TimeOrigin::UserSpace);
+}
+
+#[test]
+fn socket_without() {
+    check(ReceiveMode::Socket, false, TimeOrigin::UserSpace);
+}
+
+/// The kernel path beside XDP is stamped too, by the kernel.
+#[test]
+fn the_kernel_path_beside_xdp() {
+    let lab = Lab::new().expect("lab");
+    let mut receiver = open(&lab, |builder| {
+        builder.subscribe(subscription("10.0.0.1@232.1.1.1:5000")).mode(ReceiveMode::Copy).timestamps(true)
+    })
+    .expect("receiver");
+    let mut origins = Vec::new();
+    FrameSocket::open(&lab).send(&Frame::with_options("10.0.0.1:4000", "232.1.1.1:5000", b"", &[0x94, 4, 0, 0]).bytes);
+    let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
+    config.count = Some(1);
+    receive(&mut receiver, &[Sending::start(&lab, config)], |datagram| origins.push(datagram.time().origin));
+    origins.sort_by_key(|origin| *origin == TimeOrigin::Xdp);
+    assert_eq!(origins, [TimeOrigin::Kernel, TimeOrigin::Xdp]);
+}
