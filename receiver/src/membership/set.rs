@@ -7,8 +7,20 @@
 //! a datagram is offered to *every* socket on its port, each of which walks its list of groups: with 10,000 groups on
 //! one port, 500 sockets of 20 groups. A wildcard socket also takes unicast datagrams from other programs on the port.
 //! And neither limit per socket can be met: `igmp_max_memberships` (20) nor option memory. The price is a descriptor
-//! and about 2 KiB of kernel memory per (group, port); where descriptors are short, [`Layout::Shared`] packs as many
-//! groups on wildcard sockets as the kernel takes.
+//! and about 3 KiB of kernel memory per (group, port).
+//!
+//! Where descriptors are short, groups are packed on wildcard sockets, as many as the kernel takes. [`Layout::Auto`]
+//! decides by RLIMIT_NOFILE: half of it goes to sockets of their own, the rest of the groups share. Before it shares, it
+//! raises the soft limit (often 1,024) to the hard one, which needs no privilege. With 1,024 descriptors and not one
+//! more, 10,000 IPv4 groups take 512 sockets of their own and 475 shared ones.
+//!
+//! # No sockets that only signal
+//!
+//! A socket with a filter that accepts nothing would signal a join without queueing. There is no use for it here. In the
+//! XDP modes the wanted frames are redirected and the unwanted dropped before they reach the stack: the sockets see
+//! neither, and what they do see (fragments, frames of a queue that is not served) is what they are there to deliver. In
+//! mode `socket` they deliver everything. Each (source, group, port) stands in the filter of exactly one socket, so that
+//! nothing is queued twice. Thousands of joins cost no copies; the test `scale` counts that.
 //!
 //! # More sources than a socket can name
 //!
@@ -28,6 +40,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::error::{MembershipError, Operation, Reason, SocketError};
 use super::limits::Limits;
@@ -41,8 +54,11 @@ use crate::{SourceFilter, SubscriptionError};
 /// How memberships are spread over sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Layout {
-    /// A socket for each (group, port), bound to both: fastest, and takes nothing from other programs.
+    /// `PerGroup` for as many sockets as half of the process's limit of descriptors, then `Shared`. Raises the soft limit
+    /// (RLIMIT_NOFILE) to the hard one before it shares.
     #[default]
+    Auto,
+    /// A socket for each (group, port), bound to both: fastest, and takes nothing from other programs.
     PerGroup,
     /// Wildcard sockets with as many groups as the kernel takes: a twentieth of the descriptors on a stock IPv4 kernel.
     /// They also take unicast datagrams to their ports, which are refused. A blocked source of an any-source group may
@@ -88,6 +104,8 @@ pub struct MembershipSet {
     limits: Limits,
     /// Smaller than the sysctl where the kernel took fewer sources: for IPv4 and for IPv6.
     learned: [usize; 2],
+    /// With so many sockets, [`Layout::Auto`] begins to share.
+    own_sockets: usize,
     sockets: BTreeMap<SocketId, Slot>,
     memberships: BTreeMap<(IpAddr, u16), Membership>,
     events: Vec<SocketEvent>,
@@ -121,6 +139,7 @@ impl MembershipSet {
             options,
             limits: Limits::read(),
             learned: [usize::MAX; 2],
+            own_sockets: descriptors() / 2,
             sockets: BTreeMap::new(),
             memberships: BTreeMap::new(),
             events: Vec::new(),
@@ -259,8 +278,8 @@ impl MembershipSet {
         let next = self.state(group, port).judge(&Request::JoinSource(source))?;
         let parts = self.parts(group, port);
         let mut taken = false;
+        let room = self.sources_per_part(group, usize::MAX);
         for id in parts {
-            let room = self.sources_per_part(group, usize::MAX);
             let Some(slot) = self.sockets.get_mut(&id) else { continue };
             if slot.memberships.state(group).filter().sources().len() >= room {
                 continue;
@@ -361,7 +380,9 @@ impl MembershipSet {
             let before = self.part_filter(id, group);
             let kept: BTreeSet<IpAddr> =
                 if was_exclude { BTreeSet::new() } else { before.sources().intersection(sources).copied().collect() };
-            missing.retain(|source| !kept.contains(source));
+            for source in &kept {
+                missing.remove(source);
+            }
             targets.push((id, before, kept));
         }
         for (_, _, target) in &mut targets {
@@ -426,15 +447,20 @@ impl MembershipSet {
         };
         let mut rest: Vec<IpAddr> = sources.iter().copied().collect();
         let mut placed = Vec::new();
+        let mut room = self.sources_per_part(group, rest.len());
         while !rest.is_empty() {
-            let count = self.sources_per_part(group, rest.len()).min(rest.len());
-            let part = SourceFilter::Include(rest[..count].iter().copied().collect());
+            let count = room.min(rest.len());
+            let left = rest.len() - count;
+            let part = SourceFilter::Include(rest[left..].iter().copied().collect());
             match self.place(group, port, &part) {
                 Ok(part) => {
                     placed.push(part);
-                    rest.drain(..count);
+                    rest.truncate(left);
                 }
-                Err(Reason::NoRoom { .. }) if count > 1 => self.learn_below(group, count),
+                Err(Reason::NoRoom { .. }) if count > 1 => {
+                    self.learn_below(group, count);
+                    room = self.sources_per_part(group, 0);
+                }
                 Err(reason) => {
                     self.displace(group, &placed);
                     return Err(reason);
@@ -446,34 +472,25 @@ impl MembershipSet {
 
     /// Sets up one part on one socket.
     fn place(&mut self, group: IpAddr, port: u16, filter: &SourceFilter) -> Result<Placed, Reason> {
-        if self.options.layout == Layout::Shared {
-            let candidates: Vec<SocketId> = self
-                .sockets
-                .iter()
-                .filter(|(_, slot)| {
-                    let socket = slot.memberships.socket();
-                    !slot.full
-                        && socket.port() == port
-                        && socket.is_ipv6() == group.is_ipv6()
-                        && !slot.memberships.state(group).is_member()
-                })
-                .map(|(&id, _)| id)
-                .collect();
-            for id in candidates {
-                let Some(slot) = self.sockets.get_mut(&id) else { continue };
-                match establish(&mut slot.memberships, group, filter) {
-                    Ok(()) => return Ok(Placed { id, fresh: false }),
-                    Err(error) if error.is_out_of_room() => slot.full = true,
-                    Err(error) => return Err(self.reason(error, group)),
-                }
-            }
+        let shared = self.shares();
+        if shared && let Some(placed) = self.place_on_shared(group, port, filter)? {
+            return Ok(placed);
         }
-        let address = match self.options.layout {
-            Layout::PerGroup => SocketAddr::new(group, port),
-            Layout::Shared => wildcard(group, port),
+        let address = if shared { wildcard(group, port) } else { SocketAddr::new(group, port) };
+        let socket = match UdpDataSocket::open(address, self.interface.index, &self.options.socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                // Others of this process have taken more than was left to them.
+                let short = matches!(error.errno, Errno::MFILE | Errno::NFILE);
+                if short && !shared && self.options.layout == Layout::Auto {
+                    self.own_sockets = self.own_sockets.min(self.sockets.len());
+                    if let Some(placed) = self.place_on_shared(group, port, filter)? {
+                        return Ok(placed);
+                    }
+                }
+                return Err(self.open_reason(error));
+            }
         };
-        let socket = UdpDataSocket::open(address, self.interface.index, &self.options.socket)
-            .map_err(|error| self.open_reason(error))?;
         let socket = Arc::new(socket);
         let id = socket.id();
         // Bound before the join, a port that can not be had leaves no trace on the wire. But with blocked sources the
@@ -489,6 +506,47 @@ impl MembershipSet {
         }
         self.sockets.insert(id, Slot { memberships, full: false });
         Ok(Placed { id, fresh: true })
+    }
+
+    /// Is the next part to go on a socket with others?
+    fn shares(&mut self) -> bool {
+        match self.options.layout {
+            Layout::PerGroup => false,
+            Layout::Shared => true,
+            Layout::Auto => {
+                if self.sockets.len() == self.own_sockets {
+                    raise_descriptors();
+                    self.own_sockets = self.own_sockets.max(descriptors() / 2);
+                }
+                self.sockets.len() >= self.own_sockets
+            }
+        }
+    }
+
+    /// Sets up one part on a wildcard socket that is open; `None` where none has room.
+    fn place_on_shared(&mut self, group: IpAddr, port: u16, filter: &SourceFilter) -> Result<Option<Placed>, Reason> {
+        let candidates: Vec<SocketId> = self
+            .sockets
+            .iter()
+            .filter(|(_, slot)| {
+                let socket = slot.memberships.socket();
+                !slot.full
+                    && socket.group().is_none()
+                    && socket.port() == port
+                    && socket.is_ipv6() == group.is_ipv6()
+                    && !slot.memberships.state(group).is_member()
+            })
+            .map(|(&id, _)| id)
+            .collect();
+        for id in candidates {
+            let Some(slot) = self.sockets.get_mut(&id) else { continue };
+            match establish(&mut slot.memberships, group, filter) {
+                Ok(()) => return Ok(Some(Placed { id, fresh: false })),
+                Err(error) if error.is_out_of_room() => slot.full = true,
+                Err(error) => return Err(self.reason(error, group)),
+            }
+        }
+        Ok(None)
     }
 
     /// Takes back what an operation that failed had set up. Nobody was told of its sockets yet.
@@ -560,9 +618,10 @@ impl MembershipSet {
         self.part_filter(id, group).sources().clone()
     }
 
-    /// How many sources of a group one socket can name. The sysctl is read again where `wanted` is more than it said.
+    /// How many sources of a group one socket can name. The sysctl is read again where `wanted` is more than it said: once
+    /// an operation, since it costs more than a join.
     fn sources_per_part(&mut self, group: IpAddr, wanted: usize) -> usize {
-        if self.limits.sources_per_group(group).is_none_or(|limit| limit < wanted) {
+        if self.limits.sources_per_group(group).is_some_and(|limit| limit < wanted) {
             self.limits = Limits::read();
         }
         let limit = self.limits.sources_per_group(group).unwrap_or(usize::MAX);
@@ -622,6 +681,19 @@ impl Drop for MembershipSet {
     /// The kernel path may hold the sockets longer; their memberships end here.
     fn drop(&mut self) {
         self.leave_all();
+    }
+}
+
+/// Descriptors that this process may have open (the soft RLIMIT_NOFILE).
+fn descriptors() -> usize {
+    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// Raises the soft limit to the hard one. Where that is refused, it stays as it is.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
 }
 

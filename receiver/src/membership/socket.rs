@@ -215,6 +215,14 @@ impl<S: AsFd> MembershipSocket<S> {
     fn restore(&self, group: IpAddr, previous: &State, cause: SocketError) -> SocketError {
         let index = self.interface.index;
         let held = |expected: &State| self.filter_by_index(group, expected.filter().sources().len());
+        if let (SocketError::FilterDiffers { expected: State::Include(sources), .. }, State::NotMember) =
+            (&cause, previous)
+        {
+            // Where two interfaces have one address, the join may stand on the other one: it is undone as it was done.
+            for &source in sources {
+                let _ = self.source(group, source, opt::IP_DROP_SOURCE_MEMBERSHIP, opt::MCAST_LEAVE_SOURCE_GROUP);
+            }
+        }
         let Ok(kernel) = held(previous) else { return cause };
         if kernel == *previous {
             return cause;

@@ -172,20 +172,31 @@ fn forced_versions_are_told() {
     assert!(matches!(&warnings[..], [Warning::Igmp { forced: true, .. }, Warning::MldForced { .. }]), "{warnings:?}");
 }
 
-/// A general query of MLDv1, as 24 bytes: type 130, response time in ms.
+/// A general query of MLDv1, as a whole IPv6 packet, since Linux asks for the router alert (RFC 2710, section 3): hop-by-hop
+/// header with it, then type 130, response time 100 ms, the unspecified address.
 fn mld_query(lab: &Lab) {
     let index = lab.tx().interface_index(lab.tx_interface()).expect("index");
     let from = lab.sources_link_local()[0];
+    let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let mut query = [0; 24];
+    query[0] = 130;
+    query[4..6].copy_from_slice(&100_u16.to_be_bytes());
+    let pseudo = [from.octets(), all_nodes.octets()].concat();
+    let words = |bytes: &[u8]| bytes.chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum::<u32>();
+    let sum = words(&pseudo) + 24 + 58 + words(&query);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    query[2..4].copy_from_slice(&sum.to_be_bytes());
+    let mut packet = vec![0x60, 0, 0, 0, 0, 32, 0, 1];
+    packet.extend(pseudo);
+    packet.extend([58, 0, 5, 2, 0, 0, 1, 0]);
+    packet.extend(query);
     lab.tx()
         .run(|| {
-            let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)).expect("raw");
-            socket.bind(&SockAddr::from(SocketAddrV6::new(from, 0, 0, index))).expect("bind");
-            socket.set_multicast_hops_v6(1).expect("hops");
-            let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-            let mut query = [0; 24];
-            query[0] = 130;
-            query[4..6].copy_from_slice(&100_u16.to_be_bytes());
-            socket.send_to(&query, &SockAddr::from(SocketAddrV6::new(all_nodes, 0, 0, index))).expect("send");
+            // IPPROTO_RAW: the header is ours.
+            let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(255))).expect("raw");
+            socket.set_multicast_if_v6(index).expect("IPV6_MULTICAST_IF");
+            socket.send_to(&packet, &SockAddr::from(SocketAddrV6::new(all_nodes, 0, 0, index))).expect("send");
         })
         .expect("run");
 }
