@@ -50,7 +50,7 @@ pub(crate) struct Control {
     interface: Mutex<Interface>,
     mode: ReceiveMode,
     refused: Vec<Refused>,
-    warnings: Vec<String>,
+    warnings: Mutex<Vec<String>>,
     recipe: Recipe,
     allow_asm_in_ssm_range: bool,
     inner: Mutex<Inner>,
@@ -97,7 +97,7 @@ impl Control {
             recipe: opened.recipe,
             mode: opened.mode,
             refused: opened.refused,
-            warnings: opened.warnings,
+            warnings: Mutex::new(opened.warnings),
             allow_asm_in_ssm_range: opened.allow_asm_in_ssm_range,
             inner: Mutex::new(Inner {
                 program: opened.program,
@@ -132,8 +132,19 @@ impl Control {
         &self.refused
     }
 
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
+    pub fn warnings(&self) -> Vec<String> {
+        lock(&self.warnings).clone()
+    }
+
+    /// Tells of something that came up under way.
+    pub fn warn(&self, warning: String) {
+        tracing::warn!("{warning}");
+        lock(&self.warnings).push(warning);
+    }
+
+    /// Where the groups are joined.
+    pub fn membership_interface(&self) -> InterfaceRef {
+        lock(&self.inner).membership.interface().clone()
     }
 
     pub fn join(&self, asked: &Subscription) -> Result<SubscriptionId, Error> {

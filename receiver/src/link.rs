@@ -16,6 +16,7 @@ use crate::control::Control;
 use crate::error::Error;
 use crate::interface::Interface;
 use crate::ledger::QueueCounters;
+use crate::membership::querier::{Compatibility, compatibility};
 use crate::shared::Shared;
 
 /// RTMGRP_LINK, RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR (include/uapi/linux/rtnetlink.h).
@@ -59,7 +60,9 @@ pub(crate) fn watch(control: &Arc<Control>) -> Result<(), Error> {
     let socket = subscribe().map_err(failed)?;
     std::thread::Builder::new()
         .name("receiver-link".into())
-        .spawn(move || Watch { shared, control: weak, socket, state: State::Up, sample: None, rate: 0.0 }.run())
+        .spawn(move || {
+            Watch { shared, control: weak, socket, state: State::Up, sample: None, rate: 0.0, querier: None }.run()
+        })
         .map_err(failed)?;
     Ok(())
 }
@@ -79,6 +82,8 @@ struct Watch {
     /// Packets handed over, and when that was read.
     sample: Option<(u64, Instant)>,
     rate: f64,
+    /// What the kernel said of older queriers, when, and how long it took to ask.
+    querier: Option<(Compatibility, Instant, Duration)>,
 }
 
 impl Watch {
@@ -96,6 +101,7 @@ impl Watch {
                 self.check(&control);
             } else {
                 self.take_sample();
+                self.ask_for_queriers(&control);
             }
         }
     }
@@ -175,6 +181,22 @@ impl Watch {
         );
         self.state = State::Up;
         self.sample = None;
+    }
+
+    /// Tells of an older querier on the link once it shows. The kernel's tables are long where many groups are joined: the
+    /// time to read them is kept below a hundredth.
+    fn ask_for_queriers(&mut self, control: &Control) {
+        if let Some((_, asked, took)) = &self.querier
+            && asked.elapsed() < SAMPLE.max(*took * 100)
+        {
+            return;
+        }
+        let start = Instant::now();
+        let Ok(now) = compatibility(&control.membership_interface()) else { return };
+        for warning in now.warnings(self.querier.as_ref().map(|(before, ..)| before)) {
+            control.warn(warning.to_string());
+        }
+        self.querier = Some((now, Instant::now(), start.elapsed()));
     }
 
     fn take_sample(&mut self) {

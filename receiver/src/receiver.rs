@@ -421,8 +421,9 @@ impl Handle {
         self.control.refused()
     }
 
-    /// What is not as it should be, but does not stand in the way.
-    pub fn warnings(&self) -> &[String] {
+    /// What is not as it should be, but does not stand in the way: told in the order in which it was noticed, since the
+    /// start. An older querier on the link is among it (IGMPv1, IGMPv2, MLDv1), with which source joins are not signalled.
+    pub fn warnings(&self) -> Vec<String> {
         self.control.warnings()
     }
 
