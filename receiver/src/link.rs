@@ -61,7 +61,17 @@ pub(crate) fn watch(control: &Arc<Control>) -> Result<(), Error> {
     std::thread::Builder::new()
         .name("receiver-link".into())
         .spawn(move || {
-            Watch { shared, control: weak, socket, state: State::Up, sample: None, rate: 0.0, querier: None }.run()
+            Watch {
+                shared,
+                control: weak,
+                socket,
+                state: State::Up,
+                sample: None,
+                rate: 0.0,
+                querier: None,
+                told: Vec::new(),
+            }
+            .run()
         })
         .map_err(failed)?;
     Ok(())
@@ -84,6 +94,8 @@ struct Watch {
     rate: f64,
     /// What the kernel said of older queriers, when, and how long it took to ask.
     querier: Option<(Compatibility, Instant, Duration)>,
+    /// What was told of that: not again while it lasts.
+    told: Vec<String>,
 }
 
 impl Watch {
@@ -193,9 +205,12 @@ impl Watch {
         }
         let start = Instant::now();
         let Ok(now) = compatibility(&control.membership_interface()) else { return };
-        for warning in now.warnings(self.querier.as_ref().map(|(before, ..)| before)) {
-            control.warn(warning.to_string());
+        let warnings: Vec<_> =
+            now.warnings(self.querier.as_ref().map(|(before, ..)| before)).iter().map(ToString::to_string).collect();
+        for warning in warnings.iter().filter(|warning| !self.told.contains(warning)) {
+            control.warn(warning.clone());
         }
+        self.told = warnings;
         self.querier = Some((now, Instant::now(), start.elapsed()));
     }
 

@@ -235,6 +235,9 @@ impl Builder {
         for subscription in &self.subscriptions {
             control.join(subscription)?;
         }
+        for warning in control.warnings() {
+            tracing::warn!("{warning}");
+        }
         link::watch(&control)?;
         Ok(Receiver { workers, handle: Handle { control }, next: 0 })
     }

@@ -164,6 +164,41 @@ fn deleted_and_made_again(mode: ReceiveMode) {
     counting.finish();
 }
 
+/// An IGMPv2 general query from the other end: the kernel turns to group reports, and the receiver says so.
+#[test]
+fn an_older_querier_is_told() {
+    let lab = Lab::new().expect("lab");
+    let counting = receiver(&lab, ReceiveMode::Copy);
+    assert_eq!(counting.handle.warnings(), Vec::<String>::new());
+    // Type 0x11, ten seconds, its checksum, group 0.0.0.0 (RFC 2236, section 2).
+    let query = [0x11, 100, 0xee, 0x9b, 0, 0, 0, 0];
+    lab.tx()
+        .run(|| {
+            let socket =
+                socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::RAW, Some(2.into())).expect("raw socket");
+            socket.set_multicast_if_v4(&[10, 0, 0, 1].into()).expect("interface");
+            let all_hosts = std::net::SocketAddr::from(([224, 0, 0, 1], 0));
+            socket.send_to(&query, &all_hosts.into()).expect("query");
+        })
+        .expect("a thread in tx");
+    let start = Instant::now();
+    let warnings = loop {
+        let warnings = counting.handle.warnings();
+        if !warnings.is_empty() {
+            break warnings;
+        }
+        assert!(start.elapsed() < support::PATIENCE, "no warning");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("IGMPv2") && warnings[0].contains("/proc/net/igmp"), "{warnings:?}");
+    let igmp = lab.rx().run(|| std::fs::read_to_string("/proc/thread-self/net/igmp")).expect("run").expect("igmp");
+    assert!(igmp.lines().any(|line| line.contains("veth-rx") && line.contains("V2")), "{igmp}");
+    std::thread::sleep(Duration::from_millis(2_500));
+    assert_eq!(counting.handle.warnings().len(), 1, "it is told once");
+    counting.finish();
+}
+
 #[test]
 fn down_and_up_copy() {
     down_and_up(ReceiveMode::Copy);

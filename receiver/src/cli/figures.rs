@@ -29,12 +29,19 @@ pub struct Snapshot {
     streams: Vec<SubscriptionReport>,
     ledger: Ledger,
     now_ns: u64,
+    warnings: Vec<String>,
 }
 
 impl Snapshot {
     /// Reads them all.
     pub fn take(handle: &Handle) -> Result<Self, receiver::Error> {
-        Ok(Self { at: Instant::now(), streams: handle.subscriptions()?, ledger: handle.ledger()?, now_ns: now_ns() })
+        Ok(Self {
+            at: Instant::now(),
+            streams: handle.subscriptions()?,
+            ledger: handle.ledger()?,
+            now_ns: now_ns(),
+            warnings: handle.warnings(),
+        })
     }
 }
 
@@ -52,6 +59,8 @@ pub struct Figures {
     pub ledger: Ledger,
     /// What the checker of test streams found.
     pub probe: Option<ProbeReport>,
+    /// What is not as it should be.
+    pub warnings: Vec<String>,
 }
 
 /// One subscription.
@@ -103,7 +112,8 @@ impl Figures {
             Stream { subscription: stream.subscription.to_string(), flow, last_seconds_ago }
         });
         let total = Flow::new(totals(now), before.map(totals).unwrap_or_default(), span);
-        Self { elapsed, span, streams: streams.collect(), total, ledger: now.ledger.clone(), probe }
+        let (ledger, warnings) = (now.ledger.clone(), now.warnings.clone());
+        Self { elapsed, span, streams: streams.collect(), total, ledger, probe, warnings }
     }
 }
 

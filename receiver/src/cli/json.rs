@@ -107,6 +107,7 @@ struct Shown<'a> {
     unaccounted: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     probe: Option<&'a ProbeReport>,
+    warnings: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -146,6 +147,7 @@ impl<'a> Shown<'a> {
             ledger: &figures.ledger,
             unaccounted: figures.ledger.unaccounted(),
             probe: figures.probe.as_ref(),
+            warnings: &figures.warnings,
         }
     }
 }

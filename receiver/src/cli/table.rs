@@ -290,7 +290,15 @@ mod tests {
 
     fn figures(streams: Vec<Stream>) -> Figures {
         let total = Flow { packets: 7000, ..Flow::default() };
-        Figures { elapsed: 5.0, span: 1.0, streams, total, ledger: Ledger::default(), probe: None }
+        Figures {
+            elapsed: 5.0,
+            span: 1.0,
+            streams,
+            total,
+            ledger: Ledger::default(),
+            probe: None,
+            warnings: Vec::new(),
+        }
     }
 
     fn lines(figures: &Figures, size: (u16, u16)) -> Vec<String> {
