@@ -92,8 +92,8 @@ impl Program {
         for map in [names::FLOWS_V4, names::FLOWS_V6, names::GROUPS_V4, names::GROUPS_V6] {
             loader.map_max_entries(map, config.max_flows);
         }
-        // Groups of both families share the slots.
-        loader.map_max_entries(names::BLOCKED, 2 * config.max_flows);
+        // Groups of both families share the slots, and a group for which there turns out to be no room has had one too.
+        loader.map_max_entries(names::BLOCKED, 2 * config.max_flows + 1);
         let mut ebpf = loader.load(OBJECT).map_err(|error| refused(name, "load", &error))?;
         let logger = match config.trace {
             true => Some(
@@ -241,11 +241,8 @@ impl Program {
     /// Frames dropped because of their source, for one group slot since load or reset.
     ///
     /// # Errors
-    /// [`Error::FilterFull`] for a slot beyond those of the groups that the maps can hold, [`Error::Program`].
+    /// [`Error::Program`].
     pub fn blocked(&self, slot: u32) -> Result<u64, Error> {
-        if slot >= 2 * self.max_flows {
-            return Err(Error::FilterFull { limit: self.max_flows });
-        }
         self.sum(&self.blocked, slot)
     }
 
