@@ -78,11 +78,8 @@ pub fn compatibility(interface: &InterfaceRef) -> io::Result<Compatibility> {
             let value = fs::read_to_string(format!("/proc/sys/net/{family}/conf/{of}/{option}")).ok()?;
             value.trim().parse().ok().filter(|&version| version != 0)
         };
-        match family {
-            // The kernel looks at `all` first; for MLD, too, a value there rules.
-            "ipv4" | "ipv6" => of("all").or_else(|| of(name)),
-            _ => None,
-        }
+        // The kernel looks at `all` first.
+        of("all").or_else(|| of(name))
     };
     let mld = fs::read_to_string(format!("/proc/thread-self/net/dev_snmp6/{name}")).ok().map(|counters| {
         let (v1_reports, v2_reports) = reports(&counters);

@@ -160,7 +160,7 @@ impl KernelGroup {
     }
 }
 
-/// `3  veth-rx   :     2      V3`
+/// `3 veth-rx   :     2      V3`, with a tab after the index.
 fn igmp_interface(line: &str) -> Option<(InterfaceRef, IgmpVersion)> {
     let (interface, rest) = line.split_once(':')?;
     let (index, name) = interface.split_once(char::is_whitespace)?;
@@ -173,7 +173,7 @@ fn igmp_interface(line: &str) -> Option<(InterfaceRef, IgmpVersion)> {
     Some((InterfaceRef::new(index.parse().ok()?, name.trim()), version))
 }
 
-/// `        010101E8     1 0:00000000    0`: the group as the machine reads a word, users, the timer in 1/100 s, reporter.
+/// `010101E8     1 0:00000000 0`, after tabs: the group as the machine reads a word, users, the timer in 1/100 s, reporter.
 fn igmp_group(line: &str, interface: &InterfaceRef) -> Option<KernelGroup> {
     let mut words = line.split_whitespace();
     let group = u32::from_str_radix(words.next()?, 16).ok()?;

@@ -1,10 +1,12 @@
 //! Many memberships: how they spread over sockets, what happens at the limits, and that a failure changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use netlab::Lab;
-use receiver::membership::{Layout, Options, Reason, Refusal, State};
+use receiver::membership::{Layout, MembershipSocket, OptionStyle, Options, Reason, Refusal, State};
 use receiver::udp::{SocketId, SocketOptions};
 use rustix::io::Errno;
 
@@ -300,4 +302,61 @@ fn ipv6_sockets_take_no_ipv4_port() {
     let mut r = Receiving::new(&lab, Options { layout: Layout::Shared, ..Options::default() });
     r.with(&lab, |set| set.join(ip("ff3e::1"), PORT, &include(&[ip("2001:db8::1")]))).expect("join");
     lab.rx().run(|| UdpSocket::bind(("0.0.0.0", PORT))).expect("run").expect("the port is free for IPv4");
+}
+
+/// Which socket the kernel holds each source on.
+fn homes(r: &Receiving, group: IpAddr) -> BTreeMap<IpAddr, SocketId> {
+    let mut homes = BTreeMap::new();
+    for socket in r.set.sockets() {
+        let held = MembershipSocket::new(socket.as_fd(), r.set.interface().clone(), OptionStyle::Mcast);
+        for &source in held.kernel_state(group).expect("state").filter().sources() {
+            assert_eq!(homes.insert(source, socket.id()), None, "{source} on two sockets");
+        }
+    }
+    homes
+}
+
+/// A source that moved from one socket to another would lose what comes in between, or be heard twice.
+#[test]
+fn sources_that_stay_keep_their_socket() {
+    let lab = Lab::new().expect("lab");
+    let group = ip("232.1.1.1");
+    let sources = many_sources(group, 24);
+    let mut r = Receiving::new(&lab, Options::default());
+    r.with(&lab, |set| set.join(group, PORT, &include(&sources))).expect("join");
+    for next in [&sources[3..], &sources[..20], &sources[7..], &sources[..]] {
+        let before = homes(&r, group);
+        r.with(&lab, |set| set.set_filter(group, PORT, &include(next))).expect("set");
+        let after = homes(&r, group);
+        assert_eq!(after.keys().copied().collect::<Vec<_>>(), next);
+        for (source, home) in before {
+            assert!(after.get(&source).is_none_or(|now| *now == home), "{source} moved");
+        }
+    }
+}
+
+/// A blocked source is not heard for the moment between the join and its block.
+#[test]
+fn blocked_from_the_first_datagram() {
+    let lab = Lab::new().expect("lab");
+    let group = ip("239.1.1.1");
+    let blocked = ip("10.0.0.1");
+    let socket = crate::support::sending_socket(&lab, blocked);
+    let mut r = Receiving::new(&lab, Options::default());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let _ = socket.send_to(b"x", (group, PORT));
+            }
+        });
+        r.with(&lab, |set| {
+            for _ in 0..500 {
+                set.join(group, PORT, &exclude(&[blocked])).expect("join");
+                set.leave(group, PORT).expect("leave");
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+    });
+    assert_eq!(r.path.stats().received, 0);
 }
