@@ -127,7 +127,7 @@ impl KernelTables {
     /// `/proc/net/igmp`: a line for each interface, and indented lines for its groups.
     fn parse_igmp(&mut self, text: &str, groups: &mut BTreeMap<(u32, IpAddr), KernelGroup>) {
         let mut interface: Option<InterfaceRef> = None;
-        for line in text.lines().skip(1) {
+        for line in text.lines().skip(1).filter(|line| !line.trim().is_empty()) {
             if !line.starts_with(char::is_whitespace) {
                 let parsed = igmp_interface(line);
                 self.not_understood += usize::from(parsed.is_none());
@@ -139,7 +139,7 @@ impl KernelTables {
             }
             match interface.as_ref().and_then(|interface| igmp_group(line, interface)) {
                 Some(group) => drop(groups.insert((group.interface.index, group.group), group)),
-                None => self.not_understood += usize::from(!line.trim().is_empty()),
+                None => self.not_understood += 1,
             }
         }
     }
