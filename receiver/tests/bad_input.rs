@@ -159,8 +159,8 @@ fn modes_and_queues_that_there_are_not() {
 #[test]
 fn options_out_of_range() {
     let lab = Lab::new().expect("lab");
-    type Set = fn(Builder) -> Builder;
-    let cases: [(Set, &str, &str); 8] = [
+    type Change = fn(Builder) -> Builder;
+    let cases: [(Change, &str, &str); 8] = [
         (|b| b.ring_size(1_000), "ring size", "1000"),
         (|b| b.ring_size(0), "ring size", "0"),
         (|b| b.ring_size(32), "ring size", "32"),

@@ -24,34 +24,6 @@ fn open_all(lab: &Lab, mode: ReceiveMode) -> Result<Receiver, Error> {
     })
 }
 
-/// Set in the process that is to be killed.
-const VICTIM: &str = "RECEIVER_TEST_VICTIM";
-
-/// Not a test: what `killed_under_load` starts, in a process of its own, to kill it.
-#[test]
-#[ignore = "a part of killed_under_load"]
-fn victim() {
-    let Ok(name) = std::env::var(VICTIM) else { return };
-    let mut receiver =
-        Receiver::builder(&name).subscribe(subscription(V4)).mode(ReceiveMode::Copy).build().expect("receiver");
-    let mut total = 0;
-    let mut held = Vec::new();
-    loop {
-        let before = total;
-        total += receiver
-            .poll(Wait::Forever, |datagram| {
-                // It dies with leases in its hands.
-                if held.len() < 100 {
-                    held.extend(datagram.into_owned());
-                }
-            })
-            .expect("poll");
-        if before < 1_000 && total >= 1_000 {
-            println!("\nunder load");
-        }
-    }
-}
-
 #[test]
 fn killed_under_load() {
     let lab = Lab::new().expect("lab");
@@ -62,14 +34,17 @@ fn killed_under_load() {
     for _ in 0..3 {
         let mut child = lab
             .rx()
-            .command(std::env::current_exe().expect("this test"))
-            .args(["--exact", "victim", "--ignored", "--nocapture"])
-            .env(VICTIM, lab.rx_interface())
+            .command(env!("CARGO_BIN_EXE_receiver"))
+            .args(["run", "-i", lab.rx_interface(), "--mode", "copy", "--json", "--interval", "0.1", V4])
             .stdout(Stdio::piped())
             .spawn()
             .expect("the victim");
         let output = BufReader::new(child.stdout.take().expect("its output"));
-        assert!(output.lines().any(|line| line.expect("read") == "under load"), "the victim ended by itself");
+        let busy = |line: &str| {
+            let object: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            object["type"] == "interval" && object["subscriptions"][0]["packets"].as_u64() > Some(1_000)
+        };
+        assert!(output.lines().any(|line| busy(&line.expect("read"))), "the victim ended by itself");
         let during = Traces::of(&lab);
         assert!(during.xdp_program.is_some() && during.groups != before.groups);
         // `Child::kill` is SIGKILL.

@@ -19,6 +19,9 @@ impl Traces {
         let read = |name: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).expect("/proc");
         let filters = lab.rx().run(|| read("mcfilter") + &read("mcfilter6")).expect("run");
         let groups = lab.rx().ip(&["maddress", "show", "dev", lab.rx_interface()]).expect("ip maddress");
+        // Those of the interface's own IPv6 addresses, which the kernel joins some time after they were given to it.
+        let solicited_node = |line: &str| line.contains("ff02::1:ff") || line.contains("33:33:ff");
+        let groups = groups.lines().filter(|line| !solicited_node(line)).map(|line| format!("{line}\n")).collect();
         Self { xdp_program: interface(lab).xdp_program, groups, filters }
     }
 }
