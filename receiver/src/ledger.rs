@@ -34,12 +34,14 @@ pub(crate) enum Refusal {
     Undelivered,
     /// The consumer holds so many copies that no more was made.
     NotKept,
+    /// Came untagged by the kernel path, although VLAN tags are asked for: there is no VLAN interface.
+    Untagged,
 }
 
 impl Refusal {
-    const COUNT: usize = 6;
+    const COUNT: usize = 7;
     const NAMES: [&'static str; Self::COUNT] =
-        ["revoked", "ip_checksum", "udp_checksum", "malformed", "undelivered_at_stop", "not_kept"];
+        ["revoked", "ip_checksum", "udp_checksum", "malformed", "undelivered_at_stop", "not_kept", "untagged"];
 }
 
 /// What one queue (or the kernel path) counts in user space. Written by its owner alone, read by anybody.

@@ -116,6 +116,7 @@ impl Builder {
 
     /// Take each datagram's time in the XDP program, or in the kernel for its sockets. Default: no, the time is that of
     /// the batch. Needs Linux 6.1 for XDP.
+    /// The first datagrams of a kernel socket can carry the time of the read: the kernel begins to stamp with a delay.
     pub fn timestamps(mut self, take: bool) -> Self {
         self.program.stamp = take;
         self
@@ -188,6 +189,11 @@ impl Builder {
         let joined = self.membership_interface(&interface, &mut warnings)?;
         let ladder = Ladder { interface: &interface, program: &self.program, rings: &self.rings };
         let Rungs { mode, refused, program, sockets } = ladder.climb(self.mode, &self.queues)?;
+        let kernel_is_untagged = self.program.vlan.is_some() && joined.index == interface.index;
+        if let (ReceiveMode::Socket, true, Some(reason)) = (mode, kernel_is_untagged, warnings.first()) {
+            // The last rung of `auto`: it would hear the untagged streams of the same groups alone.
+            return Err(Error::ModeUnavailable { mode, name: interface.name, reason: reason.clone() });
+        }
         let queues: Vec<u32> = sockets.iter().map(|(queue, _)| *queue).collect();
         let shared = Arc::new(Shared::new(&queues, self.copy_limit)?);
         for (cell, (_, socket)) in shared.cells.iter().zip(&sockets) {
@@ -222,6 +228,7 @@ impl Builder {
             stamp: self.program.stamp,
             vlan: self.program.vlan,
             reserve: self.rings.frames / 2,
+            kernel_is_untagged,
         };
         let mut workers: Vec<Worker> = sockets
             .into_iter()
@@ -340,7 +347,7 @@ impl Receiver {
 }
 
 impl Handle {
-    /// Joins. Packets come from when this returns, at the latest; none that is wanted is lost for the change.
+    /// Joins. To be called in the network namespace that the receiver was built in. Packets come from when this returns, at the latest; none that is wanted is lost for the change.
     ///
     /// # Errors
     /// [`Error::Overlap`], [`Error::Subscription`], [`Error::FilterFull`], [`Error::Membership`]: nothing was changed.

@@ -53,6 +53,8 @@ pub(crate) struct WorkerOptions {
     pub vlan: Option<Vlan>,
     /// Frames that are never leased out, so that the kernel always has some.
     pub reserve: u32,
+    /// Refuse what comes by the kernel path: without a VLAN interface that is untagged, and tags are asked for.
+    pub kernel_is_untagged: bool,
 }
 
 /// Receives from one queue, or from the kernel path alone in mode `socket`.
@@ -248,6 +250,7 @@ impl Worker {
         let path = &shared.kernel;
         let counters = &path.counters;
         let cell = shared.cells.len();
+        let untagged = self.options.kernel_is_untagged;
         let keep = Keep { leases: &Cell::new(0), budget: &shared.budget, counters, cell };
         let cache = &mut self.cache;
         let held = &mut self.held;
@@ -257,6 +260,10 @@ impl Worker {
         kernel.receive(&mut self.clock, |received| {
             add(&counters.taken, 1);
             working.next();
+            if untagged {
+                counters.refuse(Refusal::Untagged);
+                return;
+            }
             let key = FlowKey::new(received.source.ip(), received.group, received.port);
             let Some(member) = cache.resolve(&shared.filter, key) else {
                 counters.refuse(Refusal::Revoked);

@@ -132,7 +132,7 @@ fn blocked(ledger: &Ledger) -> u64 {
 }
 
 /// Causes of the ledger for which something was not handed over.
-const DROPS: [&str; 17] = [
+const DROPS: [&str; 18] = [
     "dropped_not_included",
     "dropped_blocked",
     "dropped_malformed",
@@ -150,6 +150,7 @@ const DROPS: [&str; 17] = [
     "malformed",
     "undelivered_at_stop",
     "not_kept",
+    "untagged",
 ];
 
 /// What was dropped, by cause; nothing that is 0.
