@@ -25,7 +25,7 @@ fn assert_names(error: &impl std::fmt::Display, parts: &[&str]) {
 fn refused(lab: &Lab, build: impl FnOnce(Builder) -> Builder + Send) -> Error {
     let before = Traces::of(lab);
     let error = open(lab, build).err().expect("it was to be refused");
-    assert_eq!(Traces::of(lab), before, "after: {error}");
+    assert_eq!(Traces::settled(lab, &before), before, "after: {error}");
     error
 }
 
@@ -201,7 +201,7 @@ fn no_privilege() {
         let error = build(mode.into()).err().expect("not permitted");
         assert!(matches!(error, Error::NotPermitted { .. }), "{mode}: {error:?}");
         assert_names(&error, &[lab.rx_interface(), "cap_net_admin", "--mode socket"]);
-        assert_eq!(Traces::of(&lab), before);
+        assert_eq!(Traces::settled(&lab, &before), before);
     }
     for mode in [ModeRequest::Auto, ReceiveMode::Socket.into()] {
         let mut receiver = build(mode).expect("mode socket needs none");
@@ -213,7 +213,7 @@ fn no_privilege() {
         assert!(handle.refused().iter().all(|refused| refused.reason.contains("not permitted")));
         assert_eq!(burst(&lab, &mut receiver, stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]), 100, |_| {}), 100);
     }
-    assert_eq!(Traces::of(&lab), before);
+    assert_eq!(Traces::settled(&lab, &before), before);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a receiver could leave behind on the lab's receiving side: an XDP program, memberships.
 
+use std::time::{Duration, Instant};
+
 use netlab::Lab;
 use receiver::Interface;
 
@@ -24,7 +26,25 @@ impl Traces {
         let groups = groups.lines().filter(|line| !solicited_node(line)).map(|line| format!("{line}\n")).collect();
         Self { xdp_program: interface(lab).xdp_program, groups, filters }
     }
+
+    /// As [`Traces::of`], once it is what was `expected`, or has failed to become so.
+    ///
+    /// The program leaves the interface with the last descriptor of its link. Between fork and exec, a child process that
+    /// another thread of this test program starts has one too.
+    pub fn settled(lab: &Lab, expected: &Self) -> Self {
+        let start = Instant::now();
+        loop {
+            let now = Self::of(lab);
+            if now == *expected || start.elapsed() > FORKS {
+                return now;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }
+
+/// How long a process that another test is just starting may hold on to copies of this one's descriptors.
+const FORKS: Duration = Duration::from_secs(5);
 
 /// The receiving interface as it is now.
 pub fn interface(lab: &Lab) -> Interface {
