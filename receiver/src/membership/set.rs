@@ -35,12 +35,13 @@
 //! must look at the filter again. While `set_filter` turns an INCLUDE filter over several sockets into EXCLUDE, or
 //! back, a datagram may come by two of them.
 
+mod place;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::error::{MembershipError, Operation, Reason, SocketError};
 use super::limits::Limits;
@@ -48,7 +49,7 @@ use super::socket::{MembershipSocket, OptionStyle};
 use super::state::{Request, State};
 use super::{InterfaceRef, Refusal};
 use crate::subscription::{is_ssm_range, validate_group, validate_source};
-use crate::udp::{OpenError, SocketId, SocketOptions, UdpDataSocket, wildcard};
+use crate::udp::{OpenError, SocketId, SocketOptions, UdpDataSocket};
 use crate::{SourceFilter, SubscriptionError};
 
 /// How memberships are spread over sockets.
@@ -139,7 +140,7 @@ impl MembershipSet {
             options,
             limits: Limits::read(),
             learned: [usize::MAX; 2],
-            own_sockets: descriptors() / 2,
+            own_sockets: place::descriptors() / 2,
             sockets: BTreeMap::new(),
             memberships: BTreeMap::new(),
             events: Vec::new(),
@@ -437,160 +438,6 @@ impl MembershipSet {
         Ok(())
     }
 
-    /// Sets up a whole filter on sockets that have no part of the group yet: all of it, or nothing.
-    fn place_all(&mut self, group: IpAddr, port: u16, filter: &SourceFilter) -> Result<Vec<Placed>, Reason> {
-        let SourceFilter::Include(sources) = filter else {
-            return match self.place(group, port, filter) {
-                Ok(placed) => Ok(vec![placed]),
-                Err(reason) => Err(self.too_many_blocked(reason, group, &filter.clone().into())),
-            };
-        };
-        let mut rest: Vec<IpAddr> = sources.iter().copied().collect();
-        let mut placed = Vec::new();
-        let mut room = self.sources_per_part(group, rest.len());
-        while !rest.is_empty() {
-            let count = room.min(rest.len());
-            let left = rest.len() - count;
-            let part = SourceFilter::Include(rest[left..].iter().copied().collect());
-            match self.place(group, port, &part) {
-                Ok(part) => {
-                    placed.push(part);
-                    rest.truncate(left);
-                }
-                Err(Reason::NoRoom { .. }) if count > 1 => {
-                    self.learn_below(group, count);
-                    room = self.sources_per_part(group, 0);
-                }
-                Err(reason) => {
-                    self.displace(group, &placed);
-                    return Err(reason);
-                }
-            }
-        }
-        Ok(placed)
-    }
-
-    /// Sets up one part on one socket.
-    fn place(&mut self, group: IpAddr, port: u16, filter: &SourceFilter) -> Result<Placed, Reason> {
-        let shared = self.shares();
-        if shared && let Some(placed) = self.place_on_shared(group, port, filter)? {
-            return Ok(placed);
-        }
-        let address = if shared { wildcard(group, port) } else { SocketAddr::new(group, port) };
-        let socket = match UdpDataSocket::open(address, self.interface.index, &self.options.socket) {
-            Ok(socket) => socket,
-            Err(error) => {
-                // Others of this process have taken more than was left to them.
-                let short = matches!(error.errno, Errno::MFILE | Errno::NFILE);
-                if short && !shared && self.options.layout == Layout::Auto {
-                    self.own_sockets = self.own_sockets.min(self.sockets.len());
-                    if let Some(placed) = self.place_on_shared(group, port, filter)? {
-                        return Ok(placed);
-                    }
-                }
-                return Err(self.open_reason(error));
-            }
-        };
-        let socket = Arc::new(socket);
-        let id = socket.id();
-        // Bound before the join, a port that can not be had leaves no trace on the wire. But with blocked sources the
-        // filter takes two steps, and what arrives between them must find no socket.
-        let bind_last = filter.is_exclude() && !filter.sources().is_empty();
-        if !bind_last {
-            socket.bind().map_err(|error| self.open_reason(error))?;
-        }
-        let mut memberships = MembershipSocket::new(Arc::clone(&socket), self.interface.clone(), self.options.style);
-        establish(&mut memberships, group, filter).map_err(|error| self.reason(error, group))?;
-        if bind_last {
-            socket.bind().map_err(|error| self.open_reason(error))?;
-        }
-        self.sockets.insert(id, Slot { memberships, full: false });
-        Ok(Placed { id, fresh: true })
-    }
-
-    /// Is the next part to go on a socket with others?
-    fn shares(&mut self) -> bool {
-        match self.options.layout {
-            Layout::PerGroup => false,
-            Layout::Shared => true,
-            Layout::Auto => {
-                if self.sockets.len() == self.own_sockets {
-                    raise_descriptors();
-                    self.own_sockets = self.own_sockets.max(descriptors() / 2);
-                }
-                self.sockets.len() >= self.own_sockets
-            }
-        }
-    }
-
-    /// Sets up one part on a wildcard socket that is open; `None` where none has room.
-    fn place_on_shared(&mut self, group: IpAddr, port: u16, filter: &SourceFilter) -> Result<Option<Placed>, Reason> {
-        let candidates: Vec<SocketId> = self
-            .sockets
-            .iter()
-            .filter(|(_, slot)| {
-                let socket = slot.memberships.socket();
-                !slot.full
-                    && socket.group().is_none()
-                    && socket.port() == port
-                    && socket.is_ipv6() == group.is_ipv6()
-                    && !slot.memberships.state(group).is_member()
-            })
-            .map(|(&id, _)| id)
-            .collect();
-        for id in candidates {
-            let Some(slot) = self.sockets.get_mut(&id) else { continue };
-            match establish(&mut slot.memberships, group, filter) {
-                Ok(()) => return Ok(Some(Placed { id, fresh: false })),
-                Err(error) if error.is_out_of_room() => slot.full = true,
-                Err(error) => return Err(self.reason(error, group)),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Takes back what an operation that failed had set up. Nobody was told of its sockets yet.
-    fn displace(&mut self, group: IpAddr, placed: &[Placed]) {
-        for part in placed {
-            if part.fresh {
-                self.sockets.remove(&part.id);
-            } else {
-                let _ = self.request(part.id, group, &Request::LeaveGroup);
-            }
-        }
-    }
-
-    fn announce(&mut self, placed: &[Placed]) {
-        for part in placed.iter().filter(|part| part.fresh) {
-            if let Some(slot) = self.sockets.get(&part.id) {
-                let socket = Arc::clone(slot.memberships.socket());
-                self.events.push(SocketEvent::Added { id: part.id, socket });
-            }
-        }
-    }
-
-    /// Ends one part of a membership, and its socket if that was its last.
-    fn drop_part(&mut self, group: IpAddr, port: u16, id: SocketId) -> Result<(), Reason> {
-        if let Some(slot) = self.sockets.get_mut(&id) {
-            let left = slot.memberships.request(group, &Request::LeaveGroup);
-            let last = slot.memberships.states().len() <= usize::from(left.is_err());
-            slot.full = false;
-            match left {
-                // A socket of its own is closed, which ends the membership in any case.
-                Err(error) if !last => return Err(self.reason(error, group)),
-                _ => {}
-            }
-            if last {
-                self.sockets.remove(&id);
-                self.events.push(SocketEvent::Removed { id });
-            }
-        }
-        if let Some(membership) = self.memberships.get_mut(&(group, port)) {
-            membership.parts.retain(|part| *part != id);
-        }
-        Ok(())
-    }
-
     fn request(&mut self, id: SocketId, group: IpAddr, request: &Request) -> Result<(), Reason> {
         match self.sockets.get_mut(&id) {
             Some(slot) => slot.memberships.request(group, request).map_err(|error| self.reason(error, group)),
@@ -682,39 +529,4 @@ impl Drop for MembershipSet {
     fn drop(&mut self) {
         self.leave_all();
     }
-}
-
-/// Descriptors that this process may have open (the soft RLIMIT_NOFILE).
-fn descriptors() -> usize {
-    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
-}
-
-/// Raises the soft limit to the hard one. Where that is refused, it stays as it is.
-fn raise_descriptors() {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    }
-}
-
-/// Brings a socket from "not a member" to a filter, in at most two steps; all of it, or nothing.
-fn establish(
-    socket: &mut MembershipSocket<Arc<UdpDataSocket>>,
-    group: IpAddr,
-    filter: &SourceFilter,
-) -> Result<(), SocketError> {
-    let first = match filter {
-        SourceFilter::Include(sources) => match sources.first() {
-            Some(&source) => Request::JoinSource(source),
-            None => return Err(SubscriptionError::NoSource(group).into()),
-        },
-        SourceFilter::Exclude(_) => Request::JoinGroup,
-    };
-    socket.request(group, &first)?;
-    if socket.state(group).filter() == *filter {
-        return Ok(());
-    }
-    socket.request(group, &Request::SetSources(filter.clone())).inspect_err(|_| {
-        let _ = socket.request(group, &Request::LeaveGroup);
-    })
 }
