@@ -10,6 +10,8 @@ pub mod names {
     pub const TURNS: &str = "TURNS";
     /// Array of one [`Run`](super::Run).
     pub const RUN: &str = "RUN";
+    /// Array of one `u32`: not 0 ends the run.
+    pub const STOP: &str = "STOP";
     /// DEVMAP with one entry: the interface to send on.
     pub const LINK: &str = "LINK";
 }
@@ -46,20 +48,45 @@ pub struct Flow {
     pub head: [u32; 22],
 }
 
-/// The state of one run.
+/// What one thread is to send, and how far it has come. Times are nanoseconds of CLOCK_TAI.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Run {
     /// The step of the cycle whose turn it is.
     pub turn: u32,
     /// Steps of the cycle, at most [`MAX_ENTRIES`].
     pub turns: u32,
+    /// Frames that are still to be sent.
+    pub left: u64,
+    /// How long frames are sent, from the first on.
+    pub duration: u64,
+    /// Time between two bursts; 0 is flat out.
+    pub step: u64,
+    /// The part of it below a nanosecond, in 2^-32.
+    pub step_fraction: u32,
+    /// As above, of `due`.
+    pub due_fraction: u32,
+    /// Frames of a burst.
+    pub burst: u32,
+    /// Frames of the burst under way that are still to be sent.
+    pub burst_left: u32,
+    /// When the next burst is due.
+    pub due: u64,
+    /// When the first frame was made; 0 before.
+    pub first: u64,
+    /// When the last frame was made.
+    pub last: u64,
+    /// Frames that were given up, as they were due more than [`MAX_BEHIND`] before.
+    pub slipped: u64,
     /// Frames that could not be redirected: the interface is gone. They took no sequence number.
     pub refused: u64,
 }
 
+/// A generator that was held up longer than this does not catch up on the rest, nanoseconds.
+pub const MAX_BEHIND: u64 = 50_000_000;
+
 const _: () = {
     assert!(size_of::<Flow>() == 112);
-    assert!(size_of::<Run>() == 16);
+    assert!(size_of::<Run>() == 88);
     assert!(core::mem::offset_of!(Flow, head) % 8 == 0);
 };

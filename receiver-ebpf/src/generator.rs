@@ -2,6 +2,9 @@
 //! BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18). Each run writes one flow's headers, sequence and time into the frame and
 //! redirects it to the interface.
 //!
+//! A run is one long system call, since each begins and ends with a wait for all CPUs (the XDP dispatcher is patched). So
+//! it is the program that keeps time, counts and ends: what is not due is dropped, and the frame comes round again.
+//!
 //! Flows take turns by a cycle that user space lays out. A frame's old contents are never relied upon but for the zeros
 //! behind its head: whoever received it may have written to it. Each thread of the sender loads a program of its own, so
 //! nothing here is shared between CPUs.
@@ -13,7 +16,7 @@ use aya_ebpf::helpers::{bpf_ktime_get_tai_ns, bpf_xdp_adjust_tail};
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::{Array, DevMap};
 use aya_ebpf::programs::XdpContext;
-use receiver_common::generator::{CHECKSUM_V4, CHECKSUM_V6, Flow, HEAD_V4, HEAD_V6, Run};
+use receiver_common::generator::{CHECKSUM_V4, CHECKSUM_V6, Flow, HEAD_V4, HEAD_V6, MAX_BEHIND, Run};
 
 #[map]
 static GENERATED: Array<Flow> = Array::with_max_entries(1, 0);
@@ -21,6 +24,8 @@ static GENERATED: Array<Flow> = Array::with_max_entries(1, 0);
 static TURNS: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 static RUN: Array<Run> = Array::with_max_entries(1, 0);
+#[map]
+static STOP: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 static LINK: DevMap = DevMap::with_max_entries(1, 0);
 
@@ -36,6 +41,11 @@ fn make(ctx: &XdpContext) -> Option<u32> {
     let run = RUN.get_ptr_mut(0)?;
     // SAFETY: the kernel gives a valid entry, and the one thread that runs this program is alone in writing it.
     let run = unsafe { &mut *run };
+    // SAFETY: takes no arguments, asks for nothing.
+    let now = unsafe { bpf_ktime_get_tai_ns() };
+    if !is_due(run, now) {
+        return Some(xdp_action::XDP_DROP);
+    }
     let turn = run.turn;
     let flow = GENERATED.get_ptr_mut(*TURNS.get(turn)?)?;
     // SAFETY: as above.
@@ -50,8 +60,7 @@ fn make(ctx: &XdpContext) -> Option<u32> {
         }
     }
     let sequence = flow.next.to_be();
-    // SAFETY: takes no arguments, asks for nothing.
-    let time = unsafe { bpf_ktime_get_tai_ns() }.to_be();
+    let time = now.to_be();
     let checksum = checksum(flow.sum, sequence, time);
     if flow.v6 == 0 {
         write_v4(ctx, flow, sequence, time, checksum)?
@@ -61,12 +70,54 @@ fn make(ctx: &XdpContext) -> Option<u32> {
     match LINK.redirect(0, xdp_action::XDP_ABORTED as u64) {
         Ok(action) => {
             flow.next += 1;
+            run.left -= 1;
+            run.last = now;
             Some(action)
         }
         Err(_) => {
             run.refused += 1;
             None
         }
+    }
+}
+
+/// Must a frame be sent now?
+#[inline(always)]
+fn is_due(run: &mut Run, now: u64) -> bool {
+    if run.first == 0 {
+        run.first = now;
+        run.due = now;
+    }
+    if run.left == 0 || now.wrapping_sub(run.first) >= run.duration || is_stopped() {
+        return false;
+    }
+    if run.step == 0 {
+        return true;
+    }
+    if run.burst_left == 0 {
+        if now < run.due {
+            return false;
+        }
+        let behind = now - run.due;
+        if behind > MAX_BEHIND {
+            run.slipped += behind.checked_div(run.step).unwrap_or(0) * u64::from(run.burst);
+            run.due = now;
+        }
+        let fraction = u64::from(run.due_fraction) + u64::from(run.step_fraction);
+        run.due_fraction = fraction as u32;
+        run.due += run.step + (fraction >> 32);
+        run.burst_left = run.burst;
+    }
+    run.burst_left -= 1;
+    true
+}
+
+#[inline(always)]
+fn is_stopped() -> bool {
+    match STOP.get_ptr(0) {
+        // SAFETY: a word of the map, which user space replaces whole.
+        Some(stop) => unsafe { stop.read_volatile() != 0 },
+        None => true,
     }
 }
 

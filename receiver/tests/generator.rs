@@ -37,11 +37,14 @@ fn arrives(lab: &Lab, wanted: &[&str], config: LoadConfig) -> (SendReport, Ledge
     assert_eq!(ledger.unaccounted(), 0, "{told}");
     assert_eq!(ledger.lost(), 0, "{told}");
     // Complete ones, which were verified: none was taken for one that a NIC was to finish, none was absent.
-    for cause in ["checksum_partial", "checksum_absent", "checksum_udp", "checksum_ip"] {
-        assert!(ledger.causes().all(|(name, count)| name != cause || count == 0), "{told}");
+    // By chance, one in 65,536 complete ones looks like the pseudo header's sum alone.
+    assert!(ledger.count("checksum_partial") <= 3 + sent.packets / 10_000, "{told}");
+    for cause in ["checksum_absent", "udp_checksum", "ip_checksum"] {
+        assert_eq!(ledger.count(cause), 0, "{cause}: {told}");
     }
     let link = sent.link.expect("the generator asks the interface");
-    assert_eq!((link.packets, link.dropped), (sent.packets, 0), "{told}");
+    // The kernel itself sends a few on a new interface: membership reports, router solicitations.
+    assert!((sent.packets..sent.packets + 20).contains(&link.packets) && link.dropped == 0, "{told}");
     for flow in sent.flows.iter() {
         assert_eq!(flow.way, Way::Xdp);
         let Some(same) = report.flows.iter().find(|received| received.stream == flow.stream) else { continue };
@@ -90,8 +93,7 @@ fn a_mix_keeps_its_shares() {
         (config.count, config.rate, config.size) = (Some(10_000), 100_000, size);
         let (sent, ledger) = arrives(&lab, &[V4, V6], config);
         assert_eq!(sent.flows.iter().map(|flow| flow.packets).collect::<Vec<_>>(), [9_700, 200, 100]);
-        let unwanted = ledger.causes().find(|(name, _)| *name == "not_included").map(|(_, count)| count);
-        assert_eq!(unwanted.unwrap_or(100), 100, "{}", causes(&ledger));
+        assert_eq!(ledger.count("dropped_not_included"), 100, "{}", causes(&ledger));
     }
 }
 
@@ -128,11 +130,7 @@ fn a_link_that_takes_nothing_is_told() {
     let mut config = config(&lab, &[V4]);
     config.count = Some(100);
     let result = try_send(&lab, config);
-    assert!(
-        matches!(&result, Err(SendError::NotRedirected(_)))
-            || matches!(&result, Ok(sent) if sent.link.is_some_and(|link| link.packets == 0 && link.dropped == 100)),
-        "{result:?}"
-    );
+    assert!(matches!(&result, Err(SendError::NotRedirected(_))), "{result:?}");
 }
 
 #[test]

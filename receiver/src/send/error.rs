@@ -228,9 +228,9 @@ pub enum SendError {
         /// The kernel's or the loader's answer.
         reason: String,
     },
-    /// Everything was redirected, and nothing left.
+    /// Frames were redirected, and most or all of them never left.
     #[error(
-        "interface {0} takes no redirected frames: nothing left it. On veth the other end needs an XDP program in the driver \
+        "interface {0} does not take redirected frames: most or all of them never left it. On veth the other end needs an XDP program in the driver \
              (start the receiver first), or `ethtool -K PEER gro on`; other drivers need XDP redirect (ndo_xdp_xmit). The \
              socket engine sends on any interface"
     )]

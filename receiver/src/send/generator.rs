@@ -6,7 +6,8 @@ use std::io;
 use aya::maps::{Array, DevMap, MapData, MapError};
 use aya::programs::{ProgramError, TestRun, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use receiver_common::generator::{Flow, Run, names};
+pub(super) use receiver_common::generator::Run;
+use receiver_common::generator::{Flow, names};
 
 use super::error::SendError;
 
@@ -16,6 +17,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../receiver-ebpf/objec
 /// Frames that the kernel makes and sends off before it looks at anything else: one budget of NAPI
 /// (`NAPI_POLL_WEIGHT`), and a quarter of a veth queue.
 const BATCH: u32 = 64;
+/// The same where frames are to leave in time: some redirected ones wait for the rest of the batch to be dropped.
+const TIMED_BATCH: u32 = 8;
 
 /// A loaded generator. Each thread has its own.
 pub(super) struct Generator {
@@ -24,6 +27,7 @@ pub(super) struct Generator {
     run: Array<MapData, Run>,
     /// What the kernel fills the frames with before their first use: zeros, as long as the longest flow's.
     frame: Vec<u8>,
+    batch: u32,
     count: u32,
     // Keeps the program and the other maps.
     ebpf: Ebpf,
@@ -32,7 +36,13 @@ pub(super) struct Generator {
 impl Generator {
     /// Loads the program, to send `flows` on an interface of this thread's network namespace. `turns` is the cycle in
     /// which they take turns. Needs CAP_BPF and CAP_NET_ADMIN.
-    pub(super) fn load(interface: &str, index: u32, flows: &[Flow], turns: &[u32]) -> Result<Self, SendError> {
+    pub(super) fn load(
+        interface: &str,
+        index: u32,
+        flows: &[Flow],
+        turns: &[u32],
+        plan: Run,
+    ) -> Result<(Self, Stopper), SendError> {
         let refused = |doing, error: &(dyn std::error::Error + 'static)| refused(interface, doing, error);
         let count = flows.len() as u32;
         let mut ebpf = EbpfLoader::new()
@@ -52,24 +62,25 @@ impl Generator {
             own.set(at, flow, 0).map_err(|error| refused("fill", &error))?;
         }
         let mut run: Array<MapData, Run> = map(&mut ebpf, names::RUN, interface)?;
-        run.set(0, Run { turn: 0, turns: turns.len() as u32, refused: 0 }, 0)
-            .map_err(|error| refused("fill", &error))?;
+        run.set(0, Run { turns: turns.len() as u32, ..plan }, 0).map_err(|error| refused("fill", &error))?;
+        let stop = map(&mut ebpf, names::STOP, interface)?;
         let longest = flows.iter().map(|flow| flow.length).max().unwrap_or(0);
-        Ok(Self { interface: interface.to_owned(), flows: own, run, frame: vec![0; longest as usize], count, ebpf })
+        let batch = if plan.step == 0 { BATCH } else { TIMED_BATCH };
+        let frame = vec![0; longest as usize];
+        Ok((Self { interface: interface.to_owned(), flows: own, run, frame, batch, count, ebpf }, Stopper(stop)))
     }
 
-    /// Makes and redirects so many frames, without a pause. Returns `false` where a signal ended it before.
-    pub(super) fn run(&mut self, frames: u32) -> Result<bool, SendError> {
+    /// Runs the program over so many frames, which are sent or, where none is due, dropped. A signal ends it before.
+    pub(super) fn run(&mut self, frames: u32) -> Result<Run, SendError> {
         let options = TestRunOptions {
             data_in: Some(&self.frame),
             repeat: frames,
-            attrs: TestRunAttrs::new().xdp_live_frames(BATCH.min(frames)),
+            attrs: TestRunAttrs::new().xdp_live_frames(self.batch.min(frames)),
             ..TestRunOptions::default()
         };
         match xdp(&mut self.ebpf, &self.interface)?.test_run(options) {
-            Ok(_) => {}
-            Err(error) if os_error(&error) == Some(libc::EINTR) => return Ok(false),
-            Err(error) => return Err(refused(&self.interface, "run", &error)),
+            Err(error) if os_error(&error) != Some(libc::EINTR) => return Err(refused(&self.interface, "run", &error)),
+            _ => {}
         }
         let run = self.run.get(&0, 0).map_err(|error| refused(&self.interface, "read", &error))?;
         if run.refused > 0 {
@@ -78,13 +89,30 @@ impl Generator {
                 source: io::Error::from_raw_os_error(libc::ENODEV),
             });
         }
-        Ok(true)
+        Ok(run)
     }
 
     /// How many frames each flow sent off.
     pub(super) fn sent(&self) -> Result<Vec<u64>, SendError> {
         let read = |at| self.flows.get(&at, 0).map(|flow| flow.next);
         (0..self.count).map(read).collect::<Result<_, _>>().map_err(|error| refused(&self.interface, "read", &error))
+    }
+}
+
+/// Ends a generator's run from another thread.
+pub(super) struct Stopper(Array<MapData, u32>);
+
+impl Stopper {
+    /// From here on the generator sends nothing.
+    pub(super) fn stop(&mut self) {
+        // The one entry of an array of our own: it can not be refused.
+        let _ = self.0.set(0, 1, 0);
+    }
+}
+
+impl std::fmt::Debug for Stopper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stopper")
     }
 }
 

@@ -14,21 +14,22 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use super::config::MAX_PAYLOAD_V4;
 use super::error::SendError;
 use super::frame::{FrameSpec, FrameTemplate, ip_udp_len};
-use super::generator::Generator;
+use super::generator::{Generator, Run, Stopper};
 use super::link::{Link, LinkCounters};
 use super::mix::{StreamSpec, cycle};
 use super::report::{FlowSent, LinkSent, SendReport, Way};
-use super::schedule::Schedule;
 use crate::probe::PROBE_LEN;
 use crate::subscription::{validate_group, validate_source};
 
 /// First port of the range for private use (RFC 6335, section 6).
 const FIRST_PRIVATE_PORT: u16 = 49_152;
-/// Frames between two looks at the clock and at the stop flag, flat out. Some 10 ms.
-const CHUNK: u32 = 16_384;
-/// At a rate: frames of one run, at least those due in this time. A run costs some 20 microseconds beside its frames.
-const RUN_EVERY: f64 = 0.000_25;
-const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+/// Frames of one run of the program, sent or dropped. A run begins and ends with some 10 ms of waiting, and can not be
+/// ended before its time, only made to send nothing: then it is through with these in some 0.2 s.
+const RUN: u64 = 1 << 23;
+/// At a rate a frame comes round in no less time than this, nanoseconds.
+const ROUND: u64 = 30;
+/// How often the stop flag is looked at.
+const WATCH: Duration = Duration::from_millis(10);
 /// How long the interface's counters may take to catch up with what was sent.
 const COUNTERS_WAIT: Duration = Duration::from_millis(1500);
 
@@ -158,18 +159,14 @@ pub struct Load {
 struct Thread {
     cpu: usize,
     generator: Generator,
+    stopper: Stopper,
     flows: Vec<FlowSent>,
-    count: Option<u64>,
-    schedule: Option<Schedule>,
-    /// Frames of a run at a rate.
-    burst: u32,
+    plan: Run,
 }
 
 struct Outcome {
     sent: Vec<u64>,
-    elapsed: Duration,
-    slipped: u64,
-    stopped: bool,
+    run: Run,
 }
 
 impl Load {
@@ -204,8 +201,8 @@ impl Load {
         Ok(Self { config, link, threads })
     }
 
-    /// Sends until the count, the duration or `stop` ends it, and tells what was sent. Looks at `stop` some hundred times
-    /// a second.
+    /// Sends until the count, the duration or `stop` ends it, and tells what was sent. `stop` stops the frames
+    /// within 0.1 s, and the call returns within a second.
     ///
     /// # Errors
     /// [`SendError::NotRedirected`] where the interface took nothing of what was sent, [`SendError::Os`] and
@@ -214,30 +211,43 @@ impl Load {
         let Self { config, link, threads } = self;
         let before = link.counters()?;
         let together = Barrier::new(threads.len());
-        let failed = AtomicBool::new(false);
-        let flows: Vec<Vec<FlowSent>> = threads.iter().map(|thread| thread.flows.clone()).collect();
+        let (mut flows, mut stoppers, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+        for Thread { cpu, generator, stopper, flows: own, plan } in threads {
+            flows.push(own);
+            stoppers.push(stopper);
+            jobs.push((cpu, generator, plan));
+        }
+        let mut stopped = false;
+        let ended = AtomicBool::new(false);
         let outcomes: Vec<Result<Outcome, SendError>> = thread::scope(|scope| {
-            let running: Vec<_> = threads
+            let (together, ended) = (&together, &ended);
+            let running: Vec<_> = jobs
                 .into_iter()
-                .map(|thread| {
-                    let (config, together, failed) = (&config, &together, &failed);
+                .map(|(cpu, generator, plan)| {
                     scope.spawn(move || {
-                        let outcome = thread
-                            .run(config, together, &|| stop.load(Ordering::Relaxed) || failed.load(Ordering::Relaxed));
+                        let outcome = send(generator, cpu, plan, together, ended);
                         if outcome.is_err() {
-                            failed.store(true, Ordering::Relaxed);
+                            ended.store(true, Ordering::Relaxed);
                         }
                         outcome
                     })
                 })
                 .collect();
+            while running.iter().any(|thread| !thread.is_finished()) {
+                if !stopped && (stop.load(Ordering::Relaxed) || ended.load(Ordering::Relaxed)) {
+                    stopped = stop.load(Ordering::Relaxed);
+                    ended.store(true, Ordering::Relaxed);
+                    stoppers.iter_mut().for_each(Stopper::stop);
+                }
+                thread::sleep(WATCH);
+            }
             running
                 .into_iter()
                 .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
                 .collect()
         });
         let outcomes = outcomes.into_iter().collect::<Result<Vec<Outcome>, SendError>>()?;
-        report(config, &link, before, flows, &outcomes)
+        report(config, &link, before, flows, &outcomes, stopped)
     }
 }
 
@@ -274,62 +284,57 @@ impl Thread {
                 });
             }
         }
-        let generator = Generator::load(&link.name, link.index, &flows, &cycle(&weights)?)?;
         let threads = config.threads as u64;
-        let count = config.count.map(|count| count / threads + u64::from((nth as u64) < count % threads));
-        let schedule = (config.rate > 0).then(|| Schedule::new(config.rate, 1, config.threads));
-        let burst = (config.rate as f64 / threads as f64 * RUN_EVERY).ceil().clamp(1.0, f64::from(CHUNK)) as u32;
-        Ok(Self { cpu, generator, flows: told, count, schedule, burst })
-    }
-
-    fn run(mut self, config: &LoadConfig, together: &Barrier, stop: &dyn Fn() -> bool) -> Result<Outcome, SendError> {
-        let pinned = pin(self.cpu);
-        together.wait();
-        pinned?;
-        let start = Instant::now();
-        let (mut sent, mut elapsed, mut stopped, mut bursts) = (0, Duration::ZERO, false, 0u32);
-        loop {
-            let left = self.count.map_or(u64::MAX, |count| count.saturating_sub(sent));
-            let now = start.elapsed();
-            if left == 0 || config.duration.is_some_and(|duration| now >= duration) {
-                break;
-            }
-            if stop() {
-                stopped = true;
-                break;
-            }
-            let (due, next) = match (&mut self.schedule, config.burst) {
-                (Some(schedule), _) => {
-                    // What is due before the time is up is sent before the time is up.
-                    let due = schedule.due(now);
-                    let wanted = u64::from(self.burst).min(left);
-                    let wait = schedule.next(wanted as usize).saturating_sub(now);
-                    (if due >= wanted { due.min(u64::from(CHUNK)) } else { 0 }, wait)
-                }
-                (None, Some(burst)) => {
-                    let at = burst.every.saturating_mul(bursts);
-                    (if now >= at { u64::from(burst.packets) } else { 0 }, at.saturating_sub(now))
-                }
-                (None, None) => (u64::from(CHUNK), Duration::ZERO),
-            };
-            let frames = due.min(left) as u32;
-            if frames == 0 {
-                let rest = config.duration.map_or(LONGEST_SLEEP, |duration| duration.saturating_sub(now));
-                thread::sleep(next.min(LONGEST_SLEEP).min(rest));
-                continue;
-            }
-            let whole = self.generator.run(frames)?;
-            elapsed = start.elapsed();
-            let before = sent;
-            sent = if whole { sent + u64::from(frames) } else { self.generator.sent()?.iter().sum() };
-            if let Some(schedule) = &mut self.schedule {
-                schedule.sent(sent - before);
-            }
-            bursts = bursts.saturating_add(1);
+        // Nanoseconds in 2^-32 between two packets of this thread.
+        let step = (u128::from(threads) * 1_000_000_000 << 32).checked_div(config.rate.into()).unwrap_or(0);
+        let mut plan = Run {
+            left: config.count.map_or(u64::MAX, |count| count / threads + u64::from((nth as u64) < count % threads)),
+            duration: config.duration.map_or(u64::MAX, nanoseconds),
+            step: (step >> 32) as u64,
+            step_fraction: step as u32,
+            burst: 1,
+            ..Run::default()
+        };
+        if let Some(burst) = config.burst {
+            (plan.step, plan.burst) = (nanoseconds(burst.every), burst.packets);
         }
-        let slipped = self.schedule.as_ref().map_or(0, Schedule::slipped);
-        Ok(Outcome { sent: self.generator.sent()?, elapsed, slipped, stopped })
+        let (generator, stopper) = Generator::load(&link.name, link.index, &flows, &cycle(&weights)?, plan)?;
+        Ok(Self { cpu, generator, stopper, flows: told, plan })
     }
+}
+
+/// One thread's work.
+fn send(
+    mut generator: Generator,
+    cpu: usize,
+    plan: Run,
+    together: &Barrier,
+    ended: &AtomicBool,
+) -> Result<Outcome, SendError> {
+    let pinned = pin(cpu);
+    together.wait();
+    pinned?;
+    let mut run = plan;
+    let start = Instant::now();
+    let mut sending = Duration::ZERO;
+    while run.left > 0 && nanoseconds(sending) < run.duration && !ended.load(Ordering::Relaxed) {
+        // Not many more than it takes: what is left over at the end is dropped, one by one.
+        let frames = match run.step {
+            0 => run.left,
+            step => {
+                let bursts = run.left.div_ceil(u64::from(run.burst).max(1));
+                let time = bursts.saturating_mul(step).min(run.duration.saturating_sub(nanoseconds(sending)));
+                (time / ROUND).saturating_add(run.left.min(u64::from(run.burst)))
+            }
+        };
+        run = generator.run(frames.clamp(1, RUN) as u32)?;
+        sending = start.elapsed();
+    }
+    Ok(Outcome { sent: generator.sent()?, run })
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A flow as the program wants it.
@@ -396,6 +401,7 @@ fn report(
     before: LinkCounters,
     flows: Vec<Vec<FlowSent>>,
     outcomes: &[Outcome],
+    stopped: bool,
 ) -> Result<SendReport, SendError> {
     let mut told = Vec::new();
     for (flows, outcome) in flows.into_iter().zip(outcomes) {
@@ -408,10 +414,15 @@ fn report(
     }
     let packets = told.iter().map(|flow| flow.packets).sum();
     let sent = counted(link, before, packets)?;
-    if packets > 0 && sent.packets == 0 && sent.dropped == 0 {
+    // Others send on the interface too, if little: the kernel its membership reports, for one.
+    if sent.packets + sent.dropped < packets.div_ceil(2) {
         return Err(SendError::NotRedirected(config.interface));
     }
-    let elapsed = outcomes.iter().map(|outcome| outcome.elapsed).max().unwrap_or_default().as_secs_f64();
+    // From the first frame to the last, over all threads.
+    let ran = outcomes.iter().map(|outcome| outcome.run).filter(|run| run.last > 0);
+    let first = ran.clone().map(|run| run.first).min().unwrap_or(0);
+    let last = ran.map(|run| run.last).max().unwrap_or(0);
+    let elapsed = Duration::from_nanos(last.saturating_sub(first)).as_secs_f64();
     Ok(SendReport {
         interface: config.interface,
         group: config.streams[0].group,
@@ -421,9 +432,9 @@ fn report(
         elapsed_seconds: elapsed,
         packets_per_second: if elapsed > 0.0 { packets as f64 / elapsed } else { 0.0 },
         rate: config.rate,
-        slipped: outcomes.iter().map(|outcome| outcome.slipped).sum(),
+        slipped: outcomes.iter().map(|outcome| outcome.run.slipped).sum(),
         retries: 0,
-        stopped: outcomes.iter().any(|outcome| outcome.stopped),
+        stopped,
         link: Some(sent),
         flows: told,
     })
