@@ -51,6 +51,9 @@ fn make(ctx: &XdpContext) -> Option<u32> {
     // SAFETY: as above.
     let flow = unsafe { &mut *flow };
     run.turn = if turn + 1 < run.turns { turn + 1 } else { 0 };
+    if flow.v6 == 0 {
+        clear_tail_of_v6(ctx);
+    }
     let given = (ctx.data_end() - ctx.data()) as u32;
     // Frames are handed out as long as the longest flow's.
     if given != flow.length {
@@ -78,6 +81,23 @@ fn make(ctx: &XdpContext) -> Option<u32> {
             run.refused += 1;
             None
         }
+    }
+}
+
+/// A frame that an IPv6 flow had before holds the end of a longer head where an IPv4 flow's zeros are. Called while the
+/// frame is still as long as the longest flow's, so that none of it stays.
+#[inline(always)]
+fn clear_tail_of_v6(ctx: &XdpContext) {
+    let start = ctx.data();
+    if start + HEAD_V6 * 4 > ctx.data_end() {
+        return;
+    }
+    let tail = (start + HEAD_V4 * 8) as *mut u64;
+    // SAFETY: the bytes were checked to be there; alignment as in `write_v4`.
+    unsafe {
+        tail.write(0);
+        tail.add(1).write(0);
+        tail.add(2).cast::<u32>().write(0);
     }
 }
 

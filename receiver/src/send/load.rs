@@ -286,7 +286,7 @@ impl Thread {
         }
         let threads = config.threads as u64;
         // Nanoseconds in 2^-32 between two packets of this thread.
-        let step = (u128::from(threads) * 1_000_000_000 << 32).checked_div(config.rate.into()).unwrap_or(0);
+        let step = ((u128::from(threads) * 1_000_000_000) << 32).checked_div(config.rate.into()).unwrap_or(0);
         let mut plan = Run {
             left: config.count.map_or(u64::MAX, |count| count / threads + u64::from((nth as u64) < count % threads)),
             duration: config.duration.map_or(u64::MAX, nanoseconds),
