@@ -31,7 +31,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(Box<options::RunArgs>),
-    Send(send::SendArgs),
+    Send(Box<send::SendArgs>),
 }
 
 /// A request that can not be meant: exit code 2.
@@ -43,7 +43,7 @@ struct UsageError(String);
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(*args),
-        Command::Send(args) => send::run(args),
+        Command::Send(args) => send::run(*args),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
     eprintln!("receiver: {}", told(&error));
