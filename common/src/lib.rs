@@ -5,6 +5,7 @@
 //! order, so the XDP program builds a key by copying and swaps nothing.
 #![no_std]
 
+pub mod generator;
 pub mod verdict;
 pub mod wire;
 
@@ -220,4 +221,8 @@ mod pod {
     unsafe impl aya::Pod for FlowAction {}
     // SAFETY: a transparent u32.
     unsafe impl aya::Pod for GroupAction {}
+    // SAFETY: repr(C) without padding (sizes asserted in its module): every bit pattern is a value.
+    unsafe impl aya::Pod for crate::generator::Flow {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::generator::Run {}
 }

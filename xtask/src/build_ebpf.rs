@@ -1,4 +1,4 @@
-//! `cargo xtask build-ebpf`: compiles the XDP program into the object that is checked in, or proves that it matches its source.
+//! `cargo xtask build-ebpf`: compiles the XDP programs into the objects that are checked in, or proves that they match their source.
 //!
 //! The same source and the same toolchain give the same bytes, wherever the tree, cargo's folder and the target folder are:
 //! cargo runs outside of the tree and without the caller's settings, paths are remapped, and DWARF is taken out.
@@ -19,15 +19,15 @@ use crate::tree;
 
 /// The folder of what is checked in, in the tree.
 const OBJECT_FOLDER: &str = "receiver-ebpf/object";
-/// The program, in that folder.
-const OBJECT: &str = "receiver.bpf.o";
+/// The programs: what cargo calls them, and their objects in that folder.
+const PROGRAMS: [(&str, &str); 2] = [("receiver", "receiver.bpf.o"), ("generator", "generator.bpf.o")];
 /// What built it, in that folder.
 const RECORD: &str = "receiver.bpf.toolchain";
 
 /// Options of the command.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Rebuild into another folder and compare with the object that is checked in, byte by byte; change nothing.
+    /// Rebuild into another folder and compare with the objects that are checked in, byte by byte; change nothing.
     #[arg(long)]
     pub check: bool,
 }
@@ -38,7 +38,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.check { check(&root) } else { write(&root) }
 }
 
-/// What the checked-in object was built with.
+/// What the checked-in objects were built with.
 pub fn recorded(root: &Path) -> Result<Option<Versions>> {
     let path = root.join(OBJECT_FOLDER).join(RECORD);
     let text = if_there(fs::read_to_string(&path)).with_context(|| format!("cannot read {}", path.display()))?;
@@ -50,7 +50,7 @@ pub fn recorded(root: &Path) -> Result<Option<Versions>> {
 fn write(root: &Path) -> Result<()> {
     let found = Toolchain::find(root)?;
     let recorded = recorded(root)?;
-    // The recorded toolchain first, so that the object changes with its source alone.
+    // The recorded toolchain first, so that the objects change with their source alone.
     let same = found.iter().find(|toolchain| Some(&toolchain.versions) == recorded.as_ref());
     let Some(toolchain) = same.or(found.first()) else { bail!(no_toolchain()) };
     let built = build(root, toolchain, "xdp")?;
@@ -60,13 +60,16 @@ fn write(root: &Path) -> Result<()> {
         let path = folder.join(name);
         fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
     };
-    save(OBJECT, &built)?;
+    for ((_, object), bytes) in PROGRAMS.iter().zip(&built) {
+        save(object, bytes)?;
+        println!("{OBJECT_FOLDER}/{object}: {} bytes", bytes.len());
+    }
     let record = format!(
-        "# What built {OBJECT}: written by `cargo xtask build-ebpf`, read by its --check.\n{}",
+        "# What built the objects: written by `cargo xtask build-ebpf`, read by its --check.\n{}",
         toolchain.versions
     );
     save(RECORD, record.as_bytes())?;
-    println!("{OBJECT_FOLDER}/{OBJECT}: {} bytes\n{}", built.len(), toolchain.versions.to_string().trim_end());
+    println!("{}", toolchain.versions.to_string().trim_end());
     if recorded.is_some_and(|recorded| recorded != toolchain.versions) {
         println!("The toolchain differs from the one recorded before: commit the record too.");
     }
@@ -74,9 +77,6 @@ fn write(root: &Path) -> Result<()> {
 }
 
 fn check(root: &Path) -> Result<()> {
-    let path = root.join(OBJECT_FOLDER).join(OBJECT);
-    let checked_in =
-        fs::read(&path).with_context(|| format!("cannot read {}: run `cargo xtask build-ebpf`", path.display()))?;
     let recorded = recorded(root)?
         .with_context(|| format!("{OBJECT_FOLDER}/{RECORD} is missing: run `cargo xtask build-ebpf`"))?;
     let found = Toolchain::find(root)?;
@@ -86,20 +86,25 @@ fn check(root: &Path) -> Result<()> {
         }
         let here: String = found.iter().map(|toolchain| format!("{}\n", toolchain.versions)).collect();
         bail!(
-            "the object cannot be compared: it was built with another toolchain than there is here.\nrecorded:\n{recorded}here:\n\
-             {here}Install the recorded one, or rebuild with `cargo xtask build-ebpf`, run the tests, and commit both files."
+            "the objects cannot be compared: they were built with another toolchain than there is here.\nrecorded:\n{recorded}here:\n\
+             {here}Install the recorded one, or rebuild with `cargo xtask build-ebpf`, run the tests, and commit what changed."
         );
     };
     let built = build(root, toolchain, "xdp-check")?;
-    if built != checked_in {
-        bail!(
-            "{OBJECT_FOLDER}/{OBJECT} does not match its source ({} bytes checked in, {} built with the same toolchain): run \
-             `cargo xtask build-ebpf`, run the tests, and commit it",
-            checked_in.len(),
-            built.len()
-        );
+    for ((_, object), built) in PROGRAMS.iter().zip(&built) {
+        let path = root.join(OBJECT_FOLDER).join(object);
+        let checked_in =
+            fs::read(&path).with_context(|| format!("cannot read {}: run `cargo xtask build-ebpf`", path.display()))?;
+        if *built != checked_in {
+            bail!(
+                "{OBJECT_FOLDER}/{object} does not match its source ({} bytes checked in, {} built with the same toolchain): \
+                 run `cargo xtask build-ebpf`, run the tests, and commit it",
+                checked_in.len(),
+                built.len()
+            );
+        }
+        println!("{OBJECT_FOLDER}/{object} matches its source, byte by byte ({} bytes).", built.len());
     }
-    println!("{OBJECT_FOLDER}/{OBJECT} matches its source, byte by byte ({} bytes).", built.len());
     Ok(())
 }
 
@@ -107,8 +112,8 @@ fn no_toolchain() -> &'static str {
     "there is no toolchain for the XDP program here: run `cargo xtask setup`"
 }
 
-/// Compiles and strips. `folder` stands in the target folder.
-fn build(root: &Path, toolchain: &Toolchain, folder: &str) -> Result<Vec<u8>> {
+/// Compiles and strips all programs, in the order of [`PROGRAMS`]. `folder` stands in the target folder.
+fn build(root: &Path, toolchain: &Toolchain, folder: &str) -> Result<Vec<Vec<u8>>> {
     let target = tree::target(root).join(folder);
     let manifest = root.join("receiver-ebpf/Cargo.toml");
     let nightly = matches!(toolchain.compiler, Compiler::Nightly { .. });
@@ -132,9 +137,14 @@ fn build(root: &Path, toolchain: &Toolchain, folder: &str) -> Result<Vec<u8>> {
     }
     process::run(command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")))?;
 
-    let compiled = target.join(TARGET).join("release/receiver");
-    let elf = fs::read(&compiled).with_context(|| format!("cannot read {}", compiled.display()))?;
-    strip(&elf, &remaps)
+    PROGRAMS
+        .iter()
+        .map(|(name, _)| {
+            let compiled = target.join(TARGET).join("release").join(name);
+            let elf = fs::read(&compiled).with_context(|| format!("cannot read {}", compiled.display()))?;
+            strip(&elf, &remaps)
+        })
+        .collect()
 }
 
 /// Cargo for the XDP program, untouched by the caller's environment and by settings in or above the tree.

@@ -35,7 +35,7 @@ enum Command {
     Conformance(conformance::ConformanceArgs),
     Membership(membership::MembershipArgs),
     Run(Box<options::RunArgs>),
-    Send(send::SendArgs),
+    Send(Box<send::SendArgs>),
 }
 
 /// A request that can not be meant: exit code 2.
@@ -49,7 +49,7 @@ pub fn main() -> ExitCode {
         Command::Conformance(args) => conformance::run(args),
         Command::Membership(args) => membership::run(args),
         Command::Run(args) => run::run(*args),
-        Command::Send(args) => send::run(args),
+        Command::Send(args) => send::run(*args),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
     eprintln!("receiver: {}", told(&error));

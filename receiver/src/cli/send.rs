@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use receiver::probe::PROBE_LEN;
-use receiver::send::{SendConfig, SendError, SendReport, Sender};
+use receiver::send::{Burst, Load, LoadConfig, SendConfig, SendError, SendReport, Sender, StreamSpec, StreamSpecs};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -16,17 +16,27 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 ///
 /// Each source address and source port is a flow with its own stream id and sequence. Sources that the interface does not
 /// own are spoofed by complete Ethernet frames, which needs CAP_NET_RAW; so do VLAN tags.
+///
+/// `--engine xdp` is for load: an XDP program makes the frames in the kernel, as a mix of streams in given shares, at
+/// millions a second for each CPU. The interface must take redirected frames; veth does while its other end has an XDP
+/// program in the driver, or `gro on`.
 #[derive(Args, Clone, Debug)]
 pub struct SendArgs {
     /// Interface to send on
     #[arg(short, long, value_name = "IFACE")]
     interface: String,
+    /// What sends: UDP and packet sockets, or an XDP program in the kernel
+    #[arg(long, value_enum, default_value_t = Engine::Socket)]
+    engine: Engine,
     /// Group to send to, IPv4 or IPv6
-    #[arg(short, long)]
-    group: IpAddr,
+    #[arg(short, long, required_unless_present = "streams")]
+    group: Option<IpAddr>,
     /// UDP port to send to
-    #[arg(short, long)]
-    port: u16,
+    #[arg(short, long, required_unless_present = "streams")]
+    port: Option<u16>,
+    /// Stream of a mix, with its share of all packets; repeat it. In place of group, port and source. Engine xdp
+    #[arg(long = "stream", value_name = "S@G:PORT=WEIGHT", conflicts_with_all = ["group", "port", "sources"])]
+    streams: Vec<StreamSpecs>,
     /// Source address; repeat it, or separate by commas, for several. Default: the interface's own
     #[arg(short, long = "source", value_name = "SOURCE", value_delimiter = ',')]
     sources: Vec<IpAddr>,
@@ -54,9 +64,16 @@ pub struct SendArgs {
     /// Threads; each sends its own flows
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
-    /// Packets handed to the kernel at once. Default: 64 flat out, else what is due in 0.1 ms
+    /// CPUs for the threads, one each. Default: the first that the process may use. Engine xdp
+    #[arg(long, value_name = "CPU", value_delimiter = ',')]
+    cpus: Vec<usize>,
+    /// Packets handed to the kernel at once. Default: 64 flat out, else what is due in 0.1 ms. Engine xdp: packets of a
+    /// burst, with --every
     #[arg(long, value_name = "N")]
     burst: Option<usize>,
+    /// Send a burst of each thread at line rate every so often, in place of a rate. Engine xdp
+    #[arg(long, value_name = "MICROSECONDS", requires = "burst", conflicts_with = "rate")]
+    every: Option<u64>,
     /// VLAN id, or outer and inner id with a dot between: 100 or 100.200
     #[arg(long, value_name = "ID[.ID]", value_parser = vlan)]
     vlan: Option<Tags>,
@@ -71,6 +88,14 @@ pub struct SendArgs {
     json: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    /// Any interface, exact, moderate rates
+    Socket,
+    /// In the kernel, for load
+    Xdp,
+}
+
 #[derive(Clone, Debug)]
 struct Tags(Vec<u16>);
 
@@ -80,31 +105,33 @@ struct Tags(Vec<u16>);
 /// A [`receiver::send::SendError`] inside, whose `exit_code()` tells the process's; any other error is 1.
 pub fn run(args: SendArgs) -> anyhow::Result<()> {
     let json = args.json;
-    let sender = Sender::new(config(args)?)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // A second signal ends the process, should the first not do.
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    let report = sender.run(&stop)?;
+    let report = match args.engine {
+        Engine::Socket => Sender::new(config(args)?)?.run(&stop)?,
+        Engine::Xdp => Load::new(load_config(args)?)?.run(&stop)?,
+    };
     print(&report, json)?;
     Ok(())
 }
 
 fn config(args: SendArgs) -> Result<SendConfig, SendError> {
-    let mut config = SendConfig::new(args.interface, args.group, args.port);
-    config.sources = args.sources;
-    config.source_ports = args.source_ports.unwrap_or(1);
-    if let Some((first, last)) = args.source_port {
-        config.source_port = Some(first);
-        if last > first {
-            if args.source_ports.is_some() {
-                return Err(SendError::SourcePortsTwice);
-            }
-            config.source_ports = last - first + 1;
-        }
+    let other = |what| SendError::OtherEngine { what, engine: "xdp" };
+    let (Some(group), Some(port)) = (args.group, args.port) else { return Err(other("a mix of streams")) };
+    if args.every.is_some() {
+        return Err(other("a burst every so often"));
     }
+    if !args.cpus.is_empty() {
+        return Err(other("choosing CPUs"));
+    }
+    let (source_port, source_ports) = source_ports(&args)?;
+    let mut config = SendConfig::new(args.interface, group, port);
+    config.sources = args.sources;
+    (config.source_port, config.source_ports) = (source_port, source_ports);
     config.rate = args.rate;
     config.count = args.count;
     config.duration = args.duration;
@@ -116,6 +143,52 @@ fn config(args: SendArgs) -> Result<SendConfig, SendError> {
     config.spoof = args.spoof;
     config.bypass_qdisc = args.bypass_qdisc;
     Ok(config)
+}
+
+fn load_config(args: SendArgs) -> Result<LoadConfig, SendError> {
+    let other = |what| SendError::OtherEngine { what, engine: "socket" };
+    if args.vlan.is_some() {
+        return Err(other("a VLAN tag"));
+    }
+    if args.bypass_qdisc {
+        return Err(other("skipping the queueing discipline, which redirected frames never meet,"));
+    }
+    let (source_port, source_ports) = source_ports(&args)?;
+    let streams = match (args.group, args.port) {
+        (Some(group), Some(port)) => {
+            let sources =
+                if args.sources.is_empty() { vec![None] } else { args.sources.into_iter().map(Some).collect() };
+            sources.into_iter().map(|source| StreamSpec { source, group, port, weight: 1 }).collect()
+        }
+        _ => args.streams.into_iter().flat_map(|specs| specs.0).collect(),
+    };
+    let mut config = LoadConfig::new(args.interface, streams);
+    (config.source_port, config.source_ports) = (source_port, source_ports);
+    config.count = args.count;
+    config.duration = args.duration;
+    config.size = args.size;
+    config.ttl = args.ttl;
+    config.threads = args.threads;
+    config.cpus = args.cpus;
+    match (args.burst, args.every) {
+        (Some(packets), Some(every)) => {
+            let packets = u32::try_from(packets).unwrap_or(0);
+            config.burst = Some(Burst { packets, every: Duration::from_micros(every) });
+        }
+        (Some(_), None) => return Err(SendError::BurstShape),
+        _ => config.rate = args.rate,
+    }
+    Ok(config)
+}
+
+/// The first source port, and how many.
+fn source_ports(args: &SendArgs) -> Result<(Option<u16>, u16), SendError> {
+    match args.source_port {
+        Some((first, last)) if last > first && args.source_ports.is_some() => Err(SendError::SourcePortsTwice),
+        // 0 to 65535 would be one more than fits; port 0 is refused later.
+        Some((first, last)) if last > first => Ok((Some(first), (last - first).saturating_add(1))),
+        first => Ok((first.map(|(first, _)| first), args.source_ports.unwrap_or(1))),
+    }
 }
 
 fn print(report: &SendReport, json: bool) -> io::Result<()> {

@@ -71,6 +71,48 @@ pub enum SendError {
         /// Largest.
         max: usize,
     },
+    /// A burst shape that is none.
+    #[error(
+        "a burst shape is a number of packets (1 or more) and a time (more than 0), in place of a rate; give both, \
+             and no rate"
+    )]
+    BurstShape,
+    /// No stream to send.
+    #[error("there is no stream to send; name one as SOURCE@GROUP:PORT")]
+    NoStream,
+    /// A stream without a source.
+    #[error("stream `{0}` has no source, and a sender has one; write SOURCE@GROUP:PORT=WEIGHT")]
+    StreamWithoutSource(String),
+    /// Not a weight.
+    #[error("`{0}` is not a weight; weights are whole numbers from 1, and a stream's share is its weight by their sum")]
+    Weight(String),
+    /// The cycle of a mix is too long.
+    #[error(
+        "the weights make a cycle of {steps} packets, and there is room for {max}; take smaller weights, or ones with a \
+             larger common divisor, or fewer source ports"
+    )]
+    TooManyTurns {
+        /// Sum of the weights, less their common divisor.
+        steps: u64,
+        /// Largest.
+        max: u32,
+    },
+    /// What only one of the engines does.
+    #[error("{what} needs `--engine {engine}`")]
+    OtherEngine {
+        /// What was asked for.
+        what: &'static str,
+        /// Which engine does it.
+        engine: &'static str,
+    },
+    /// More threads than CPUs.
+    #[error("{threads} generator threads need a CPU each, and there are {cpus}; take fewer threads, or name more CPUs")]
+    TooFewCpus {
+        /// Asked for.
+        threads: usize,
+        /// There.
+        cpus: usize,
+    },
     /// Not a VLAN id.
     #[error("{0} is not a VLAN id; ids are 1 to 4094 (802.1Q)")]
     VlanId(u16),
@@ -167,6 +209,32 @@ pub enum SendError {
         /// Why complete frames are needed.
         why: String,
     },
+    /// No right to load the generator.
+    #[error(
+        "the generator for {0} is an XDP program, and loading it needs CAP_BPF and CAP_NET_ADMIN: run as root, or \
+             `setcap cap_bpf,cap_net_admin,cap_perfmon+ep` the program, or send with the socket engine"
+    )]
+    NoBpfPrivilege(String),
+    /// The kernel refused the generator.
+    #[error(
+        "could not {doing} the generator for {interface}: {reason}. It needs Linux 6.1 or later, and frames that fit a page \
+             with some room; the socket engine needs neither"
+    )]
+    Generator {
+        /// The interface.
+        interface: String,
+        /// What was tried.
+        doing: &'static str,
+        /// The kernel's or the loader's answer.
+        reason: String,
+    },
+    /// Frames were redirected, and most or all of them never left.
+    #[error(
+        "interface {0} does not take redirected frames: most or all of them never left it. On veth the other end needs an XDP program in the driver \
+             (start the receiver first), or `ethtool -K PEER gro on`; other drivers need XDP redirect (ndo_xdp_xmit). The \
+             socket engine sends on any interface"
+    )]
+    NotRedirected(String),
     /// The kernel refused an operation.
     #[error("{what}: {source}")]
     Os {
@@ -204,6 +272,10 @@ impl SendError {
             | Self::Tentative { .. }
             | Self::AboveMtu { .. }
             | Self::NoPrivilege { .. }
+            | Self::NoBpfPrivilege(_)
+            | Self::Generator { .. }
+            | Self::NotRedirected(_)
+            | Self::TooFewCpus { .. }
             | Self::Os { .. }
             | Self::Send { .. } => 1,
             _ => 2,

@@ -46,9 +46,11 @@ impl Flow {
         ProbePayload { stream: self.stream, sequence: self.next + ahead, sent_ns }
     }
 
-    pub(super) fn report(&self) -> FlowSent {
+    pub(super) fn report(&self, group: IpAddr, port: u16) -> FlowSent {
         FlowSent {
             source: self.source,
+            group,
+            port,
             stream: self.stream,
             way: match self.exit {
                 Exit::Socket(_) => Way::Socket,

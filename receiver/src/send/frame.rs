@@ -89,6 +89,17 @@ impl FrameTemplate {
         Some(Self { head: head.into(), constant_sum })
     }
 
+    /// What the generator in the kernel needs: the frame up to the end of the probe header, with sequence, send time and
+    /// UDP checksum zero, and the sum, in memory order and folded, of all that the checksum covers in it.
+    pub(super) fn constant(&self, stream: u32) -> (Vec<u8>, u32) {
+        let mut bytes = self.head.to_vec();
+        let at = bytes.len() - PROBE_LEN;
+        let written = ProbePayload { stream, sequence: 0, sent_ns: 0 }.write_into(&mut bytes[at..]);
+        debug_assert!(written, "the template ends with room for the probe header");
+        let sum = !fold(self.constant_sum + sum(&bytes[at..]));
+        (bytes, u32::from(sum.to_be()))
+    }
+
     /// Length of what [`FrameTemplate::write`] writes, bytes.
     pub(super) fn len(&self) -> usize {
         self.head.len()

@@ -29,6 +29,13 @@ pub(super) struct Link {
     addresses: Vec<OwnAddress>,
 }
 
+/// What the interface counted since it was made, by everybody who sends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LinkCounters {
+    pub(super) tx_packets: u64,
+    pub(super) tx_dropped: u64,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct OwnAddress {
     address: IpAddr,
@@ -55,6 +62,24 @@ impl Link {
             .map_err(SendError::os(format!("asking for the addresses of {name}")))?;
         link.addresses = dump.iter().filter_map(|answer| own_address(link.index, answer)).collect();
         Ok(link)
+    }
+
+    /// The interface's counters, now (`ip -s link`).
+    pub(super) fn counters(&self) -> Result<LinkCounters, SendError> {
+        let mut wanted = LinkMessage::default();
+        wanted.header.index = self.index;
+        let answers = request(RouteNetlinkMessage::GetLink(wanted), 0)
+            .map_err(SendError::os(format!("asking for the counters of {}", self.name)))?;
+        let counters = answers.iter().find_map(|answer| {
+            let RouteNetlinkMessage::NewLink(message) = answer else { return None };
+            message.attributes.iter().find_map(|attribute| match attribute {
+                LinkAttribute::Stats64(stats) => {
+                    Some(LinkCounters { tx_packets: stats.tx_packets, tx_dropped: stats.tx_dropped })
+                }
+                _ => None,
+            })
+        });
+        counters.ok_or_else(|| SendError::UnknownInterface(self.name.clone()))
     }
 
     /// Can anything leave through it?

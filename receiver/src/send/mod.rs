@@ -5,6 +5,10 @@
 //! would: the kernel routes, fragments and checksums. Other addresses are spoofed: complete Ethernet frames through an
 //! `AF_PACKET` socket, which needs CAP_NET_RAW. VLAN tags are only possible the second way.
 //!
+//! For loads beyond that there is a [generator in the kernel](Load): an XDP program that makes frames where they are sent,
+//! a mix of streams of both families, at millions a second for each CPU. It needs CAP_BPF, CAP_NET_ADMIN and an interface
+//! that takes redirected frames.
+//!
 //! Each pair of source address and source port is a flow with its own stream id and its own sequence from 0. Flows take
 //! turns packet by packet; within a burst, the packets of one UDP socket leave together.
 //!
@@ -25,7 +29,10 @@ mod config;
 mod error;
 mod flow;
 mod frame;
+mod generator;
 mod link;
+mod load;
+mod mix;
 mod raw;
 mod report;
 mod schedule;
@@ -34,5 +41,7 @@ mod worker;
 
 pub use config::{MAX_PAYLOAD_V4, MAX_PAYLOAD_V6, SendConfig};
 pub use error::SendError;
-pub use report::{FlowSent, SendReport, Way};
+pub use load::{Burst, Load, LoadConfig};
+pub use mix::{StreamSpec, StreamSpecs};
+pub use report::{FlowSent, LinkSent, SendReport, Way};
 pub use sender::Sender;

@@ -16,6 +16,8 @@ pub enum Way {
     Socket,
     /// As complete Ethernet frames.
     Raw,
+    /// By the generator in the kernel.
+    Xdp,
 }
 
 /// What was sent, all told.
@@ -23,11 +25,12 @@ pub enum Way {
 pub struct SendReport {
     /// The interface.
     pub interface: String,
-    /// The group.
+    /// The group; of a mix, the first stream's.
     pub group: IpAddr,
     /// Its UDP port.
     pub port: u16,
-    /// Datagrams that the kernel took: exactly.
+    /// Datagrams that the kernel took: exactly. Of the generator: frames that were redirected to the interface, whether
+    /// or not there was room for them ([`SendReport::link`]).
     pub packets: u64,
     /// Bytes of UDP payload in them.
     pub bytes: u64,
@@ -43,8 +46,20 @@ pub struct SendReport {
     pub retries: u64,
     /// Ended by the stop flag, not by count or duration.
     pub stopped: bool,
+    /// What the interface says became of them; by the generator alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkSent>,
     /// Each flow.
     pub flows: Vec<FlowSent>,
+}
+
+/// The interface's own counters over the run, with whatever else was sent on it meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LinkSent {
+    /// Frames that left. On veth: that the other end's XDP program or stack was given.
+    pub packets: u64,
+    /// Frames that were dropped before: on veth, because the other end's queue (256 frames) was full.
+    pub dropped: u64,
 }
 
 /// What one flow sent.
@@ -52,6 +67,10 @@ pub struct SendReport {
 pub struct FlowSent {
     /// Source address and port.
     pub source: SocketAddr,
+    /// The group it sent to.
+    pub group: IpAddr,
+    /// Its UDP port.
+    pub port: u16,
     /// Stream id.
     pub stream: u32,
     /// How it was sent.
@@ -79,11 +98,18 @@ impl fmt::Display for SendReport {
                 write!(f, ", {count} {what}")?;
             }
         }
+        if let Some(LinkSent { packets, dropped }) = self.link {
+            write!(f, "; the interface says {packets} sent, {dropped} dropped")?;
+        }
         for flow in self.flows.iter().take(SHOWN_FLOWS) {
             let way = match flow.way {
                 Way::Socket => "own",
                 Way::Raw => "frames",
+                Way::Xdp => "generator",
             };
+            if self.link.is_some() {
+                write!(f, "\n  to {}", SocketAddr::new(flow.group, flow.port))?;
+            }
             write!(f, "\n  {} ({way}) stream {:08x}: {} packets", flow.source, flow.stream, flow.packets)?;
             if let (Some(first), Some(last)) = (flow.first_sequence, flow.last_sequence) {
                 write!(f, ", sequence {first} to {last}")?;

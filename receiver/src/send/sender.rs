@@ -206,6 +206,8 @@ fn split(config: &SendConfig, link: &Link, flows: Vec<Flow>, raw: Option<&String
             let schedule = (config.rate > 0).then(|| Schedule::new(config.rate, flows.len(), total));
             Ok(Worker {
                 interface: link.name.clone(),
+                group: config.group,
+                port: config.port,
                 has_sockets: flows.iter().any(|flow| matches!(flow.exit, Exit::Socket(_))),
                 frame_len: frame_len.unwrap_or(0),
                 packet_socket,
@@ -263,6 +265,7 @@ fn report(config: SendConfig, outcomes: &[Outcome]) -> SendReport {
         slipped: outcomes.iter().map(|outcome| outcome.slipped).sum(),
         retries: outcomes.iter().map(|outcome| outcome.retries).sum(),
         stopped: outcomes.iter().any(|outcome| outcome.stopped),
+        link: None,
         flows,
     }
 }

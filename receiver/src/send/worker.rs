@@ -31,6 +31,8 @@ const CATCH_UP_BURST: usize = 256;
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) interface: String,
+    pub(super) group: IpAddr,
+    pub(super) port: u16,
     pub(super) flows: Vec<Flow>,
     /// Where one of the flows is raw.
     pub(super) packet_socket: Option<Socket>,
@@ -114,7 +116,7 @@ impl Worker {
             }
         }
         Ok(Outcome {
-            flows: self.flows.iter().map(Flow::report).collect(),
+            flows: self.flows.iter().map(|flow| flow.report(self.group, self.port)).collect(),
             elapsed,
             slipped: self.schedule.map_or(0, |schedule| schedule.slipped()),
             retries: self.retries,
