@@ -169,7 +169,7 @@ impl XskLedger {
 }
 
 /// A snapshot of all counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ledger {
     verdicts: [u64; Verdict::COUNT],
     sockets: Vec<XskLedger>,
@@ -192,10 +192,8 @@ impl Ledger {
         let mut user = BTreeMap::new();
         let mut book = |name: &'static str, count: u64| *user.entry(name).or_insert(0) += count;
         let get = QueueCounters::get;
-        for queue in queues {
-            book("xdp_taken", get(&queue.taken));
-            book("xdp_delivered", get(&queue.delivered));
-        }
+        book("xdp_taken", queues.iter().map(|queue| get(&queue.taken)).sum());
+        book("xdp_delivered", queues.iter().map(|queue| get(&queue.delivered)).sum());
         book("kernel_taken", get(&path.taken));
         book("kernel_delivered", get(&path.delivered));
         for counters in queues.iter().copied().chain([path]) {
@@ -291,6 +289,14 @@ impl Ledger {
             ("link_missed_estimate", self.link.missed_estimate),
         ];
         verdicts.chain(sockets).chain(self.user.iter().map(|(&name, &count)| (name, count)))
+    }
+}
+
+impl Default for Ledger {
+    /// Nothing counted yet, under every name that there is.
+    fn default() -> Self {
+        let kernel = KernelLedger::default();
+        Self::new([0; Verdict::COUNT], Vec::new(), &[], &QueueCounters::default(), kernel)
     }
 }
 
