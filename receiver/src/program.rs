@@ -334,10 +334,15 @@ fn foreign(interface: &str) -> Error {
 
 /// The loader's error as ours: lack of privilege apart, the chain of reasons in one line.
 fn refused(interface: &str, doing: &'static str, error: &(dyn std::error::Error + 'static)) -> Error {
-    if matches!(os_error(error), Some(libc::EPERM | libc::EACCES)) && !is_verifier(error) {
+    if is_for_want_of_privilege(error) {
         let doing = if doing == "load" { "loading an XDP program" } else { "steering XDP" };
         return Error::NotPermitted { doing, name: interface.to_owned() };
     }
+    Error::Program { name: interface.to_owned(), doing, reason: reasons(error) }
+}
+
+/// The chain of reasons in one line.
+pub(crate) fn reasons(error: &(dyn std::error::Error + 'static)) -> String {
     let mut reason = error.to_string();
     let mut next = error.source();
     while let Some(inner) = next {
@@ -347,7 +352,12 @@ fn refused(interface: &str, doing: &'static str, error: &(dyn std::error::Error 
         }
         next = inner.source();
     }
-    Error::Program { name: interface.to_owned(), doing, reason }
+    reason
+}
+
+/// Was a call of the loader refused for want of privilege?
+pub(crate) fn is_for_want_of_privilege(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(os_error(error), Some(libc::EPERM | libc::EACCES)) && !is_verifier(error)
 }
 
 /// The verifier also says EACCES: then there is a log, and no privilege would help.
@@ -359,7 +369,7 @@ fn is_verifier(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// The errno at the end of the chain.
-fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+pub(crate) fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(errno) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {

@@ -9,6 +9,8 @@ use aya::{Ebpf, EbpfLoader};
 pub(super) use receiver_common::generator::Run;
 use receiver_common::generator::{Flow, names};
 
+use crate::program::{is_for_want_of_privilege, os_error, reasons};
+
 use super::error::SendError;
 
 /// The compiled program, checked in; `cargo xtask build-ebpf --check` proves that it matches its source.
@@ -148,33 +150,8 @@ fn foreign(interface: &str) -> SendError {
 
 /// The loader's error as ours, with the chain of its reasons in one line.
 fn refused(interface: &str, doing: &'static str, error: &(dyn std::error::Error + 'static)) -> SendError {
-    let verifier = matches!(
-        error.downcast_ref::<ProgramError>(),
-        Some(ProgramError::LoadError { verifier_log, .. }) if !verifier_log.to_string().trim().is_empty()
-    );
-    if matches!(os_error(error), Some(libc::EPERM | libc::EACCES)) && !verifier {
+    if is_for_want_of_privilege(error) {
         return SendError::NoBpfPrivilege(interface.to_owned());
     }
-    let mut reason = error.to_string();
-    let mut next = error.source();
-    while let Some(inner) = next {
-        let text = inner.to_string();
-        if !reason.contains(&text) {
-            reason = format!("{reason}: {text}");
-        }
-        next = inner.source();
-    }
-    SendError::Generator { interface: interface.to_owned(), doing, reason }
-}
-
-/// The errno at the end of the chain.
-fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(errno) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
-            return Some(errno);
-        }
-        next = error.source();
-    }
-    None
+    SendError::Generator { interface: interface.to_owned(), doing, reason: reasons(error) }
 }
