@@ -50,7 +50,7 @@ impl GroupEntry {
     }
 
     /// The entry. `slot` is below [`MAX_SLOTS`].
-    pub const fn new(group: u32, port: u16, slot: u32, exclude: bool) -> u64 {
+    pub const fn word(group: u32, port: u16, slot: u32, exclude: bool) -> u64 {
         Self::key(group, port) | (slot as u64) << SLOT_SHIFT | if exclude { ACCEPT } else { 0 }
     }
 
@@ -72,7 +72,7 @@ impl FlowEntry {
     }
 
     /// The entry. `slot` is below [`MAX_SLOTS`].
-    pub const fn new(source: u32, slot: u32, accept: bool) -> u64 {
+    pub const fn word(source: u32, slot: u32, accept: bool) -> u64 {
         Self::key(source, slot) | if accept { ACCEPT } else { 0 }
     }
 }

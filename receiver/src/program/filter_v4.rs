@@ -59,7 +59,7 @@ impl FilterV4 {
         action: FlowAction,
     ) -> Result<(), Refusal> {
         let slot = self.slot(group, port, action.slot())?;
-        let new = self.flows.set(FlowEntry::new(source.into(), slot, action.is_accept()));
+        let new = self.flows.set(FlowEntry::word(source.into(), slot, action.is_accept()));
         let new = new.map_err(|Full| Refusal::Full { limit: self.max_flows })?;
         let known = self.known.entry((group, port)).or_insert(Known { slot, flows: 0, group: false });
         known.flows += u32::from(new);
@@ -76,7 +76,7 @@ impl FilterV4 {
 
     pub(super) fn set_group(&mut self, group: Ipv4Addr, port: u16, action: GroupAction) -> Result<(), Refusal> {
         let slot = self.slot(group, port, action.slot())?;
-        let set = self.groups.set(GroupEntry::new(group.into(), port, slot, action.is_exclude()));
+        let set = self.groups.set(GroupEntry::word(group.into(), port, slot, action.is_exclude()));
         set.map_err(|Full| Refusal::Full { limit: self.max_groups })?;
         self.known.entry((group, port)).or_insert(Known { slot, flows: 0, group: false }).group = true;
         Ok(())

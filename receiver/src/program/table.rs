@@ -131,10 +131,10 @@ mod tests {
 
     #[test]
     fn entries_hold_what_they_were_made_of() {
-        let entry = GroupEntry::new(0xe801_0203, 65_535, MAX_SLOTS - 1, true);
+        let entry = GroupEntry::word(0xe801_0203, 65_535, MAX_SLOTS - 1, true);
         assert_eq!(GroupEntry::slot(entry), MAX_SLOTS - 1);
         assert!(is_accept(entry) && entry & GroupEntry::KEY == GroupEntry::key(0xe801_0203, 65_535));
-        let entry = FlowEntry::new(u32::MAX, MAX_SLOTS - 1, false);
+        let entry = FlowEntry::word(u32::MAX, MAX_SLOTS - 1, false);
         assert!(!is_accept(entry) && entry & FlowEntry::KEY == FlowEntry::key(u32::MAX, MAX_SLOTS - 1));
         for nothing in [EMPTY, TOMBSTONE] {
             assert_ne!(nothing & GroupEntry::KEY, GroupEntry::key(0, 0));
@@ -147,14 +147,14 @@ mod tests {
         for limit in [1, 3, 1000, 65_536] {
             let mut table = table(limit, FlowEntry::KEY);
             for source in 0..limit {
-                table.set(FlowEntry::new(source, 7, true)).expect("room");
+                table.set(FlowEntry::word(source, 7, true)).expect("room");
             }
-            assert_eq!(table.set(FlowEntry::new(limit, 7, true)), Err(Full));
-            table.set(FlowEntry::new(0, 7, false)).expect("a change needs no room");
+            assert_eq!(table.set(FlowEntry::word(limit, 7, true)), Err(Full));
+            table.set(FlowEntry::word(0, 7, false)).expect("a change needs no room");
             assert!((1..limit).all(|source| look_up(&table, FlowEntry::key(source, 7)).is_some_and(is_accept)));
             assert_eq!(look_up(&table, FlowEntry::key(limit, 7)), None);
             table.remove(FlowEntry::key(0, 7));
-            table.set(FlowEntry::new(limit, 7, true)).expect("room again");
+            table.set(FlowEntry::word(limit, 7, true)).expect("room again");
         }
     }
 
@@ -164,13 +164,13 @@ mod tests {
         let mut flows = table(1 << 20, FlowEntry::KEY);
         for slot in 0..1 << 18 {
             for source in 0..4 {
-                flows.set(FlowEntry::new(0x0a00_0001 + source, slot, true)).expect("room");
+                flows.set(FlowEntry::word(0x0a00_0001 + source, slot, true)).expect("room");
             }
         }
         let mut groups = table(1 << 17, GroupEntry::KEY);
         for at in 0..1 << 17 {
             groups
-                .set(GroupEntry::new(0xe800_0000 + at % 4096 * 256, (at / 4096 * 1000) as u16, 0, false))
+                .set(GroupEntry::word(0xe800_0000 + at % 4096 * 256, (at / 4096 * 1000) as u16, 0, false))
                 .expect("room");
         }
     }
@@ -186,7 +186,7 @@ mod tests {
                     table.remove(FlowEntry::key(source, slot));
                     model.remove(&(source, slot));
                 } else {
-                    let entry = FlowEntry::new(source, slot, what == 1);
+                    let entry = FlowEntry::word(source, slot, what == 1);
                     let room = model.len() < 32 || model.contains_key(&(source, slot));
                     prop_assert_eq!(table.set(entry).is_ok(), room);
                     if room {
