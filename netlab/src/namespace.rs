@@ -42,6 +42,17 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// The namespace that the calling thread is in.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Namespace`] where /proc does not tell.
+    pub fn current(name: &str) -> Result<Self> {
+        let descriptor = File::open("/proc/thread-self/ns/net")
+            .map_err(|source| Error::Namespace { name: name.to_owned(), source })?;
+        Ok(Self { name: name.into(), descriptor: Arc::new(descriptor.into()) })
+    }
+
     /// The name given to [`Namespace::new`].
     pub fn name(&self) -> &str {
         &self.name

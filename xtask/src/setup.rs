@@ -150,7 +150,8 @@ fn llvm_prefix(major: &str) -> Option<PathBuf> {
     })
 }
 
-fn apt_install(packages: &[&str]) -> Result<()> {
+/// Installs Debian's packages, as root or by sudo.
+pub fn apt_install(packages: &[&str]) -> Result<()> {
     println!("About to install Debian's packages {} (without the ones that they recommend).", packages.join(", "));
     let elevation = Elevation::require(&format!("installing {}", packages.join(" ")))?;
     let quiet = [("DEBIAN_FRONTEND", OsStr::new("noninteractive"))];

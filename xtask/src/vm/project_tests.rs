@@ -1,0 +1,54 @@
+//! The project's own tests that run in the guest as well: those that ask a kernel what it does, and take no million packets.
+//!
+//! Emulation is tens of times slower than the machine itself, so tests of rates and of long streams stay outside.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::boot::quoted;
+use crate::artifacts::{self, Artifact};
+
+/// Test programs of the receiver, and the tests in them that are left out.
+const PROGRAMS: [(&str, &[&str]); 5] =
+    [("bad_input", &[]), ("verdicts", &[]), ("membership", &[]), ("vlan", &[]), ("xsk", &[])];
+/// Seconds that one of them may take.
+const LIMIT: u32 = 240;
+
+/// A built test program.
+pub struct Test {
+    name: &'static str,
+    artifact: Artifact,
+    skip: &'static [&'static str],
+}
+
+/// Builds them.
+pub fn build(root: &Path, only: &str) -> Result<Vec<Test>> {
+    let wanted: Vec<_> = PROGRAMS.into_iter().filter(|(name, _)| name.contains(only)).collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut arguments = vec!["test", "--package", "receiver", "--no-run"];
+    arguments.extend(wanted.iter().flat_map(|(name, _)| ["--test", *name]));
+    let built = artifacts::build(root, &arguments)?;
+    let test = |artifact: Artifact| {
+        let (name, skip) = wanted.iter().copied().find(|(name, _)| artifact.is_test && artifact.target == *name)?;
+        Some(Test { name, artifact, skip })
+    };
+    Ok(built.into_iter().filter_map(test).collect())
+}
+
+impl Test {
+    /// Lines of the guest's script. The totals that the test program writes stand between two lines that the matrix knows.
+    pub fn script(&self) -> String {
+        let path = |path: &Path| quoted(&path.to_string_lossy());
+        let skip: String = self.skip.iter().map(|name| format!(" --skip {}", quoted(name))).collect();
+        let folder = path(&self.artifact.package);
+        format!(
+            "echo 'vm-test {0}'\n(cd {folder} && CARGO_MANIFEST_DIR={folder} RUST_TEST_THREADS=1 timeout {LIMIT} {1}{skip})\n\
+             echo \"vm-test-end $?\"\n",
+            self.name,
+            path(&self.artifact.executable),
+        )
+    }
+}
