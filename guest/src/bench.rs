@@ -65,7 +65,7 @@ impl Bench {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = self.lab.tx().spawn(move || Sender::new(config)?.run(&stopped))?;
-        Ok(Sending { stop, thread })
+        Ok(Sending { stop, thread: Some(thread) })
     }
 
     /// Sends, and receives on this thread until nothing more comes. Tells how many came, and what was sent.
@@ -111,12 +111,20 @@ impl Bench {
 /// A sender at work.
 pub struct Sending {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<SendReport, receiver::send::SendError>>,
+    thread: Option<JoinHandle<Result<SendReport, receiver::send::SendError>>>,
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // As with `Receiving`.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 impl Sending {
     pub fn is_done(&self) -> bool {
-        self.thread.is_finished()
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     pub fn stop(self) -> Result<SendReport> {
@@ -124,10 +132,10 @@ impl Sending {
         self.wait()
     }
 
-    pub fn wait(self) -> Result<SendReport> {
-        match self.thread.join() {
-            Ok(report) => Ok(report?),
-            Err(_) => bail!("the sender panicked"),
+    pub fn wait(mut self) -> Result<SendReport> {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(report)) => Ok(report?),
+            _ => bail!("the sender panicked"),
         }
     }
 }
@@ -136,7 +144,19 @@ impl Sending {
 pub struct Receiving {
     pub handle: Handle,
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<(ProbeReport, u64, Receiver)>>,
+    thread: Option<JoinHandle<Received>>,
+}
+
+/// What the checker saw, how many datagrams came by the kernel path, and the receiver.
+type Received = Result<(ProbeReport, u64, Receiver)>;
+
+impl Drop for Receiving {
+    /// A row that fails takes its receiver along, so that the next one finds the interface free.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // What the row failed for is known already.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 impl Receiving {
@@ -158,19 +178,19 @@ impl Receiving {
             }
             Ok((checker.report(), by_kernel, receiver))
         });
-        Self { handle, stop, thread }
+        Self { handle, stop, thread: Some(thread) }
     }
 
     /// Waits until nothing more comes: what the checker saw, how many datagrams came by the kernel path, the books, and the
     /// receiver.
-    pub fn finish(self) -> Result<(ProbeReport, u64, Ledger, Receiver)> {
+    pub fn finish(mut self) -> Result<(ProbeReport, u64, Ledger, Receiver)> {
         self.stop.store(true, Ordering::Relaxed);
-        match self.thread.join() {
-            Ok(done) => {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(done)) => {
                 let (report, by_kernel, receiver) = done?;
                 Ok((report, by_kernel, self.handle.ledger()?, receiver))
             }
-            Err(_) => bail!("the receiving thread panicked"),
+            _ => bail!("the receiving thread panicked"),
         }
     }
 }
