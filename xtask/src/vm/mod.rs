@@ -43,13 +43,6 @@ pub struct Arguments {
     command: Vec<String>,
 }
 
-impl Arguments {
-    /// The one kernel that has zero-copy on virtio_net: what every change has to pass.
-    pub fn for_ci() -> Self {
-        Self { kernels: vec!["7.3".into()], update: false, only: String::new(), packets: 100_000, command: Vec::new() }
-    }
-}
-
 /// Runs the command. Failure is a row that failed, or the command's own.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if std::env::consts::ARCH != "x86_64" {
