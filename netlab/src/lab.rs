@@ -210,19 +210,19 @@ impl LabBuilder {
 
 /// Gives an end its addresses, and the route for IPv4 multicast.
 fn address(end: End<'_>, hosts: std::ops::RangeInclusive<u8>) -> Result<()> {
-    for host in hosts {
-        for (address, family) in [
-            (format!("{}/24", v4(host)), None),
-            (format!("{}/64", global(host)), Some("nodad")),
-            (format!("{}/64", link_local(host)), Some("nodad")),
-        ] {
-            let mut add = vec!["address", "add", &address, "dev", end.interface];
-            add.extend(family);
-            end.namespace.ip(&add)?;
-        }
-    }
-    end.namespace.ip(&["route", "add", "224.0.0.0/4", "dev", end.interface])?;
-    Ok(())
+    let device = end.interface;
+    let mut lines: String = hosts
+        .map(|host| {
+            format!(
+                "address add {}/24 dev {device}\naddress add {}/64 dev {device} nodad\naddress add {}/64 dev {device} nodad\n",
+                v4(host),
+                global(host),
+                link_local(host)
+            )
+        })
+        .collect();
+    lines += &format!("route add 224.0.0.0/4 dev {device}\n");
+    end.namespace.ip_batch(&lines)
 }
 
 fn v4(host: u8) -> Ipv4Addr {
