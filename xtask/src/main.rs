@@ -14,6 +14,7 @@ mod setup;
 mod test;
 mod toolchain;
 mod tree;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -36,8 +37,10 @@ enum Command {
     Run(run::Arguments),
     /// Runs every test, elevating only the test programs.
     Test(test::Arguments),
-    /// Everything that a change has to pass: formatting, clippy, documentation, tests, the XDP object.
+    /// Everything that a change has to pass: formatting, clippy, documentation, tests, a virtual machine, the XDP object.
     Ci,
+    /// Boots virtual machines with other kernels, and runs the receiver and its tests on their network driver.
+    Vm(vm::Arguments),
     /// The demonstration of `run`, when it is started again as root.
     #[command(hide = true)]
     Demonstrate {
@@ -65,6 +68,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             return Ok(if test::run(&arguments)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Ci => ci::run()?,
+        Command::Vm(arguments) => return vm::run(&arguments),
         Command::Demonstrate { receiver } => return demonstration::run(&receiver, demonstration::Mode::Best),
     }
     Ok(ExitCode::SUCCESS)
