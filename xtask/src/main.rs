@@ -1,6 +1,7 @@
 //! The project's own commands, started as `cargo xtask COMMAND`.
 
 mod artifacts;
+mod bench;
 mod build_ebpf;
 mod ci;
 mod demonstration;
@@ -36,6 +37,8 @@ enum Command {
     Run(run::Arguments),
     /// Runs every test, elevating only the test programs.
     Test(test::Arguments),
+    /// Measures the receiver beside its peers, in namespaces of its own.
+    Bench(bench::Arguments),
     /// Everything that a change has to pass: formatting, clippy, documentation, tests, the XDP object.
     Ci,
     /// The demonstration of `run`, when it is started again as root.
@@ -64,6 +67,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test(arguments) => {
             return Ok(if test::run(&arguments)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        Command::Bench(arguments) => return bench::run(&arguments),
         Command::Ci => ci::run()?,
         Command::Demonstrate { receiver } => return demonstration::run(&receiver, demonstration::Mode::Best),
     }

@@ -1,0 +1,3 @@
+//! One file for each table.
+
+pub mod throughput;
