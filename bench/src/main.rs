@@ -5,6 +5,7 @@
 
 mod child;
 mod conditions;
+mod frames;
 mod json;
 mod lab;
 mod offered;
@@ -13,9 +14,11 @@ mod process;
 mod report;
 mod rows;
 mod sample;
+mod search;
 mod statistics;
 mod suite;
 mod tables;
+mod targets;
 mod yardstick;
 
 use std::path::PathBuf;
@@ -57,6 +60,12 @@ enum Hidden {
     /// Is one receiver under test.
     #[command(hide = true)]
     Serve(child::Arguments),
+    /// Measures how soon joins and blocks take effect.
+    #[command(hide = true)]
+    Control(child::control::Arguments),
+    /// Measures what a receiver takes.
+    #[command(hide = true)]
+    Memory(child::memory::Arguments),
     /// Runs one foreign receiver under test.
     #[command(hide = true)]
     Supervise(child::supervise::Arguments),
@@ -67,6 +76,8 @@ fn main() -> ExitCode {
     let outcome = match &arguments.command {
         None => suite::run(&arguments.options),
         Some(Hidden::Serve(arguments)) => child::run(arguments),
+        Some(Hidden::Control(arguments)) => child::control::run(arguments),
+        Some(Hidden::Memory(arguments)) => child::memory::run(arguments),
         Some(Hidden::Supervise(arguments)) => child::supervise::run(arguments),
     };
     match outcome {

@@ -1,4 +1,4 @@
-//! A child process in the receiving namespace: lines in, lines out, and an end in any case.
+//! A child process in a namespace: lines in, lines out, and an end in any case.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::lab::Bench;
+use netlab::Namespace;
 
 /// Lines of a program's complaints that an error shows.
 const COMPLAINTS: usize = 6;
@@ -26,12 +26,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts this program with these arguments in the receiving namespace.
-    pub fn start<S: AsRef<OsStr>>(bench: &Bench, what: &str, arguments: &[S]) -> Result<Self> {
+    /// Starts this program with these arguments in a namespace.
+    pub fn start<S: AsRef<OsStr>>(inside: &Namespace, what: &str, arguments: &[S]) -> Result<Self> {
         let own = std::env::current_exe().context("the path of this program cannot be told")?;
-        let mut child = bench
-            .lab
-            .rx()
+        let mut child = inside
             .command(own)
             .args(arguments)
             .stdin(Stdio::piped())

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::conditions::Conditions;
 use crate::rows::{BASE, Measures, Row};
 use crate::tables::throughput::Throughput;
+use crate::tables::wrong_source::WrongSource;
 
 /// A table of text: columns as wide as they need, the first to the left, the others to the right.
 #[derive(Debug, Default)]
@@ -113,6 +114,16 @@ pub fn throughput(table: &Throughput, rows: &[&'static Row]) -> String {
         ]);
     }
     text.to_string()
+}
+
+/// Whether anything of another source was delivered.
+pub fn wrong_source(table: &WrongSource, rows: &[&'static Row]) -> String {
+    let mut text = Table::new(&["row", "of another source: sent", "delivered", ""]);
+    for row in rows {
+        let Some((delivered, sent)) = table.get(row.name) else { continue };
+        text.line(vec![row.name.to_owned(), sent.to_string(), delivered.to_string(), String::new()]);
+    }
+    format!("Wrong-source packets delivered\n{text}")
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 //! A child says `ready` with what it got, answers each line of its standard input with a line of JSON, and ends when that
 //! input ends, so that it never outlives the bench.
 
+pub mod control;
 pub mod filter;
 pub mod joined;
 pub mod look;
+pub mod memory;
 pub mod ours;
 pub mod packet_v3;
 pub mod recvmmsg;

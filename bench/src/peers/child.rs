@@ -33,7 +33,7 @@ impl Child {
         arguments.extend(words);
         arguments.extend(["--interface", bench.lab.rx_interface(), "--cpu", &cpu, "--source", &source]);
         arguments.extend(["--group", &group, "--port", &port, "--look", look]);
-        let mut process = Process::start(bench, words.first().unwrap_or(&"a child"), &arguments)?;
+        let mut process = Process::start(bench.lab.rx(), words.first().unwrap_or(&"a child"), &arguments)?;
         let started: Started = serde_json::from_str(&process.line(PATIENCE)?).context("a child's first line")?;
         if let Some(reason) = started.refused {
             bail!("{reason}");

@@ -42,7 +42,7 @@ pub fn sample(bench: &Bench) -> Result<Sample> {
         "-y",
         "C",
     ];
-    let server = Process::start(bench, "iperf", &arguments)?;
+    let server = Process::start(bench.lab.rx(), "iperf", &arguments)?;
     std::thread::sleep(Duration::from_millis(400));
     let group = GROUP.to_string();
     let generator = GENERATOR_CPU.to_string();

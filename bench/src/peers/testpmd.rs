@@ -62,7 +62,7 @@ impl Testpmd {
             "--forward-mode=rxonly",
             "--total-num-mbufs=16384",
         ];
-        let mut process = Process::start(bench, "dpdk-testpmd", &arguments)?;
+        let mut process = Process::start(bench.lab.rx(), "dpdk-testpmd", &arguments)?;
         process.line_with("Done", PATIENCE)?;
         process.tell("start")?;
         process.line_with("TX RS bit", PATIENCE)?;

@@ -48,7 +48,7 @@ impl<'a> Xdpsock<'a> {
             "-n",
             "1",
         ];
-        let process = Process::start(bench, "xdpsock", &arguments)?;
+        let process = Process::start(bench.lab.rx(), "xdpsock", &arguments)?;
         let start = Instant::now();
         loop {
             let listing = bench.lab.rx().ip(&["-oneline", "link", "show", "dev", interface])?;
