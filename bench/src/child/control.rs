@@ -56,18 +56,27 @@ pub struct Delays {
 /// How long to wait for a first datagram, and until the last one is the last.
 const PATIENCE: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_micros(200);
+/// How long a consumer sleeps at most.
+const WAIT: Duration = Duration::from_millis(50);
 
 /// What the consumer saw last.
 #[derive(Default)]
 struct Seen {
     packets: AtomicU64,
+    /// Of the first since it was set to 0.
+    first: AtomicU64,
     last: AtomicU64,
     stop: AtomicBool,
 }
 
 impl Seen {
     fn book(&self) {
-        self.last.store(now_ns(), Ordering::Release);
+        let now = now_ns();
+        if self.first.load(Ordering::Acquire) == 0 {
+            self.first.store(now, Ordering::Release);
+        }
+        self.last.store(now, Ordering::Release);
         self.packets.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -87,6 +96,8 @@ trait Steered {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
+    // The generator has the other CPU to itself; nothing here spins, so that who is measured need not wait for who measures.
+    pin(arguments.cpu)?;
     let seen = Arc::new(Seen::default());
     let delays = if arguments.mode == "kernel" { kernel(arguments, &seen) } else { ours(arguments, &seen) };
     seen.stop.store(true, Ordering::Relaxed);
@@ -103,11 +114,8 @@ fn ours(arguments: &Arguments, seen: &Arc<Seen>) -> Result<Delays> {
     let handle = receiver.handle();
     let mut workers = receiver.into_workers();
     let (Some(mut worker), None) = (workers.pop(), workers.pop()) else { bail!("not one queue, but several") };
-    let (eyes, cpu) = (Arc::clone(seen), arguments.cpu);
-    let consumer = thread::spawn(move || {
-        let _ = pin(cpu);
-        while worker.poll(Wait::Never, |_| eyes.book()).is_ok() {}
-    });
+    let eyes = Arc::clone(seen);
+    let consumer = thread::spawn(move || while worker.poll(Wait::For(WAIT), |_| eyes.book()).is_ok() {});
     let mut steered = Ours {
         one: format!("{source}@{group}:{port}").parse()?,
         any: format!("!{silent}@{group}:{port}").parse()?,
@@ -163,12 +171,11 @@ impl Steered for Ours {
 fn kernel(arguments: &Arguments, seen: &Arc<Seen>) -> Result<Delays> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     let _ = socket.set_recv_buffer_size(64 << 20);
-    socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+    socket.set_read_timeout(Some(WAIT))?;
     socket.bind(&SocketAddr::from((arguments.group, arguments.port)).into())?;
     let socket = Arc::new(socket);
-    let (eyes, reader, cpu) = (Arc::clone(seen), Arc::clone(&socket), arguments.cpu);
+    let (eyes, reader) = (Arc::clone(seen), Arc::clone(&socket));
     let consumer = thread::spawn(move || {
-        let _ = pin(cpu);
         let mut buffer = [std::mem::MaybeUninit::uninit(); 2048];
         while !eyes.stop.load(Ordering::Relaxed) {
             if reader.recv(&mut buffer).is_ok() {
@@ -226,18 +233,18 @@ impl Steered for Plain {
 fn measure(steered: &mut dyn Steered, seen: &Seen, times: usize) -> Result<Delays> {
     let mut delays = Delays::default();
     for _ in 0..times {
-        let (before, start) = (seen.packets(), now_ns());
+        seen.first.store(0, Ordering::Release);
+        let start = now_ns();
         steered.join()?;
-        // The consumer books the time of the last datagram: the first is caught by looking often.
-        let first = first_after(seen, before, start)?;
+        let first = first(seen, start)?;
         delays.join_to_first.push(first.saturating_sub(start));
         steered.leave()?;
         thread::sleep(REST);
     }
     for _ in 0..times {
-        let before = seen.packets();
+        seen.first.store(0, Ordering::Release);
         steered.join_any()?;
-        first_after(seen, before, now_ns())?;
+        first(seen, now_ns())?;
         thread::sleep(REST);
         let start = now_ns();
         steered.block()?;
@@ -252,15 +259,16 @@ fn measure(steered: &mut dyn Steered, seen: &Seen, times: usize) -> Result<Delay
     Ok(delays)
 }
 
-/// When the first datagram came since there were `before`.
-fn first_after(seen: &Seen, before: u64, start: u64) -> Result<u64> {
+/// When the first datagram came since that was forgotten.
+fn first(seen: &Seen, start: u64) -> Result<u64> {
     loop {
-        if seen.packets() > before {
-            return Ok(seen.last.load(Ordering::Acquire));
+        let first = seen.first.load(Ordering::Acquire);
+        if first > 0 {
+            return Ok(first);
         }
         if now_ns().saturating_sub(start) > PATIENCE.as_nanos() as u64 {
             bail!("nothing came within {} s of a join", PATIENCE.as_secs());
         }
-        std::hint::spin_loop();
+        thread::sleep(LOOK);
     }
 }

@@ -82,6 +82,9 @@ pub struct Arguments {
     probe: bool,
     #[arg(long)]
     busy_poll: bool,
+    /// Sleep until something comes, in place of polling without a pause.
+    #[arg(long)]
+    wait: bool,
 }
 
 impl Arguments {

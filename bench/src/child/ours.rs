@@ -1,7 +1,8 @@
-//! Our receiver, driven by a thread that polls without sleeping.
+//! Our receiver, driven by a thread that polls without sleeping, unless it is told to wait.
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use receiver::probe::ProbeChecker;
@@ -77,33 +78,34 @@ fn consume(worker: Worker, arguments: &Arguments, shared: &Shared) {
     if arguments.probe {
         return check(worker, shared);
     }
-    with_eye!(arguments, |eye| drive(worker, eye, arguments.owned, shared));
+    let wait = if arguments.wait { Wait::For(Duration::from_millis(100)) } else { Wait::Never };
+    with_eye!(arguments, |eye| drive(worker, wait, eye, arguments.owned, shared));
 }
 
-fn drive(worker: Worker, mut eye: impl Eye, owned: bool, shared: &Shared) {
+fn drive(worker: Worker, wait: Wait, mut eye: impl Eye, owned: bool, shared: &Shared) {
     if owned {
-        poll(worker, shared, |datagram| {
+        poll(worker, wait, shared, |datagram| {
             if let Some(datagram) = datagram.into_owned() {
                 eye.see(shared, || datagram.source.ip(), &datagram.payload);
             }
         });
     } else {
-        poll(worker, shared, |datagram| eye.see(shared, || datagram.source().ip(), datagram.payload()));
+        poll(worker, wait, shared, |datagram| eye.see(shared, || datagram.source().ip(), datagram.payload()));
     }
 }
 
 /// Each datagram through the checker of test streams.
 fn check(worker: Worker, shared: &Shared) {
     let mut checker = ProbeChecker::new();
-    poll(worker, shared, |datagram| {
+    poll(worker, Wait::Never, shared, |datagram| {
         let time = datagram.time().nanoseconds;
         checker.observe(datagram.source(), datagram.group(), datagram.port(), datagram.payload(), time);
     });
     std::hint::black_box(checker.report());
 }
 
-fn poll(mut worker: Worker, shared: &Shared, mut consumer: impl FnMut(Datagram<'_>)) {
-    while let Ok(packets) = worker.poll(Wait::Never, &mut consumer) {
+fn poll(mut worker: Worker, wait: Wait, shared: &Shared, mut consumer: impl FnMut(Datagram<'_>)) {
+    while let Ok(packets) = worker.poll(wait, &mut consumer) {
         shared.add(packets as u64);
     }
 }
