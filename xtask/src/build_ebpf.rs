@@ -20,7 +20,8 @@ use crate::tree;
 /// The folder of what is checked in, in the tree.
 const OBJECT_FOLDER: &str = "receiver-ebpf/object";
 /// The programs: what cargo calls them, and their objects in that folder.
-const PROGRAMS: [(&str, &str); 2] = [("receiver", "receiver.bpf.o"), ("generator", "generator.bpf.o")];
+const PROGRAMS: [(&str, &str); 3] =
+    [("receiver", "receiver.bpf.o"), ("generator", "generator.bpf.o"), ("yardstick", "yardstick.bpf.o")];
 /// What built it, in that folder.
 const RECORD: &str = "receiver.bpf.toolchain";
 

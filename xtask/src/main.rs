@@ -1,6 +1,7 @@
 //! The project's own commands, started as `cargo xtask COMMAND`.
 
 mod artifacts;
+mod bench;
 mod build_ebpf;
 mod ci;
 mod demonstration;
@@ -37,6 +38,8 @@ enum Command {
     Run(run::Arguments),
     /// Runs every test, elevating only the test programs.
     Test(test::Arguments),
+    /// Measures the receiver beside its peers, in namespaces of its own.
+    Bench(bench::Arguments),
     /// Everything that a change has to pass: formatting, clippy, documentation, tests, a virtual machine, the XDP object.
     Ci,
     /// Boots virtual machines with other kernels, and runs the receiver and its tests on their network driver.
@@ -67,6 +70,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test(arguments) => {
             return Ok(if test::run(&arguments)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        Command::Bench(arguments) => return bench::run(&arguments),
         Command::Ci => ci::run()?,
         Command::Vm(arguments) => return vm::run(&arguments),
         Command::Demonstrate { receiver } => return demonstration::run(&receiver, demonstration::Mode::Best),

@@ -35,15 +35,17 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root = tree::root()?;
-    tools()?;
+    if install(&TOOLS)? {
+        println!("The tools that the tests run are there.");
+    }
     xdp_toolchain(&root, arguments.recorded)
 }
 
-fn tools() -> Result<()> {
-    let missing: Vec<_> = TOOLS.iter().filter(|(program, _)| tree::find_program(program).is_none()).collect();
+/// Installs the packages of the programs that are missing; whether all were there.
+pub fn install(tools: &[(&str, &str)]) -> Result<bool> {
+    let missing: Vec<_> = tools.iter().filter(|(program, _)| tree::find_program(program).is_none()).collect();
     if missing.is_empty() {
-        println!("The tools that the tests run are there.");
-        return Ok(());
+        return Ok(true);
     }
     let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
     println!("Missing programs: {}.", missing.iter().map(|(program, _)| *program).collect::<Vec<_>>().join(", "));
@@ -53,7 +55,8 @@ fn tools() -> Result<()> {
             packages.join(" ")
         );
     }
-    apt_install(&packages)
+    apt_install(&packages)?;
+    Ok(false)
 }
 
 fn xdp_toolchain(root: &Path, need_recorded: bool) -> Result<()> {

@@ -1,0 +1,85 @@
+//! What a receiver takes: resident memory of a process that has one, and what the kernel says of its BPF maps.
+
+use std::fs;
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result};
+use receiver::{ModeRequest, Queues, ReceiveMode, Receiver, Subscription};
+use serde::{Deserialize, Serialize};
+
+use super::say;
+
+/// Options of the child.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Arguments {
+    #[arg(long)]
+    interface: String,
+    #[arg(long)]
+    queues: u32,
+    #[arg(long)]
+    subscriptions: u32,
+}
+
+/// Bytes.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// Resident, the receiver's part.
+    pub resident: u64,
+    /// Of BPF maps, as `memlock` in their fdinfo.
+    pub maps: u64,
+    /// File descriptors.
+    pub descriptors: u64,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let before = Memory::read()?;
+    let mut builder = Receiver::builder(&arguments.interface)
+        .mode(ModeRequest::Exactly(ReceiveMode::Copy))
+        .queues(Queues::First(arguments.queues));
+    for nth in 0..arguments.subscriptions {
+        let group = Ipv4Addr::from_bits(0xe801_0000 + nth);
+        let subscription: Subscription = format!("10.0.0.1@{group}:5000").parse()?;
+        builder = builder.subscribe(subscription);
+    }
+    let receiver = builder.build()?;
+    let after = Memory::read()?;
+    drop(receiver);
+    say(&Memory {
+        resident: after.resident.saturating_sub(before.resident),
+        maps: after.maps.saturating_sub(before.maps),
+        descriptors: after.descriptors.saturating_sub(before.descriptors),
+    })
+}
+
+impl Memory {
+    fn read() -> Result<Self> {
+        let status = fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
+        let resident = field(&status, "VmRSS:").context("no VmRSS in /proc/self/status")? << 10;
+        let (mut maps, mut descriptors) = (0, 0);
+        for entry in fs::read_dir("/proc/self/fdinfo").context("listing /proc/self/fdinfo")?.flatten() {
+            descriptors += 1;
+            let info = fs::read_to_string(entry.path()).unwrap_or_default();
+            if info.contains("map_type:") {
+                maps += field(&info, "memlock:").unwrap_or(0);
+            }
+        }
+        Ok(Self { resident, maps, descriptors })
+    }
+}
+
+/// The number after a name at the begin of a line.
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found() {
+        assert_eq!(field("Name:\tx\nVmRSS:\t    1234 kB\n", "VmRSS:"), Some(1234));
+        assert_eq!(field("map_type:\t1\nmemlock:\t4096\n", "memlock:"), Some(4096));
+        assert_eq!(field("", "VmRSS:"), None);
+    }
+}

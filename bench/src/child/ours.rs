@@ -1,0 +1,111 @@
+//! Our receiver, driven by a thread that polls without sleeping, unless it is told to wait.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use receiver::probe::ProbeChecker;
+use receiver::xsk::BusyPoll;
+use receiver::{Datagram, Handle, Ledger, ModeRequest, Receiver, Subscription, Wait, Worker};
+
+use super::look::{Eye, Shared, with_eye};
+use super::{Arguments, Counts, Running, pin};
+
+/// Names in the ledger of what was wanted and lost.
+const LOSSES: [&str; 9] = [
+    "xsk_rx_ring_full",
+    "xsk_rx_dropped",
+    "kernel_dropped",
+    "not_kept",
+    "revoked",
+    "ip_checksum",
+    "udp_checksum",
+    "malformed",
+    "passed_no_socket",
+];
+/// And of what nobody wanted.
+const UNWANTED: [&str; 2] = ["dropped_not_included", "dropped_blocked"];
+
+pub fn start(arguments: &Arguments) -> Result<Running> {
+    let Arguments { source, group, port, block, .. } = arguments;
+    let not = if *block { "!" } else { "" };
+    let subscription: Subscription = format!("{not}{source}@{group}:{port}").parse()?;
+    let mode: ModeRequest = arguments.mode.parse().map_err(|reason: String| anyhow::anyhow!(reason))?;
+    let busy_poll = arguments.busy_poll.then_some(BusyPoll { budget: 64, microseconds: 20 });
+    let receiver = Receiver::builder(&arguments.interface)
+        .subscribe(subscription)
+        .mode(mode)
+        .verify_checksums(!arguments.no_verify)
+        .busy_poll(busy_poll)
+        .allow_asm_in_ssm_range(true)
+        .build()?;
+    let handle = receiver.handle();
+    let got = handle.mode().to_string();
+    let mut workers = receiver.into_workers();
+    let (Some(worker), None) = (workers.pop(), workers.pop()) else { bail!("not one queue, but several") };
+    let shared = Arc::new(Shared::new());
+    let thread = {
+        let (arguments, shared) = (arguments.clone(), Arc::clone(&shared));
+        thread::Builder::new().name("consumer".to_owned()).spawn(move || consume(worker, &arguments, &shared))
+    }
+    .context("a thread for the consumer")?;
+    let books = {
+        let handle = handle.clone();
+        move |counts: &mut Counts| book(&handle, counts)
+    };
+    let end = move || {
+        let _ = handle.shutdown();
+        let _ = thread.join();
+    };
+    Ok(Running { shared, books: Box::new(books), end: Box::new(end), got })
+}
+
+fn book(handle: &Handle, counts: &mut Counts) {
+    let Ok(ledger) = handle.ledger() else { return };
+    let named = |names: &[&str], ledger: &Ledger| -> Vec<(String, u64)> {
+        names.iter().map(|name| ((*name).to_owned(), ledger.count(name))).filter(|(_, count)| *count > 0).collect()
+    };
+    counts.loss = named(&LOSSES, &ledger).into_iter().collect();
+    counts.unwanted = named(&UNWANTED, &ledger).iter().map(|(_, count)| count).sum();
+    counts.unaccounted = ledger.unaccounted();
+}
+
+fn consume(worker: Worker, arguments: &Arguments, shared: &Shared) {
+    if let Err(error) = pin(arguments.cpu) {
+        eprintln!("{error:#}");
+    }
+    if arguments.probe {
+        return check(worker, shared);
+    }
+    let wait = if arguments.wait { Wait::For(Duration::from_millis(100)) } else { Wait::Never };
+    with_eye!(arguments, |eye| drive(worker, wait, eye, arguments.owned, shared));
+}
+
+fn drive(worker: Worker, wait: Wait, mut eye: impl Eye, owned: bool, shared: &Shared) {
+    if owned {
+        poll(worker, wait, shared, |datagram| {
+            if let Some(datagram) = datagram.into_owned() {
+                eye.see(shared, || datagram.source.ip(), &datagram.payload);
+            }
+        });
+    } else {
+        poll(worker, wait, shared, |datagram| eye.see(shared, || datagram.source().ip(), datagram.payload()));
+    }
+}
+
+/// Each datagram through the checker of test streams.
+fn check(worker: Worker, shared: &Shared) {
+    let mut checker = ProbeChecker::new();
+    poll(worker, Wait::Never, shared, |datagram| {
+        let time = datagram.time().nanoseconds;
+        checker.observe(datagram.source(), datagram.group(), datagram.port(), datagram.payload(), time);
+    });
+    std::hint::black_box(checker.report());
+}
+
+fn poll(mut worker: Worker, wait: Wait, shared: &Shared, mut consumer: impl FnMut(Datagram<'_>)) {
+    while let Ok(packets) = worker.poll(wait, &mut consumer) {
+        shared.add(packets as u64);
+    }
+}

@@ -1,0 +1,119 @@
+//! The row that all ratios are against: a UDP socket with a source-specific join, read 64 datagrams at a time, and nothing else.
+#![allow(unsafe_code)]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::look::{Eye, Shared, with_eye};
+use super::{Arguments, Counts, Running, pin};
+
+const BATCH: usize = 64;
+const PAYLOAD: usize = 2048;
+/// More than the kernel allows: it cuts it to `net.core.rmem_max`.
+const BUFFER: usize = 64 << 20;
+
+pub fn start(arguments: &Arguments) -> Result<Running> {
+    let socket = Arc::new(joined(arguments)?);
+    let got = format!("buffer of {} KiB", socket.recv_buffer_size().unwrap_or(0) >> 10);
+    let shared = Arc::new(Shared::new());
+    let thread = {
+        let (socket, shared, arguments) = (Arc::clone(&socket), Arc::clone(&shared), arguments.clone());
+        thread::Builder::new()
+            .name("consumer".to_owned())
+            .spawn(move || {
+                if let Err(error) = pin(arguments.cpu) {
+                    eprintln!("{error:#}");
+                }
+                with_eye!(arguments, |eye| consume(&socket, eye, &shared));
+            })
+            .context("a thread for the consumer")?
+    };
+    let books = move |counts: &mut Counts| {
+        let dropped = drops(&socket);
+        if dropped > 0 {
+            counts.loss.insert("socket_buffer_full".to_owned(), dropped);
+        }
+    };
+    let end = move || {
+        let _ = thread.join();
+    };
+    Ok(Running { shared, books: Box::new(books), end: Box::new(end), got })
+}
+
+/// A socket with a source-specific join, as any program would open it, with as large a buffer as the system allows.
+pub fn joined(arguments: &Arguments) -> Result<Socket> {
+    let open = || -> std::io::Result<Socket> {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+        let _ = socket.set_recv_buffer_size(BUFFER);
+        socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+        socket.bind(&SocketAddr::from((arguments.group, arguments.port)).into())?;
+        // Joins by the interface that the route to the group names.
+        socket.join_ssm_v4(&arguments.source, &arguments.group, &Ipv4Addr::UNSPECIFIED)?;
+        Ok(socket)
+    };
+    open().with_context(|| format!("joining {}@{}", arguments.source, arguments.group))
+}
+
+/// What the kernel dropped for want of room in the socket's buffer (SO_MEMINFO).
+pub fn drops(socket: &Socket) -> u64 {
+    let mut info = [0u32; 16];
+    let mut length = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the array outlives the call, and its length is told.
+    let asked = unsafe {
+        let to = info.as_mut_ptr().cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, to, &raw mut length)
+    };
+    if asked == 0 { info[libc::SK_MEMINFO_DROPS as usize].into() } else { 0 }
+}
+
+fn consume<E: Eye>(socket: &Socket, mut eye: E, shared: &Shared) {
+    let mut buffers = vec![[0u8; PAYLOAD]; BATCH];
+    // SAFETY: all zeros is an address of no family.
+    let mut names: Vec<libc::sockaddr_in> = vec![unsafe { std::mem::zeroed() }; BATCH];
+    let mut parts: Vec<libc::iovec> = buffers
+        .iter_mut()
+        .map(|buffer| libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: PAYLOAD })
+        .collect();
+    let name_len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    let mut messages: Vec<libc::mmsghdr> = parts
+        .iter_mut()
+        .zip(&mut names)
+        .map(|(part, name)| {
+            // SAFETY: all zeros is a message header without anything.
+            let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+            message.msg_hdr.msg_iov = part;
+            message.msg_hdr.msg_iovlen = 1;
+            if E::SOURCES {
+                message.msg_hdr.msg_name = std::ptr::from_mut(name).cast();
+                message.msg_hdr.msg_namelen = name_len;
+            }
+            message
+        })
+        .collect();
+    while !shared.stop.load(Ordering::Relaxed) {
+        // SAFETY: headers, names, parts and buffers outlive the call, and each part is as long as its buffer.
+        let received = unsafe {
+            let timeout = std::ptr::null_mut();
+            libc::recvmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), BATCH as u32, libc::MSG_WAITFORONE, timeout)
+        };
+        let received = usize::try_from(received).unwrap_or(0);
+        for (nth, message) in messages[..received].iter().enumerate() {
+            // SAFETY: the kernel wrote so many bytes into the buffer, which outlives this, and the address into the name.
+            let (payload, source) = unsafe {
+                let part = parts.as_ptr().add(nth);
+                let length = (message.msg_len as usize).min(PAYLOAD);
+                let payload = std::slice::from_raw_parts((*part).iov_base.cast::<u8>(), length);
+                (payload, (*names.as_ptr().add(nth)).sin_addr.s_addr)
+            };
+            eye.see(shared, || IpAddr::from(source.to_ne_bytes()), payload);
+        }
+        shared.add(received as u64);
+    }
+}

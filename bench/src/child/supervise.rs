@@ -1,0 +1,111 @@
+//! Runs a foreign program as a child that never outlives the bench: pinned, with a sysfs and a bpffs of its own namespaces, and
+//! ended when this process's standard input ends.
+#![allow(unsafe_code)]
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+use super::pin;
+
+/// Options of the command.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Arguments {
+    #[arg(long)]
+    cpu: Option<usize>,
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+/// How long a program may take to end by itself after its input ended, then after SIGINT.
+const PATIENCE: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(4)];
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // Ctrl-C at the terminal reaches the program too; this process stays to see it end.
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+    }
+    own_mounts()?;
+    if let Some(cpu) = arguments.cpu {
+        pin(cpu)?;
+    }
+    let [program, rest @ ..] = arguments.command.as_slice() else { bail!("no command") };
+    let mut child = Command::new(program)
+        .args(rest)
+        .stdin(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {}", program.display()))?;
+    let mut input = child.stdin.take().context("the program has no standard input")?;
+    let ended = Arc::new(AtomicBool::new(false));
+    {
+        let ended = Arc::clone(&ended);
+        thread::spawn(move || {
+            let mut bytes = [0; 256];
+            let mut own = std::io::stdin().lock();
+            while let Ok(count @ 1..) = own.read(&mut bytes) {
+                if input.write_all(&bytes[..count]).and_then(|()| input.flush()).is_err() {
+                    break;
+                }
+            }
+            ended.store(true, Ordering::Relaxed);
+        });
+    }
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return finished(status);
+        }
+        if ended.load(Ordering::Relaxed) {
+            return finished(end(&mut child)?);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn finished(status: ExitStatus) -> Result<()> {
+    if !status.success() {
+        bail!("it ended with {status}");
+    }
+    Ok(())
+}
+
+/// Asks kindly, then by SIGINT, then not at all.
+fn end(child: &mut Child) -> Result<ExitStatus> {
+    for (nth, patience) in PATIENCE.into_iter().enumerate() {
+        let start = Instant::now();
+        while start.elapsed() < patience {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        if nth == 0 {
+            let _ = kill_process(Pid::from_child(child), Signal::INT);
+        }
+    }
+    child.kill()?;
+    Ok(child.wait()?)
+}
+
+/// A mount namespace of its own: /sys of this network namespace, and a bpffs, which libxdp asks for.
+fn own_mounts() -> Result<()> {
+    // SAFETY: the call is unsafe for the flag FILES alone, which is not passed.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.context("unsharing the mounts")?;
+    for words in
+        [["--make-rslave", "/"].as_slice(), &["-t", "sysfs", "sysfs", "/sys"], &["-t", "bpf", "bpf", "/sys/fs/bpf"]]
+    {
+        let mut command = Command::new("mount");
+        let status = command.args(words).stdin(Stdio::null()).status().context("running mount")?;
+        if !status.success() {
+            bail!("`mount {}` failed ({status})", words.join(" "));
+        }
+    }
+    Ok(())
+}

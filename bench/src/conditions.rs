@@ -1,0 +1,98 @@
+//! What the numbers were measured on, and what the machine was busy with.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// The machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct Conditions {
+    pub kernel: String,
+    pub cpu: String,
+    pub cores: usize,
+    pub frame_bytes: usize,
+    /// Rounds of the throughput table.
+    pub rounds: usize,
+    pub quick: bool,
+    /// CPU time that the hypervisor gave to others meanwhile, percent of all.
+    pub steal_percent: f64,
+    /// How far `recvmmsg` was from itself: what ratios are certain to.
+    pub noise: f64,
+    pub seconds: f64,
+    pub generator: String,
+}
+
+impl Conditions {
+    pub fn read(rounds: usize, quick: bool) -> Self {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+        let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
+        Self {
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+            cpu: model.map_or("unknown", |(_, name)| name.trim()).to_owned(),
+            cores,
+            frame_bytes: 64,
+            rounds,
+            quick,
+            steal_percent: 0.0,
+            noise: 0.0,
+            seconds: 0.0,
+            generator:
+                "in the kernel on CPU 0, with the receiving end's NAPI and XDP; consumers on CPU 1; veth, one queue"
+                    .to_owned(),
+        }
+    }
+}
+
+/// CPU time of the whole machine since boot, nanoseconds over all CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CpuTime {
+    pub busy: f64,
+    pub idle: f64,
+    pub steal: f64,
+}
+
+impl CpuTime {
+    pub fn read() -> Result<Self> {
+        let text = fs::read_to_string("/proc/stat").context("reading /proc/stat")?;
+        let tick = 1e9 / rustix::param::clock_ticks_per_second() as f64;
+        Self::parse(&text, tick).context("/proc/stat has no line `cpu`")
+    }
+
+    fn parse(text: &str, tick: f64) -> Option<Self> {
+        let line = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
+        let ticks: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        // user nice system idle iowait irq softirq steal; guests are in user.
+        let &[user, nice, system, idle, iowait, irq, softirq, steal, ..] = ticks.as_slice() else { return None };
+        Some(Self {
+            busy: (user + nice + system + irq + softirq) * tick,
+            idle: (idle + iowait) * tick,
+            steal: steal * tick,
+        })
+    }
+
+    pub fn since(&self, before: &Self) -> Self {
+        Self { busy: self.busy - before.busy, idle: self.idle - before.idle, steal: self.steal - before.steal }
+    }
+
+    /// Percent of all that was stolen.
+    pub fn steal_percent(&self) -> f64 {
+        let all = self.busy + self.idle + self.steal;
+        if all > 0.0 { 100.0 * self.steal / all } else { 0.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_is_all_cpus() {
+        let text = "cpu  10 1 5 100 4 2 3 25 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n";
+        let time = CpuTime::parse(text, 10.0).expect("a line");
+        assert_eq!(time, CpuTime { busy: 210.0, idle: 1040.0, steal: 250.0 });
+        assert!((time.since(&CpuTime::default()).steal_percent() - 100.0 * 250.0 / 1500.0).abs() < 1e-9);
+        assert_eq!(CpuTime::parse("intr 1 2 3", 10.0), None);
+    }
+}

@@ -1,0 +1,120 @@
+//! The layout: two namespaces, one veth pair, one queue. The generator runs on CPU 0, and with it the receiving end's NAPI and XDP;
+//! consumers run on CPU 1.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use netlab::Lab;
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::process::Process;
+
+/// Where the generator runs.
+pub const GENERATOR_CPU: usize = 0;
+/// Where consumers run.
+pub const CONSUMER_CPU: usize = 1;
+/// The interface whose NAPI has a thread: short, as the kernel cuts the thread's name.
+const THREADED: &str = "flood-rx";
+/// The wanted source.
+pub const WANTED: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+/// Another one.
+pub const UNWANTED: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+/// One that never sends.
+pub const SILENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
+pub const GROUP: Ipv4Addr = Ipv4Addr::new(232, 1, 1, 1);
+pub const PORT: u16 = 5000;
+
+/// The namespaces, and the flag that Ctrl-C raises.
+pub struct Bench {
+    pub lab: Lab,
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Bench {
+    pub fn new(stop: Arc<AtomicBool>) -> Result<Self> {
+        let lab = Lab::builder().build().context("making the namespaces (it takes root)")?;
+        let bench = Self { lab, stop };
+        // Redirected frames vanish at an end without NAPI, which veth has with an XDP program or with GRO.
+        bench.ethtool(&["-K", bench.lab.rx_interface(), "gro", "on"])?;
+        Ok(bench)
+    }
+
+    /// As [`Bench::new`], but the receiving end's NAPI has a thread of its own on the consumer's CPU, as a NIC's interrupts would
+    /// be there: what the receiver costs no longer slows the generator.
+    pub fn with_threaded_napi(stop: Arc<AtomicBool>) -> Result<Self> {
+        let lab = Lab::builder().rx_interface(THREADED).build().context("making the namespaces (it takes root)")?;
+        let bench = Self { lab, stop };
+        bench.ethtool(&["-K", THREADED, "gro", "on"])?;
+        // sysfs shows the interfaces of the namespace in which it was mounted: the child mounts its own.
+        let set = format!("echo 1 > /sys/class/net/{THREADED}/threaded && echo done");
+        let mut process = Process::start(bench.lab.rx(), "sh", &["supervise", "--", "sh", "-c", &set])?;
+        process.line_with("done", Duration::from_secs(5)).context("giving the NAPI of a veth a thread")?;
+        process.end()?;
+        let thread = napi_thread().context("the NAPI of a veth got no thread (`napi/…`): it takes Linux 5.12")?;
+        let mut set = CpuSet::new();
+        set.set(CONSUMER_CPU);
+        sched_setaffinity(Some(thread), &set).context("pinning the thread of a NAPI")?;
+        Ok(bench)
+    }
+
+    /// An error once Ctrl-C was pressed.
+    pub fn go_on(&self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) {
+            bail!("interrupted");
+        }
+        Ok(())
+    }
+
+    /// The receiving end's own counters (`ethtool -S`).
+    pub fn link_counters(&self) -> Result<BTreeMap<String, u64>> {
+        Ok(parse_counters(&self.ethtool(&["-S", self.lab.rx_interface()])?))
+    }
+
+    fn ethtool(&self, arguments: &[&str]) -> Result<String> {
+        let output = self
+            .lab
+            .rx()
+            .command("ethtool")
+            .args(arguments)
+            .output()
+            .context("cannot run ethtool: install it (Debian's package ethtool; `cargo xtask bench` does)")?;
+        if !output.status.success() {
+            bail!("ethtool {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// The kernel thread of [`THREADED`]'s one NAPI.
+fn napi_thread() -> Option<Pid> {
+    let wanted = format!("napi/{THREADED}");
+    let comm = |process: &std::fs::DirEntry| std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+    let found = std::fs::read_dir("/proc").ok()?.flatten().find(|process| comm(process).starts_with(&wanted))?;
+    Pid::from_raw(found.file_name().to_str()?.parse().ok()?)
+}
+
+fn parse_counters(text: &str) -> BTreeMap<String, u64> {
+    text.lines()
+        .filter_map(|line| {
+            let (name, count) = line.split_once(':')?;
+            Some((name.trim().to_owned(), count.trim().parse().ok()?))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_read() {
+        let text = "NIC statistics:\n     peer_ifindex: 2\n     rx_queue_0_xdp_redirect: 4317321\n     rx_queue_0_drops: 7866\n";
+        let counters = parse_counters(text);
+        assert_eq!((counters["rx_queue_0_xdp_redirect"], counters["rx_queue_0_drops"]), (4_317_321, 7866));
+    }
+}

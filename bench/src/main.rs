@@ -1,0 +1,90 @@
+//! The benchmark: the receiver beside its peers, under the load generator in the kernel, all on this machine.
+//!
+//! `cargo xtask bench` builds this and starts it as root. Everything runs in network namespaces of its own, which vanish with the
+//! process.
+
+mod child;
+mod conditions;
+mod frames;
+mod json;
+mod lab;
+mod offered;
+mod peers;
+mod process;
+mod report;
+mod rows;
+mod sample;
+mod search;
+mod statistics;
+mod suite;
+mod tables;
+mod targets;
+mod yardstick;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "receiver-bench", bin_name = "cargo xtask bench", about = "Measures the receiver beside its peers")]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Option<Hidden>,
+}
+
+/// Options of the benchmark.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Options {
+    /// 3 rounds in place of 7, and shorter searches.
+    #[arg(long)]
+    pub quick: bool,
+    /// Rounds of the main table.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub rounds: Option<u16>,
+    /// Also write everything to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Only these rows.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub rows: Vec<String>,
+    /// Only these tables.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub tables: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum Hidden {
+    /// Is one receiver under test.
+    #[command(hide = true)]
+    Serve(child::Arguments),
+    /// Measures how soon joins and blocks take effect.
+    #[command(hide = true)]
+    Control(child::control::Arguments),
+    /// Measures what a receiver takes.
+    #[command(hide = true)]
+    Memory(child::memory::Arguments),
+    /// Runs one foreign receiver under test.
+    #[command(hide = true)]
+    Supervise(child::supervise::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match &arguments.command {
+        None => suite::run(&arguments.options),
+        Some(Hidden::Serve(arguments)) => child::run(arguments),
+        Some(Hidden::Control(arguments)) => child::control::run(arguments),
+        Some(Hidden::Memory(arguments)) => child::memory::run(arguments),
+        Some(Hidden::Supervise(arguments)) => child::supervise::run(arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

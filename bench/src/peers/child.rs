@@ -1,0 +1,66 @@
+//! The receivers that this program itself can be: ours, recvmmsg, AF_PACKET, the ceiling.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::Session;
+use crate::child::{COUNT, Counts, Look, Started, TOTALS};
+use crate::lab::{Bench, CONSUMER_CPU, GROUP, PORT};
+use crate::process::Process;
+
+/// Building the receiver, and the answer to a question under full load.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A child of this program.
+pub struct Child {
+    process: Process,
+    got: String,
+}
+
+impl Child {
+    /// `words` name the kind and its options.
+    pub fn start(bench: &Bench, words: &[&str], source: Ipv4Addr, look: Look) -> Result<Self> {
+        let look = match look {
+            Look::Count => "count",
+            Look::Source => "source",
+            Look::Latency => "latency",
+        };
+        let (cpu, port) = (CONSUMER_CPU.to_string(), PORT.to_string());
+        let (source, group) = (source.to_string(), GROUP.to_string());
+        let mut arguments = vec!["serve"];
+        arguments.extend(words);
+        arguments.extend(["--interface", bench.lab.rx_interface(), "--cpu", &cpu, "--source", &source]);
+        arguments.extend(["--group", &group, "--port", &port, "--look", look]);
+        let mut process = Process::start(bench.lab.rx(), words.first().unwrap_or(&"a child"), &arguments)?;
+        let started: Started = serde_json::from_str(&process.line(PATIENCE)?).context("a child's first line")?;
+        if let Some(reason) = started.refused {
+            bail!("{reason}");
+        }
+        Ok(Self { process, got: started.got })
+    }
+
+    fn ask(&mut self, question: &str) -> Result<Counts> {
+        self.process.tell(question)?;
+        serde_json::from_str(&self.process.line(PATIENCE)?).context("a child's answer")
+    }
+}
+
+impl Session for Child {
+    fn got(&self) -> &str {
+        &self.got
+    }
+
+    fn count(&mut self) -> Result<Counts> {
+        self.ask(COUNT)
+    }
+
+    fn totals(&mut self) -> Result<Counts> {
+        self.ask(TOTALS)
+    }
+
+    fn end(self: Box<Self>) -> Result<Option<u64>> {
+        self.process.end().map(|_| None)
+    }
+}

@@ -1,0 +1,115 @@
+//! xdpsock of the XDP project's bpf-examples, rxdrop: AF_XDP with no filter, and nothing done with the frames.
+//!
+//! It tells its packets once a second, so they are read from the interface's counters (redirected into its ring), and held against
+//! its own last word at the end.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use receiver::probe::now_ns;
+
+use super::{Session, require};
+use crate::child::Counts;
+use crate::lab::{Bench, CONSUMER_CPU};
+use crate::process::Process;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between the program on the interface and the socket in its map.
+const SETTLE: Duration = Duration::from_millis(250);
+
+pub struct Xdpsock<'a> {
+    bench: &'a Bench,
+    process: Process,
+    redirected: u64,
+    dropped: u64,
+}
+
+impl<'a> Xdpsock<'a> {
+    pub fn start(bench: &'a Bench) -> Result<Self> {
+        require("xdpsock", "it is built from the XDP project's bpf-examples (AF_XDP-example)")?;
+        let cpu = CONSUMER_CPU.to_string();
+        let interface = bench.lab.rx_interface();
+        let arguments = [
+            "supervise",
+            "--cpu",
+            &cpu,
+            "--",
+            "stdbuf",
+            "-oL",
+            "xdpsock",
+            "-i",
+            interface,
+            "-q",
+            "0",
+            "-r",
+            "-N",
+            "-c",
+            "-n",
+            "1",
+        ];
+        let process = Process::start(bench.lab.rx(), "xdpsock", &arguments)?;
+        let start = Instant::now();
+        loop {
+            let listing = bench.lab.rx().ip(&["-oneline", "link", "show", "dev", interface])?;
+            if listing.contains(" xdp ") || listing.contains("prog/xdp") {
+                break;
+            }
+            if start.elapsed() > PATIENCE {
+                bail!("xdpsock attached no program to {interface}: {}", process.complaints());
+            }
+            sleep(Duration::from_millis(10));
+        }
+        sleep(SETTLE);
+        let mut session = Self { bench, process, redirected: 0, dropped: 0 };
+        let counts = session.totals()?;
+        (session.redirected, session.dropped) = (counts.packets, counts.loss.values().sum());
+        Ok(session)
+    }
+}
+
+impl Session for Xdpsock<'_> {
+    fn got(&self) -> &str {
+        "native, copy"
+    }
+
+    fn count(&mut self) -> Result<Counts> {
+        self.totals()
+    }
+
+    fn totals(&mut self) -> Result<Counts> {
+        let counters = self.bench.link_counters()?;
+        let get = |name: &str| counters.get(name).copied().unwrap_or(0);
+        let packets = get("rx_queue_0_xdp_redirect").saturating_sub(self.redirected);
+        let dropped = get("rx_queue_0_drops").saturating_sub(self.dropped);
+        let loss = [("rx_ring_full".to_owned(), dropped)].into_iter().filter(|(_, count)| *count > 0).collect();
+        Ok(Counts { packets, at: now_ns(), loss, ..Counts::default() })
+    }
+
+    fn end(self: Box<Self>) -> Result<Option<u64>> {
+        let lines = self.process.end()?;
+        Ok(lines.iter().rev().find_map(|line| own_count(line)))
+    }
+}
+
+/// `rx   2698256   2699011`: a second's packets, and all.
+fn own_count(line: &str) -> Option<u64> {
+    let mut words = line.split_whitespace();
+    if words.next()? != "rx" {
+        return None;
+    }
+    words.nth(1)?.replace(',', "").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_own_count_is_the_second_column() {
+        assert_eq!(own_count("rx                 2,698,256      4,317,321      "), Some(4_317_321));
+        assert_eq!(own_count("rx                 0              4317321        "), Some(4_317_321));
+        assert_eq!(own_count("rx dropped         0              0             "), None);
+        assert_eq!(own_count("tx                 0              0             "), None);
+    }
+}

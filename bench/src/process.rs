@@ -1,0 +1,122 @@
+//! A child process in a namespace: lines in, lines out, and an end in any case.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use netlab::Namespace;
+
+/// Lines of a program's complaints that an error shows.
+const COMPLAINTS: usize = 6;
+
+/// This program, started again inside.
+pub struct Process {
+    child: Child,
+    input: Option<ChildStdin>,
+    lines: Receiver<String>,
+    complaints: Arc<Mutex<VecDeque<String>>>,
+    what: String,
+}
+
+impl Process {
+    /// Starts this program with these arguments in a namespace.
+    pub fn start<S: AsRef<OsStr>>(inside: &Namespace, what: &str, arguments: &[S]) -> Result<Self> {
+        let own = std::env::current_exe().context("the path of this program cannot be told")?;
+        let mut child = inside
+            .command(own)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {what}"))?;
+        let (to, lines) = channel();
+        if let Some(output) = child.stdout.take() {
+            thread::spawn(move || {
+                for line in BufReader::new(output).lines().map_while(Result::ok) {
+                    if to.send(line).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        let complaints = Arc::new(Mutex::new(VecDeque::new()));
+        if let Some(output) = child.stderr.take() {
+            let complaints = Arc::clone(&complaints);
+            thread::spawn(move || {
+                for line in BufReader::new(output).lines().map_while(Result::ok) {
+                    let mut kept = complaints.lock().unwrap_or_else(PoisonError::into_inner);
+                    kept.push_back(line);
+                    if kept.len() > COMPLAINTS {
+                        kept.pop_front();
+                    }
+                }
+            });
+        }
+        let input = child.stdin.take();
+        Ok(Self { child, input, lines, complaints, what: what.to_owned() })
+    }
+
+    /// Writes a line to it.
+    pub fn tell(&mut self, line: &str) -> Result<()> {
+        let Some(input) = &mut self.input else { bail!("{} was ended", self.what) };
+        let told = input.write_all(line.as_bytes()).and_then(|()| input.write_all(b"\n")).and_then(|()| input.flush());
+        told.with_context(|| format!("talking to {}: {}", self.what, self.complaints()))
+    }
+
+    /// Its next line.
+    pub fn line(&mut self, patience: Duration) -> Result<String> {
+        match self.lines.recv_timeout(patience) {
+            Ok(line) => Ok(line),
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("{} said nothing for {} s: {}", self.what, patience.as_secs(), self.complaints())
+            }
+            Err(RecvTimeoutError::Disconnected) => bail!("{} ended: {}", self.what, self.complaints()),
+        }
+    }
+
+    /// Reads lines until one holds this text, and returns that.
+    pub fn line_with(&mut self, text: &str, patience: Duration) -> Result<String> {
+        let end = Instant::now() + patience;
+        loop {
+            let line = self.line(end.saturating_duration_since(Instant::now()))?;
+            if line.contains(text) {
+                return Ok(line);
+            }
+        }
+    }
+
+    /// Closes its input, which ends it, and returns the lines that it still wrote.
+    pub fn end(mut self) -> Result<Vec<String>> {
+        self.input = None;
+        let _ = self.child.wait();
+        Ok(self.lines.iter().collect())
+    }
+
+    pub fn complaints(&self) -> String {
+        let kept = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().map(|line| line.trim()).collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.input = None;
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(6) {
+            match self.child.try_wait() {
+                Ok(None) => thread::sleep(Duration::from_millis(5)),
+                _ => return,
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,109 @@
+//! One wanted packet among many that nobody asked for: what share of the wanted is delivered.
+//!
+//! Here the receiving end's NAPI has a thread on the consumer's CPU. In the other tables it shares the generator's, so that a
+//! receiver that is slow to drop slows the flood, and loses nothing by it; a sender across a wire is not slowed. The rate is the
+//! highest at which our mode copy delivers all, and the others are offered the same.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::child::Look;
+use crate::lab::Bench;
+use crate::offered::{Generator, Offer};
+use crate::peers::testpmd::Settings;
+use crate::report::{Table, millions};
+use crate::rows::{BASE, Kind, Row, find, start};
+
+/// Unwanted packets for each wanted one.
+const MIXES: [u32; 3] = [1, 9, 99];
+/// Consumers that sleep until something comes: the CPU is the NAPI's too.
+const OURS: [(&str, &[&str]); 2] =
+    [("copy", &["ours", "--mode", "copy", "--wait"]), ("socket", &["ours", "--mode", "socket", "--wait"])];
+const PEERS: [&str; 2] = [BASE, "packet_v3"];
+/// Flat out, and then less: packets a second.
+const RATES: [u64; 10] =
+    [0, 3_500_000, 3_000_000, 2_500_000, 2_000_000, 1_500_000, 1_000_000, 700_000, 500_000, 300_000];
+const LENGTH: Duration = Duration::from_millis(600);
+
+/// One run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Flood {
+    pub name: &'static str,
+    pub others: u32,
+    pub offered_per_second: f64,
+    pub wanted: u64,
+    pub delivered: u64,
+    pub share: f64,
+}
+
+pub fn measure(bench: &Bench, runs: usize) -> Result<Vec<Flood>> {
+    let bench = Bench::with_threaded_napi(Arc::clone(&bench.stop))?;
+    let ours = OURS.iter().filter_map(|&(name, words)| Some(Row { kind: Kind::Child(words), ..*find(name)? }));
+    let rows: Vec<Row> = ours.chain(PEERS.iter().filter_map(|name| find(name).copied())).collect();
+    let mut floods = Vec::new();
+    for others in MIXES {
+        // The first row's own.
+        let mut rate = RATES[0];
+        for row in &rows {
+            if row.name == OURS[0].0 {
+                let (found, flood) = highest(&bench, row, others)?;
+                rate = found;
+                floods.push(flood);
+                continue;
+            }
+            let mut taken = (0..runs).map(|_| one(&bench, row, others, rate)).collect::<Result<Vec<_>>>()?;
+            // The one in the middle.
+            taken.sort_by(|a, b| a.share.total_cmp(&b.share));
+            floods.push(taken.swap_remove(taken.len() / 2));
+        }
+    }
+    Ok(floods)
+}
+
+/// The highest rate at which nothing of the wanted is lost, and that run; the lowest there is if none is.
+fn highest(bench: &Bench, row: &Row, others: u32) -> Result<(u64, Flood)> {
+    let mut last = None;
+    for rate in RATES {
+        for _ in 0..2 {
+            let flood = one(bench, row, others, rate)?;
+            if flood.delivered >= flood.wanted {
+                return Ok((rate, flood));
+            }
+            last = Some((rate, flood));
+        }
+    }
+    last.ok_or_else(|| anyhow::anyhow!("there is no rate to try"))
+}
+
+fn one(bench: &Bench, row: &Row, others: u32, rate: u64) -> Result<Flood> {
+    bench.go_on()?;
+    let mut session = start(bench, row, Look::Count, Settings::default())?;
+    let generator = Generator::load(bench, &Offer::mixed(others, rate, LENGTH))?;
+    generator.start();
+    let offered = generator.finish()?;
+    std::thread::sleep(Duration::from_millis(150));
+    let delivered = session.totals()?.packets;
+    session.end()?;
+    let share = if offered.wanted > 0 { delivered as f64 / offered.wanted as f64 } else { 0.0 };
+    let (wanted, offered_per_second) = (offered.wanted, offered.per_second());
+    Ok(Flood { name: row.name, others, offered_per_second, wanted, delivered, share })
+}
+
+pub fn report(floods: &[Flood]) -> String {
+    let mut text = Table::new(&["row", "unwanted for 1 wanted", "offered M/s", "wanted delivered %", ""]);
+    for flood in floods {
+        text.line(vec![
+            flood.name.to_owned(),
+            flood.others.to_string(),
+            millions(flood.offered_per_second),
+            format!("{:.3}", 100.0 * flood.share),
+            String::new(),
+        ]);
+    }
+    format!(
+        "Flood: unwanted sources of the same group, NAPI on the consumer's CPU, at the highest rate at which copy delivers all wanted\n{text}"
+    )
+}

@@ -1,0 +1,93 @@
+//! Latency from the generator's time stamp to the consumer, at half of the row's PDR, and at half of recvmmsg's: the same rate for
+//! all. Both ends read CLOCK_TAI of one machine.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::loss_free::LossFree;
+use crate::child::{Latency, Look};
+use crate::lab::Bench;
+use crate::offered::Offer;
+use crate::peers::testpmd::Settings;
+use crate::report::{Table, millions};
+use crate::rows::{AGAIN, BASE, Measures, Row, start};
+use crate::sample::take;
+
+/// Before it counts, and what counts.
+const WARM_UP: Duration = Duration::from_millis(200);
+const LENGTH: Duration = Duration::from_millis(1000);
+
+/// At one rate.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct At {
+    pub packets_per_second: f64,
+    #[serde(flatten)]
+    pub latency: Latency,
+}
+
+/// A row's.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Latencies {
+    pub half_of_pdr: At,
+    /// At half of recvmmsg's PDR.
+    pub common: At,
+}
+
+pub type LatencyTable = BTreeMap<&'static str, Latencies>;
+
+pub fn measure(bench: &Bench, rows: &[&'static Row], rates: &LossFree) -> Result<LatencyTable> {
+    let mut table = LatencyTable::new();
+    let Some(common) = rates.get(BASE).map(|rates| rates.pdr / 2.0) else { return Ok(table) };
+    for row in rows.iter().filter(|row| row.looks && row.measures == Measures::Delivered && row.name != AGAIN) {
+        bench.go_on()?;
+        let Some(own) = rates.get(row.name).map(|rates| rates.pdr / 2.0) else { continue };
+        match one(bench, row, own, common) {
+            Ok(latencies) => {
+                table.insert(row.name, latencies);
+            }
+            Err(error) => {
+                bench.go_on()?;
+                eprintln!("  {}: {error:#}", row.name);
+            }
+        }
+    }
+    Ok(table)
+}
+
+fn one(bench: &Bench, row: &Row, own: f64, common: f64) -> Result<Latencies> {
+    let mut session = start(bench, row, Look::Latency, Settings::default())?;
+    let mut at = |rate: f64| -> Result<At> {
+        let rate = rate.max(1000.0);
+        take(bench, session.as_mut(), row, &Offer::wanted(rate as u64, WARM_UP))?;
+        session.totals()?;
+        let generator = crate::offered::Generator::load(bench, &Offer::wanted(rate as u64, LENGTH))?;
+        generator.start();
+        let offered = generator.finish()?;
+        std::thread::sleep(Duration::from_millis(30));
+        let latency = session.totals()?.latency.context("nothing came")?;
+        Ok(At { packets_per_second: offered.per_second(), latency })
+    };
+    let latencies = Latencies { half_of_pdr: at(own)?, common: at(common)? };
+    session.end()?;
+    Ok(latencies)
+}
+
+pub fn report(table: &LatencyTable, rows: &[&'static Row]) -> String {
+    let mut text =
+        Table::new(&["row", "at M/s", "p50 us", "p99", "p99.9", "at M/s (same)", "p50 us", "p99", "p99.9", ""]);
+    for row in rows {
+        let Some(latencies) = table.get(row.name) else { continue };
+        let mut line = vec![row.name.to_owned()];
+        for At { packets_per_second, latency } in [latencies.half_of_pdr, latencies.common] {
+            line.push(millions(packets_per_second));
+            let micros = |nanoseconds: u64| format!("{:.1}", nanoseconds as f64 / 1000.0);
+            line.extend([latency.p50, latency.p99, latency.p99_9].map(micros));
+        }
+        line.push(String::new());
+        text.line(line);
+    }
+    format!("Latency at half of the row's PDR, and at half of recvmmsg's\n{text}")
+}

@@ -1,0 +1,101 @@
+//! The highest rate without a loss (NDR), and with half a percent (PDR), by bisection over the generator's rate.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::child::Look;
+use crate::lab::Bench;
+use crate::offered::Offer;
+use crate::peers::testpmd::Settings;
+use crate::report::{Table, millions};
+use crate::rows::{AGAIN, Kind, Measures, Row, start};
+use crate::sample::{RUN, take};
+use crate::search::{Best, Try, bisect};
+use crate::tables::throughput::Throughput;
+
+/// Share of packets that PDR allows to be lost.
+const PARTIAL: f64 = 0.005;
+/// A run of a row without large buffers. Those that have some are given longer, so that a rate is not carried by them.
+const SHORT: Duration = Duration::from_millis(350);
+/// Such rows must also deliver this share of the rate in the middle of the run.
+const SUSTAINED: f64 = 0.985;
+
+/// A row's rates.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Rates {
+    pub ndr: f64,
+    /// It could be more: the generator did no more.
+    pub ndr_at_least: bool,
+    pub pdr: f64,
+    pub pdr_at_least: bool,
+}
+
+/// By row.
+pub type LossFree = BTreeMap<&'static str, Rates>;
+
+/// Searches for each row that delivers, from where it was flat out.
+pub fn measure(bench: &Bench, rows: &[&'static Row], flat_out: &Throughput, quick: bool) -> Result<LossFree> {
+    let steps = if quick { 4 } else { 6 };
+    let mut table = LossFree::new();
+    for row in rows {
+        bench.go_on()?;
+        let Some(medians) = flat_out.medians(row.name) else { continue };
+        if row.measures == Measures::Dropped || row.kind == Kind::Iperf || row.name == AGAIN {
+            continue;
+        }
+        match search(bench, row, medians.offered_per_second * 1.05, steps, flat_out.testpmd) {
+            Ok(rates) => {
+                eprintln!("  {:18} NDR {:.3} PDR {:.3} M/s", row.name, rates.ndr / 1e6, rates.pdr / 1e6);
+                table.insert(row.name, rates);
+            }
+            Err(error) => {
+                bench.go_on()?;
+                eprintln!("  {}: {error:#}", row.name);
+            }
+        }
+    }
+    Ok(table)
+}
+
+fn search(bench: &Bench, row: &Row, high: f64, steps: usize, testpmd: Settings) -> Result<Rates> {
+    let mut session = start(bench, row, Look::Count, testpmd)?;
+    let length = if row.buffered { RUN } else { SHORT };
+    let mut attempt = |rate: f64, limit: f64| -> Result<Try> {
+        let sample = take(bench, session.as_mut(), row, &Offer::wanted(rate.max(1.0) as u64, length))?;
+        let sustained = !row.buffered || sample.packets_per_second >= SUSTAINED * sample.offered_per_second;
+        let lost = sample.lost() as f64;
+        Ok(Try { good: sustained && lost <= limit * sample.offered as f64, reached: sample.offered_per_second })
+    };
+    let pdr = bisect(high, steps, |rate| attempt(rate, PARTIAL))?;
+    let ndr = bisect(if pdr.value > 0.0 { pdr.value } else { high }, steps, |rate| attempt(rate, 0.0))?;
+    session.end()?;
+    let Best { value, at_least } = ndr;
+    // At the highest of PDR the generator did no more, or PDR is the limit itself.
+    Ok(Rates { ndr: value, ndr_at_least: at_least && pdr.at_least, pdr: pdr.value, pdr_at_least: pdr.at_least })
+}
+
+pub fn report(table: &LossFree, rows: &[&'static Row]) -> String {
+    let mut text = Table::new(&["row", "NDR M/s", "PDR M/s", ""]);
+    for row in rows {
+        let Some(rates) = table.get(row.name) else { continue };
+        let shown = |rate: f64, at_least: bool| format!("{}{}", if at_least { ">= " } else { "" }, millions(rate));
+        let note = if rates.pdr_at_least { "generator-bound" } else { "" };
+        text.line(vec![
+            row.name.to_owned(),
+            shown(rates.ndr, rates.ndr_at_least),
+            shown(rates.pdr, rates.pdr_at_least),
+            note.to_owned(),
+        ]);
+    }
+    format!("Highest rate without a loss (NDR), and with 0.5 % lost (PDR)\n{text}")
+}
+
+/// For a row of the main table.
+pub fn fields(rates: &Rates) -> Map<String, Value> {
+    let value = json!(rates);
+    value.as_object().cloned().unwrap_or_default()
+}

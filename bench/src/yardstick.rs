@@ -1,0 +1,59 @@
+//! The yardstick programs: load, attach, run by BPF_PROG_TEST_RUN.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use anyhow::{Context, Result};
+use aya::Ebpf;
+use aya::maps::XskMap;
+use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
+
+/// The compiled programs, checked in; `cargo xtask build-ebpf --check` proves that they match their source.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../receiver-ebpf/object/yardstick.bpf.o");
+
+/// Drops every frame.
+pub const DROP_ALL: &str = "drop_all";
+/// Redirects every frame.
+pub const REDIRECT_ONLY: &str = "redirect_only";
+const SOCKETS: &str = "SOCKETS";
+
+/// A loaded yardstick. Dropping it takes it off the interface.
+pub struct Yardstick {
+    ebpf: Ebpf,
+    program: &'static str,
+}
+
+impl Yardstick {
+    pub fn load(program: &'static str) -> Result<Self> {
+        let ebpf = Ebpf::load(OBJECT).context("loading the yardstick programs (it takes root)")?;
+        let mut yardstick = Self { ebpf, program };
+        yardstick.xdp()?.load().context("loading a yardstick program")?;
+        Ok(yardstick)
+    }
+
+    pub fn attach(&mut self, interface: u32) -> Result<()> {
+        let attached = self.xdp()?.attach_to_if_index(interface, XdpMode::Driver);
+        attached.map(|_| ()).context("attaching a yardstick program")
+    }
+
+    pub fn set_socket(&mut self, queue: u32, socket: BorrowedFd<'_>) -> Result<()> {
+        let map = self.ebpf.map_mut(SOCKETS).context("the yardstick has no XSKMAP")?;
+        XskMap::try_from(map)?.set(queue, socket.as_raw_fd(), 0).context("putting a socket into the XSKMAP")
+    }
+
+    /// The action, and the mean nanoseconds of a run.
+    pub fn test(&mut self, frame: &[u8], interface: u32, repeat: u32) -> Result<(u32, u64)> {
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let mut context = [0u8; 24];
+        context[4..8].copy_from_slice(&(frame.len() as u32).to_ne_bytes());
+        context[12..16].copy_from_slice(&interface.to_ne_bytes());
+        let options =
+            TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), repeat, ..TestRunOptions::default() };
+        let result = self.xdp()?.test_run(options).context("test-running a yardstick program")?;
+        Ok((result.return_value, u64::try_from(result.duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    fn xdp(&mut self) -> Result<&mut Xdp> {
+        let program = self.ebpf.program_mut(self.program).with_context(|| format!("there is no {}", self.program))?;
+        Ok(program.try_into()?)
+    }
+}

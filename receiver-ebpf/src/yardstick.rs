@@ -1,0 +1,39 @@
+//! Yardsticks for the benchmark: the least that an XDP program can do, dropped or redirected.
+//!
+//! Nothing is parsed, looked up or counted. What the kernel needs for these is the ceiling of anything that does more.
+#![no_std]
+#![no_main]
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::macros::{map, xdp};
+use aya_ebpf::maps::XskMap;
+use aya_ebpf::programs::XdpContext;
+
+/// The AF_XDP socket of each receive queue.
+#[map]
+static SOCKETS: XskMap = XskMap::with_max_entries(64, 0);
+
+/// Drops every frame at once.
+#[xdp]
+pub fn drop_all(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_DROP
+}
+
+/// Hands every frame to the AF_XDP socket of its queue.
+#[xdp]
+pub fn redirect_only(ctx: XdpContext) -> u32 {
+    match SOCKETS.redirect(ctx.rx_queue_index(), xdp_action::XDP_PASS as u64) {
+        Ok(action) | Err(action) => action,
+    }
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses a program in which this could be reached.
+    loop {}
+}
+
+/// As the other programs declare.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+pub static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
