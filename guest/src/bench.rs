@@ -223,15 +223,16 @@ pub fn expect_balance(ledger: &Ledger) -> Result<()> {
     Ok(())
 }
 
-/// Counters of both interfaces, for messages about packets that went missing outside the receiver.
-pub fn link_counters(bench: &Bench) -> String {
-    let of = |namespace: &Namespace, interface: &str| {
-        let text = namespace.ip(&["-statistics", "-json", "link", "show", "dev", interface]).unwrap_or_default();
-        let parsed: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        parsed[0]["stats64"].to_string()
+/// Frames that the sending interface says have left, less those that the receiving one says have come. What the drivers count so
+/// was lost between them, before any program could see it.
+pub fn left_less_came(bench: &Bench) -> Result<i64> {
+    let packets = |namespace: &Namespace, interface: &str, way: &str| -> Result<i64> {
+        let text = namespace.ip(&["-statistics", "-json", "link", "show", "dev", interface])?;
+        let parsed: serde_json::Value = serde_json::from_str(&text).context("ip wrote no JSON")?;
+        parsed[0]["stats64"][way]["packets"].as_i64().context("ip tells no packets")
     };
-    let (rx, tx) = (bench.lab.rx_interface(), bench.lab.tx_interface());
-    format!("{rx} {}, {tx} {}", of(bench.lab.rx(), rx), of(bench.lab.tx(), tx))
+    let left = packets(bench.lab.tx(), bench.lab.tx_interface(), "tx")?;
+    Ok(left - packets(bench.lab.rx(), bench.lab.rx_interface(), "rx")?)
 }
 
 /// Loads a module, where it is one; an error with what modprobe says.

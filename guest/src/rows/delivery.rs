@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::Outcome;
-use crate::bench::{Bench, link_counters};
+use crate::bench::{Bench, left_less_came};
 
 /// Wanted datagrams of the rows that are not the long one.
 const SHORT: u64 = 20_000;
@@ -30,8 +30,34 @@ pub fn v6(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     deliver(bench, mode, "ff3e::1", ["2001:db8::1", "2001:db8::2"], SHORT.min(bench.packets))
 }
 
-/// Each wanted datagram comes once and in order, no unwanted one does, and the books balance.
+/// All that came is right, but so many frames did not.
+#[derive(Debug)]
+struct Missing(u64);
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} frames are missing", self.0)
+    }
+}
+
+/// Once more if the frames that are missing were lost before they came to the receiving interface, by that interface's own count:
+/// the machine under the emulation was too busy, and the receiver could not have them. A second time is a failure.
 fn deliver(bench: &Bench, mode: ReceiveMode, group: &str, sources: [&str; 2], count: u64) -> Result<Outcome> {
+    let before = left_less_came(bench)?;
+    let first = attempt(bench, mode, group, sources, count);
+    let lost_outside = left_less_came(bench)? - before;
+    let missing = first.as_ref().err().and_then(|error| error.downcast_ref::<Missing>());
+    if missing.is_none_or(|missing| i64::try_from(missing.0).is_ok_and(|missing| missing > lost_outside)) {
+        return first;
+    }
+    let mut second = attempt(bench, mode, group, sources, count)
+        .with_context(|| format!("second try; at the first {lost_outside} frames did not come to the interface"))?;
+    second.note += &format!("; second try, {lost_outside} frames of the first did not come to the interface");
+    Ok(second)
+}
+
+/// Each wanted datagram comes once and in order, no unwanted one does, and the books balance.
+fn attempt(bench: &Bench, mode: ReceiveMode, group: &str, sources: [&str; 2], count: u64) -> Result<Outcome> {
     let bracketed = |address: &str| if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
     let subscription = format!("{}@{}:5000", bracketed(sources[0]), bracketed(group));
     let (mut child, mut lines) = start(bench, mode, &subscription)?;
@@ -53,9 +79,8 @@ fn deliver(bench: &Bench, mode: ReceiveMode, group: &str, sources: [&str; 2], co
     let status = child.wait().context("receiver run was lost")?;
     ensure!(status.success(), "receiver run ended with {status}");
     let sent = sent?;
-    judge(&summary, mode, count).with_context(|| {
-        format!("sent {}, slipped {}; summary {summary}; {}", sent.packets, sent.slipped, link_counters(bench))
-    })
+    judge(&summary, mode, count)
+        .with_context(|| format!("sent {}, slipped {}; summary {summary}", sent.packets, sent.slipped))
 }
 
 fn judge(summary: &Value, mode: ReceiveMode, count: u64) -> Result<Outcome> {
@@ -63,15 +88,16 @@ fn judge(summary: &Value, mode: ReceiveMode, count: u64) -> Result<Outcome> {
     let number = |value: &Value| value.as_u64().context("a number is missing");
     let (probe, stream) = (&summary["probe"], &summary["subscriptions"][0]);
     let received = number(&probe["received"])?;
-    for what in ["lost", "duplicated", "reordered", "late", "foreign", "untracked"] {
+    for what in ["duplicated", "reordered", "late", "foreign", "untracked"] {
         ensure!(number(&probe[what])? == 0, "{what}: {}", probe[what]);
     }
-    ensure!(received == count, "{received} of {count} came");
     ensure!(probe["flows"].as_array().is_some_and(|flows| flows.len() == 1), "another source's datagrams came");
     ensure!(number(&summary["unaccounted"])? == 0 && number(&summary["lost"])? == 0, "lost or unaccounted");
     let blocked = number(&stream["blocked"])?;
     // Without XDP the kernel drops them, and does not count.
-    ensure!(mode == ReceiveMode::Socket || blocked == count, "{blocked} of {count} unwanted ones were dropped");
+    let unwanted = if mode == ReceiveMode::Socket { blocked } else { count };
+    ensure!(received <= count && blocked <= unwanted, "{received} and {blocked} of {count} each are too many");
+    ensure!((received, blocked) == (count, unwanted), Missing(count - received + unwanted - blocked));
     let note = match summary["queues"].as_array() {
         Some(queues) if !queues.is_empty() => format!("{} queues", queues.len()),
         _ => String::new(),

@@ -7,19 +7,19 @@ use anyhow::{Result, ensure};
 use receiver::{OwnedDatagram, ReceiveMode};
 
 use super::Outcome;
-use crate::bench::{Bench, expect_balance};
+use crate::bench::{Bench, causes, expect_balance};
 
-const KEPT: u64 = 4_000;
+const KEPT: u64 = 6_000;
 const PASSING: u64 = 6_000;
-const RATE: u64 = 4_000;
+const RATE: u64 = 3_000;
 /// Frames of each queue; half of them may be leased out.
-const FRAMES: u32 = 2_048;
+const FRAMES: u32 = 8_192;
 const HELD: Duration = Duration::from_secs(3);
 
 pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     let subscription = "10.0.0.1@232.1.1.1:5000".parse()?;
     let mut receiver =
-        bench.open(|builder| builder.subscribe(subscription).mode(mode).ring_size(512).frames(FRAMES))?;
+        bench.open(|builder| builder.subscribe(subscription).mode(mode).ring_size(FRAMES / 4).frames(FRAMES))?;
     let handle = receiver.handle();
     let stream = |count| -> Result<_> {
         let mut config = bench.stream("232.1.1.1", &["10.0.0.1"], RATE, count)?;
@@ -37,7 +37,12 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     let first = leased()?;
     let copied = handle.ledger()?.count("copied");
     let xdp = mode != ReceiveMode::Socket;
-    ensure!(received == KEPT && held.len() as u64 == KEPT, "{received} of {KEPT} came, {} were kept", held.len());
+    let told = causes(&handle.ledger()?);
+    ensure!(
+        received == KEPT && held.len() as u64 == KEPT,
+        "{received} of {KEPT} came, {} were kept: {told}",
+        held.len()
+    );
     ensure!(!xdp || first == u64::from(FRAMES) / 2, "{first} leases of one queue, {} expected", FRAMES / 2);
     ensure!(first + copied == KEPT, "{first} leased and {copied} copied are not {KEPT}");
 

@@ -60,6 +60,23 @@ pub fn network() -> Result<Namespace> {
     Ok(namespace)
 }
 
+/// Frames that were dropped outside of the guests so far: what went missing there is not the receiver's fault.
+pub fn dropped(network: &Namespace) -> Result<Vec<String>> {
+    let text = network.ip(&["-statistics", "-json", "link", "show"])?;
+    let links: serde_json::Value = serde_json::from_str(&text).context("ip wrote no JSON")?;
+    let mut dropped = Vec::new();
+    for link in links.as_array().into_iter().flatten() {
+        for way in ["rx", "tx"] {
+            let counts = &link["stats64"][way];
+            let count = counts["dropped"].as_u64().unwrap_or(0) + counts["errors"].as_u64().unwrap_or(0);
+            if count > 0 {
+                dropped.push(format!("{} {way} {count}", link["ifname"].as_str().unwrap_or_default()));
+            }
+        }
+    }
+    Ok(dropped)
+}
+
 /// What to boot, and with what.
 pub struct Guest<'a> {
     pub tools: &'a Tools,

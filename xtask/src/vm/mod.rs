@@ -70,6 +70,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             Guest { tools: &tools, kernel, network: &network, log: &folder.join(format!("{}.log", kernel.package)) };
         let mut rows = matrix.guest(&kernel.version);
         let ended = guest.run(&script, |line| rows.take(line))?;
+        let dropped = boot::dropped(&network)?;
+        if !dropped.is_empty() {
+            println!("Dropped between the guests' interfaces so far: {}.", dropped.join(", "));
+        }
         if let Plan::Tests { .. } = plan {
             rows.end(ended);
         } else if ended != Some(0) {

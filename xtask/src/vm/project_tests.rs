@@ -11,10 +11,9 @@ use crate::artifacts::{self, Artifact};
 
 /// Test programs of the receiver, and which tests of them, by parts of their names; all if none is named. To make namespaces alone
 /// takes seconds here, so that what a row tests as well is left out.
-const PROGRAMS: [(&str, &[&str]); 6] = [
+const PROGRAMS: [(&str, &[&str]); 5] = [
     ("xsk", &[]),
     ("verdicts", &["every_frame_of_the_table", "stamp::"]),
-    ("bad_input", &["a_foreign_program"]),
     ("membership", &["delivery::filters", "delivery::parts_hear"]),
     ("leases", &["a_consumer_that_lets_nothing_go"]),
     ("vlan", &["one_tag", "two_tags"]),
