@@ -31,6 +31,9 @@ use crate::xsk::{Monitor, Received, XskSocket};
 const BATCH: usize = 64;
 /// A worker that busily polls an empty ring looks at the kernel path once in so many polls: that costs a system call.
 const IDLE_POLLS: u32 = 64;
+/// The same in mode `socket`: an empty queue that is looked at without pause is slow to fill, as each look takes its cache
+/// line from the CPU that receives.
+const IDLE_POLLS_OF_SOCKET: u32 = 32;
 /// A worker whose ring is never empty looks at the kernel path once in so many batches.
 const FULL_BATCHES: u32 = 16;
 
@@ -150,7 +153,11 @@ impl Worker {
             count += from_ring;
         }
         if flow.is_continue() && self.kernel_is_due(from_ring, thorough) {
-            count += self.take_from_kernel(consumer)?;
+            let from_kernel = self.take_from_kernel(consumer)?;
+            if self.socket.is_none() {
+                self.idle = if from_kernel > 0 { IDLE_POLLS_OF_SOCKET } else { 0 };
+            }
+            count += from_kernel;
         }
         Ok(count)
     }
@@ -160,7 +167,8 @@ impl Worker {
             return false;
         }
         if self.socket.is_none() {
-            return true;
+            self.idle += 1;
+            return thorough || self.idle >= IDLE_POLLS_OF_SOCKET;
         }
         if from_ring == 0 {
             self.busy = 0;
@@ -400,7 +408,11 @@ pub(crate) fn poll_all(
         return Err(Error::Stopped);
     }
     match wait {
-        Wait::Never => return Ok(0),
+        Wait::Never => {
+            // Whoever polls busily often shares a core with the CPU that receives.
+            std::hint::spin_loop();
+            return Ok(0);
+        }
         Wait::For(timeout) => sleep(workers, Some(timeout))?,
         Wait::Forever => sleep(workers, None)?,
     }
