@@ -13,6 +13,7 @@ use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::process::Process;
+use crate::realtime;
 
 /// Where the generator runs.
 pub const GENERATOR_CPU: usize = 0;
@@ -45,7 +46,7 @@ impl Bench {
     }
 
     /// As [`Bench::new`], but the receiving end's NAPI has a thread of its own on the consumer's CPU, as a NIC's interrupts would
-    /// be there: what the receiver costs no longer slows the generator.
+    /// be there, before any consumer: what the receiver costs no longer slows the generator.
     pub fn with_threaded_napi(stop: Arc<AtomicBool>) -> Result<Self> {
         let lab = Lab::builder().rx_interface(THREADED).build().context("making the namespaces (it takes root)")?;
         let bench = Self { lab, stop };
@@ -59,6 +60,7 @@ impl Bench {
         let mut set = CpuSet::new();
         set.set(CONSUMER_CPU);
         sched_setaffinity(Some(thread), &set).context("pinning the thread of a NAPI")?;
+        realtime::prefer(thread).context("giving the thread of a NAPI real-time priority")?;
         Ok(bench)
     }
 

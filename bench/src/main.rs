@@ -11,6 +11,7 @@ mod lab;
 mod offered;
 mod peers;
 mod process;
+mod realtime;
 mod report;
 mod rows;
 mod sample;
