@@ -80,13 +80,20 @@ pub struct Run {
     pub slipped: u64,
     /// Frames that could not be redirected: the interface is gone. They took no sequence number.
     pub refused: u64,
+    /// The time that frames are stamped with.
+    pub now: u64,
+    /// Frames that are still to be stamped with it.
+    pub same_time: u64,
 }
+
+/// Frames that one look at the clock serves where they are sent flat out. With a rate each has its own.
+pub const SAME_TIME: u64 = 16;
 
 /// A generator that was held up longer than this does not catch up on the rest, nanoseconds.
 pub const MAX_BEHIND: u64 = 50_000_000;
 
 const _: () = {
     assert!(size_of::<Flow>() == 112);
-    assert!(size_of::<Run>() == 88);
+    assert!(size_of::<Run>() == 104);
     assert!(core::mem::offset_of!(Flow, head) % 8 == 0);
 };

@@ -6,6 +6,7 @@
 #![no_std]
 
 pub mod generator;
+pub mod table;
 pub mod verdict;
 pub mod wire;
 
@@ -15,11 +16,11 @@ pub use verdict::Verdict;
 pub mod names {
     /// The program's entry.
     pub const PROGRAM: &str = "receiver";
-    /// Hash: [`FlowKeyV4`](crate::FlowKeyV4) to [`FlowAction`](crate::FlowAction).
+    /// Array of [`Bucket`](crate::table::Bucket) of [`FlowEntry`](crate::table::FlowEntry).
     pub const FLOWS_V4: &str = "FLOWS_V4";
     /// Hash: [`FlowKeyV6`](crate::FlowKeyV6) to [`FlowAction`](crate::FlowAction).
     pub const FLOWS_V6: &str = "FLOWS_V6";
-    /// Hash: [`GroupKeyV4`](crate::GroupKeyV4) to [`GroupAction`](crate::GroupAction).
+    /// Array of [`Bucket`](crate::table::Bucket) of [`GroupEntry`](crate::table::GroupEntry).
     pub const GROUPS_V4: &str = "GROUPS_V4";
     /// Hash: [`GroupKeyV6`](crate::GroupKeyV6) to [`GroupAction`](crate::GroupAction).
     pub const GROUPS_V6: &str = "GROUPS_V6";
@@ -29,6 +30,10 @@ pub mod names {
     pub const BLOCKED: &str = "BLOCKED";
     /// XSKMAP: receive queue to AF_XDP socket.
     pub const SOCKETS: &str = "SOCKETS";
+    /// Global `u32`: buckets of [`FLOWS_V4`], less one.
+    pub const FLOWS_MASK: &str = "FLOWS_MASK";
+    /// Global `u32`: buckets of [`GROUPS_V4`], less one.
+    pub const GROUPS_MASK: &str = "GROUPS_MASK";
     /// Global `u32`: how many VLAN tags a frame must carry (0, 1 or 2).
     pub const VLAN_TAGS: &str = "VLAN_TAGS";
     /// Global `u32`: VLAN id of the outer tag, where there is one.
@@ -45,7 +50,7 @@ pub const DEFAULT_MAX_FLOWS: u32 = 65_536;
 /// How many receive queues the XSKMAP can hold a socket for.
 pub const MAX_QUEUES: u32 = 1_024;
 
-/// (source, group, port) of an IPv4 datagram, in wire order.
+/// (source, group, port) of an IPv4 datagram, in wire order: user space's key. The XDP program's is in [`table`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowKeyV4 {
@@ -65,16 +70,6 @@ pub struct FlowKeyV6 {
     pub source: [u32; 4],
     /// Group (destination) address.
     pub group: [u32; 4],
-    /// Destination UDP port.
-    pub port: Port,
-}
-
-/// (group, port) of an IPv4 datagram, in wire order.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct GroupKeyV4 {
-    /// Group (destination) address.
-    pub group: u32,
     /// Destination UDP port.
     pub port: Port,
 }
@@ -195,7 +190,6 @@ pub const STAMP_SIZE: usize = size_of::<Stamp>();
 const _: () = {
     assert!(size_of::<FlowKeyV4>() == 12);
     assert!(size_of::<FlowKeyV6>() == 36);
-    assert!(size_of::<GroupKeyV4>() == 8);
     assert!(size_of::<GroupKeyV6>() == 20);
     assert!(size_of::<FlowAction>() == 4);
     assert!(size_of::<GroupAction>() == 4);
@@ -210,11 +204,7 @@ mod pod {
     use super::*;
 
     // SAFETY: repr(C) of u32 alone, without padding (sizes asserted above): every bit pattern is a value.
-    unsafe impl aya::Pod for FlowKeyV4 {}
-    // SAFETY: as above.
     unsafe impl aya::Pod for FlowKeyV6 {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for GroupKeyV4 {}
     // SAFETY: as above.
     unsafe impl aya::Pod for GroupKeyV6 {}
     // SAFETY: a transparent u32.

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::error::{Error, Result};
-use crate::link::{End, LinkOptions, connect};
+use crate::link::{End, LinkOptions, bring_up, connect, move_interface};
 use crate::namespace::Namespace;
 
 /// Most source addresses a lab has: their last byte stays below that of the receiving end.
@@ -47,7 +47,15 @@ impl Lab {
             tx_interface: "veth-tx".to_owned(),
             link: LinkOptions::default(),
             sources: 9,
+            existing: false,
         }
+    }
+
+    /// For a lab over two interfaces that are there already, joined by something else. They move from the calling thread's
+    /// namespace into the lab's; a hardware (or virtual machine's) interface comes back when the lab ends. Queues and MTU stay
+    /// as they are.
+    pub fn over(rx_interface: &str, tx_interface: &str) -> LabBuilder {
+        LabBuilder { existing: true, ..Self::builder().rx_interface(rx_interface).tx_interface(tx_interface) }
     }
 
     /// Where the receiver belongs.
@@ -119,6 +127,7 @@ pub struct LabBuilder {
     tx_interface: String,
     link: LinkOptions,
     sources: u8,
+    existing: bool,
 }
 
 impl LabBuilder {
@@ -183,7 +192,15 @@ impl LabBuilder {
             End { namespace: &rx, interface: &self.rx_interface },
             End { namespace: &tx, interface: &self.tx_interface },
         ];
-        connect(ends[0], ends[1], self.link)?;
+        if self.existing {
+            let here = Namespace::current("here")?;
+            for end in ends {
+                move_interface(&here, end)?;
+            }
+            bring_up(ends[0], ends[1])?;
+        } else {
+            connect(ends[0], ends[1], self.link)?;
+        }
         address(ends[0], RX_HOST..=RX_HOST)?;
         address(ends[1], 1..=self.sources)?;
         let Self { rx_interface, tx_interface, sources, .. } = self;
@@ -193,19 +210,19 @@ impl LabBuilder {
 
 /// Gives an end its addresses, and the route for IPv4 multicast.
 fn address(end: End<'_>, hosts: std::ops::RangeInclusive<u8>) -> Result<()> {
-    for host in hosts {
-        for (address, family) in [
-            (format!("{}/24", v4(host)), None),
-            (format!("{}/64", global(host)), Some("nodad")),
-            (format!("{}/64", link_local(host)), Some("nodad")),
-        ] {
-            let mut add = vec!["address", "add", &address, "dev", end.interface];
-            add.extend(family);
-            end.namespace.ip(&add)?;
-        }
-    }
-    end.namespace.ip(&["route", "add", "224.0.0.0/4", "dev", end.interface])?;
-    Ok(())
+    let device = end.interface;
+    let mut lines: String = hosts
+        .map(|host| {
+            format!(
+                "address add {}/24 dev {device}\naddress add {}/64 dev {device} nodad\naddress add {}/64 dev {device} nodad\n",
+                v4(host),
+                global(host),
+                link_local(host)
+            )
+        })
+        .collect();
+    lines += &format!("route add 224.0.0.0/4 dev {device}\n");
+    end.namespace.ip_batch(&lines)
 }
 
 fn v4(host: u8) -> Ipv4Addr {

@@ -64,6 +64,20 @@ pub fn connect(a: End<'_>, b: End<'_>, options: LinkOptions) -> Result<()> {
     add.extend(["type", "veth", "peer", "name", b.interface, "netns", "/proc/self/fd/0"]);
     add.extend(each);
     a.namespace.ip_with(b.namespace, &add)?;
+    bring_up(a, b)
+}
+
+/// Moves an interface into a namespace, under the name that it has.
+///
+/// # Errors
+///
+/// Those of [`Namespace::ip`].
+pub(crate) fn move_interface(from: &Namespace, to: End<'_>) -> Result<()> {
+    from.ip_with(to.namespace, &["link", "set", "dev", to.interface, "netns", "/proc/self/fd/0"]).map(drop)
+}
+
+/// What [`connect`] says of the ends that it made.
+pub(crate) fn bring_up(a: End<'_>, b: End<'_>) -> Result<()> {
     for end in [a, b] {
         // The stricter of `all` and the interface's own value rules.
         end.namespace.sysctl("net/ipv4/conf/all/rp_filter", "0")?;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -40,6 +40,17 @@ impl Namespace {
         let namespace = Self { name: name.into(), descriptor: Arc::new(descriptor) };
         namespace.ip(&["link", "set", "lo", "up"])?;
         Ok(namespace)
+    }
+
+    /// The namespace that the calling thread is in.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Namespace`] where /proc does not tell.
+    pub fn current(name: &str) -> Result<Self> {
+        let descriptor = File::open("/proc/thread-self/ns/net")
+            .map_err(|source| Error::Namespace { name: name.to_owned(), source })?;
+        Ok(Self { name: name.into(), descriptor: Arc::new(descriptor.into()) })
     }
 
     /// The name given to [`Namespace::new`].
@@ -91,6 +102,25 @@ impl Namespace {
     /// [`Error::Ip`] with the command and its complaint; [`Error::NoIpCommand`] where iproute2 is not installed.
     pub fn ip(&self, arguments: &[&str]) -> Result<String> {
         self.run_ip(arguments, Stdio::null())
+    }
+
+    /// Runs several commands of `ip`, a line each, in one process: starting one is what takes the time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Namespace::ip`]; the complaint names the line. Those before it were carried out.
+    pub(crate) fn ip_batch(&self, lines: &str) -> Result<()> {
+        let arguments = ["-batch", "-"];
+        let failed = |source| self.run_error(&arguments, source);
+        let (reader, mut writer) = io::pipe().map_err(failed)?;
+        thread::scope(|scope| {
+            // On a thread, as a pipe holds only so much.
+            let writing = scope.spawn(move || writer.write_all(lines.as_bytes()));
+            let ran = self.run_ip(&arguments, Stdio::from(reader));
+            let wrote = writing.join().unwrap_or_else(|panic| resume_unwind(panic));
+            ran?;
+            wrote.map_err(failed)
+        })
     }
 
     /// As [`Namespace::ip`], for commands that concern a second namespace: they find it as `/proc/self/fd/0`.

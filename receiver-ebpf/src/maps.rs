@@ -1,21 +1,23 @@
 //! The maps and globals that user space steers the program by, and reads its counts from.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, PerCpuArray, XskMap};
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, XskMap};
 use receiver_common::{
-    DEFAULT_MAX_FLOWS, FlowAction, FlowKeyV4, FlowKeyV6, GroupAction, GroupKeyV4, GroupKeyV6, MAX_QUEUES, Verdict,
+    DEFAULT_MAX_FLOWS, FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, MAX_QUEUES, Verdict,
+    table::{self, Bucket, FlowEntry, GroupEntry, MAX_BUCKETS},
     wire::VlanTags,
 };
 
 /// Wanted and blocked (source, group, port).
 #[map]
-pub static FLOWS_V4: HashMap<FlowKeyV4, FlowAction> = HashMap::with_max_entries(DEFAULT_MAX_FLOWS, 0);
+static FLOWS_V4: Array<Bucket> = Array::with_max_entries(MAX_BUCKETS, BPF_F_MMAPABLE);
 /// As above, IPv6.
 #[map]
 pub static FLOWS_V6: HashMap<FlowKeyV6, FlowAction> = HashMap::with_max_entries(DEFAULT_MAX_FLOWS, 0);
 /// What becomes of the sources that have no entry above.
 #[map]
-pub static GROUPS_V4: HashMap<GroupKeyV4, GroupAction> = HashMap::with_max_entries(DEFAULT_MAX_FLOWS, 0);
+static GROUPS_V4: Array<Bucket> = Array::with_max_entries(MAX_BUCKETS, BPF_F_MMAPABLE);
 /// As above, IPv6.
 #[map]
 pub static GROUPS_V6: HashMap<GroupKeyV6, GroupAction> = HashMap::with_max_entries(DEFAULT_MAX_FLOWS, 0);
@@ -30,6 +32,10 @@ static BLOCKED: PerCpuArray<u64> = PerCpuArray::with_max_entries(DEFAULT_MAX_FLO
 pub static SOCKETS: XskMap = XskMap::with_max_entries(MAX_QUEUES, 0);
 
 #[unsafe(no_mangle)]
+static FLOWS_MASK: u32 = MAX_BUCKETS - 1;
+#[unsafe(no_mangle)]
+static GROUPS_MASK: u32 = MAX_BUCKETS - 1;
+#[unsafe(no_mangle)]
 static VLAN_TAGS: u32 = 0;
 #[unsafe(no_mangle)]
 static VLAN_OUTER: u32 = 0;
@@ -37,6 +43,24 @@ static VLAN_OUTER: u32 = 0;
 static VLAN_INNER: u32 = 0;
 #[unsafe(no_mangle)]
 static STAMP: u32 = 0;
+
+/// The entry of a source, in host order, under its group's slot.
+#[inline(always)]
+pub fn flow_v4(source: u32, slot: u32) -> Option<u64> {
+    find(&FLOWS_V4, FlowEntry::key(source, slot), FlowEntry::KEY, global(&FLOWS_MASK))
+}
+
+/// The entry of a group and port, in host order.
+#[inline(always)]
+pub fn group_v4(group: u32, port: u16) -> Option<u64> {
+    find(&GROUPS_V4, GroupEntry::key(group, port), GroupEntry::KEY, global(&GROUPS_MASK))
+}
+
+#[inline(always)]
+fn find(buckets: &Array<Bucket>, key: u64, mask_key: u64, mask: u32) -> Option<u64> {
+    // SAFETY: the kernel gives a whole element or nothing; `table::find` reads its words one by one, as they change.
+    table::find(key, mask_key, mask, |at| buckets.get_ptr(at).map(|bucket| unsafe { &*bucket }))
+}
 
 /// The tags that a frame must carry. Constants to the verifier: what is not asked for costs nothing.
 #[inline(always)]

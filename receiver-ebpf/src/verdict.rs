@@ -4,9 +4,8 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::{bpf_ktime_get_tai_ns, bpf_xdp_adjust_meta};
 use aya_ebpf::programs::XdpContext;
 use receiver_common::wire::{self, Network, Udp};
-use receiver_common::{
-    FlowAction, FlowKeyV4, FlowKeyV6, GroupAction, GroupKeyV4, GroupKeyV6, Port, STAMP_SIZE, Stamp, Verdict,
-};
+use receiver_common::table::{self, GroupEntry};
+use receiver_common::{FlowKeyV6, GroupKeyV6, Port, STAMP_SIZE, Stamp, Verdict};
 
 use crate::maps;
 use crate::packet::Packet;
@@ -29,16 +28,14 @@ pub fn judge(ctx: &XdpContext) -> Verdict {
 #[inline(always)]
 fn judge_v4(packet: &Packet, offset: usize) -> Result<(), Verdict> {
     let datagram = wire::udp_v4(packet, offset)?;
-    let port = Port::from_wire(datagram.udp.destination_port);
-    let flow = FlowKeyV4 { source: datagram.source, group: datagram.group, port };
-    // SAFETY: the value is one word, which the kernel replaces whole.
-    if let Some(action) = unsafe { maps::FLOWS_V4.get(flow) } {
-        return known(*action, &datagram.udp);
-    }
-    // SAFETY: as above.
-    match unsafe { maps::GROUPS_V4.get(GroupKeyV4 { group: datagram.group, port }) } {
-        Some(action) => unknown(*action, &datagram.udp),
-        None => Err(Verdict::PassedOtherGroup),
+    let port = u16::from_be(datagram.udp.destination_port);
+    let Some(group) = maps::group_v4(u32::from_be(datagram.group), port) else {
+        return Err(Verdict::PassedOtherGroup);
+    };
+    let slot = GroupEntry::slot(group);
+    match maps::flow_v4(u32::from_be(datagram.source), slot) {
+        Some(flow) => known(table::is_accept(flow), slot, &datagram.udp),
+        None => unknown(table::is_accept(group), slot, &datagram.udp),
     }
 }
 
@@ -47,40 +44,40 @@ fn judge_v6(packet: &Packet, offset: usize) -> Result<(), Verdict> {
     let datagram = wire::udp_v6(packet, offset)?;
     let port = Port::from_wire(datagram.udp.destination_port);
     let flow = FlowKeyV6 { source: datagram.source, group: datagram.group, port };
-    // SAFETY: as in judge_v4.
+    // SAFETY: the value is one word, which the kernel replaces whole.
     if let Some(action) = unsafe { maps::FLOWS_V6.get(flow) } {
-        return known(*action, &datagram.udp);
+        return known(action.is_accept(), action.slot(), &datagram.udp);
     }
-    // SAFETY: as in judge_v4.
+    // SAFETY: as above.
     match unsafe { maps::GROUPS_V6.get(GroupKeyV6 { group: datagram.group, port }) } {
-        Some(action) => unknown(*action, &datagram.udp),
+        Some(action) => unknown(action.is_exclude(), action.slot(), &datagram.udp),
         None => Err(Verdict::PassedOtherGroup),
     }
 }
 
 /// The source has an entry.
 #[inline(always)]
-fn known(action: FlowAction, udp: &Udp) -> Result<(), Verdict> {
+fn known(accept: bool, slot: u32, udp: &Udp) -> Result<(), Verdict> {
     if !udp.lengths_agree {
         return Err(Verdict::DroppedMalformed);
     }
-    if action.is_accept() {
+    if accept {
         return Ok(());
     }
-    maps::count_blocked(action.slot());
+    maps::count_blocked(slot);
     Err(Verdict::DroppedBlocked)
 }
 
 /// The source has none, the group does.
 #[inline(always)]
-fn unknown(action: GroupAction, udp: &Udp) -> Result<(), Verdict> {
+fn unknown(exclude: bool, slot: u32, udp: &Udp) -> Result<(), Verdict> {
     if !udp.lengths_agree {
         return Err(Verdict::DroppedMalformed);
     }
-    if action.is_exclude() {
+    if exclude {
         return Ok(());
     }
-    maps::count_blocked(action.slot());
+    maps::count_blocked(slot);
     Err(Verdict::DroppedNotIncluded)
 }
 

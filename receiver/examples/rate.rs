@@ -32,6 +32,9 @@ struct Options {
     recvmmsg: bool,
     seconds: u64,
     cpu: usize,
+    ring: u32,
+    frames: u32,
+    frame_size: u32,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -50,6 +53,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .subscribe(options.subscription.clone())
         .mode(options.mode)
         .verify_checksums(options.verify)
+        .ring_size(options.ring)
+        .frames(options.frames)
+        .frame_size(options.frame_size)
         .build()?;
     let handle: Handle = receiver.handle();
     println!("mode {}", handle.mode());
@@ -173,6 +179,9 @@ fn options() -> Result<Options, Box<dyn Error>> {
         recvmmsg: false,
         seconds: 5,
         cpu: 1,
+        ring: 2048,
+        frames: 8192,
+        frame_size: 2048,
     };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} what?"));
@@ -182,6 +191,9 @@ fn options() -> Result<Options, Box<dyn Error>> {
             "--no-verify" => options.verify = false,
             "--recvmmsg" => options.recvmmsg = true,
             "--seconds" => options.seconds = value()?.parse()?,
+            "--ring" => options.ring = value()?.parse()?,
+            "--frames" => options.frames = value()?.parse()?,
+            "--frame-size" => options.frame_size = value()?.parse()?,
             "--cpu" => options.cpu = value()?.parse()?,
             other => return Err(format!("what is {other}?").into()),
         }

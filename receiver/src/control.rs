@@ -142,6 +142,11 @@ impl Control {
         lock(&self.warnings).push(warning);
     }
 
+    /// The interface has another number of receive queues now.
+    pub fn set_queues(&self, count: u32) {
+        lock(&self.interface).queues = count;
+    }
+
     /// Where the groups are joined.
     pub fn membership_interface(&self) -> InterfaceRef {
         lock(&self.inner).membership.interface().clone()

@@ -90,6 +90,11 @@ impl Interface {
         })
     }
 
+    /// Receive queues in use now, where the driver tells (`ethtool -l`).
+    pub(crate) fn queues_now(&self) -> Option<u32> {
+        channels(&self.name).filter(|&count| count > 0)
+    }
+
     fn from_link(name: &str, link: &LinkMessage) -> Self {
         let flags = link.header.flags;
         let mut this = Self {

@@ -73,6 +73,11 @@ impl KernelSide {
         cell.left_behind.store(stats.left_behind, Ordering::Relaxed);
     }
 
+    /// To be called before anybody sleeps at [`KernelSide::fds`].
+    pub fn prepare_to_wait(&mut self) -> Result<(), Error> {
+        self.path.prepare_to_wait().map_err(|source| Error::Wait { doing: "watch the sockets by epoll", source })
+    }
+
     /// Readable when [`KernelSide::receive`] has something to do.
     pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
         [self.path.as_fd(), self.shared.kernel.news_fd()]

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
+use crate::driver;
 use crate::error::Error;
 use crate::interface::Interface;
 use crate::mode::{ModeRequest, ReceiveMode, Refused};
@@ -67,7 +68,12 @@ impl Ladder<'_> {
             let queues = self.queue_numbers(queues)?;
             let opened = self.attach(attach, attached.take()).and_then(|program| self.bind_to(mode, &queues, program));
             match opened {
-                Ok((program, sockets)) => return Ok(Rungs { mode, refused, program: Some(program), sockets }),
+                Ok((program, sockets)) => {
+                    for limit in driver::silent(self.interface.driver.as_deref()) {
+                        tracing::info!("{}: {limit}", self.interface.name);
+                    }
+                    return Ok(Rungs { mode, refused, program: Some(program), sockets });
+                }
                 Err(failure) => {
                     let Failure { error, program } = *failure;
                     if asked != ModeRequest::Auto || !is_next_worth_a_try(&error) {
@@ -104,7 +110,9 @@ impl Ladder<'_> {
                 huge_pages: self.rings.huge_pages,
             };
             config.busy_poll = self.rings.busy_poll;
-            sockets.push((queue, XskSocket::bind(&config)?));
+            let socket = XskSocket::bind(&config);
+            let driver = self.interface.driver.as_deref();
+            sockets.push((queue, socket.map_err(|error| error.of_driver(driver))?));
         }
         for (queue, socket) in &sockets {
             program.set_socket(*queue, socket.as_fd())?;
@@ -132,7 +140,7 @@ impl Ladder<'_> {
         }
         let load = || {
             let mut program = Program::load(self.interface, self.program)?;
-            program.attach(self.interface, attach)?;
+            program.attach(self.interface, attach).map_err(|error| explained(error, attach, self.interface))?;
             Ok(program)
         };
         load().map_err(|error| Box::new(Failure { error, program: None }))
@@ -162,6 +170,16 @@ pub(crate) fn attach_for(mode: ReceiveMode) -> Option<Attach> {
         ReceiveMode::ZeroCopy | ReceiveMode::Copy => Some(Attach::Native),
         ReceiveMode::Generic => Some(Attach::Generic),
         ReceiveMode::Socket => None,
+    }
+}
+
+/// Adds what is known of a driver that refuses the program.
+fn explained(error: Error, attach: Attach, interface: &Interface) -> Error {
+    match (error, attach, driver::attach(interface.driver.as_deref())) {
+        (Error::Program { name, doing, reason }, Attach::Native, Some(limit)) => {
+            Error::Program { name, doing, reason: format!("{reason} ({limit})") }
+        }
+        (error, ..) => error,
     }
 }
 

@@ -4,6 +4,7 @@ mod checksum;
 mod clock;
 mod control;
 mod datagram;
+pub mod driver;
 mod error;
 mod filter;
 mod interface;

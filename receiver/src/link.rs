@@ -3,6 +3,9 @@
 //!
 //! A link that only goes down keeps all of it (the kernel reports the groups again by itself). One that is deleted takes
 //! the program, the AF_XDP sockets and the memberships with it, although the old descriptors stay open and say nothing.
+//!
+//! Another number of receive queues (`ethtool -L`) is looked for once a second, as not every kernel tells of it. The kernel
+//! keeps the queues that have a socket; frames of the others take the kernel path, so that nothing is lost but speed.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -113,6 +116,7 @@ impl Watch {
                 self.check(&control);
             } else {
                 self.take_sample();
+                look_at_queues(&control);
                 self.ask_for_queriers(&control);
             }
         }
@@ -227,5 +231,51 @@ impl Watch {
             self.rate = total.saturating_sub(before) as f64 / seconds;
         }
         self.sample = Some((total, now));
+    }
+}
+
+/// Tells of a changed number of receive queues.
+fn look_at_queues(control: &Control) {
+    let known = control.interface();
+    let Some(now) = known.queues_now().filter(|now| *now != known.queues) else { return };
+    control.set_queues(now);
+    let cells = &control.shared().cells;
+    let served: Vec<u32> = cells.iter().filter(|cell| cell.is_served()).map(|cell| cell.queue).collect();
+    if let Some(news) = queue_news(&known.name, known.queues, now, &served) {
+        control.warn(news);
+    }
+}
+
+/// What a change of the number of queues means for a receiver with sockets on these; nothing for one without.
+fn queue_news(name: &str, before: u32, now: u32, served: &[u32]) -> Option<String> {
+    let there = served.iter().filter(|&&queue| queue < now).count();
+    if served.is_empty() {
+        return None;
+    }
+    let change = format!("{name} has {now} receive queues now, {before} before");
+    Some(match (served.len() - there, now as usize - there) {
+        (0, 0) => format!("{change}; each has its AF_XDP socket"),
+        (0, others) => format!(
+            "{change}; {others} have no AF_XDP socket, and what comes there takes the slower kernel path: start the receiver \
+             anew to serve them, or steer the streams (`ethtool -X`, `ethtool -N`)"
+        ),
+        (gone, _) => format!(
+            "{change}; {gone} of those that had an AF_XDP socket are gone, and their streams come by the other queues: start \
+             the receiver anew to serve them as they are"
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::queue_news;
+
+    #[test]
+    fn a_changed_number_of_queues_is_told_with_what_it_means() {
+        let news = |before, now, served: &[u32]| queue_news("eth7", before, now, served).unwrap_or_default();
+        assert!(news(1, 4, &[0]).starts_with("eth7 has 4 receive queues now, 1 before; 3 have no AF_XDP socket"));
+        assert!(news(4, 2, &[0, 1]).ends_with("each has its AF_XDP socket"));
+        assert!(news(4, 2, &[0, 3]).contains("1 of those that had an AF_XDP socket are gone"));
+        assert_eq!(queue_news("eth7", 4, 2, &[]), None, "mode socket has nothing to do with queues");
     }
 }

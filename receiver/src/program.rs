@@ -1,16 +1,21 @@
 //! The XDP program in the kernel: load, attach, steer, read its counts, detach. The only room that knows aya.
 
-use std::net::IpAddr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+mod filter_v4;
+mod table;
 
-use aya::maps::{HashMap, MapData, MapError, PerCpuArray, XskMap};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, XdpMode, xdp::XdpLinkId};
 use aya::{Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
-use receiver_common::{FlowAction, FlowKeyV4, FlowKeyV6, GroupAction, GroupKeyV4, GroupKeyV6, Port, Verdict, names};
+use receiver_common::table::{MAX_SLOTS, buckets};
+use receiver_common::{FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, Port, Verdict, names};
 
+use self::filter_v4::FilterV4;
 use crate::error::Error;
-use crate::filter::{FlowKey, wire_v4, wire_v6};
+use crate::filter::wire_v6;
 use crate::interface::Interface;
 use crate::vlan::Vlan;
 
@@ -26,7 +31,8 @@ pub struct Config {
     pub stamp: bool,
     /// Log every verdict through aya-log. Slow; for debugging.
     pub trace: bool,
-    /// How many (source, group, port) entries, and how many (group, port) entries, of each family.
+    /// How many (source, group, port) entries, and how many (group, port) entries, of each family. There are 131,072
+    /// (group, port) entries of each at most.
     pub max_flows: u32,
 }
 
@@ -58,9 +64,8 @@ pub struct TestVerdict {
 /// leaves the interface clean.
 pub struct Program {
     interface: String,
-    flows_v4: HashMap<MapData, FlowKeyV4, FlowAction>,
+    filter_v4: FilterV4,
     flows_v6: HashMap<MapData, FlowKeyV6, FlowAction>,
-    groups_v4: HashMap<MapData, GroupKeyV4, GroupAction>,
     groups_v6: HashMap<MapData, GroupKeyV6, GroupAction>,
     verdicts: PerCpuArray<MapData, u64>,
     blocked: PerCpuArray<MapData, u64>,
@@ -82,18 +87,25 @@ impl Program {
         let stamp = u32::from(config.stamp);
         // 0 is "off" (aya_log::Level starts at 1); the verifier then removes the calls.
         let level = if config.trace { aya_log::Level::Debug as u8 } else { 0 };
+        let max_groups = config.max_flows.min(MAX_SLOTS / 2);
+        let (flow_buckets, group_buckets) = (buckets(config.max_flows), buckets(max_groups));
+        let (flows_mask, groups_mask) = (flow_buckets - 1, group_buckets - 1);
         let mut loader = EbpfLoader::new();
         loader
+            .override_global(names::FLOWS_MASK, &flows_mask, true)
+            .override_global(names::GROUPS_MASK, &groups_mask, true)
             .override_global(names::VLAN_TAGS, &count, true)
             .override_global(names::VLAN_OUTER, &outer, true)
             .override_global(names::VLAN_INNER, &inner, true)
             .override_global(names::STAMP, &stamp, true)
             .override_global(aya_log::LEVEL, &level, true);
-        for map in [names::FLOWS_V4, names::FLOWS_V6, names::GROUPS_V4, names::GROUPS_V6] {
-            loader.map_max_entries(map, config.max_flows);
-        }
+        loader
+            .map_max_entries(names::FLOWS_V4, flow_buckets)
+            .map_max_entries(names::GROUPS_V4, group_buckets)
+            .map_max_entries(names::FLOWS_V6, config.max_flows)
+            .map_max_entries(names::GROUPS_V6, max_groups);
         // Groups of both families share the slots, and a group for which there turns out to be no room has had one too.
-        loader.map_max_entries(names::BLOCKED, 2 * config.max_flows + 1);
+        loader.map_max_entries(names::BLOCKED, 2 * max_groups + 1);
         let mut ebpf = loader.load(OBJECT).map_err(|error| refused(name, "load", &error))?;
         let logger = match config.trace {
             true => Some(
@@ -103,11 +115,14 @@ impl Program {
             false => None,
         };
         xdp(&mut ebpf, name)?.load().map_err(|error| refused(name, "load", &error))?;
+        let (flows, groups) = (array(&mut ebpf, names::FLOWS_V4, name)?, array(&mut ebpf, names::GROUPS_V4, name)?);
+        // Each table's memory stays mapped, which keeps its map.
+        let filter_v4 = FilterV4::of_maps(flows.fd().as_fd(), config.max_flows, groups.fd().as_fd(), max_groups)
+            .map_err(|error| refused(name, "map the filter's memory of", &std::io::Error::from(error)))?;
         Ok(Self {
             interface: name.to_owned(),
-            flows_v4: map(&mut ebpf, names::FLOWS_V4, name)?,
+            filter_v4,
             flows_v6: map(&mut ebpf, names::FLOWS_V6, name)?,
-            groups_v4: map(&mut ebpf, names::GROUPS_V4, name)?,
             groups_v6: map(&mut ebpf, names::GROUPS_V6, name)?,
             verdicts: map(&mut ebpf, names::VERDICTS, name)?,
             blocked: map(&mut ebpf, names::BLOCKED, name)?,
@@ -177,17 +192,23 @@ impl Program {
         }
     }
 
-    /// Sets what becomes of one flow. Both addresses must be of one family. The change holds for every frame that the
-    /// program begins with after the call.
+    /// Sets what becomes of one flow. Both addresses must be of one family, and all entries of one (group, port) name one
+    /// slot. The change holds for every frame that the program begins with after the call; IPv4 only counts once the
+    /// group has its entry too.
     ///
     /// # Errors
     /// [`Error::FilterFull`], [`Error::Program`].
     pub fn set_flow(&mut self, source: IpAddr, group: IpAddr, port: u16, action: FlowAction) -> Result<(), Error> {
-        let result = match FlowKey::new(source, group, port) {
-            FlowKey::V4(key) => self.flows_v4.insert(key, action, 0),
-            FlowKey::V6(key) => self.flows_v6.insert(key, action, 0),
-        };
-        result.map_err(|error| self.refused_update(error))
+        match (source, group) {
+            (IpAddr::V4(source), IpAddr::V4(group)) => {
+                let result = self.filter_v4.set_flow(source, group, port, action);
+                result.map_err(|refusal| self.refused_v4(refusal))
+            }
+            _ => {
+                let result = self.flows_v6.insert(flow_key_v6(source, group, port), action, 0);
+                result.map_err(|error| self.refused_update(error))
+            }
+        }
     }
 
     /// Removes a flow's entry: the group's decides from now on. One that is not there is no error.
@@ -195,11 +216,16 @@ impl Program {
     /// # Errors
     /// [`Error::Program`].
     pub fn remove_flow(&mut self, source: IpAddr, group: IpAddr, port: u16) -> Result<(), Error> {
-        let result = match FlowKey::new(source, group, port) {
-            FlowKey::V4(key) => self.flows_v4.remove(&key),
-            FlowKey::V6(key) => self.flows_v6.remove(&key),
-        };
-        self.removed(result)
+        match (source, group) {
+            (IpAddr::V4(source), IpAddr::V4(group)) => {
+                self.filter_v4.remove_flow(source, group, port);
+                Ok(())
+            }
+            _ => {
+                let result = self.flows_v6.remove(&flow_key_v6(source, group, port));
+                self.removed(result)
+            }
+        }
     }
 
     /// Sets what becomes of a group's datagrams whose source has no entry.
@@ -207,11 +233,16 @@ impl Program {
     /// # Errors
     /// [`Error::FilterFull`], [`Error::Program`].
     pub fn set_group(&mut self, group: IpAddr, port: u16, action: GroupAction) -> Result<(), Error> {
-        let result = match group_key(group, port) {
-            GroupKey::V4(key) => self.groups_v4.insert(key, action, 0),
-            GroupKey::V6(key) => self.groups_v6.insert(key, action, 0),
-        };
-        result.map_err(|error| self.refused_update(error))
+        match group {
+            IpAddr::V4(group) => {
+                let result = self.filter_v4.set_group(group, port, action);
+                result.map_err(|refusal| self.refused_v4(refusal))
+            }
+            group => {
+                let result = self.groups_v6.insert(group_key_v6(group, port), action, 0);
+                result.map_err(|error| self.refused_update(error))
+            }
+        }
     }
 
     /// Removes a group's entry: its datagrams pass from now on. One that is not there is no error.
@@ -219,11 +250,16 @@ impl Program {
     /// # Errors
     /// [`Error::Program`].
     pub fn remove_group(&mut self, group: IpAddr, port: u16) -> Result<(), Error> {
-        let result = match group_key(group, port) {
-            GroupKey::V4(key) => self.groups_v4.remove(&key),
-            GroupKey::V6(key) => self.groups_v6.remove(&key),
-        };
-        self.removed(result)
+        match group {
+            IpAddr::V4(group) => {
+                self.filter_v4.remove_group(group, port);
+                Ok(())
+            }
+            group => {
+                let result = self.groups_v6.remove(&group_key_v6(group, port));
+                self.removed(result)
+            }
+        }
     }
 
     /// Frames by verdict since load, over all CPUs.
@@ -289,6 +325,15 @@ impl Program {
         }
     }
 
+    fn refused_v4(&self, refusal: filter_v4::Refusal) -> Error {
+        match refusal {
+            filter_v4::Refusal::Full { limit } => Error::FilterFull { limit },
+            filter_v4::Refusal::Slot(reason) => {
+                Error::Program { name: self.interface.clone(), doing: "change the filter of", reason }
+            }
+        }
+    }
+
     fn removed(&self, result: Result<(), MapError>) -> Result<(), Error> {
         match result {
             Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
@@ -298,17 +343,12 @@ impl Program {
     }
 }
 
-enum GroupKey {
-    V4(GroupKeyV4),
-    V6(GroupKeyV6),
+fn flow_key_v6(source: IpAddr, group: IpAddr, port: u16) -> FlowKeyV6 {
+    FlowKeyV6 { source: wire_v6(source), group: wire_v6(group), port: Port::from_host(port) }
 }
 
-fn group_key(group: IpAddr, port: u16) -> GroupKey {
-    let port = Port::from_host(port);
-    match group {
-        IpAddr::V4(group) => GroupKey::V4(GroupKeyV4 { group: wire_v4(group), port }),
-        group => GroupKey::V6(GroupKeyV6 { group: wire_v6(group), port }),
-    }
+fn group_key_v6(group: IpAddr, port: u16) -> GroupKeyV6 {
+    GroupKeyV6 { group: wire_v6(group), port: Port::from_host(port) }
 }
 
 fn xdp<'a>(ebpf: &'a mut Ebpf, interface: &str) -> Result<&'a mut Xdp, Error> {
@@ -322,6 +362,14 @@ where
 {
     let map = ebpf.take_map(name).ok_or_else(|| foreign(interface))?;
     M::try_from(map).map_err(|error| refused(interface, "open a map of", &error))
+}
+
+/// An array that is not accessed through aya.
+fn array(ebpf: &mut Ebpf, name: &str, interface: &str) -> Result<MapData, Error> {
+    match ebpf.take_map(name) {
+        Some(Map::Array(data)) => Ok(data),
+        _ => Err(foreign(interface)),
+    }
 }
 
 fn foreign(interface: &str) -> Error {
@@ -398,6 +446,6 @@ impl log::Log for TracingLog {
 /// Keeps the bound that the maps ask for in sight: keys and values are plain bytes.
 const _: fn() = || {
     fn pod<T: Pod>() {}
-    pod::<FlowKeyV4>();
+    pod::<FlowKeyV6>();
     pod::<GroupAction>();
 };

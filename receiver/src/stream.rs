@@ -116,7 +116,7 @@ impl AsyncReceiver {
             return Ok(());
         }
         for worker in &mut self.workers {
-            worker.prepare_to_wait();
+            worker.prepare_to_wait()?;
         }
         let watched = &self.watched;
         poll_fn(|context| {

@@ -347,11 +347,12 @@ impl Worker {
     }
 
     /// To be called before a runtime waits: the kernel may want to be woken, and dropped leases be handed back.
-    pub(crate) fn prepare_to_wait(&mut self) {
+    pub(crate) fn prepare_to_wait(&mut self) -> Result<(), Error> {
         if let Some(socket) = &mut self.socket {
             socket.refill();
             socket.wake_if_needed();
         }
+        self.kernel.as_mut().map_or(Ok(()), KernelSide::prepare_to_wait)
     }
 
     /// Is a datagram that was taken from this worker before, and kept, still wanted? If not it is taken out of the books
@@ -409,7 +410,7 @@ pub(crate) fn poll_all(
 /// Sleeps until a ring, the kernel path or the end of the receiver asks for attention.
 fn sleep(workers: &mut [Worker], timeout: Option<Duration>) -> Result<(), Error> {
     for worker in workers.iter_mut() {
-        worker.prepare_to_wait();
+        worker.prepare_to_wait()?;
     }
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     let mut fds: Vec<PollFd<'_>> =

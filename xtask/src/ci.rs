@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::process::{is_root, run_shown, succeeds};
 use crate::{build_ebpf, setup, test, tree};
@@ -15,13 +15,14 @@ use crate::{build_ebpf, setup, test, tree};
 /// A step: its name, and what it does in the tree.
 type Step = (&'static str, fn(&Path) -> Result<()>);
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     ("setup", |_| setup::run(&setup::Arguments { recorded: true })),
     ("formatting", formatting),
     ("clippy", clippy),
     ("clippy, XDP program", clippy_ebpf),
     ("documentation", documentation),
     ("tests: cargo xtask test", tests),
+    ("virtual machine: cargo xtask vm --kernel 7.3", guest),
     ("XDP object against its source", |_| build_ebpf::run(&build_ebpf::Arguments { check: true })),
 ];
 
@@ -98,4 +99,10 @@ fn tests(_root: &Path) -> Result<()> {
         bail!("tests failed");
     }
     Ok(())
+}
+
+/// A process of its own, as it enters a user namespace where it is not root.
+fn guest(root: &Path) -> Result<()> {
+    let own = std::env::current_exe().context("the path of this program cannot be told")?;
+    run_shown(Command::new(own).current_dir(root).args(["vm", "--kernel", "7.3"]))
 }

@@ -15,6 +15,7 @@ mod setup;
 mod test;
 mod toolchain;
 mod tree;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -39,8 +40,10 @@ enum Command {
     Test(test::Arguments),
     /// Measures the receiver beside its peers, in namespaces of its own.
     Bench(bench::Arguments),
-    /// Everything that a change has to pass: formatting, clippy, documentation, tests, the XDP object.
+    /// Everything that a change has to pass: formatting, clippy, documentation, tests, a virtual machine, the XDP object.
     Ci,
+    /// Boots virtual machines with other kernels, and runs the receiver and its tests on their network driver.
+    Vm(vm::Arguments),
     /// The demonstration of `run`, when it is started again as root.
     #[command(hide = true)]
     Demonstrate {
@@ -69,6 +72,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Bench(arguments) => return bench::run(&arguments),
         Command::Ci => ci::run()?,
+        Command::Vm(arguments) => return vm::run(&arguments),
         Command::Demonstrate { receiver } => return demonstration::run(&receiver, demonstration::Mode::Best),
     }
     Ok(ExitCode::SUCCESS)

@@ -22,7 +22,7 @@ const LINKER_VERSION: &str = "0.13.0";
 /// Debian's compiler with `core` for the target.
 const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 /// Programs that the tests and the demonstration run, and Debian's packages of them.
-const TOOLS: [(&str, &str); 1] = [("ip", "iproute2")];
+const TOOLS: [(&str, &str); 2] = [("ip", "iproute2"), ("ethtool", "ethtool")];
 
 /// Options of the command.
 #[derive(clap::Args, Default)]
@@ -153,7 +153,8 @@ fn llvm_prefix(major: &str) -> Option<PathBuf> {
     })
 }
 
-fn apt_install(packages: &[&str]) -> Result<()> {
+/// Installs Debian's packages, as root or by sudo.
+pub fn apt_install(packages: &[&str]) -> Result<()> {
     println!("About to install Debian's packages {} (without the ones that they recommend).", packages.join(", "));
     let elevation = Elevation::require(&format!("installing {}", packages.join(" ")))?;
     let quiet = [("DEBIAN_FRONTEND", OsStr::new("noninteractive"))];

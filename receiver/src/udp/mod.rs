@@ -3,6 +3,9 @@
 //!
 //! No thread and no runtime of its own: [`KernelPath::poll`] waits and delivers, [`AsFd`] gives the epoll for a runtime
 //! to wait on. Nothing is allocated per datagram.
+//!
+//! A few sockets are read one after another, and stand in the epoll only while somebody may sleep at it: a socket that
+//! is watched costs the kernel a call for each datagram that it queues, on the CPU that receives. Many are always in it.
 
 mod socket;
 mod sys;
@@ -27,6 +30,10 @@ pub(crate) use sys::{get_option, set_option};
 const STAY: usize = 16;
 /// Sockets that one `epoll_wait` tells of.
 const EVENTS: usize = 64;
+/// Up to so many sockets are asked one by one.
+const FEW: usize = 4;
+/// After so many polls without a sleep, a few sockets are no longer watched: two system calls that sleepers are spared.
+const AWAKE_POLLS: u32 = 64;
 
 /// Who measured a receive time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,12 +112,16 @@ pub struct KernelPath {
     events: sys::Events,
     /// The socket whose last batch was full: it is asked first, without epoll.
     busy: Option<usize>,
+    /// Polls since somebody last got ready to sleep.
+    polls: u32,
     stats: KernelStats,
 }
 
 struct Entry {
     socket: Arc<UdpDataSocket>,
     drops: DropCounter,
+    /// Is it in the epoll?
+    watched: bool,
 }
 
 impl KernelPath {
@@ -127,6 +138,7 @@ impl KernelPath {
             batch: sys::Batch::new(),
             events: sys::Events(Vec::with_capacity(EVENTS)),
             busy: None,
+            polls: 0,
             stats: KernelStats::default(),
         })
     }
@@ -140,16 +152,54 @@ impl KernelPath {
         if self.by_id.contains_key(&id) {
             return Ok(());
         }
-        let index = self.vacant.last().copied().unwrap_or(self.sockets.len());
-        epoll::add(&self.epoll, &*socket, epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
-        let entry = Some(Entry { socket, drops: DropCounter::default() });
-        if self.vacant.pop().is_some() {
-            self.sockets[index] = entry;
-        } else {
-            self.sockets.push(entry);
+        let index = self.vacant.pop().unwrap_or(self.sockets.len());
+        let entry = Some(Entry { socket, drops: DropCounter::default(), watched: false });
+        match self.sockets.get_mut(index) {
+            Some(place) => *place = entry,
+            None => self.sockets.push(entry),
         }
         self.by_id.insert(id, index);
+        if self.by_id.len() > FEW
+            && let Err(error) = self.watch()
+        {
+            self.by_id.remove(&id);
+            self.sockets[index] = None;
+            self.vacant.push(index);
+            return Err(error);
+        }
         Ok(())
+    }
+
+    /// To be called before somebody sleeps at the epoll: from now on it tells of every socket.
+    ///
+    /// # Errors
+    /// As `epoll_ctl`: `ENOSPC` at `fs.epoll.max_user_watches`.
+    pub fn prepare_to_wait(&mut self) -> io::Result<()> {
+        self.polls = 0;
+        self.watch()
+    }
+
+    fn watch(&mut self) -> io::Result<()> {
+        for (index, entry) in self.sockets.iter_mut().enumerate() {
+            if let Some(entry) = entry.as_mut().filter(|entry| !entry.watched) {
+                let data = epoll::EventData::new_u64(index as u64);
+                epoll::add(&self.epoll, &*entry.socket, data, epoll::EventFlags::IN)?;
+                entry.watched = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a few sockets out of the epoll when nobody has slept at it for a while.
+    fn unwatch(&mut self) {
+        self.polls = self.polls.saturating_add(1);
+        if self.polls != AWAKE_POLLS {
+            return;
+        }
+        for entry in self.sockets.iter_mut().flatten().filter(|entry| entry.watched) {
+            // One that stays watched is only slower.
+            entry.watched = epoll::delete(&self.epoll, &*entry.socket).is_err();
+        }
     }
 
     /// Lets a socket go. Its drops stay in the total; what is still queued on it is taken and counted as
@@ -158,8 +208,10 @@ impl KernelPath {
         let Some(index) = self.by_id.remove(&id) else { return };
         let Some(entry) = &self.sockets[index] else { return };
         let socket = Arc::clone(&entry.socket);
-        // Nobody can be told of a failure usefully: epoll forgets a closed socket by itself.
-        let _ = epoll::delete(&self.epoll, &*socket);
+        if entry.watched {
+            // Nobody can be told of a failure usefully: epoll forgets a closed socket by itself.
+            let _ = epoll::delete(&self.epoll, &*socket);
+        }
         while let Ok(count @ 1..) = self.batch.receive(socket.as_fd()) {
             self.stats.received += count as u64;
             self.stats.left_behind += count as u64;
@@ -192,6 +244,15 @@ impl KernelPath {
         mut deliver: impl FnMut(KernelDatagram<'_>),
     ) -> io::Result<usize> {
         let before = self.stats.delivered;
+        if self.by_id.len() <= FEW {
+            let taken = self.stats.received;
+            self.ask_each(&mut deliver);
+            if self.stats.received > taken || timeout == Some(Duration::ZERO) {
+                self.unwatch();
+                return Ok((self.stats.delivered - before) as usize);
+            }
+            self.prepare_to_wait()?;
+        }
         // A socket whose queue did not run dry is read on at once. The others are asked for every time it ran its STAY.
         let ready = match self.busy.take() {
             Some(index) if self.receive(index, &mut deliver) > 0 => Some(Duration::ZERO),
@@ -213,6 +274,13 @@ impl KernelPath {
         Ok((self.stats.delivered - before) as usize)
     }
 
+    fn ask_each(&mut self, deliver: &mut impl FnMut(KernelDatagram<'_>)) {
+        for index in 0..self.sockets.len() {
+            self.receive(index, deliver);
+        }
+        self.busy = None;
+    }
+
     /// Delivers all that is queued now, without waiting: at the end, after the last leave. Returns how many.
     ///
     /// # Errors
@@ -228,7 +296,7 @@ impl KernelPath {
         }
     }
 
-    /// What was counted so far. `drops` is as of the last datagram of each socket; [`KernelPath::exact_stats`] asks.
+    /// What was counted so far. `drops` is as of the last [`KernelPath::exact_stats`], which asks for it.
     pub fn stats(&self) -> KernelStats {
         self.stats
     }
@@ -265,7 +333,7 @@ impl KernelPath {
 
     /// Takes up to `STAY` batches from a socket, until one is not full. Returns how many datagrams came.
     fn receive(&mut self, index: usize, deliver: &mut impl FnMut(KernelDatagram<'_>)) -> usize {
-        let Some(Some(Entry { socket, drops })) = self.sockets.get_mut(index) else { return 0 };
+        let Some(Some(Entry { socket, .. })) = self.sockets.get(index) else { return 0 };
         let stats = &mut self.stats;
         let mut total = 0;
         for _ in 0..STAY {
@@ -283,14 +351,12 @@ impl KernelPath {
             total += count;
             for i in 0..count {
                 let message = self.batch.message(i);
-                if let Some(now) = message.drops {
-                    stats.drops += drops.advance(now);
-                }
                 if message.truncated {
                     stats.truncated += 1;
                     continue;
                 }
-                let (Some(source), Some((group, interface_index))) = (message.source, message.destination) else {
+                let destination = message.destination.or(socket.only_destination());
+                let (Some(source), Some((group, interface_index))) = (message.source, destination) else {
                     stats.unidentified += 1;
                     continue;
                 };
@@ -334,8 +400,7 @@ impl AsFd for KernelPath {
     }
 }
 
-/// Turns the kernel's drop counter, cumulative modulo 2³², into a total. It is told by each datagram as of when that was
-/// queued, and by `SO_MEMINFO` as of now, so that an older value may follow a newer one.
+/// Turns the kernel's drop counter, cumulative modulo 2³², into a total.
 #[derive(Clone, Copy, Debug, Default)]
 struct DropCounter {
     last: u32,

@@ -51,8 +51,7 @@ pub struct OpenError {
     pub errno: Errno,
 }
 
-/// A non-blocking UDP socket for one port, and for one group or for the wildcard address. It says for each datagram
-/// which group and interface it came by, and how many were dropped before it.
+/// A non-blocking UDP socket for one port, and for one group or for the wildcard address.
 #[derive(Debug)]
 pub struct UdpDataSocket {
     socket: Socket,
@@ -60,6 +59,8 @@ pub struct UdpDataSocket {
     address: SocketAddr,
     interface_index: u32,
     receive_buffer: usize,
+    /// It is bound to one group and one interface, so datagrams need not tell theirs.
+    only_destination: bool,
 }
 
 impl UdpDataSocket {
@@ -77,23 +78,23 @@ impl UdpDataSocket {
         if v6 {
             step("IPV6_V6ONLY", socket.set_only_v6(true))?;
             step("IPV6_MULTICAST_ALL", socket.set_multicast_all_v6(false))?;
-            flag(&socket, "IPV6_RECVPKTINFO", libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?;
         } else {
             step("IP_MULTICAST_ALL", socket.set_multicast_all_v4(false))?;
-            flag(&socket, "IP_PKTINFO", libc::IPPROTO_IP, libc::IP_PKTINFO)?;
         }
-        flag(&socket, "SO_RXQ_OVFL", libc::SOL_SOCKET, libc::SO_RXQ_OVFL)?;
         if options.timestamps {
             flag(&socket, "SO_TIMESTAMPNS", libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)?;
         }
-        if options.bind_to_interface {
-            // Refused by kernels before 5.7 without CAP_NET_RAW; the check on receipt does the same then.
-            let _ = sys::set_option(
-                socket.as_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_BINDTOIFINDEX,
-                &interface_index.to_ne_bytes(),
-            );
+        // Refused by kernels before 5.7 without CAP_NET_RAW; the check on receipt does the same then.
+        let tied = options.bind_to_interface && {
+            let index = interface_index.to_ne_bytes();
+            sys::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, &index).is_ok()
+        };
+        // What each datagram must tell costs a good part of its receipt: it is asked for only where it is not known.
+        let only_destination = tied && address.ip().is_multicast();
+        if !only_destination && v6 {
+            flag(&socket, "IPV6_RECVPKTINFO", libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?;
+        } else if !only_destination {
+            flag(&socket, "IP_PKTINFO", libc::IPPROTO_IP, libc::IP_PKTINFO)?;
         }
         if sockopt::set_socket_recv_buffer_size_force(&socket, options.receive_buffer / 2).is_err() {
             step("SO_RCVBUF", socket.set_recv_buffer_size(options.receive_buffer / 2))?;
@@ -101,7 +102,7 @@ impl UdpDataSocket {
         let receive_buffer = step("SO_RCVBUF", socket.recv_buffer_size())?;
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = SocketId(NEXT.fetch_add(1, Ordering::Relaxed));
-        Ok(Self { socket, id, address, interface_index, receive_buffer })
+        Ok(Self { socket, id, address, interface_index, receive_buffer, only_destination })
     }
 
     /// Binds to the address, from when on datagrams are queued.
@@ -130,6 +131,11 @@ impl UdpDataSocket {
     /// The one group it is bound to; `None` for a wildcard socket.
     pub fn group(&self) -> Option<IpAddr> {
         Some(self.address.ip()).filter(IpAddr::is_multicast)
+    }
+
+    /// The group and interface of every datagram, where there is only one of each.
+    pub(super) fn only_destination(&self) -> Option<(IpAddr, u32)> {
+        self.only_destination.then_some((self.address.ip(), self.interface_index))
     }
 
     /// Is it an IPv6 socket?

@@ -45,7 +45,7 @@ struct Name([u8; 32]);
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 struct Control([u8; CONTROL]);
-/// Room for destination (40), drops (24) and time stamp (32).
+/// Room for destination (40) and time stamp (32).
 const CONTROL: usize = 128;
 
 /// Buffers for [`BATCH`] datagrams, and the headers that point to them. Memory is touched, and so taken, only as far
@@ -78,7 +78,6 @@ pub(crate) struct Message<'a> {
     pub payload: &'a [u8],
     pub truncated: bool,
     pub destination: Option<(IpAddr, u32)>,
-    pub drops: Option<u32>,
     pub nanoseconds: Option<u64>,
 }
 
@@ -155,7 +154,6 @@ impl Batch {
             payload: &self.payloads[i * STRIDE..i * STRIDE + length],
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
             destination: None,
-            drops: None,
             nanoseconds: None,
         };
         control_messages(control, &mut message);
@@ -201,7 +199,6 @@ fn control_messages(mut rest: &[u8], message: &mut Message<'_>) {
                     message.destination = Some((Ipv6Addr::from(group).into(), u32::from_ne_bytes(index)));
                 }
             }
-            (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => message.drops = array(data).map(u32::from_ne_bytes),
             (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => message.nanoseconds = timespec(data),
             _ => {}
         }
@@ -233,7 +230,7 @@ mod tests {
         #[test]
         fn control_messages_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..CONTROL), name: [u8; 32]) {
             let mut message = Message {
-                source: None, payload: &[], truncated: false, destination: None, drops: None, nanoseconds: None,
+                source: None, payload: &[], truncated: false, destination: None, nanoseconds: None,
             };
             control_messages(&bytes, &mut message);
             let _ = source(&name, name.len());

@@ -17,6 +17,8 @@ pub struct Error {
     /// What failed.
     #[source]
     pub cause: Cause,
+    /// What is known of the driver that explains it, and what to do: in place of the general remedy.
+    pub known: Option<&'static crate::driver::Limit>,
 }
 
 /// What failed.
@@ -127,7 +129,15 @@ impl Error {
         }
     }
 
-    /// What to do about it, where that is known.
+    /// With what is known of the interface's driver, where that explains it better.
+    pub(crate) fn of_driver(mut self, driver: Option<&str>) -> Self {
+        if let (Cause::System { call: Call::Bind, errno }, BindMode::ZeroCopy) = (&self.cause, self.mode) {
+            self.known = crate::driver::zero_copy(driver, *errno);
+        }
+        self
+    }
+
+    /// What to do about it in general, where that is known.
     pub fn remedy(&self) -> Option<&'static str> {
         let Cause::System { call, errno } = self.cause else { return None };
         Some(match (call, errno) {
@@ -171,5 +181,8 @@ impl Error {
 }
 
 fn remedy_clause(error: &Error) -> String {
-    error.remedy().map(|remedy| format!(": {remedy}")).unwrap_or_default()
+    match error.known {
+        Some(limit) => format!(": {limit}"),
+        None => error.remedy().map(|remedy| format!(": {remedy}")).unwrap_or_default(),
+    }
 }

@@ -30,6 +30,7 @@ mod fake_kernel;
 
 pub use error::{Call, Cause, Error};
 pub use lease::Lease;
+pub(crate) use mapping::Mapping;
 pub use mapping::PageSize;
 pub use monitor::Monitor;
 pub use queue::{Counters, Queue, Received};

@@ -92,7 +92,9 @@ impl Queue {
         if at_hand == 0 {
             return 0;
         }
-        self.fill.produce(at_hand, || self.umem.lend())
+        let count = self.fill.room(at_hand).min(at_hand);
+        let mut frames = self.umem.lend(count);
+        self.fill.produce(count, || frames.next())
     }
 
     /// Does the kernel ask to be woken, and has it frames to go on with?

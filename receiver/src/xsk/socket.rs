@@ -367,7 +367,7 @@ impl Context {
     }
 
     fn error(&self, cause: Cause) -> Error {
-        Error { interface: self.interface.clone(), queue: self.queue, mode: self.mode, cause }
+        Error { interface: self.interface.clone(), queue: self.queue, mode: self.mode, cause, known: None }
     }
 }
 

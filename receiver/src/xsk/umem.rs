@@ -86,7 +86,7 @@ pub(super) struct Frame(u32);
 #[derive(Debug)]
 pub struct Umem {
     pool: Arc<Pool>,
-    /// Frames that nobody uses. Its capacity is the number of frames, so pushing never allocates.
+    /// Frames that nobody uses, the newest last. Its capacity is the number of frames, so pushing never allocates.
     free: Vec<Frame>,
     /// By frame: handed to the kernel and not back yet?
     with_kernel: Box<[bool]>,
@@ -140,8 +140,7 @@ impl Umem {
         };
         Ok(Self {
             pool: Arc::new(pool),
-            // The lowest frame on top.
-            free: (0..config.frame_count).rev().map(Frame).collect(),
+            free: (0..config.frame_count).map(Frame).collect(),
             with_kernel: vec![false; count].into_boxed_slice(),
             kernel_frames: 0,
             leased: 0,
@@ -203,13 +202,19 @@ impl Umem {
         }
     }
 
-    /// Hands a free frame to the kernel: the address that stands for it in the fill ring.
+    /// Hands the `count` frames that became free last to the kernel: the addresses that stand for them in the fill ring.
+    ///
+    /// The newest frames, whose memory the caches still hold; among these the oldest first. So batches keep the order in
+    /// which the kernel filled them, and neighbours stay neighbours: it walks its books and the memory upwards.
     #[inline]
-    pub(super) fn lend(&mut self) -> Option<u64> {
-        let Frame(index) = self.free.pop()?;
-        self.with_kernel[index as usize] = true;
-        self.kernel_frames += 1;
-        Some(u64::from(index) << self.pool.frame_shift)
+    pub(super) fn lend(&mut self, count: u32) -> impl Iterator<Item = u64> {
+        let Self { pool, free, with_kernel, kernel_frames, .. } = self;
+        let first = free.len().saturating_sub(count as usize);
+        free.drain(first..).map(|Frame(index)| {
+            with_kernel[index as usize] = true;
+            *kernel_frames += 1;
+            u64::from(index) << pool.frame_shift
+        })
     }
 
     /// Takes a frame from the kernel, by an address in it. `None` if the address is in no frame that the kernel has.

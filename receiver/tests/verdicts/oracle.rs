@@ -56,8 +56,10 @@ impl Filter {
         for (&(source, group, port), &action) in &self.flows {
             program.set_flow(source, group, port, action).expect("a flow");
         }
-        for (source, group) in [(ip(UNBLOCKED_V4), ip(GROUP_ANY_V4)), (ip(UNBLOCKED_V6), ip(GROUP_ANY_V6))] {
-            program.set_flow(source, group, ANY_PORT, FlowAction::block(0)).expect("a blocked flow");
+        for (source, group, slot) in
+            [(ip(UNBLOCKED_V4), ip(GROUP_ANY_V4), SLOT_ANY_V4), (ip(UNBLOCKED_V6), ip(GROUP_ANY_V6), SLOT_ANY_V6)]
+        {
+            program.set_flow(source, group, ANY_PORT, FlowAction::block(slot)).expect("a blocked flow");
             program.remove_flow(source, group, ANY_PORT).expect("an unblocked flow");
         }
     }

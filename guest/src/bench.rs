@@ -1,0 +1,242 @@
+//! What every row works with: the two namespaces, a sender, a receiver, and the ways to have them meet.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use netlab::{Lab, Namespace};
+use receiver::probe::{ProbeChecker, ProbeReport};
+use receiver::send::{SendConfig, SendReport, Sender};
+use receiver::{Builder, Datagram, Handle, Interface, Ledger, ReceiveMode, Receiver, Wait};
+
+use crate::{Arguments, interface_by_mac};
+
+/// Nothing for so long, after the last was sent, means that nothing is on its way any more.
+const QUIET: Duration = Duration::from_millis(700);
+/// Longer than anything here should take to happen.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The guest's two interfaces, each in its namespace.
+pub struct Bench {
+    pub lab: Lab,
+    pub receiver: PathBuf,
+    pub expect: Option<ReceiveMode>,
+    pub packets: u64,
+    pub rate: u64,
+}
+
+impl Bench {
+    pub fn new(arguments: &Arguments) -> Result<Self> {
+        let (rx, tx) = (interface_by_mac(&arguments.receiving)?, interface_by_mac(&arguments.sending)?);
+        let lab = Lab::over(&rx, &tx).build()?;
+        println!("receiving on {rx}, sending on {tx}");
+        Ok(Self {
+            lab,
+            receiver: arguments.receiver.clone(),
+            expect: arguments.expect,
+            packets: arguments.packets,
+            rate: arguments.rate,
+        })
+    }
+
+    /// Opens a receiver on the receiving side, for the one source of the rows unless told otherwise.
+    pub fn open(&self, build: impl FnOnce(Builder) -> Builder + Send) -> Result<Receiver, receiver::Error> {
+        let open = || build(Receiver::builder(self.lab.rx_interface()).ring_size(1024).frames(4096)).build();
+        match self.lab.rx().run(open) {
+            Ok(opened) => opened,
+            Err(error) => panic!("no thread in the receiving namespace: {error}"),
+        }
+    }
+
+    /// A stream of wanted datagrams; the rows set what differs.
+    pub fn stream(&self, group: &str, sources: &[&str], rate: u64, count: u64) -> Result<SendConfig> {
+        let mut config = SendConfig::new(self.lab.tx_interface(), group.parse().context("group")?, 5000);
+        config.sources = sources.iter().map(|source| source.parse()).collect::<Result<_, _>>().context("source")?;
+        (config.source_port, config.rate, config.count) = (Some(4000), rate, Some(count));
+        Ok(config)
+    }
+
+    /// Sends on a thread of its own.
+    pub fn send(&self, config: SendConfig) -> Result<Sending> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = self.lab.tx().spawn(move || Sender::new(config)?.run(&stopped))?;
+        Ok(Sending { stop, thread: Some(thread) })
+    }
+
+    /// Sends, and receives on this thread until nothing more comes. Tells how many came, and what was sent.
+    pub fn burst(
+        &self,
+        receiver: &mut Receiver,
+        config: SendConfig,
+        mut each: impl FnMut(Datagram<'_>),
+    ) -> Result<(u64, SendReport)> {
+        let sending = self.send(config)?;
+        let (mut came, mut last) = (0, Instant::now());
+        while !sending.is_done() || last.elapsed() < QUIET {
+            let count = receiver.poll(Wait::For(Duration::from_millis(20)), &mut each)?;
+            came += count as u64;
+            if count > 0 || !sending.is_done() {
+                last = Instant::now();
+            }
+        }
+        Ok((came, sending.wait()?))
+    }
+
+    /// Runs a program on the receiving side; what it wrote, or its complaint.
+    pub fn at_receiver(&self, program: &str, arguments: &[&str]) -> Result<std::result::Result<String, String>> {
+        let output =
+            self.lab.rx().command(program).args(arguments).output().with_context(|| format!("cannot run {program}"))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        Ok(if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) })
+    }
+
+    /// What the kernel says of the receiving interface now.
+    pub fn interface(&self) -> Result<Interface> {
+        Ok(self.lab.rx().run(|| Interface::lookup(self.lab.rx_interface()))??)
+    }
+
+    /// An error if an earlier receiver left its XDP program behind.
+    pub fn expect_clean(&self) -> Result<()> {
+        let program = self.interface()?.xdp_program;
+        ensure!(program.is_none(), "an XDP program was left on {}: {program:?}", self.lab.rx_interface());
+        Ok(())
+    }
+}
+
+/// A sender at work.
+pub struct Sending {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<SendReport, receiver::send::SendError>>>,
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // As with `Receiving`.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl Sending {
+    pub fn is_done(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    pub fn stop(self) -> Result<SendReport> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.wait()
+    }
+
+    pub fn wait(mut self) -> Result<SendReport> {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(report)) => Ok(report?),
+            _ => bail!("the sender panicked"),
+        }
+    }
+}
+
+/// A receiver at work on a thread of its own, with a checker of what comes.
+pub struct Receiving {
+    pub handle: Handle,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Received>>,
+}
+
+/// What the checker saw, how many datagrams came by the kernel path, and the receiver.
+type Received = Result<(ProbeReport, u64, Receiver)>;
+
+impl Drop for Receiving {
+    /// A row that fails takes its receiver along, so that the next one finds the interface free.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // What the row failed for is known already.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl Receiving {
+    pub fn start(mut receiver: Receiver) -> Self {
+        let handle = receiver.handle();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut checker = ProbeChecker::new();
+            let (mut last, mut by_kernel) = (Instant::now(), 0);
+            while !stopped.load(Ordering::Relaxed) || last.elapsed() < QUIET {
+                let count = receiver.poll(Wait::For(Duration::from_millis(20)), |datagram| {
+                    by_kernel += u64::from(datagram.path() == receiver::Path::Kernel);
+                    observe(&mut checker, &datagram);
+                })?;
+                if count > 0 {
+                    last = Instant::now();
+                }
+            }
+            Ok((checker.report(), by_kernel, receiver))
+        });
+        Self { handle, stop, thread: Some(thread) }
+    }
+
+    /// Waits until nothing more comes: what the checker saw, how many datagrams came by the kernel path, the books, and the
+    /// receiver.
+    pub fn finish(mut self) -> Result<(ProbeReport, u64, Ledger, Receiver)> {
+        self.stop.store(true, Ordering::Relaxed);
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(done)) => {
+                let (report, by_kernel, receiver) = done?;
+                Ok((report, by_kernel, self.handle.ledger()?, receiver))
+            }
+            _ => bail!("the receiving thread panicked"),
+        }
+    }
+}
+
+pub fn observe(checker: &mut ProbeChecker, datagram: &Datagram<'_>) {
+    let time = datagram.time().nanoseconds;
+    checker.observe(datagram.source(), datagram.group(), datagram.port(), datagram.payload(), time);
+}
+
+/// Waits until something holds; an error that says what did not.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let start = Instant::now();
+    while !holds()? {
+        ensure!(start.elapsed() < PATIENCE, "after {} s it did not happen that {what}", PATIENCE.as_secs());
+        sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Every cause that is not 0, for messages.
+pub fn causes(ledger: &Ledger) -> String {
+    let counts: Vec<_> =
+        ledger.causes().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name} {count}")).collect();
+    counts.join(", ")
+}
+
+/// The books have to balance, and nothing be lost that the receiver knows of.
+pub fn expect_balance(ledger: &Ledger) -> Result<()> {
+    ensure!(ledger.unaccounted() == 0 && ledger.lost() == 0, "lost or unaccounted: {}", causes(ledger));
+    Ok(())
+}
+
+/// Counters of both interfaces, for messages about packets that went missing outside the receiver.
+pub fn link_counters(bench: &Bench) -> String {
+    let of = |namespace: &Namespace, interface: &str| {
+        let text = namespace.ip(&["-statistics", "-json", "link", "show", "dev", interface]).unwrap_or_default();
+        let parsed: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        parsed[0]["stats64"].to_string()
+    };
+    let (rx, tx) = (bench.lab.rx_interface(), bench.lab.tx_interface());
+    format!("{rx} {}, {tx} {}", of(bench.lab.rx(), rx), of(bench.lab.tx(), tx))
+}
+
+/// Loads a module, where it is one; an error with what modprobe says.
+pub fn load_module(name: &str) -> Result<()> {
+    let output = Command::new("modprobe").arg(name).output().context("cannot run modprobe")?;
+    ensure!(output.status.success(), "modprobe {name}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! What `cargo xtask vm` runs inside a virtual machine: the receiver on a real driver, row by row.
+//!
+//! Two interfaces of the guest, joined outside of it, are moved into two namespaces. Each row is one test in one mode. It writes
+//! one line, `vm-row ` and a JSON object, from which the matrix is made. A row that takes far too long ends the program, so that
+//! a guest that hangs says where.
+//!
+//! Of no use outside a guest: it takes interfaces away from the system it runs on.
+
+mod bench;
+mod rows;
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use receiver::ReceiveMode;
+use serde_json::json;
+
+use crate::bench::Bench;
+use crate::rows::{Outcome, Row};
+
+/// More than any row takes under emulation, on a busy machine.
+const ROW_LIMIT: Duration = Duration::from_secs(150);
+
+#[derive(Parser)]
+#[command(about = "The rows of `cargo xtask vm`; for the inside of a virtual machine only")]
+struct Arguments {
+    /// MAC address of the interface to receive on
+    #[arg(long)]
+    receiving: String,
+    /// MAC address of the interface to send on
+    #[arg(long)]
+    sending: String,
+    /// The built command
+    #[arg(long)]
+    receiver: PathBuf,
+    /// The mode in which the ladder has to end; any, if not given
+    #[arg(long, value_parser = mode)]
+    expect: Option<ReceiveMode>,
+    /// Wanted datagrams of the long row; as many unwanted ones beside them
+    #[arg(long, default_value_t = 100_000)]
+    packets: u64,
+    /// Datagrams a second, of wanted and unwanted ones together
+    #[arg(long, default_value_t = 10_000)]
+    rate: u64,
+    /// Only rows whose name has this in it
+    #[arg(long, default_value = "")]
+    only: String,
+}
+
+fn mode(text: &str) -> Result<ReceiveMode, String> {
+    ReceiveMode::LADDER.into_iter().find(|mode| mode.name() == text).ok_or_else(|| format!("no mode is called {text}"))
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs all rows, and tells how many failed.
+fn run(arguments: &Arguments) -> Result<usize> {
+    let bench = Bench::new(arguments)?;
+    let mut failed = 0;
+    let best = rows::modes::best(&bench)?;
+    for row in rows::all(best) {
+        if !row.name.contains(&arguments.only) {
+            continue;
+        }
+        failed += usize::from(!carry_out(&bench, &row)?);
+    }
+    Ok(failed)
+}
+
+fn carry_out(bench: &Bench, row: &Row) -> Result<bool> {
+    let (done, watched) = mpsc::channel::<()>();
+    let (name, mode) = (row.name, row.mode);
+    thread::spawn(move || {
+        if watched.recv_timeout(ROW_LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let late = Err(anyhow::anyhow!("not done after {} s; the rows after it were not run", ROW_LIMIT.as_secs()));
+            tell(name, mode, ROW_LIMIT, &late);
+            std::process::exit(1);
+        }
+    });
+    let start = Instant::now();
+    let outcome = catch_unwind(AssertUnwindSafe(|| (row.run)(bench, row.mode)))
+        .unwrap_or_else(|panic| Err(anyhow::anyhow!("a panic: {}", words(panic.as_ref()))));
+    drop(done);
+    tell(row.name, row.mode, start.elapsed(), &outcome);
+    Ok(outcome.is_ok())
+}
+
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}
+
+fn tell(name: &str, mode: ReceiveMode, took: Duration, outcome: &Result<Outcome>) {
+    let row = match outcome {
+        Ok(Outcome { sent, received, blocked, note }) => {
+            json!({"test": name, "mode": mode.name(), "passed": true, "sent": sent, "received": received,
+                   "blocked": blocked, "seconds": took.as_secs(), "note": note})
+        }
+        Err(error) => {
+            json!({"test": name, "mode": mode.name(), "passed": false, "seconds": took.as_secs(),
+                   "note": format!("{error:#}")})
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    // Nobody is left to tell if this fails.
+    let _ = writeln!(out, "vm-row {row}").and_then(|()| out.flush());
+}
+
+/// The name of the interface with this MAC address.
+fn interface_by_mac(mac: &str) -> Result<String> {
+    let folder = "/sys/class/net";
+    for entry in std::fs::read_dir(folder).context(folder)? {
+        let entry = entry.context(folder)?;
+        if std::fs::read_to_string(entry.path().join("address")).is_ok_and(|address| address.trim() == mac) {
+            return Ok(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    bail!("no interface has the MAC address {mac}: is its driver's module loaded?")
+}

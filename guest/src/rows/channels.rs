@@ -1,0 +1,87 @@
+//! `ethtool -L` changes the number of queues under way. Some kernels and drivers refuse that while XDP or AF_XDP is there: then
+//! nothing may change. Where it is done, the receiver notices, says so, and goes on receiving.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use receiver::{Queues, ReceiveMode};
+
+use super::Outcome;
+use crate::bench::{Bench, Receiving, causes, wait_until};
+
+const RATE: u64 = 2_000;
+/// Flows, so that more than one queue gets some.
+const FLOWS: u16 = 16;
+
+/// From two queues to one, with a socket on the first only: the kernel keeps a queue that has a socket.
+pub fn fewer(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
+    change(bench, mode, 2, 1)
+}
+
+/// From one queue to two.
+pub fn more(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
+    change(bench, mode, 1, 2)
+}
+
+fn change(bench: &Bench, mode: ReceiveMode, from: u32, to: u32) -> Result<Outcome> {
+    set(bench, from)?.map_err(|complaint| anyhow::anyhow!("ethtool -L before the start: {complaint}"))?;
+    let outcome = observed(bench, mode, to);
+    // Whatever came of it, the next row begins with both.
+    let back = set(bench, 2)?;
+    let outcome = outcome?;
+    back.map_err(|complaint| anyhow::anyhow!("ethtool -L after the end: {complaint}"))?;
+    Ok(outcome)
+}
+
+fn observed(bench: &Bench, mode: ReceiveMode, to: u32) -> Result<Outcome> {
+    let subscription = "10.0.0.1@232.1.1.1:5000".parse()?;
+    let opened = bench.open(|builder| builder.subscribe(subscription).mode(mode).queues(Queues::First(1)))?;
+    let receiving = Receiving::start(opened);
+    let handle = receiving.handle.clone();
+    let delivered = || -> Result<u64> { Ok(handle.ledger()?.delivered()) };
+    let mut config = bench.stream("232.1.1.1", &["10.0.0.1"], RATE, u64::MAX)?;
+    config.source_ports = FLOWS;
+    let sending = bench.send(config)?;
+    wait_until("datagrams come", || Ok(delivered()? > RATE / 2))?;
+
+    let answer = set(bench, to)?;
+    let now = bench.interface()?.queues;
+    if answer.is_ok() {
+        ensure!(now == to, "the kernel says {now} queues after it took {to}");
+        wait_until("the change is told", || Ok(handle.warnings().iter().any(|warning| warning.contains("queue"))))?;
+    } else {
+        sleep(Duration::from_secs(2));
+    }
+    let before = delivered()?;
+    wait_until("datagrams come afterwards", || Ok(delivered()? > before + RATE))?;
+    let sent = sending.stop()?.packets;
+    let (report, by_kernel, ledger, receiver) = receiving.finish()?;
+    let told = handle.warnings().join("; ");
+    drop(receiver);
+
+    ensure!(report.duplicated == 0, "{report}");
+    ensure!(ledger.unaccounted() == 0, "unaccounted: {}", causes(&ledger));
+    let note = match answer {
+        Ok(()) => {
+            format!("told: {told}; {by_kernel} by the kernel path, {} missed at the change", sent - report.received)
+        }
+        Err(complaint) => {
+            ensure!(report.received == sent, "{} of {sent} came, although nothing changed", report.received);
+            ensure!(told.is_empty(), "nothing changed, but told was: {told}");
+            format!("refused by the kernel: {complaint}")
+        }
+    };
+    Ok(Outcome { sent, received: report.received, note, ..Outcome::default() })
+}
+
+/// What ethtool answers; an error if it cannot be run.
+fn set(bench: &Bench, count: u32) -> Result<std::result::Result<(), String>> {
+    if bench.interface()?.queues == count {
+        return Ok(Ok(()));
+    }
+    let answer = bench
+        .at_receiver("ethtool", &["-L", bench.lab.rx_interface(), "combined", &count.to_string()])
+        .context("ethtool")?;
+    Ok(answer.map(drop).map_err(|complaint| complaint.lines().collect::<Vec<_>>().join(" ")))
+}

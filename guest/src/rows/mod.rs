@@ -1,0 +1,68 @@
+//! The rows: which test runs in which mode.
+
+mod channels;
+mod delivery;
+mod leases;
+mod link;
+pub mod modes;
+mod restarts;
+mod vlan;
+
+use anyhow::Result;
+use receiver::ReceiveMode;
+
+use crate::bench::Bench;
+
+/// What a row counted.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Wanted datagrams sent.
+    pub sent: u64,
+    /// Wanted datagrams that came.
+    pub received: u64,
+    /// Unwanted datagrams that were dropped for their source.
+    pub blocked: u64,
+    /// What else is worth a word.
+    pub note: String,
+}
+
+/// One test in one mode.
+pub struct Row {
+    pub name: &'static str,
+    pub mode: ReceiveMode,
+    pub run: fn(&Bench, ReceiveMode) -> Result<Outcome>,
+}
+
+/// All rows for a system on which `best` is the fastest mode there is.
+pub fn all(best: ReceiveMode) -> Vec<Row> {
+    use ReceiveMode::{Copy, Generic, Socket};
+    let had = |mode: &ReceiveMode| position(*mode) >= position(best);
+    let mut rows = vec![Row { name: "ladder", mode: best, run: modes::ladder }];
+    for mode in ReceiveMode::LADDER.into_iter().filter(|mode| !had(mode)) {
+        rows.push(Row { name: "refused by name", mode, run: modes::refused });
+    }
+    rows.push(Row { name: "receiver run, IPv4", mode: best, run: delivery::long });
+    for mode in [Copy, Generic, Socket].into_iter().filter(|mode| had(mode) && *mode != best) {
+        rows.push(Row { name: "receiver run, IPv4", mode, run: delivery::short });
+    }
+    rows.push(Row { name: "receiver run, IPv6", mode: best, run: delivery::v6 });
+    rows.push(Row { name: "leases held", mode: best, run: leases::run });
+    for mode in [best, Generic] {
+        rows.push(Row { name: "ten starts and stops", mode, run: restarts::run });
+    }
+    for mode in [best, Generic, Socket] {
+        rows.push(Row { name: "link down and up", mode, run: link::run });
+    }
+    for mode in [best, Generic] {
+        rows.push(Row { name: "ethtool -L, fewer queues", mode, run: channels::fewer });
+        rows.push(Row { name: "ethtool -L, more queues", mode, run: channels::more });
+    }
+    for mode in [best, Generic, Socket] {
+        rows.push(Row { name: "VLAN tag", mode, run: vlan::run });
+    }
+    rows
+}
+
+fn position(mode: ReceiveMode) -> Option<usize> {
+    ReceiveMode::LADDER.iter().position(|other| *other == mode)
+}

@@ -1,0 +1,111 @@
+//! The IPv4 filter as user space writes it: two tables, and which slot each (group, port) has.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
+
+use receiver_common::table::{FlowEntry, GroupEntry, MAX_SLOTS};
+use receiver_common::{FlowAction, GroupAction};
+use rustix::io;
+
+use super::table::{Full, Table};
+
+/// The one writer of both tables.
+pub(super) struct FilterV4 {
+    flows: Table,
+    groups: Table,
+    max_flows: u32,
+    max_groups: u32,
+    known: HashMap<(Ipv4Addr, u16), Known>,
+}
+
+/// What the tables hold of one (group, port).
+struct Known {
+    slot: u32,
+    flows: u32,
+    group: bool,
+}
+
+/// Why an entry was not put in.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The table has all the entries that it was made for.
+    Full { limit: u32 },
+    /// The slot is not the (group, port)'s: why.
+    Slot(String),
+}
+
+impl FilterV4 {
+    pub(super) fn of_maps(
+        flows: BorrowedFd<'_>,
+        max_flows: u32,
+        groups: BorrowedFd<'_>,
+        max_groups: u32,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            flows: Table::of_map(flows, max_flows, FlowEntry::KEY)?,
+            groups: Table::of_map(groups, max_groups, GroupEntry::KEY)?,
+            max_flows,
+            max_groups,
+            known: HashMap::new(),
+        })
+    }
+
+    pub(super) fn set_flow(
+        &mut self,
+        source: Ipv4Addr,
+        group: Ipv4Addr,
+        port: u16,
+        action: FlowAction,
+    ) -> Result<(), Refusal> {
+        let slot = self.slot(group, port, action.slot())?;
+        let new = self.flows.set(FlowEntry::word(source.into(), slot, action.is_accept()));
+        let new = new.map_err(|Full| Refusal::Full { limit: self.max_flows })?;
+        let known = self.known.entry((group, port)).or_insert(Known { slot, flows: 0, group: false });
+        known.flows += u32::from(new);
+        Ok(())
+    }
+
+    pub(super) fn remove_flow(&mut self, source: Ipv4Addr, group: Ipv4Addr, port: u16) {
+        let Some(known) = self.known.get_mut(&(group, port)) else { return };
+        if self.flows.remove(FlowEntry::key(source.into(), known.slot)) {
+            known.flows -= 1;
+        }
+        self.forget(group, port);
+    }
+
+    pub(super) fn set_group(&mut self, group: Ipv4Addr, port: u16, action: GroupAction) -> Result<(), Refusal> {
+        let slot = self.slot(group, port, action.slot())?;
+        let set = self.groups.set(GroupEntry::word(group.into(), port, slot, action.is_exclude()));
+        set.map_err(|Full| Refusal::Full { limit: self.max_groups })?;
+        self.known.entry((group, port)).or_insert(Known { slot, flows: 0, group: false }).group = true;
+        Ok(())
+    }
+
+    pub(super) fn remove_group(&mut self, group: Ipv4Addr, port: u16) {
+        let Some(known) = self.known.get_mut(&(group, port)) else { return };
+        self.groups.remove(GroupEntry::key(group.into(), port));
+        known.group = false;
+        self.forget(group, port);
+    }
+
+    /// The slot, if it is the one that the other entries of (group, port) name.
+    fn slot(&self, group: Ipv4Addr, port: u16, slot: u32) -> Result<u32, Refusal> {
+        if slot >= MAX_SLOTS {
+            return Err(Refusal::Full { limit: self.max_groups });
+        }
+        match self.known.get(&(group, port)) {
+            Some(known) if known.slot != slot => Err(Refusal::Slot(format!(
+                "{group}:{port} has slot {}, not {slot}: all its entries must name one",
+                known.slot
+            ))),
+            _ => Ok(slot),
+        }
+    }
+
+    fn forget(&mut self, group: Ipv4Addr, port: u16) {
+        if self.known.get(&(group, port)).is_some_and(|known| known.flows == 0 && !known.group) {
+            self.known.remove(&(group, port));
+        }
+    }
+}

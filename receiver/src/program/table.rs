@@ -1,0 +1,210 @@
+//! The writing side of an IPv4 table: the array map's memory, mapped, and changed by one store a change.
+//!
+//! `receiver_common::table` tells what the words mean, and how the XDP program looks for them at the same time.
+#![allow(unsafe_code)]
+
+use std::os::fd::BorrowedFd;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use receiver_common::table::{BUCKET, EMPTY, MAX_PROBES, TOMBSTONE, buckets, home};
+use rustix::io;
+
+use crate::xsk::Mapping;
+
+/// The one writer of a table.
+pub(super) struct Table {
+    memory: Mapping,
+    /// Number of buckets, less one.
+    mask: u32,
+    /// The bits of an entry that are its key.
+    key: u64,
+    entries: u32,
+    limit: u32,
+}
+
+/// There is no room for another entry.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+impl Table {
+    /// Over the memory of an array map of [`buckets`]`(limit)` zeroed buckets. `key`: the bits of an entry that are its key.
+    pub(super) fn of_map(map: BorrowedFd<'_>, limit: u32, key: u64) -> io::Result<Self> {
+        let length = buckets(limit) as usize * size_of::<u64>() * BUCKET;
+        Ok(Self::new(Mapping::of_fd(map, length, 0)?, limit, key))
+    }
+
+    fn new(memory: Mapping, limit: u32, key: u64) -> Self {
+        Self { memory, mask: buckets(limit) - 1, key, entries: 0, limit }
+    }
+
+    /// Puts an entry in, in place of the one with its key if there is one: then it is not a new one.
+    pub(super) fn set(&mut self, entry: u64) -> Result<bool, Full> {
+        let mut free = None;
+        for place in self.places(entry) {
+            let found = place.load(Ordering::Relaxed);
+            if found & self.key == entry & self.key {
+                place.store(entry, Ordering::Release);
+                return Ok(false);
+            }
+            if found == EMPTY || found == TOMBSTONE {
+                free = free.or(Some(place));
+            }
+            if found == EMPTY {
+                break;
+            }
+        }
+        let place = free.filter(|_| self.entries < self.limit).ok_or(Full)?;
+        place.store(entry, Ordering::Release);
+        self.entries += 1;
+        Ok(true)
+    }
+
+    /// Takes the entry with the key of `entry` out. Was it there?
+    pub(super) fn remove(&mut self, entry: u64) -> bool {
+        let wanted = entry & self.key;
+        let Some(at) = self
+            .places(entry)
+            .map(|place| place.load(Ordering::Relaxed))
+            .take_while(|&found| found != EMPTY)
+            .position(|found| found & self.key == wanted)
+        else {
+            return false;
+        };
+        self.entries -= 1;
+        let mut at = self.first(entry).wrapping_add(at);
+        if self.word(at + 1).load(Ordering::Relaxed) != EMPTY {
+            self.word(at).store(TOMBSTONE, Ordering::Release);
+            return true;
+        }
+        // Nothing was put off past the empty word behind: neither this word nor tombstones before it are needed.
+        self.word(at).store(EMPTY, Ordering::Release);
+        while self.word(at.wrapping_sub(1)).load(Ordering::Relaxed) == TOMBSTONE {
+            at = at.wrapping_sub(1);
+            self.word(at).store(EMPTY, Ordering::Release);
+        }
+        true
+    }
+
+    /// The words in which an entry may stand, in the order in which they are looked at.
+    fn places(&self, entry: u64) -> impl Iterator<Item = &AtomicU64> {
+        let first = self.first(entry);
+        (0..MAX_PROBES as usize).map(move |step| self.word(first.wrapping_add(step)))
+    }
+
+    fn first(&self, entry: u64) -> usize {
+        home(entry & self.key, self.mask) as usize * BUCKET
+    }
+
+    /// The word of this number, counted round.
+    fn word(&self, at: usize) -> &AtomicU64 {
+        let words = (self.mask as usize + 1) * BUCKET;
+        let word: NonNull<AtomicU64> = self.memory.start().cast();
+        // SAFETY: `words` is a power of two and the mapping is that long (`of_map`), so the word lies within; it begins on
+        // a page, so words are aligned. This process only touches it as atomics, through `self`; the XDP program only reads.
+        unsafe { word.add(at & (words - 1)).as_ref() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+    use receiver_common::table::{Bucket, FlowEntry, GroupEntry, MAX_SLOTS, find, is_accept};
+
+    use super::*;
+
+    fn table(limit: u32, key: u64) -> Table {
+        let length = buckets(limit) as usize * size_of::<Bucket>();
+        Table::new(Mapping::anonymous(length).expect("memory"), limit, key)
+    }
+
+    /// As the XDP program does.
+    fn look_up(table: &Table, key: u64) -> Option<u64> {
+        let first: NonNull<Bucket> = table.memory.start().cast();
+        find(key, table.key, table.mask, |at| {
+            // SAFETY: `at` is at most the mask, so the bucket lies within the mapping; nobody writes meanwhile.
+            (at <= table.mask).then(|| unsafe { first.add(at as usize).as_ref() })
+        })
+    }
+
+    #[test]
+    fn entries_hold_what_they_were_made_of() {
+        let entry = GroupEntry::word(0xe801_0203, 65_535, MAX_SLOTS - 1, true);
+        assert_eq!(GroupEntry::slot(entry), MAX_SLOTS - 1);
+        assert!(is_accept(entry) && entry & GroupEntry::KEY == GroupEntry::key(0xe801_0203, 65_535));
+        let entry = FlowEntry::word(u32::MAX, MAX_SLOTS - 1, false);
+        assert!(!is_accept(entry) && entry & FlowEntry::KEY == FlowEntry::key(u32::MAX, MAX_SLOTS - 1));
+        for nothing in [EMPTY, TOMBSTONE] {
+            assert_ne!(nothing & GroupEntry::KEY, GroupEntry::key(0, 0));
+            assert_ne!(nothing & FlowEntry::KEY, FlowEntry::key(0, 0));
+        }
+    }
+
+    #[test]
+    fn a_full_table_says_so_and_keeps_what_it_has() {
+        for limit in [1, 3, 1000, 65_536] {
+            let mut table = table(limit, FlowEntry::KEY);
+            for source in 0..limit {
+                table.set(FlowEntry::word(source, 7, true)).expect("room");
+            }
+            assert_eq!(table.set(FlowEntry::word(limit, 7, true)), Err(Full));
+            table.set(FlowEntry::word(0, 7, false)).expect("a change needs no room");
+            assert!((1..limit).all(|source| look_up(&table, FlowEntry::key(source, 7)).is_some_and(is_accept)));
+            assert_eq!(look_up(&table, FlowEntry::key(limit, 7)), None);
+            table.remove(FlowEntry::key(0, 7));
+            table.set(FlowEntry::word(limit, 7, true)).expect("room again");
+        }
+    }
+
+    #[test]
+    fn regular_addresses_find_room() {
+        // As an operator numbers them: a few sources for each of many groups, sources in rows, ports in steps.
+        let mut flows = table(1 << 20, FlowEntry::KEY);
+        for slot in 0..1 << 18 {
+            for source in 0..4 {
+                flows.set(FlowEntry::word(0x0a00_0001 + source, slot, true)).expect("room");
+            }
+        }
+        let mut groups = table(1 << 17, GroupEntry::KEY);
+        for at in 0..1 << 17 {
+            groups
+                .set(GroupEntry::word(0xe800_0000 + at % 4096 * 256, (at / 4096 * 1000) as u16, 0, false))
+                .expect("room");
+        }
+    }
+
+    proptest! {
+        /// Whatever is set and removed, in a table that is so small that tombstones and neighbours abound.
+        #[test]
+        fn behaves_as_a_map(steps in prop::collection::vec((0u32..40, 0u32..3, 0u8..4), 0..400)) {
+            let mut table = table(32, FlowEntry::KEY);
+            let mut model = HashMap::new();
+            for (source, slot, what) in steps {
+                if what == 0 {
+                    table.remove(FlowEntry::key(source, slot));
+                    model.remove(&(source, slot));
+                } else {
+                    let entry = FlowEntry::word(source, slot, what == 1);
+                    let room = model.len() < 32 || model.contains_key(&(source, slot));
+                    prop_assert_eq!(table.set(entry).is_ok(), room);
+                    if room {
+                        model.insert((source, slot), entry);
+                    }
+                }
+                for source in 0..40 {
+                    for slot in 0..3 {
+                        let expected = model.get(&(source, slot)).copied();
+                        prop_assert_eq!(look_up(&table, FlowEntry::key(source, slot)), expected);
+                    }
+                }
+            }
+            for (source, slot) in model.into_keys() {
+                table.remove(FlowEntry::key(source, slot));
+            }
+            // Nothing stays behind that would make look-ups longer, but tombstones before other tombstones.
+            prop_assert_eq!(table.entries, 0);
+        }
+    }
+}

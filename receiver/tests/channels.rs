@@ -1,0 +1,71 @@
+//! `ethtool -L` while packets flow: noticed, told, and nothing lost. What comes on queues without a socket takes the kernel path.
+
+mod support;
+
+use netlab::Lab;
+use receiver::{Handle, Path, ReceiveMode};
+use support::{PATIENCE, burst, causes, open, stream, subscription};
+
+const COUNT: u64 = 1_600;
+/// Flows, so that each of two queues gets some.
+const FLOWS: u16 = 16;
+
+fn set(namespace: &netlab::Namespace, interface: &str, which: &str, count: u32) {
+    let mut command = namespace.command("ethtool");
+    let output = command.args(["-L", interface, which, &count.to_string()]).output().expect("ethtool");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn wait_for_warnings(handle: &Handle, count: usize) -> String {
+    let start = std::time::Instant::now();
+    while handle.warnings().len() < count {
+        assert!(start.elapsed() < PATIENCE, "told only {:?}", handle.warnings());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    handle.warnings().remove(count - 1)
+}
+
+#[test]
+fn queues_come_and_go_under_way() {
+    let lab = Lab::builder().queues(2).build().expect("lab");
+    let rx = |count| set(lab.rx(), lab.rx_interface(), "rx", count);
+    let tx = |count| set(lab.tx(), lab.tx_interface(), "tx", count);
+    // The kernel takes XDP on an end with no fewer receive queues than the other has transmit queues.
+    tx(1);
+    rx(1);
+    let wanted = subscription("10.0.0.1@232.1.1.1:5000");
+    let mut receiver = open(&lab, |builder| builder.subscribe(wanted).mode(ReceiveMode::Copy)).expect("receiver");
+    let handle = receiver.handle();
+    let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
+    (config.rate, config.source_ports) = (20_000, FLOWS);
+    let mut round = |by_kernel: &mut u64| {
+        let came = burst(&lab, &mut receiver, config.clone(), COUNT, |datagram| {
+            *by_kernel += u64::from(datagram.path() == Path::Kernel);
+        });
+        assert_eq!(came, COUNT);
+    };
+
+    let mut by_kernel = 0;
+    round(&mut by_kernel);
+    assert_eq!(by_kernel, 0, "one queue, and it is served");
+
+    rx(2);
+    tx(2);
+    let told = wait_for_warnings(&handle, 1);
+    assert!(told.contains("2 receive queues now, 1 before; 1 have no AF_XDP socket"), "{told}");
+    assert_eq!(handle.interface().queues, 2);
+    round(&mut by_kernel);
+    assert!((1..COUNT).contains(&by_kernel), "{by_kernel} of {COUNT} came on the other queue");
+
+    tx(1);
+    rx(1);
+    let told = wait_for_warnings(&handle, 2);
+    assert!(told.contains("each has its AF_XDP socket"), "{told}");
+    let before = by_kernel;
+    round(&mut by_kernel);
+    assert_eq!(by_kernel, before);
+
+    let ledger = handle.ledger().expect("ledger");
+    assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{}", causes(&ledger));
+    assert_eq!(handle.warnings().len(), 2, "each change is told once");
+}

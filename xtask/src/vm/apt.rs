@@ -1,0 +1,150 @@
+//! An apt of our own: Debian's suites that the host does not have, without a change to the host's package sources.
+//!
+//! The mirror and the archive's keys are the host's; lists and packages go to the target folder. So apt itself checks signatures
+//! and sums.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::process::{read, run_shown};
+
+/// Where Debian is if the host's settings do not say.
+const FALLBACK: &str = "http://deb.debian.org/debian";
+/// Debian's package debian-archive-keyring.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// A package as the lists tell of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it depends on, by name.
+    pub depends: Vec<String>,
+}
+
+/// apt-get and apt-cache over sources of their own.
+pub struct Apt {
+    folder: PathBuf,
+}
+
+impl Apt {
+    /// Fetches the lists of these suites.
+    pub fn update(folder: &Path, suites: &[&str]) -> Result<Self> {
+        let apt = Self { folder: folder.to_owned() };
+        for part in ["lists/partial", "cache/archives/partial"] {
+            let part = folder.join(part);
+            fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
+        }
+        let mirror = mirror(
+            &read(Command::new("apt-get").args([
+                "indextargets",
+                "--format",
+                "$(ORIGIN)|$(LABEL)|$(REPO_URI)",
+                "Created-By: Packages",
+            ]))
+            .unwrap_or_default(),
+        );
+        let signed = if Path::new(KEYRING).is_file() { format!("[signed-by={KEYRING}] ") } else { String::new() };
+        let lines: Vec<_> = suites.iter().map(|suite| format!("deb {signed}{mirror} {suite} main\n")).collect();
+        fs::write(apt.sources(), lines.concat()).context("cannot write the sources of the kernels")?;
+        println!("Fetching Debian's lists of {} from {mirror}.", suites.join(", "));
+        run_shown(apt.command("apt-get").args(["-qq", "update"]))
+            .with_context(|| format!("the package lists of {} cannot be fetched from {mirror}", suites.join(", ")))?;
+        Ok(apt)
+    }
+
+    /// Packages whose names begin so.
+    pub fn packages(&self, prefix: &str) -> Result<Vec<Package>> {
+        let names = read(self.command("apt-cache").args(["pkgnames", prefix]))?;
+        let names: Vec<&str> = names.lines().collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(parse(&read(self.command("apt-cache").args(["show", "--no-all-versions"]).args(names))?))
+    }
+
+    /// Fetches packages into a folder.
+    pub fn download(&self, packages: &[String], into: &Path) -> Result<()> {
+        run_shown(self.command("apt-get").current_dir(into).arg("download").args(packages))
+            .with_context(|| format!("{} cannot be fetched", packages.join(", ")))
+    }
+
+    fn sources(&self) -> PathBuf {
+        self.folder.join("sources.list")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let folder = self.folder.display();
+        for option in [
+            format!("Dir::Etc::sourcelist={}", self.sources().display()),
+            "Dir::Etc::sourceparts=/dev/null".to_owned(),
+            format!("Dir::State::lists={folder}/lists"),
+            format!("Dir::Cache={folder}/cache"),
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
+            "Acquire::Languages=none".to_owned(),
+            // The target folder may be closed to apt's own user.
+            "APT::Sandbox::User=root".to_owned(),
+        ] {
+            command.arg("-o").arg(option);
+        }
+        command
+    }
+}
+
+/// The mirror of Debian's archive (not of its security updates, nor of anybody else) among the host's sources.
+fn mirror(targets: &str) -> String {
+    let sources: Vec<Vec<&str>> = targets.lines().map(|line| line.split('|').collect()).collect();
+    let debian = sources.iter().find(|fields| matches!(fields[..], ["Debian", "Debian", _]));
+    // Before its first update the host's apt knows no origins.
+    let by_name =
+        || sources.iter().find(|fields| fields.len() == 3 && fields[2].trim_end_matches('/').ends_with("/debian"));
+    let found = debian.or_else(by_name).map_or(FALLBACK, |fields| fields[2]);
+    found.trim_end_matches('/').to_owned()
+}
+
+/// Reads what `apt-cache show` writes.
+fn parse(text: &str) -> Vec<Package> {
+    let field = |paragraph: &str, name: &str| {
+        paragraph.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned))
+    };
+    let package = |paragraph: &str| {
+        let depends = field(paragraph, "Depends").unwrap_or_default();
+        let names = depends.split(',').filter_map(|one| one.split_whitespace().next()).map(str::to_owned);
+        Some(Package {
+            name: field(paragraph, "Package")?,
+            version: field(paragraph, "Version")?,
+            depends: names.collect(),
+        })
+    };
+    text.split("\n\n").filter_map(package).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mirror_is_the_hosts_one_of_debian_itself() {
+        let host = "Node Source|Node Source|https://n.example/node/\nDebian|Debian-Security|http://m.example/debian-security/\n\
+                    Debian|Debian|http://m.example/debian/\n";
+        assert_eq!(mirror(host), "http://m.example/debian");
+        assert_eq!(mirror("||http://m.example/ubuntu/\n||http://m.example/debian/\n"), "http://m.example/debian");
+        assert_eq!(mirror(""), FALLBACK);
+    }
+
+    #[test]
+    fn packages_are_read() {
+        let text = "Package: linux-image-7.3\nVersion: 7.3-1\nDepends: a | b, linux-binary-7.3 (= 7.3-1), c\nSize: 1\n\n\
+                    Package: linux-image-7.2\nVersion: 7.2-1\n";
+        let packages = parse(text);
+        assert_eq!(packages.len(), 2);
+        assert_eq!(packages[0].depends, ["a", "linux-binary-7.3", "c"]);
+        assert_eq!((packages[1].name.as_str(), packages[1].version.as_str()), ("linux-image-7.2", "7.2-1"));
+    }
+}

@@ -1,0 +1,150 @@
+//! One guest: two network interfaces joined by a bridge, a kernel, a script that it runs as root.
+//!
+//! The bridge and the tap devices are in a network namespace of this command's own. Tap is QEMU's one back end that has more than
+//! one queue without a further program.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use netlab::Namespace;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::kernel::Kernel;
+use super::tools::Tools;
+use crate::interrupt;
+
+/// The guest's interfaces: the one to receive on, the one to send on.
+pub const MACS: [&str; 2] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
+/// Their queues.
+const QUEUES: u32 = 2;
+/// Seconds that a guest may take.
+const LIMIT: &str = "1500";
+/// Packets that wait in front of an interface whose emulated processor is held up, rather than be dropped.
+const WAITING: &str = "32768";
+
+/// Makes the bridge and its two tap devices. They end with this process and the guests.
+pub fn network() -> Result<Namespace> {
+    let namespace = Namespace::new("vm")?;
+    let make = || -> netlab::Result<()> {
+        // Without snooping it passes all multicast on.
+        namespace.ip(&["link", "add", "name", "bridge", "mtu", "9000", "type", "bridge", "mcast_snooping", "0"])?;
+        namespace.sysctl("net/ipv6/conf/bridge/disable_ipv6", "1")?;
+        namespace.ip(&["link", "set", "dev", "bridge", "up"])?;
+        for tap in ["tap0", "tap1"] {
+            namespace.ip(&["tuntap", "add", "dev", tap, "mode", "tap", "multi_queue"])?;
+            namespace.sysctl(&format!("net/ipv6/conf/{tap}/disable_ipv6"), "1")?;
+            namespace.ip(&[
+                "link",
+                "set",
+                "dev",
+                tap,
+                "mtu",
+                "9000",
+                "txqueuelen",
+                WAITING,
+                "master",
+                "bridge",
+                "up",
+            ])?;
+        }
+        Ok(())
+    };
+    make().context("the guests' network cannot be made: does this kernel have tun and bridges?")?;
+    Ok(namespace)
+}
+
+/// What to boot, and with what.
+pub struct Guest<'a> {
+    pub tools: &'a Tools,
+    pub kernel: &'a Kernel,
+    pub network: &'a Namespace,
+    pub log: &'a Path,
+}
+
+impl Guest<'_> {
+    /// Boots, runs the script, and gives each line that it writes to `each`, after the log. Tells the script's exit code; none
+    /// if the guest died, or took too long.
+    pub fn run(&self, script: &Path, mut each: impl FnMut(&str)) -> Result<Option<i32>> {
+        let interrupted = interrupt::outlive()?;
+        let mut log = File::create(self.log).with_context(|| format!("cannot write {}", self.log.display()))?;
+        // It ends all of its children, QEMU among them.
+        let mut command = self.network.command("timeout");
+        command.args(["--kill-after=10", LIMIT]).arg(self.tools.virtme.join("vng"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}:/usr/sbin:/sbin", self.tools.virtme.display()));
+        command.args(["--disable-kvm", "--disable-microvm", "--force-9p", "--cpus", "2", "--memory", "2G", "--run"]);
+        command.arg(&self.kernel.image).arg(format!("--qemu-opts={}", qemu_options()));
+        command.args(["--exec", &format!("sh {}", quoted(&script.to_string_lossy()))]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().context("cannot run vng")?;
+        let output = child.stdout.take().context("vng has no standard output")?;
+
+        let (lines, waiting) = mpsc::channel();
+        thread::spawn(move || {
+            let lossy = |line: std::io::Result<Vec<u8>>| line.map(|line| String::from_utf8_lossy(&line).into_owned());
+            // Whoever reads has gone if it cannot be sent.
+            BufReader::new(output).split(b'\n').map_while(|line| lossy(line).ok()).try_for_each(|line| lines.send(line))
+        });
+        loop {
+            match waiting.recv_timeout(Duration::from_millis(200)) {
+                Ok(line) => {
+                    let line = line.trim_end_matches('\r');
+                    writeln!(log, "{line}").context("cannot write the log")?;
+                    each(line);
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) if interrupted.load(Ordering::Relaxed) => {
+                    if let Some(id) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+                        // It has ended by itself if it cannot be told to.
+                        let _ = kill_process(id, Signal::TERM);
+                    }
+                    child.wait().context("vng was lost")?;
+                    anyhow::bail!("interrupted");
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+        let status = child.wait().context("vng was lost")?;
+        // 124: it took too long.
+        Ok(status.code().filter(|code| *code != 124))
+    }
+}
+
+/// Two interfaces. Zero-copy asks for the DMA interface of the kernel (`iommu_platform`), and that for virtio 1.
+fn qemu_options() -> String {
+    let vectors = 2 * QUEUES + 2;
+    let mut options = Vec::new();
+    for (tap, mac) in MACS.iter().enumerate() {
+        options.push(format!("-netdev tap,id=net{tap},ifname=tap{tap},script=no,downscript=no,queues={QUEUES}"));
+        options.push(format!(
+            "-device virtio-net-pci,netdev=net{tap},mac={mac},iommu_platform=on,disable-legacy=on,mq=on,vectors={vectors},\
+             rx_queue_size=1024"
+        ));
+    }
+    options.join(" ")
+}
+
+/// A word for the shell.
+pub fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stay_words_for_the_shell() {
+        let words = ["plain", "two words", "it's", "$HOME", ""];
+        let line = format!("printf '%s\\n' {}", words.map(quoted).join(" "));
+        let output = std::process::Command::new("sh").args(["-c", &line]).output().expect("sh");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), words.map(|word| format!("{word}\n")).concat());
+    }
+}

@@ -1,0 +1,195 @@
+//! The matrix: kernel by mode by test, with counts, from the lines that the guests write.
+
+use std::fmt;
+use std::time::Instant;
+
+use serde_json::Value;
+
+/// All rows of all guests.
+#[derive(Default)]
+pub struct Matrix {
+    rows: Vec<Row>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Row {
+    kernel: String,
+    mode: String,
+    test: String,
+    passed: bool,
+    /// Wanted datagrams sent and received, unwanted ones dropped; or tests passed.
+    counts: String,
+    seconds: u64,
+    note: String,
+}
+
+impl Matrix {
+    /// Collects the rows of one guest.
+    pub fn guest(&mut self, kernel: &str) -> Rows<'_> {
+        Rows { rows: &mut self.rows, kernel: kernel.to_owned(), test: None, any: false }
+    }
+
+    /// Rows that passed.
+    pub fn passed(&self) -> usize {
+        self.rows.iter().filter(|row| row.passed).count()
+    }
+
+    /// Rows that did not.
+    pub fn failed(&self) -> usize {
+        self.rows.len() - self.passed()
+    }
+}
+
+/// The rows of one guest.
+pub struct Rows<'a> {
+    rows: &'a mut Vec<Row>,
+    kernel: String,
+    /// The project's test program that runs, since when, and what passed so far.
+    test: Option<(String, Instant, Option<String>)>,
+    any: bool,
+}
+
+impl Rows<'_> {
+    /// Reads a line; shows it as it is, or the row in it.
+    pub fn take(&mut self, line: &str) {
+        if let Some(object) = line.strip_prefix("vm-row ") {
+            match serde_json::from_str(object) {
+                Ok(row) => self.add(parse(&self.kernel, &row)),
+                Err(_) => println!("{line}"),
+            }
+        } else if let Some(name) = line.strip_prefix("vm-test ") {
+            self.test = Some((name.to_owned(), Instant::now(), None));
+        } else if let Some(code) = line.strip_prefix("vm-test-end ") {
+            let Some((name, start, totals)) = self.test.take() else { return };
+            let note = match code {
+                "0" => String::new(),
+                "124" => "took too long".to_owned(),
+                other => format!("ended with {other}; see the log"),
+            };
+            self.add(Row {
+                kernel: self.kernel.clone(),
+                mode: "tests".to_owned(),
+                test: name,
+                passed: code == "0" && totals.is_some(),
+                counts: totals.unwrap_or_default(),
+                seconds: start.elapsed().as_secs(),
+                note,
+            });
+        } else {
+            if let (Some((_, _, totals)), Some(counts)) = (&mut self.test, line.strip_prefix("test result: ")) {
+                let words: Vec<&str> = counts.split(['.', ';']).map(str::trim).skip(1).take(2).collect();
+                *totals = Some(words.join(", "));
+            }
+            println!("{line}");
+        }
+    }
+
+    /// The guest has ended with this exit code, or without one. What it left unsaid is a row that failed.
+    pub fn end(mut self, code: Option<i32>) {
+        let unfinished = self.test.take().map(|(name, ..)| format!("it ended within the tests {name}"));
+        let missing = match code {
+            None => Some("the guest died, or took too long".to_owned()),
+            Some(_) if !self.any => Some("nothing was run: does the name fit any?".to_owned()),
+            Some(code) if code != 0 && !self.rows.iter().any(|row| row.kernel == self.kernel && !row.passed) => {
+                Some(format!("its tests ended with exit code {code}"))
+            }
+            Some(_) => None,
+        };
+        if let Some(note) = unfinished.or(missing) {
+            let (kernel, mode, test) = (self.kernel.clone(), "-".to_owned(), "the guest itself".to_owned());
+            self.add(Row { kernel, mode, test, passed: false, counts: String::new(), seconds: 0, note });
+        }
+    }
+
+    fn add(&mut self, row: Row) {
+        println!("{} {:>4} s  {} {} {} {}", verdict(row.passed), row.seconds, row.mode, row.test, row.counts, row.note);
+        self.any = true;
+        self.rows.push(row);
+    }
+}
+
+fn parse(kernel: &str, row: &Value) -> Row {
+    let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+    let count = |name: &str| row[name].as_u64().unwrap_or_default();
+    let (sent, received, blocked) = (count("sent"), count("received"), count("blocked"));
+    let mut counts = Vec::new();
+    if sent > 0 {
+        counts.push(format!("{received} of {sent}"));
+    }
+    if blocked > 0 {
+        counts.push(format!("{blocked} blocked"));
+    }
+    Row {
+        kernel: kernel.to_owned(),
+        mode: text("mode"),
+        test: text("test"),
+        passed: row["passed"] == true,
+        counts: counts.join(", "),
+        seconds: count("seconds"),
+        note: text("note"),
+    }
+}
+
+fn verdict(passed: bool) -> &'static str {
+    if passed { "ok    " } else { "FAILED" }
+}
+
+impl fmt::Display for Matrix {
+    /// A table, a line a row.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = ["kernel", "mode", "test", "datagrams", "note"].map(str::to_owned);
+        let cells =
+            |row: &Row| [row.kernel.clone(), row.mode.clone(), row.test.clone(), row.counts.clone(), row.note.clone()];
+        let lines: Vec<[String; 5]> = std::iter::once(head).chain(self.rows.iter().map(cells)).collect();
+        let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+        let widths = [width(0), width(1), width(2), width(3)];
+        let verdicts = std::iter::once("      ").chain(self.rows.iter().map(|row| verdict(row.passed)));
+        for (line, verdict) in lines.iter().zip(verdicts) {
+            let [kernel, mode, test, counts, note] = line;
+            let padded = format!(
+                "{verdict}  {kernel:0$}  {mode:1$}  {test:2$}  {counts:3$}  {note}",
+                widths[0], widths[1], widths[2], widths[3]
+            );
+            writeln!(f, "{}", padded.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matrix(lines: &[&str], code: Option<i32>) -> Matrix {
+        let mut matrix = Matrix::default();
+        let mut rows = matrix.guest("7.3");
+        lines.iter().for_each(|line| rows.take(line));
+        rows.end(code);
+        matrix
+    }
+
+    const ROW: &str =
+        r#"vm-row {"test":"t","mode":"copy","passed":true,"sent":5,"received":5,"blocked":2,"seconds":1,"note":""}"#;
+
+    #[test]
+    fn rows_and_test_programs_are_counted() {
+        let all = ["noise", ROW, "vm-test xsk", "test result: ok. 3 passed; 0 failed; 0 ignored", "vm-test-end 0"];
+        let matrix = matrix(&all, Some(0));
+        assert_eq!((matrix.passed(), matrix.failed()), (2, 0));
+        let shown = matrix.to_string();
+        assert!(shown.contains("5 of 5, 2 blocked") && shown.contains("3 passed, 0 failed"), "{shown}");
+    }
+
+    #[test]
+    fn what_a_guest_leaves_unsaid_has_failed() {
+        assert_eq!(matrix(&[], Some(0)).failed(), 1, "nothing was run");
+        assert_eq!(matrix(&[ROW], None).failed(), 1, "it died");
+        assert_eq!(matrix(&[ROW], Some(1)).failed(), 1, "its program failed before a row");
+        assert_eq!(matrix(&[ROW, "vm-test xsk"], Some(0)).failed(), 1, "it ended within a test program");
+        assert_eq!(matrix(&["vm-test xsk", "vm-test-end 0"], Some(0)).failed(), 1, "no totals");
+        assert_eq!(
+            matrix(&["vm-test xsk", "test result: ok. 1 passed; 0 failed", "vm-test-end 101"], Some(0)).failed(),
+            1
+        );
+    }
+}

@@ -1,0 +1,140 @@
+//! `cargo xtask vm`: the receiver on a real driver (virtio_net) and on more than one kernel, in virtual machines.
+//!
+//! Debian's kernels are fetched as packages into the target folder, and booted by virtme-ng and QEMU over this machine's own
+//! file system, which the guest cannot change. Software emulation, so that every machine can do it, and all do the same.
+//! Nothing but this command needs virtual machines.
+
+mod apt;
+mod boot;
+mod kernel;
+mod matrix;
+mod project_tests;
+mod tools;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::is_root;
+use crate::{artifacts, tree};
+use boot::Guest;
+use kernel::Kernel;
+use matrix::Matrix;
+
+/// Options of the command.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Kernel to boot, by the begin of its version; repeat it for several. Default: 6.1, 6.12 and 7.3
+    #[arg(long = "kernel", value_name = "VERSION")]
+    kernels: Vec<String>,
+    /// Look for newer kernel packages, also where fitting ones were fetched before
+    #[arg(long)]
+    update: bool,
+    /// Only the rows and project's tests with this in their names
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+    /// Wanted datagrams of the longest row, beside as many unwanted ones
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    packets: u64,
+    /// Run this in the guest instead of the tests
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Runs the command. Failure is a row that failed, or the command's own.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if std::env::consts::ARCH != "x86_64" {
+        bail!("the virtual machines are x86-64 ones, and this machine is {}", std::env::consts::ARCH);
+    }
+    let root = tree::root()?;
+    let folder = tree::target(&root).join("vm");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let tools = tools::install(&folder)?;
+    let kernels = kernel::fetch(&folder, &arguments.kernels, arguments.update)?;
+    let plan = if arguments.command.is_empty() { Plan::tests(&root, arguments)? } else { Plan::command(arguments) };
+
+    if !is_root() {
+        println!("Not root: the guests' network is made in a user namespace.");
+        netlab::enter_user_namespace()?;
+    }
+    let network = boot::network()?;
+    let mut matrix = Matrix::default();
+    let mut code = ExitCode::SUCCESS;
+    for kernel in &kernels {
+        println!("\n=== Linux {} ({})", kernel.version, kernel.package);
+        let script = folder.join(format!("{}.sh", kernel.package));
+        plan.write(&script, kernel)?;
+        let guest =
+            Guest { tools: &tools, kernel, network: &network, log: &folder.join(format!("{}.log", kernel.package)) };
+        let mut rows = matrix.guest(&kernel.version);
+        let ended = guest.run(&script, |line| rows.take(line))?;
+        if let Plan::Tests { .. } = plan {
+            rows.end(ended);
+        } else if ended != Some(0) {
+            println!("It ended with {}.", ended.map_or("no exit code".to_owned(), |code| format!("exit code {code}")));
+            code = ExitCode::FAILURE;
+        }
+    }
+    if let Plan::Tests { .. } = plan {
+        print!("\n{matrix}");
+        println!("{} passed, {} failed", matrix.passed(), matrix.failed());
+        if matrix.failed() > 0 || matrix.passed() == 0 {
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
+}
+
+/// What a guest does.
+enum Plan {
+    Tests { guest: PathBuf, receiver: PathBuf, project: Vec<project_tests::Test>, only: String, packets: u64 },
+    Command(Vec<String>),
+}
+
+impl Plan {
+    fn tests(root: &Path, arguments: &Arguments) -> Result<Self> {
+        let built =
+            artifacts::build(root, &["build", "--release", "--package", "receiver", "--package", "guest", "--bins"])?;
+        let program = |name: &str| {
+            let found = built.iter().find(|artifact| artifact.target == name && !artifact.is_test);
+            found.map(|artifact| artifact.executable.clone()).with_context(|| format!("cargo built no program {name}"))
+        };
+        let (guest, receiver) = (program("guest")?, program("receiver")?);
+        let project = project_tests::build(root, &arguments.only)?;
+        Ok(Self::Tests { guest, receiver, project, only: arguments.only.clone(), packets: arguments.packets })
+    }
+
+    fn command(arguments: &Arguments) -> Self {
+        Self::Command(arguments.command.clone())
+    }
+
+    /// The script that the guest runs as root.
+    fn write(&self, path: &Path, kernel: &Kernel) -> Result<()> {
+        let mut script = String::from("#!/bin/sh\nmodprobe virtio_net\n");
+        match self {
+            Self::Command(words) => {
+                let words: Vec<String> = words.iter().map(|word| boot::quoted(word)).collect();
+                script += &format!("exec {}\n", words.join(" "));
+            }
+            Self::Tests { guest, receiver, project, only, packets } => {
+                let mut words = vec![
+                    boot::quoted(&guest.to_string_lossy()),
+                    format!("--receiving {} --sending {}", boot::MACS[0], boot::MACS[1]),
+                    format!("--receiver {} --packets {packets}", boot::quoted(&receiver.to_string_lossy())),
+                ];
+                words.extend(kernel.expect.map(|mode| format!("--expect {mode}")));
+                if !only.is_empty() {
+                    words.push(format!("--only {}", boot::quoted(only)));
+                }
+                script += &format!("{}\nended=$?\n", words.join(" "));
+                for test in project {
+                    script += &test.script();
+                }
+                script += "exit $ended\n";
+            }
+        }
+        fs::write(path, script).with_context(|| format!("cannot write {}", path.display()))
+    }
+}

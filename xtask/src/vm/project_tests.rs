@@ -1,0 +1,61 @@
+//! The project's own tests that run in the guest as well: those that ask a kernel what it does, and take no million packets.
+//!
+//! Emulation is tens of times slower than the machine itself, so tests of rates and of long streams stay outside.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::boot::quoted;
+use crate::artifacts::{self, Artifact};
+
+/// Test programs of the receiver, and which tests of them, by parts of their names; all if none is named. To make namespaces alone
+/// takes seconds here, so that what a row tests as well is left out.
+const PROGRAMS: [(&str, &[&str]); 6] = [
+    ("xsk", &[]),
+    ("verdicts", &["every_frame_of_the_table", "stamp::"]),
+    ("bad_input", &["a_foreign_program"]),
+    ("membership", &["delivery::filters", "delivery::parts_hear"]),
+    ("leases", &["a_consumer_that_lets_nothing_go"]),
+    ("vlan", &["one_tag", "two_tags"]),
+];
+/// Seconds that one of them may take.
+const LIMIT: u32 = 240;
+
+/// A built test program.
+pub struct Test {
+    name: &'static str,
+    artifact: Artifact,
+    names: &'static [&'static str],
+}
+
+/// Builds them.
+pub fn build(root: &Path, only: &str) -> Result<Vec<Test>> {
+    let wanted: Vec<_> = PROGRAMS.into_iter().filter(|(name, _)| name.contains(only)).collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut arguments = vec!["test", "--package", "receiver", "--no-run"];
+    arguments.extend(wanted.iter().flat_map(|(name, _)| ["--test", *name]));
+    let built = artifacts::build(root, &arguments)?;
+    let test = |artifact: Artifact| {
+        let (name, names) = wanted.iter().copied().find(|(name, _)| artifact.is_test && artifact.target == *name)?;
+        Some(Test { name, artifact, names })
+    };
+    Ok(built.into_iter().filter_map(test).collect())
+}
+
+impl Test {
+    /// Lines of the guest's script. The totals that the test program writes stand between two lines that the matrix knows.
+    pub fn script(&self) -> String {
+        let path = |path: &Path| quoted(&path.to_string_lossy());
+        let names: String = self.names.iter().map(|name| format!(" {}", quoted(name))).collect();
+        let folder = path(&self.artifact.package);
+        format!(
+            "echo 'vm-test {0}'\n(cd {folder} && CARGO_MANIFEST_DIR={folder} RUST_TEST_THREADS=1 timeout {LIMIT} {1}{names})\n\
+             echo \"vm-test-end $?\"\n",
+            self.name,
+            path(&self.artifact.executable),
+        )
+    }
+}
