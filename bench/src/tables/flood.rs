@@ -24,7 +24,9 @@ const OURS: [(&str, &[&str]); 2] =
     [("copy", &["ours", "--mode", "copy", "--wait"]), ("socket", &["ours", "--mode", "socket", "--wait"])];
 const PEERS: [&str; 2] = [BASE, "packet_v3"];
 /// Flat out, and then less: packets a second.
-const RATES: [u64; 6] = [0, 3_000_000, 2_500_000, 2_000_000, 1_000_000, 500_000];
+const RATES: [u64; 6] = [0, 3_000_000, 2_000_000, 1_500_000, 1_000_000, 500_000];
+/// With less than this, the same rate is not tried once more.
+const CLOSE: f64 = 0.95;
 const LENGTH: Duration = Duration::from_millis(600);
 
 /// One run.
@@ -71,7 +73,11 @@ fn highest(bench: &Bench, row: &Row, others: u32) -> Result<(u64, Flood)> {
             if flood.delivered >= flood.wanted {
                 return Ok((rate, flood));
             }
+            let far = flood.share < CLOSE;
             last = Some((rate, flood));
+            if far {
+                break;
+            }
         }
     }
     last.ok_or_else(|| anyhow::anyhow!("there is no rate to try"))
