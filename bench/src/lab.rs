@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +13,7 @@ use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::process::Process;
+use crate::realtime;
 
 /// Where the generator runs.
 pub const GENERATOR_CPU: usize = 0;
@@ -33,22 +34,26 @@ pub const PORT: u16 = 5000;
 pub struct Bench {
     pub lab: Lab,
     pub stop: Arc<AtomicBool>,
+    /// Keeps the consumer's CPU awake.
+    _spinner: Option<Mutex<Process>>,
 }
 
 impl Bench {
     pub fn new(stop: Arc<AtomicBool>) -> Result<Self> {
         let lab = Lab::builder().build().context("making the namespaces (it takes root)")?;
-        let bench = Self { lab, stop };
+        let bench = Self { lab, stop, _spinner: None };
         // Redirected frames vanish at an end without NAPI, which veth has with an XDP program or with GRO.
         bench.ethtool(&["-K", bench.lab.rx_interface(), "gro", "on"])?;
         Ok(bench)
     }
 
     /// As [`Bench::new`], but the receiving end's NAPI has a thread of its own on the consumer's CPU, as a NIC's interrupts would
-    /// be there: what the receiver costs no longer slows the generator.
+    /// be there, before any consumer: what the receiver costs no longer slows the generator. That CPU is kept from sleeping.
     pub fn with_threaded_napi(stop: Arc<AtomicBool>) -> Result<Self> {
         let lab = Lab::builder().rx_interface(THREADED).build().context("making the namespaces (it takes root)")?;
-        let bench = Self { lab, stop };
+        let cpu = CONSUMER_CPU.to_string();
+        let spinner = Process::start(lab.rx(), "a child that spins", &["spin", "--cpu", &cpu])?;
+        let bench = Self { lab, stop, _spinner: Some(Mutex::new(spinner)) };
         bench.ethtool(&["-K", THREADED, "gro", "on"])?;
         // sysfs shows the interfaces of the namespace in which it was mounted: the child mounts its own.
         let set = format!("echo 1 > /sys/class/net/{THREADED}/threaded && echo done");
@@ -59,6 +64,7 @@ impl Bench {
         let mut set = CpuSet::new();
         set.set(CONSUMER_CPU);
         sched_setaffinity(Some(thread), &set).context("pinning the thread of a NAPI")?;
+        realtime::prefer(thread).context("giving the thread of a NAPI real-time priority")?;
         Ok(bench)
     }
 

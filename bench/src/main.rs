@@ -11,6 +11,7 @@ mod lab;
 mod offered;
 mod peers;
 mod process;
+mod realtime;
 mod report;
 mod rows;
 mod sample;
@@ -19,6 +20,7 @@ mod statistics;
 mod suite;
 mod tables;
 mod targets;
+mod wake;
 mod yardstick;
 
 use std::path::PathBuf;
@@ -63,6 +65,9 @@ enum Hidden {
     /// Measures how soon joins and blocks take effect.
     #[command(hide = true)]
     Control(child::control::Arguments),
+    /// Keeps a CPU from sleeping.
+    #[command(hide = true)]
+    Spin(child::spin::Arguments),
     /// Measures what a receiver takes.
     #[command(hide = true)]
     Memory(child::memory::Arguments),
@@ -77,6 +82,7 @@ fn main() -> ExitCode {
         None => suite::run(&arguments.options),
         Some(Hidden::Serve(arguments)) => child::run(arguments),
         Some(Hidden::Control(arguments)) => child::control::run(arguments),
+        Some(Hidden::Spin(arguments)) => child::spin::run(arguments),
         Some(Hidden::Memory(arguments)) => child::memory::run(arguments),
         Some(Hidden::Supervise(arguments)) => child::supervise::run(arguments),
     };

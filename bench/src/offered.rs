@@ -1,15 +1,17 @@
 //! One run of the generator. Its own count of what it sent is the denominator of all that is measured.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use receiver::send::{Burst, Load, LoadConfig, SendReport, StreamSpec};
 
 use crate::lab::{Bench, GENERATOR_CPU, GROUP, PORT, UNWANTED, WANTED};
+use crate::wake;
 
 /// What to send.
 #[derive(Clone, Debug)]
@@ -54,9 +56,16 @@ impl Offered {
     }
 }
 
+/// After its time a run still drops the frames that it was given too many of, for a second and more: a signal ends that. It must
+/// not come before the time is over; the generator begins some milliseconds after it was let go.
+const GRACE: Duration = Duration::from_millis(80);
+const AGAIN: Duration = Duration::from_millis(20);
+
 /// A generator that is loaded, or runs.
 pub struct Generator {
     go: Sender<()>,
+    started: Cell<Option<Instant>>,
+    duration: Duration,
     thread: JoinHandle<Result<SendReport>>,
 }
 
@@ -83,16 +92,26 @@ impl Generator {
         })?;
         // An error of loading comes by `finish`.
         let _ = ready.recv();
-        Ok(Self { go, thread })
+        Ok(Self { go, started: Cell::new(None), duration: offer.duration, thread })
     }
 
     /// Lets it send.
     pub fn start(&self) {
+        self.started.set(Some(Instant::now()));
         let _ = self.go.send(());
     }
 
     /// Waits for its end.
     pub fn finish(self) -> Result<Offered> {
+        let over = self.duration + GRACE;
+        while !self.thread.is_finished() {
+            if self.started.get().is_some_and(|started| started.elapsed() > over) {
+                wake::pinned_threads(GENERATOR_CPU);
+                sleep(AGAIN);
+            } else {
+                sleep(Duration::from_millis(2));
+            }
+        }
         let report = self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let wanted = report.flows.iter().filter(|flow| flow.source.ip() == IpAddr::from(WANTED));
         let link = report.link.context("the generator does not tell what the interface took")?;

@@ -9,6 +9,8 @@ pub struct Try {
     pub good: bool,
     /// The value that was reached in truth.
     pub reached: f64,
+    /// That was the most that could be tried, less than what was asked for.
+    pub limited: bool,
 }
 
 /// The best that was seen.
@@ -31,18 +33,23 @@ pub fn bisect(high: f64, steps: usize, mut attempt: impl FnMut(f64) -> Result<Tr
     if top.good {
         return Ok(Best { value: top.reached, at_least: true });
     }
-    let (mut low, mut high, mut best) = (0.0, high.min(top.reached.max(1.0)), 0.0_f64);
+    let (mut low, mut high, mut best) = (0.0, high, Best::default());
     for _ in 0..steps {
         let middle = f64::midpoint(low, high);
         let tried = twice(middle)?;
         if tried.good {
             low = middle;
-            best = best.max(tried.reached);
+            if tried.reached >= best.value {
+                best = Best { value: tried.reached, at_least: tried.limited };
+            }
+            if tried.limited {
+                break;
+            }
         } else {
             high = middle;
         }
     }
-    Ok(Best { value: best, at_least: false })
+    Ok(best)
 }
 
 #[cfg(test)]
@@ -50,7 +57,7 @@ mod tests {
     use super::*;
 
     fn below(limit: f64) -> impl FnMut(f64) -> Result<Try> {
-        move |value| Ok(Try { good: value <= limit, reached: value })
+        move |value| Ok(Try { good: value <= limit, reached: value, limited: false })
     }
 
     #[test]
@@ -62,11 +69,20 @@ mod tests {
     }
 
     #[test]
+    fn what_can_not_be_tried_is_no_limit() {
+        // Nothing above 600 can be tried, and the highest fails.
+        let best = bisect(1000.0, 10, |value| {
+            Ok(Try { good: value < 1000.0, reached: f64::min(value, 600.0), limited: value > 600.0 })
+        });
+        assert_eq!(best.expect("no error"), Best { value: 600.0, at_least: true });
+    }
+
+    #[test]
     fn one_bad_moment_is_forgiven() {
         let mut calls = 0;
         let best = bisect(100.0, 5, |value| {
             calls += 1;
-            Ok(Try { good: calls % 2 == 0, reached: value })
+            Ok(Try { good: calls % 2 == 0, reached: value, limited: false })
         });
         assert!(best.expect("no error").at_least);
     }

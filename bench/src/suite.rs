@@ -52,6 +52,7 @@ pub fn run(options: &Options) -> Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
+    crate::wake::prepare()?;
     let rounds = options.rounds.map_or(if options.quick { QUICK_ROUNDS } else { ROUNDS }, usize::from);
     let mut conditions = Conditions::read(rounds, options.quick);
     let (start, cpu) = (Instant::now(), CpuTime::read()?);

@@ -11,6 +11,7 @@ pub mod memory;
 pub mod ours;
 pub mod packet_v3;
 pub mod recvmmsg;
+pub mod spin;
 pub mod supervise;
 pub mod xdp_drop;
 

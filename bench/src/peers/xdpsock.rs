@@ -94,11 +94,9 @@ impl Session for Xdpsock<'_> {
 
 /// `rx   2698256   2699011`: a second's packets, and all.
 fn own_count(line: &str) -> Option<u64> {
-    let mut words = line.split_whitespace();
-    if words.next()? != "rx" {
-        return None;
-    }
-    words.nth(1)?.replace(',', "").parse().ok()
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let &["rx", _, packets] = words.as_slice() else { return None };
+    packets.replace(',', "").parse().ok()
 }
 
 #[cfg(test)]

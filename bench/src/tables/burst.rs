@@ -70,7 +70,7 @@ fn longest(bench: &Bench, row: &'static Row, steps: usize) -> Result<Longest> {
     let (low, span) = (f64::from(good), f64::from(next - good));
     let best = bisect(span, steps, |above| {
         let packets = low + above;
-        Ok(Try { good: attempt(packets as u32)?, reached: above.floor() })
+        Ok(Try { good: attempt(packets as u32)?, reached: above.floor(), limited: false })
     })?;
     session.end()?;
     Ok(Longest { name: row.name, packets: (low + best.value) as u64, at_least: false })

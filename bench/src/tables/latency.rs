@@ -2,6 +2,7 @@
 //! all. Both ends read CLOCK_TAI of one machine.
 
 use std::collections::BTreeMap;
+use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -10,15 +11,18 @@ use serde::Serialize;
 use super::loss_free::LossFree;
 use crate::child::{Latency, Look};
 use crate::lab::Bench;
-use crate::offered::Offer;
+use crate::offered::{Generator, Offer};
 use crate::peers::testpmd::Settings;
 use crate::report::{Table, millions};
 use crate::rows::{AGAIN, BASE, Measures, Row, start};
 use crate::sample::take;
+use crate::statistics::median;
 
 /// Before it counts, and what counts.
 const WARM_UP: Duration = Duration::from_millis(200);
-const LENGTH: Duration = Duration::from_millis(1000);
+const LENGTH: Duration = Duration::from_millis(400);
+/// Of so many runs the percentiles are the medians: one in which the machine was elsewhere does not count.
+const RUNS: usize = 3;
 
 /// At one rate.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -63,12 +67,23 @@ fn one(bench: &Bench, row: &Row, own: f64, common: f64) -> Result<Latencies> {
         let rate = rate.max(1000.0);
         take(bench, session.as_mut(), row, &Offer::wanted(rate as u64, WARM_UP))?;
         session.totals()?;
-        let generator = crate::offered::Generator::load(bench, &Offer::wanted(rate as u64, LENGTH))?;
-        generator.start();
-        let offered = generator.finish()?;
-        std::thread::sleep(Duration::from_millis(30));
-        let latency = session.totals()?.latency.context("nothing came")?;
-        Ok(At { packets_per_second: offered.per_second(), latency })
+        let (mut rates, mut latencies) = (Vec::new(), Vec::new());
+        for _ in 0..RUNS {
+            let generator = Generator::load(bench, &Offer::wanted(rate as u64, LENGTH))?;
+            generator.start();
+            rates.push(generator.finish()?.per_second());
+            sleep(Duration::from_millis(30));
+            latencies.push(session.totals()?.latency.context("nothing came")?);
+        }
+        let middle =
+            |of: fn(&Latency) -> u64| median(&latencies.iter().map(|one| of(one) as f64).collect::<Vec<_>>()) as u64;
+        let latency = Latency {
+            count: latencies.iter().map(|one| one.count).sum(),
+            p50: middle(|one| one.p50),
+            p99: middle(|one| one.p99),
+            p99_9: middle(|one| one.p99_9),
+        };
+        Ok(At { packets_per_second: median(&rates), latency })
     };
     let latencies = Latencies { half_of_pdr: at(own)?, common: at(common)? };
     session.end()?;

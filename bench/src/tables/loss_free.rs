@@ -21,6 +21,8 @@ use crate::tables::throughput::Throughput;
 const PARTIAL: f64 = 0.005;
 /// A run of a row without large buffers. Those that have some are given longer, so that a rate is not carried by them.
 const SHORT: Duration = Duration::from_millis(350);
+/// A generator that keeps less of the rate could do no more.
+const KEPT: f64 = 0.95;
 /// Such rows must also deliver this share of the rate in the middle of the run.
 const SUSTAINED: f64 = 0.985;
 
@@ -39,7 +41,7 @@ pub type LossFree = BTreeMap<&'static str, Rates>;
 
 /// Searches for each row that delivers, from where it was flat out.
 pub fn measure(bench: &Bench, rows: &[&'static Row], flat_out: &Throughput, quick: bool) -> Result<LossFree> {
-    let steps = if quick { 4 } else { 6 };
+    let steps = if quick { 4 } else { 5 };
     let mut table = LossFree::new();
     for row in rows {
         bench.go_on()?;
@@ -65,16 +67,23 @@ fn search(bench: &Bench, row: &Row, high: f64, steps: usize, testpmd: Settings) 
     let mut session = start(bench, row, Look::Count, testpmd)?;
     let length = if row.buffered { RUN } else { SHORT };
     let mut attempt = |rate: f64, limit: f64| -> Result<Try> {
-        let sample = take(bench, session.as_mut(), row, &Offer::wanted(rate.max(1.0) as u64, length))?;
+        // At a rate the generator does less than flat out: the highest is tried flat out.
+        let asked = if rate >= high { 0 } else { rate.max(1.0) as u64 };
+        let sample = take(bench, session.as_mut(), row, &Offer::wanted(asked, length))?;
         let sustained = !row.buffered || sample.packets_per_second >= SUSTAINED * sample.offered_per_second;
         let lost = sample.lost() as f64;
-        Ok(Try { good: sustained && lost <= limit * sample.offered as f64, reached: sample.offered_per_second })
+        Ok(Try {
+            good: sustained && lost <= limit * sample.offered as f64,
+            reached: sample.offered_per_second,
+            limited: sample.offered_per_second < KEPT * rate,
+        })
     };
     let pdr = bisect(high, steps, |rate| attempt(rate, PARTIAL))?;
-    let ndr = bisect(if pdr.value > 0.0 { pdr.value } else { high }, steps, |rate| attempt(rate, 0.0))?;
+    let from = if pdr.value > 0.0 && !pdr.at_least { pdr.value } else { high };
+    let ndr = bisect(from, steps, |rate| attempt(rate, 0.0))?;
     session.end()?;
     let Best { value, at_least } = ndr;
-    // At the highest of PDR the generator did no more, or PDR is the limit itself.
+    // It begins at PDR, which is then the limit itself.
     Ok(Rates { ndr: value, ndr_at_least: at_least && pdr.at_least, pdr: pdr.value, pdr_at_least: pdr.at_least })
 }
 

@@ -1,0 +1,36 @@
+//! Keeps a CPU busy when nothing else wants it, as `idle=poll` would: a virtual CPU that sleeps takes long to wake.
+
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result};
+
+use super::pin;
+use crate::realtime;
+
+/// Options of the child.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Arguments {
+    #[arg(long)]
+    cpu: usize,
+}
+
+/// Spins until the standard input ends.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let spinning = scope.spawn(|| -> Result<()> {
+            pin(arguments.cpu)?;
+            realtime::yield_to_all().context("giving a thread the least priority")?;
+            while !stop.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            Ok(())
+        });
+        super::say(&"spinning")?;
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        stop.store(true, Ordering::Relaxed);
+        spinning.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
