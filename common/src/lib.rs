@@ -16,6 +16,8 @@ pub use verdict::Verdict;
 pub mod names {
     /// The program's entry.
     pub const PROGRAM: &str = "receiver";
+    /// The entry that also takes frames over several buffers (section `xdp.frags`).
+    pub const PROGRAM_FRAGS: &str = "receiver_frags";
     /// Array of [`Bucket`](crate::table::Bucket) of [`FlowEntry`](crate::table::FlowEntry).
     pub const FLOWS_V4: &str = "FLOWS_V4";
     /// Hash: [`FlowKeyV6`](crate::FlowKeyV6) to [`FlowAction`](crate::FlowAction).

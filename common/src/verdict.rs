@@ -32,6 +32,8 @@ pub enum Verdict {
     PassedVlan = 12,
     /// PASS: neither IPv4 nor IPv6.
     PassedNotIp = 13,
+    /// PASS: a frame over several buffers, whose headers reach beyond the first.
+    PassedSplitHeaders = 14,
 }
 
 impl Verdict {
@@ -39,7 +41,7 @@ impl Verdict {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every verdict, in the order of its number.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Redirected,
         Self::DroppedNotIncluded,
         Self::DroppedBlocked,
@@ -54,6 +56,7 @@ impl Verdict {
         Self::PassedOtherProtocol,
         Self::PassedVlan,
         Self::PassedNotIp,
+        Self::PassedSplitHeaders,
     ];
 
     /// The name under which the ledger shows it.
@@ -73,6 +76,7 @@ impl Verdict {
             Self::PassedOtherProtocol => "passed_other_protocol",
             Self::PassedVlan => "passed_vlan",
             Self::PassedNotIp => "passed_not_ip",
+            Self::PassedSplitHeaders => "passed_split_headers",
         }
     }
 }

@@ -16,6 +16,8 @@ pub const IPV4_LEN: usize = 20;
 pub const IPV6_LEN: usize = 40;
 /// Bytes of a UDP header.
 pub const UDP_LEN: usize = 8;
+/// Bytes of the longest headers that are looked at: two tags, IPv6, UDP.
+pub const MAX_HEADERS_LEN: usize = ETHERNET_LEN + 2 * VLAN_TAG_LEN + IPV6_LEN + UDP_LEN;
 /// IP protocol number of UDP.
 pub const PROTOCOL_UDP: u8 = 17;
 
@@ -37,10 +39,10 @@ const ETHERTYPE_QINQ: u16 = 0x88a8;
 
 /// A frame that can be read in checked pieces.
 pub trait Window {
-    /// The `N` bytes at `offset`, or `None` if the frame ends before.
+    /// The `N` bytes at `offset`, or `None` if the frame (of one over several buffers: its first) ends before.
     fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]>;
 
-    /// Bytes in the frame.
+    /// Bytes in the frame, over all of its buffers.
     fn len(&self) -> usize;
 
     /// Is there nothing in it?

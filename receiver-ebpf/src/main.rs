@@ -18,12 +18,24 @@ use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::debug;
 use receiver_common::Verdict;
 
-/// The entry: decides, counts, acts.
+/// The entry for interfaces whose frames fit one buffer.
 #[xdp]
 pub fn receiver(ctx: XdpContext) -> u32 {
-    let verdict = verdict::judge(&ctx);
+    run::<false>(&ctx)
+}
+
+/// The entry for frames over several buffers (Linux 5.18). Of its own, since not every driver takes such a program.
+#[xdp(frags)]
+pub fn receiver_frags(ctx: XdpContext) -> u32 {
+    run::<true>(&ctx)
+}
+
+/// Decides, counts, acts.
+#[inline(always)]
+fn run<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
+    let verdict = verdict::judge::<FRAGS>(ctx);
     maps::count(verdict);
-    debug!(&ctx, "queue {} verdict {}", ctx.rx_queue_index(), verdict as u32);
+    debug!(ctx, "queue {} verdict {}", ctx.rx_queue_index(), verdict as u32);
     match verdict {
         Verdict::Redirected => xdp_action::XDP_REDIRECT,
         Verdict::DroppedNotIncluded | Verdict::DroppedBlocked | Verdict::DroppedMalformed => xdp_action::XDP_DROP,

@@ -12,8 +12,8 @@ use crate::packet::Packet;
 
 /// The verdict for a frame. [`Verdict::Redirected`] means that the redirect is already set up.
 #[inline(always)]
-pub fn judge(ctx: &XdpContext) -> Verdict {
-    let packet = Packet::new(ctx);
+pub fn judge<const FRAGS: bool>(ctx: &XdpContext) -> Verdict {
+    let packet = Packet::<FRAGS>::new(ctx);
     let accepted = match wire::network(&packet, maps::vlan_tags()) {
         Ok(Network::V4(offset)) => judge_v4(&packet, offset),
         Ok(Network::V6(offset)) => judge_v6(&packet, offset),
@@ -21,12 +21,14 @@ pub fn judge(ctx: &XdpContext) -> Verdict {
     };
     match accepted {
         Ok(()) => redirect(ctx),
+        // What is missing may lie in the next buffer: the kernel finds it.
+        Err(Verdict::DroppedMalformed) if packet.has_split_headers() => Verdict::PassedSplitHeaders,
         Err(verdict) => verdict,
     }
 }
 
 #[inline(always)]
-fn judge_v4(packet: &Packet, offset: usize) -> Result<(), Verdict> {
+fn judge_v4<const FRAGS: bool>(packet: &Packet<FRAGS>, offset: usize) -> Result<(), Verdict> {
     let datagram = wire::udp_v4(packet, offset)?;
     let port = u16::from_be(datagram.udp.destination_port);
     let Some(group) = maps::group_v4(u32::from_be(datagram.group), port) else {
@@ -40,7 +42,7 @@ fn judge_v4(packet: &Packet, offset: usize) -> Result<(), Verdict> {
 }
 
 #[inline(always)]
-fn judge_v6(packet: &Packet, offset: usize) -> Result<(), Verdict> {
+fn judge_v6<const FRAGS: bool>(packet: &Packet<FRAGS>, offset: usize) -> Result<(), Verdict> {
     let datagram = wire::udp_v6(packet, offset)?;
     let port = Port::from_wire(datagram.udp.destination_port);
     let flow = FlowKeyV6 { source: datagram.source, group: datagram.group, port };

@@ -375,7 +375,9 @@ impl Control {
         if let (Some(program), Some(attach)) = (&mut inner.program, attach_for(self.mode)) {
             // The old link is gone with the old interface, or this is not the first try.
             let _ = program.detach();
-            program.attach(&Interface { xdp_program: None, ..interface.clone() }, attach)?;
+            let free = Interface { xdp_program: None, ..interface.clone() };
+            Ladder { interface: &free, program: &self.recipe.program, rings: &self.recipe.rings }
+                .put_on(program, attach)?;
             let served = self.shared.cells.iter().filter(|cell| cell.is_served() && cell.queue < interface.queues);
             let queues: Vec<u32> = served.clone().map(|cell| cell.queue).collect();
             let ladder = Ladder { interface, program: &self.recipe.program, rings: &self.recipe.rings };
@@ -537,6 +539,7 @@ pub(crate) fn socket_ledger(cell: &Cell) -> Result<XskLedger, Error> {
                 in_ring: monitor.pending().into(),
                 leased: get(&cell.leased),
                 refused: get(&cell.refused_descriptors),
+                further: get(&cell.further_descriptors),
                 consumer_position: monitor.consumer_position(),
             }
             .after(&before)

@@ -58,7 +58,7 @@ pub struct Datagram<'a> {
 }
 
 pub(crate) enum Payload<'a> {
-    /// In the frame, at these bytes.
+    /// In the frame (or put together from several), at these bytes.
     Frame(Received<'a>, Range<usize>),
     /// In the kernel path's buffer.
     Buffer(&'a [u8]),
@@ -134,8 +134,9 @@ impl Datagram<'_> {
     /// Keeps the datagram beyond the callback.
     ///
     /// On the XDP path the payload is not copied: it stays in its frame, which comes back to the queue when the last
-    /// `Bytes` of it is dropped, on whatever thread. When the queue's frames run low the payload is copied instead
-    /// (`copied` in the ledger), and on the kernel path always.
+    /// `Bytes` of it is dropped, on whatever thread. When the queue's frames run low, or when it came over several
+    /// (an MTU above the frame size), the payload is copied instead (`copied` in the ledger), and on the kernel path
+    /// always.
     ///
     /// `None` when the copies that are still held have reached their limit
     /// ([`Builder::copy_limit`](crate::Builder::copy_limit)): the datagram is lost then, and booked as `not_kept`. A
@@ -146,7 +147,7 @@ impl Datagram<'_> {
         let keep = self.keep;
         let len = self.payload().len();
         let payload = match self.payload {
-            Payload::Frame(frame, range) if keep.leases.get() > 0 => {
+            Payload::Frame(frame, range) if keep.leases.get() > 0 && !frame.is_gathered() => {
                 keep.leases.set(keep.leases.get() - 1);
                 let mut lease = frame.into_lease();
                 // In range: it was parsed out of this frame.

@@ -54,8 +54,8 @@ pub const LIMITS: &[Limit] = &[
     Limit {
         driver: "virtio_net",
         when: When::Attach,
-        limit: "virtio_net takes XDP only if the host lets it turn off its merging of packets (ctrl_guest_offloads), and up to an \
-                MTU of about 3500",
+        limit: "virtio_net takes XDP only if the host lets it turn off its merging of packets (ctrl_guest_offloads), and beyond \
+                an MTU of about 3500 only with mergeable buffers (mrg_rxbuf) and Linux 6.3",
         remedy: "start the virtual machine with guest_tso4=off,guest_tso6=off,guest_ufo=off,guest_ecn=off for this device, lower \
                  the MTU, or use mode generic",
     },

@@ -15,11 +15,16 @@ use netlink_packet_route::link::{
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
+use receiver_common::wire::{ETHERNET_LEN, VLAN_TAG_LEN};
+
 use crate::error::Error;
 use crate::vlan::Vlan;
 
 /// The longest interface name, in bytes (IFNAMSIZ less the final zero).
 const MAX_NAME: usize = 15;
+
+/// An Ethernet header and two VLAN tags, in bytes: what the MTU does not count.
+pub(crate) const FRAME_AROUND_MTU: u32 = (ETHERNET_LEN + 2 * VLAN_TAG_LEN) as u32;
 
 /// A network interface as it was when looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +93,11 @@ impl Interface {
             (found, None) => found,
             (None, Some(_)) => None,
         })
+    }
+
+    /// Bytes of the longest frame that can come: the MTU, an Ethernet header and two VLAN tags.
+    pub(crate) fn longest_frame(&self) -> u32 {
+        self.mtu.saturating_add(FRAME_AROUND_MTU)
     }
 
     /// Receive queues in use now, where the driver tells (`ethtool -l`).

@@ -6,9 +6,9 @@ use std::os::fd::AsFd;
 
 use crate::driver;
 use crate::error::Error;
-use crate::interface::Interface;
+use crate::interface::{FRAME_AROUND_MTU, Interface};
 use crate::mode::{ModeRequest, ReceiveMode, Refused};
-use crate::program::{Attach, Config, Program};
+use crate::program::{Attach, Buffers, Config, Program};
 use crate::receiver::Queues;
 use crate::xsk::{BindConfig, BindMode, BusyPoll, HugePages, UmemConfig, XskSocket};
 
@@ -25,6 +25,24 @@ pub(crate) struct Rings {
 impl Default for Rings {
     fn default() -> Self {
         Self { ring_size: 2048, frames: 8192, frame_size: 2048, huge_pages: HugePages::Try, busy_poll: None }
+    }
+}
+
+/// Bytes of a frame that the kernel keeps free before the packet.
+const KERNEL_HEADROOM: u32 = 256;
+/// The longest frame that every driver takes with a program for single buffers: that of ice. A page less what the kernel
+/// needs of it, 3.5 KB, is the limit of most.
+const SINGLE_BUFFER: u32 = 3072;
+
+impl Rings {
+    /// The longest frame that is sure to fit one buffer, in bytes.
+    fn single_buffer(&self) -> u32 {
+        self.frame_size.saturating_sub(KERNEL_HEADROOM).min(SINGLE_BUFFER)
+    }
+
+    /// The largest MTU of which this holds.
+    fn single_buffer_mtu(&self) -> u32 {
+        self.single_buffer().saturating_sub(FRAME_AROUND_MTU)
     }
 }
 
@@ -110,6 +128,7 @@ impl Ladder<'_> {
                 huge_pages: self.rings.huge_pages,
             };
             config.busy_poll = self.rings.busy_poll;
+            config.multi_buffer = self.is_multi_buffer().then_some(self.interface.mtu);
             let socket = XskSocket::bind(&config);
             let driver = self.interface.driver.as_deref();
             sockets.push((queue, socket.map_err(|error| error.of_driver(driver))?));
@@ -140,10 +159,50 @@ impl Ladder<'_> {
         }
         let load = || {
             let mut program = Program::load(self.interface, self.program)?;
-            program.attach(self.interface, attach).map_err(|error| explained(error, attach, self.interface))?;
+            self.put_on(&mut program, attach)?;
             Ok(program)
         };
         load().map_err(|error| Box::new(Failure { error, program: None }))
+    }
+
+    /// Attaches the program: the entry that the MTU asks for, or the other, if the driver takes only that.
+    pub fn put_on(&self, program: &mut Program, attach: Attach) -> Result<(), Error> {
+        let entries = match self.is_multi_buffer() {
+            true => [Buffers::Several, Buffers::One],
+            // The driver may go by more than this MTU: veth goes by its peer's.
+            false => [Buffers::One, Buffers::Several],
+        };
+        let mut put = |buffers| program.set_buffers(buffers).and_then(|()| program.attach(self.interface, attach));
+        let Err(first) = put(entries[0]) else { return Ok(()) };
+        if !matches!(first, Error::Program { .. }) {
+            return Err(first);
+        }
+        put(entries[1]).map_err(|second| match second {
+            // What the first said is what the MTU asks for.
+            Error::Program { .. } => self.explained(first, attach),
+            other => other,
+        })
+    }
+
+    /// May a packet need several buffers?
+    fn is_multi_buffer(&self) -> bool {
+        self.interface.longest_frame() > self.rings.single_buffer()
+    }
+
+    /// Adds what is known of a driver that refuses the program, and of the MTU.
+    fn explained(&self, error: Error, attach: Attach) -> Error {
+        let Error::Program { name, doing, mut reason } = error else { return error };
+        if let (Attach::Native, Some(limit)) = (attach, driver::attach(self.interface.driver.as_deref())) {
+            reason = format!("{reason} ({limit})");
+        }
+        if self.is_multi_buffer() {
+            let (mtu, fits) = (self.interface.mtu, self.rings.single_buffer_mtu());
+            reason = format!(
+                "{reason}; packets of its MTU, {mtu}, take several buffers, for which the driver may have no XDP, as kernels \
+                 before 5.18: lower it (ip link set {name} mtu {fits}), or use mode generic or socket"
+            );
+        }
+        Error::Program { name, doing, reason }
     }
 
     fn queue_numbers(&self, queues: &Queues) -> Result<Vec<u32>, Error> {
@@ -170,16 +229,6 @@ pub(crate) fn attach_for(mode: ReceiveMode) -> Option<Attach> {
         ReceiveMode::ZeroCopy | ReceiveMode::Copy => Some(Attach::Native),
         ReceiveMode::Generic => Some(Attach::Generic),
         ReceiveMode::Socket => None,
-    }
-}
-
-/// Adds what is known of a driver that refuses the program.
-fn explained(error: Error, attach: Attach, interface: &Interface) -> Error {
-    match (error, attach, driver::attach(interface.driver.as_deref())) {
-        (Error::Program { name, doing, reason }, Attach::Native, Some(limit)) => {
-            Error::Program { name, doing, reason: format!("{reason} ({limit})") }
-        }
-        (error, ..) => error,
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! 1. for the XDP side: frames the program redirected = frames the workers took from the rings + frames still in the
 //!    rings + frames the kernel says it dropped in between (XDP_STATISTICS); and what a worker says it took is where the
-//!    ring's index stands;
+//!    ring's index stands (a frame over several buffers in a ring counts as many as it has descriptors, until taken);
 //! 2. for each queue: frames taken = datagrams handed over + frames refused under a named cause + datagrams held for
 //!    later;
 //! 3. for the kernel path: datagrams that recvmmsg gave = set aside there + taken, and taken = handed over + refused + held.
@@ -55,7 +55,7 @@ pub(crate) struct QueueCounters {
     /// Taken, and kept for a later call of the consumer.
     pub held: AtomicU64,
     refused: [AtomicU64; Refusal::COUNT],
-    /// Payloads copied into memory of their own, because frames ran low.
+    /// Payloads copied into memory of their own, because frames ran low or they came over several.
     pub copied: AtomicU64,
     /// UDP checksums of local senders, of which only the pseudo header was summed.
     pub checksum_partial: AtomicU64,
@@ -119,8 +119,10 @@ pub struct XskLedger {
     pub in_ring: u64,
     /// Frames leased out with datagrams that the consumer keeps.
     pub leased: u64,
-    /// Descriptors refused by the ring's owner: outside the memory, or part of a frame of several buffers.
+    /// Packets refused by the ring's owner: outside the memory, or broken over several buffers.
     pub refused: u64,
+    /// Descriptors beyond the one that each packet has: of packets over several buffers.
+    pub further: u64,
     /// Descriptors taken, as the ring's shared index tells: modulo 2^32.
     pub consumer_position: u32,
 }
@@ -163,6 +165,7 @@ impl XskLedger {
             in_ring: self.in_ring + before.in_ring,
             leased: self.leased,
             refused: self.refused,
+            further: self.further,
             consumer_position: self.consumer_position.wrapping_add(before.consumer_position),
         }
     }
@@ -277,6 +280,7 @@ impl Ledger {
             ("xsk_in_ring", total(|s| s.in_ring)),
             ("xsk_leased", total(|s| s.leased)),
             ("xsk_refused_descs", total(|s| s.refused)),
+            ("xsk_further_descs", total(|s| s.further)),
             ("kernel_received", self.kernel.received),
             ("kernel_dropped", self.kernel.dropped),
             ("kernel_other_interface", self.kernel.other_interface),
@@ -303,7 +307,7 @@ impl Default for Ledger {
 /// How far the worker's count of what it took is from the index that it shares with the kernel.
 fn ring_gap(socket: &XskLedger, taken: u64) -> u64 {
     // Both count modulo 2^32 here; the gap is small, whichever way it goes.
-    let ahead = socket.consumer_position.wrapping_sub((taken + socket.refused) as u32);
+    let ahead = socket.consumer_position.wrapping_sub((taken + socket.refused + socket.further) as u32);
     ahead.min(ahead.wrapping_neg()).into()
 }
 
@@ -325,11 +329,12 @@ mod tests {
         queue.refuse(Refusal::UdpChecksum);
         add(&queue.held, 1);
         let socket = XskLedger {
-            consumer_position: 11,
+            consumer_position: 16,
             in_ring: 2,
             rx_dropped: 3,
             rx_ring_full: 4,
             refused: 1,
+            further: 5,
             ..Default::default()
         };
         (queue, socket)
@@ -346,8 +351,8 @@ mod tests {
         assert_eq!(unaccounted(20, &queue, socket, &path), 0);
         assert_eq!(unaccounted(22, &queue, socket, &path), 2, "frames vanished between XDP and the sockets");
         assert_eq!(unaccounted(20, &queue, XskLedger { rx_dropped: 2, ..socket }, &path), 1);
-        assert_eq!(unaccounted(20, &queue, XskLedger { consumer_position: 10, ..socket }, &path), 1);
-        assert_eq!(unaccounted(20, &queue, XskLedger { consumer_position: 13, ..socket }, &path), 2);
+        assert_eq!(unaccounted(20, &queue, XskLedger { consumer_position: 15, ..socket }, &path), 1);
+        assert_eq!(unaccounted(20, &queue, XskLedger { consumer_position: 18, ..socket }, &path), 2);
         add(&queue.delivered, 1);
         assert_eq!(unaccounted(20, &queue, socket, &path), 1, "a frame handed over twice");
         add(&path.taken, 5);

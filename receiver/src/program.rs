@@ -51,6 +51,24 @@ pub enum Attach {
     Generic,
 }
 
+/// Which entry of the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buffers {
+    /// For frames that lie in one buffer. Drivers refuse it where the MTU is larger than that.
+    One,
+    /// Also for frames over several (section `xdp.frags`, Linux 5.18). Not every driver takes it.
+    Several,
+}
+
+impl Buffers {
+    fn entry(self) -> &'static str {
+        match self {
+            Self::One => names::PROGRAM,
+            Self::Several => names::PROGRAM_FRAGS,
+        }
+    }
+}
+
 /// What BPF_PROG_TEST_RUN says of one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TestVerdict {
@@ -64,6 +82,8 @@ pub struct TestVerdict {
 /// leaves the interface clean.
 pub struct Program {
     interface: String,
+    /// The entry that was loaded last.
+    buffers: Buffers,
     filter_v4: FilterV4,
     flows_v6: HashMap<MapData, FlowKeyV6, FlowAction>,
     groups_v6: HashMap<MapData, GroupKeyV6, GroupAction>,
@@ -71,13 +91,15 @@ pub struct Program {
     blocked: PerCpuArray<MapData, u64>,
     sockets: XskMap<MapData>,
     max_flows: u32,
+    /// The maps behind `filter_v4`: the instructions of an entry that is loaded later name them by descriptor.
+    _tables: [MapData; 2],
     logger: Option<EbpfLogger<TracingLog>>,
     link: Option<XdpLinkId>,
     ebpf: Ebpf,
 }
 
 impl Program {
-    /// Loads the program for an interface. Needs CAP_BPF and CAP_NET_ADMIN.
+    /// Loads the program for an interface, with the entry for single buffers. Needs CAP_BPF and CAP_NET_ADMIN.
     ///
     /// # Errors
     /// [`Error::NotPermitted`], [`Error::Program`] with the verifier's or loader's reason.
@@ -114,13 +136,13 @@ impl Program {
             ),
             false => None,
         };
-        xdp(&mut ebpf, name)?.load().map_err(|error| refused(name, "load", &error))?;
+        xdp(&mut ebpf, name, Buffers::One)?.load().map_err(|error| refused(name, "load", &error))?;
         let (flows, groups) = (array(&mut ebpf, names::FLOWS_V4, name)?, array(&mut ebpf, names::GROUPS_V4, name)?);
-        // Each table's memory stays mapped, which keeps its map.
         let filter_v4 = FilterV4::of_maps(flows.fd().as_fd(), config.max_flows, groups.fd().as_fd(), max_groups)
             .map_err(|error| refused(name, "map the filter's memory of", &std::io::Error::from(error)))?;
         Ok(Self {
             interface: name.to_owned(),
+            buffers: Buffers::One,
             filter_v4,
             flows_v6: map(&mut ebpf, names::FLOWS_V6, name)?,
             groups_v6: map(&mut ebpf, names::GROUPS_V6, name)?,
@@ -128,10 +150,30 @@ impl Program {
             blocked: map(&mut ebpf, names::BLOCKED, name)?,
             sockets: map(&mut ebpf, names::SOCKETS, name)?,
             max_flows: config.max_flows,
+            _tables: [flows, groups],
             logger,
             link: None,
             ebpf,
         })
+    }
+
+    /// Takes the entry for frames over so many buffers from the next attach on; to be called while detached.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`], [`Error::Program`] with the verifier's or loader's reason: the entry stays what it was.
+    pub fn set_buffers(&mut self, buffers: Buffers) -> Result<(), Error> {
+        let program = xdp(&mut self.ebpf, &self.interface, buffers)?;
+        match program.load() {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
+            Err(error) => return Err(refused(&self.interface, "load", &error)),
+        }
+        self.buffers = buffers;
+        Ok(())
+    }
+
+    /// The entry that is attached, or will be.
+    pub fn buffers(&self) -> Buffers {
+        self.buffers
     }
 
     /// Attaches to the interface. Nothing passes to AF_XDP before [`Program::set_socket`].
@@ -148,7 +190,7 @@ impl Program {
             Attach::Generic => XdpMode::Skb,
         };
         let link =
-            xdp(&mut self.ebpf, &self.interface)?.attach_to_if_index(interface.index, mode).map_err(|error| {
+            xdp(&mut self.ebpf, &self.interface, self.buffers)?.attach_to_if_index(interface.index, mode).map_err(|error| {
                 match os_error(&error) {
                     // Somebody came between the question and the attach.
                     Some(libc::EBUSY | libc::EEXIST) => match Interface::lookup(&interface.name) {
@@ -168,7 +210,7 @@ impl Program {
     /// [`Error::Program`].
     pub fn detach(&mut self) -> Result<(), Error> {
         let Some(link) = self.link.take() else { return Ok(()) };
-        xdp(&mut self.ebpf, &self.interface)?.detach(link).map_err(|error| refused(&self.interface, "detach", &error))
+        xdp(&mut self.ebpf, &self.interface, self.buffers)?.detach(link).map_err(|error| refused(&self.interface, "detach", &error))
     }
 
     /// Gives the frames of a queue to an AF_XDP socket bound to that queue.
@@ -306,7 +348,7 @@ impl Program {
         context[16..20].copy_from_slice(&queue.to_ne_bytes());
         let options =
             TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), repeat, ..TestRunOptions::default() };
-        let result = xdp(&mut self.ebpf, &self.interface)?
+        let result = xdp(&mut self.ebpf, &self.interface, self.buffers)?
             .test_run(options)
             .map_err(|error| refused(&self.interface, "test-run a frame", &error))?;
         let nanoseconds = u64::try_from(result.duration.as_nanos()).unwrap_or(u64::MAX);
@@ -351,8 +393,8 @@ fn group_key_v6(group: IpAddr, port: u16) -> GroupKeyV6 {
     GroupKeyV6 { group: wire_v6(group), port: Port::from_host(port) }
 }
 
-fn xdp<'a>(ebpf: &'a mut Ebpf, interface: &str) -> Result<&'a mut Xdp, Error> {
-    let program = ebpf.program_mut(names::PROGRAM).ok_or_else(|| foreign(interface))?;
+fn xdp<'a>(ebpf: &'a mut Ebpf, interface: &str, buffers: Buffers) -> Result<&'a mut Xdp, Error> {
+    let program = ebpf.program_mut(buffers.entry()).ok_or_else(|| foreign(interface))?;
     program.try_into().map_err(|error: ProgramError| refused(interface, "use", &error))
 }
 

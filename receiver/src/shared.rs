@@ -26,6 +26,8 @@ pub(crate) struct Cell {
     pub leased: AtomicU64,
     /// Descriptors that the ring's owner refused.
     pub refused_descriptors: AtomicU64,
+    /// Descriptors beyond the one that each packet has.
+    pub further_descriptors: AtomicU64,
     /// A look at the socket, as long as the worker has it.
     pub monitor: Mutex<Option<Monitor>>,
     /// The books of sockets that are gone.
@@ -124,6 +126,7 @@ impl Cell {
             activity: Activity::default(),
             leased: AtomicU64::new(0),
             refused_descriptors: AtomicU64::new(0),
+            further_descriptors: AtomicU64::new(0),
             monitor: Mutex::default(),
             before: Mutex::default(),
             replacement: Mutex::default(),

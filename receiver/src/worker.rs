@@ -25,7 +25,7 @@ use crate::kernel_path::KernelSide;
 use crate::ledger::{QueueCounters, Refusal, add};
 use crate::shared::{Cell as QueueCell, Guard, Shared, lock};
 use crate::vlan::Vlan;
-use crate::xsk::{Monitor, Received, XskSocket};
+use crate::xsk::{Counters, Monitor, Received, XskSocket};
 
 /// Datagrams that are taken from a ring at a time.
 const BATCH: usize = 64;
@@ -76,9 +76,27 @@ pub struct Worker {
     held: VecDeque<OwnedDatagram>,
     idle: u32,
     busy: u32,
-    /// Descriptors that sockets before this one refused.
-    refused_before: u64,
+    /// What sockets before this one counted.
+    before: RingCounts,
     sockets_before: u64,
+}
+
+/// What a ring's owner counts, for the ledger.
+#[derive(Clone, Copy, Default)]
+struct RingCounts {
+    /// Packets that it refused.
+    refused: u64,
+    /// Descriptors beyond the one that each packet has.
+    further: u64,
+}
+
+impl RingCounts {
+    fn and(self, more: Counters) -> Self {
+        Self {
+            refused: self.refused + more.invalid_descriptors + more.unsupported_packets,
+            further: self.further + more.further_descriptors,
+        }
+    }
 }
 
 impl Worker {
@@ -101,7 +119,7 @@ impl Worker {
             held: VecDeque::new(),
             idle: 0,
             busy: 0,
-            refused_before: 0,
+            before: RingCounts::default(),
             sockets_before: 0,
         }
     }
@@ -190,7 +208,7 @@ impl Worker {
         let cell = &shared.cells[self.index];
         if socket.pending() == 0 {
             if cell.is_replaced() {
-                self.refused_before += change_socket(socket, cell);
+                self.before = self.before.and(change_socket(socket, cell));
                 self.sockets_before += 1;
             } else {
                 socket.wake_if_needed();
@@ -244,11 +262,9 @@ impl Worker {
         });
         drop(working);
         cell.leased.store(u64::from(socket.leased_frames()), std::sync::atomic::Ordering::Relaxed);
-        let refused = socket.counters();
-        cell.refused_descriptors.store(
-            self.refused_before + refused.invalid_descriptors + refused.unsupported_packets,
-            std::sync::atomic::Ordering::Relaxed,
-        );
+        let counted = self.before.and(socket.counters());
+        cell.refused_descriptors.store(counted.refused, std::sync::atomic::Ordering::Relaxed);
+        cell.further_descriptors.store(counted.further, std::sync::atomic::Ordering::Relaxed);
         delivered
     }
 
@@ -448,15 +464,12 @@ impl Drop for Worker {
     }
 }
 
-/// Goes on with the socket that takes the place of one whose interface is gone. Returns how many descriptors the old one
-/// refused.
+/// Goes on with the socket that takes the place of one whose interface is gone. Returns what the old one counted.
 #[cold]
-fn change_socket(socket: &mut XskSocket, cell: &QueueCell) -> u64 {
-    let Some((next, monitor)) = cell.take_replacement() else { return 0 };
+fn change_socket(socket: &mut XskSocket, cell: &QueueCell) -> Counters {
+    let Some((next, monitor)) = cell.take_replacement() else { return Counters::default() };
     close_books(cell, Some(monitor));
-    let old = std::mem::replace(socket, next);
-    let refused = old.counters();
-    refused.invalid_descriptors + refused.unsupported_packets
+    std::mem::replace(socket, next).counters()
 }
 
 /// The books of a socket that goes are added to those before. A monitor that is kept would keep its queue taken.

@@ -6,7 +6,7 @@ use super::socket::BindMode;
 
 /// A failure to set up or to use an AF_XDP socket.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("AF_XDP on {interface}, queue {queue}, {mode} mode: {cause}{}", remedy_clause(self))]
+#[error("AF_XDP on {interface}{}, queue {queue}, {mode} mode: {cause}{}", mtu_clause(self), remedy_clause(self))]
 pub struct Error {
     /// The interface's name, as it was given.
     pub interface: String,
@@ -14,6 +14,8 @@ pub struct Error {
     pub queue: u32,
     /// The mode asked for.
     pub mode: BindMode,
+    /// The interface's MTU, if packets over several buffers were asked for because of it.
+    pub multi_buffer: Option<u32>,
     /// What failed.
     #[source]
     pub cause: Cause,
@@ -116,14 +118,14 @@ impl Error {
     ///
     /// `EINVAL` from a zero-copy bind counts as such: drivers say it for an MTU, a frame size or a device that only
     /// their zero-copy path rejects (virtio_net without `iommu_platform`). If the queue does not exist, copy mode will
-    /// say so.
+    /// say so. So does one with packets over several buffers, which kernels before 6.6 do not know.
     pub fn is_mode_unsupported(&self) -> bool {
         match self.cause {
             Cause::OtherMode => true,
             Cause::System { call: Call::Bind, errno } => {
                 errno == Errno::OPNOTSUPP
                     || errno == KERNEL_NOTSUPP
-                    || (self.mode == BindMode::ZeroCopy && errno == Errno::INVAL)
+                    || (errno == Errno::INVAL && (self.mode == BindMode::ZeroCopy || self.multi_buffer.is_some()))
             }
             Cause::System { .. } | Cause::Config(_) => false,
         }
@@ -158,9 +160,18 @@ impl Error {
             (_, Errno::NOMEM | Errno::NOBUFS) => "the kernel has no memory for it; take smaller rings and fewer frames",
             (Call::UmemReg, Errno::INVAL) => "the kernel rejects this frame size or headroom; take 2048 and 0",
             (Call::Bind, errno) if errno == Errno::OPNOTSUPP || errno == KERNEL_NOTSUPP => match self.mode {
+                BindMode::ZeroCopy if self.multi_buffer.is_some() => {
+                    "the driver has no zero-copy receive of packets over several buffers, or none at all; use copy mode, or \
+                     lower the MTU so that a packet fits one frame"
+                }
                 BindMode::ZeroCopy => "the driver has no zero-copy receive; use copy mode",
                 BindMode::Copy => "the driver takes no AF_XDP socket; use a UDP socket",
             },
+            (Call::Bind, Errno::INVAL) if self.multi_buffer.is_some() => {
+                "packets of this MTU do not fit one frame, and packets over several (XDP_USE_SG) need Linux 6.6: lower the MTU \
+                 (ip link set IFACE mtu 1500), take frames of 4096 bytes for an MTU of up to 3000, use a newer kernel, or use \
+                 mode socket"
+            }
             (Call::Bind, Errno::INVAL) => match self.mode {
                 BindMode::ZeroCopy => {
                     "the queue does not exist (ethtool -l tells how many there are), or the driver can not do zero-copy \
@@ -178,6 +189,10 @@ impl Error {
             _ => return None,
         })
     }
+}
+
+fn mtu_clause(error: &Error) -> String {
+    error.multi_buffer.map(|mtu| format!(" (MTU {mtu}: packets over several buffers)")).unwrap_or_default()
 }
 
 fn remedy_clause(error: &Error) -> String {

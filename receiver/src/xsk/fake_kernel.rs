@@ -26,7 +26,7 @@ pub(super) fn queue_and_kernel(frame_count: u32, fill: u32, rx: u32, start: u32)
     let (fill_producer, fill_consumer) = pair(fill, start).expect("memory");
     let (rx_producer, rx_consumer) = pair(rx, start).expect("memory");
     let kernel = FakeKernel { fill: fill_consumer, rx: rx_producer, memory, held: Vec::new() };
-    (Queue::new(umem, fill_producer, rx_consumer), kernel)
+    (Queue::new(umem, fill_producer, rx_consumer).gathering(), kernel)
 }
 
 impl FakeKernel {
@@ -87,7 +87,8 @@ mod tests {
     enum Step {
         KernelTakes(u32),
         KernelDelivers { packets: u32, length: u16 },
-        KernelDeliversSeveralBuffers(u32),
+        /// A packet over `more + 1` buffers, of which at first only so many are in the ring.
+        KernelDeliversSeveralBuffers { more: u32, length: u16, at_first: u32, broken: bool },
         KernelDeliversRubbish { address: u64, length: u32 },
         KernelDeliversTooLong,
         Receive { limit: u32, stop_after: u32, lease_pattern: u32, panic_at: Option<u32> },
@@ -103,7 +104,9 @@ mod tests {
         prop_oneof![
             4 => (0_u32..20).prop_map(Step::KernelTakes),
             4 => (0_u32..12, 0_u16..1700).prop_map(|(packets, length)| Step::KernelDelivers { packets, length }),
-            1 => (1_u32..4).prop_map(Step::KernelDeliversSeveralBuffers),
+            3 => (1_u32..5, 5_u16..9000, 0_u32..6, proptest::bool::weighted(0.2)).prop_map(
+                |(more, length, at_first, broken)| Step::KernelDeliversSeveralBuffers { more, length, at_first, broken }
+            ),
             1 => (anywhere, any::<u32>())
                 .prop_map(|(address, length)| Step::KernelDeliversRubbish { address, length }),
             1 => Just(Step::KernelDeliversTooLong),
@@ -124,18 +127,29 @@ mod tests {
             number: u64,
             length: usize,
         },
+        /// A buffer of a packet that does not end with it.
+        Part,
         /// Nothing that the user is to see.
         Unseen,
+    }
+
+    /// The last buffers of a packet, which are not in the ring yet.
+    struct Rest {
+        parts: VecDeque<Vec<u8>>,
+        broken: bool,
+        last: Delivered,
     }
 
     struct House {
         queue: Queue,
         kernel: FakeKernel,
         delivered: VecDeque<Delivered>,
+        rest: Option<Rest>,
         leases: Vec<(Vec<u8>, Lease)>,
         next_number: u64,
         invalid: u64,
         unsupported: u64,
+        further: u64,
     }
 
     impl House {
@@ -145,16 +159,60 @@ mod tests {
                 queue,
                 kernel,
                 delivered: VecDeque::new(),
+                rest: None,
                 leases: Vec::new(),
                 next_number: 0,
                 invalid: 0,
                 unsupported: 0,
+                further: 0,
             }
+        }
+
+        /// Delivers so many buffers of the packet that is under way. `false`: some are left.
+        fn deliver_rest(&mut self, mut count: u32) -> bool {
+            while let Some(rest) = &mut self.rest {
+                if count == 0 || self.kernel.rx.room(1) == 0 || self.kernel.held.is_empty() {
+                    return false;
+                }
+                count -= 1;
+                let part = rest.parts.pop_front().expect("a packet under way has buffers left");
+                let number = self.next_number.to_ne_bytes();
+                let (options, kind) = match rest.parts.is_empty() {
+                    true => (NONE, rest.last),
+                    false => (XdpDescOptions::XDP_PKT_CONTD, Delivered::Part),
+                };
+                if rest.broken && !rest.parts.is_empty() {
+                    rest.broken = false;
+                    let addr = self.kernel.pop_held().expect("looked at above") + u64::from(KERNEL_HEADROOM);
+                    self.kernel.deliver_descriptor(XdpDesc { addr, len: FRAME_SIZE, options });
+                } else {
+                    assert!(self.kernel.deliver(&number, &part, options));
+                }
+                self.delivered.push_back(kind);
+                if rest.parts.is_empty() {
+                    self.rest = None;
+                    self.next_number += 1;
+                }
+            }
+            true
+        }
+
+        /// How many descriptors are to be taken: no packet is cut, neither by the limit nor by its end not being there.
+        fn expected(&self, limit: u32) -> usize {
+            let mut taken = 0;
+            while taken < self.delivered.len() && (taken as u64) < u64::from(limit) {
+                let whole = self.delivered.iter().skip(taken).position(|kind| !matches!(kind, Delivered::Part));
+                let Some(last) = whole else { break };
+                taken += last + 1;
+            }
+            taken
         }
 
         fn run(&mut self, step: &Step) {
             match *step {
                 Step::KernelTakes(count) => self.kernel.take_frames(count),
+                Step::KernelDelivers { .. } | Step::KernelDeliversRubbish { .. } | Step::KernelDeliversTooLong
+                    if !self.deliver_rest(u32::MAX) => {}
                 Step::KernelDelivers { packets, length } => {
                     for _ in 0..packets {
                         let (number, length) = (self.next_number, usize::from(length));
@@ -164,16 +222,23 @@ mod tests {
                         }
                     }
                 }
-                Step::KernelDeliversSeveralBuffers(more) => {
-                    // All or nothing, as the kernel does it.
-                    if self.kernel.rx.room(more + 1) > more && self.kernel.held.len() > more as usize {
-                        for left in (0..=more).rev() {
-                            let options = if left > 0 { XdpDescOptions::XDP_PKT_CONTD } else { NONE };
-                            assert!(self.kernel.deliver(&[], b"part", options));
-                            self.delivered.push_back(Delivered::Unseen);
-                        }
-                        self.unsupported += 1;
+                Step::KernelDeliversSeveralBuffers { more, length, at_first, broken } => {
+                    if !self.deliver_rest(u32::MAX) {
+                        return;
                     }
+                    let length = usize::from(length).min((more as usize + 1) * 1700);
+                    let number = self.next_number;
+                    let whole = packet(number, length);
+                    let mut parts: VecDeque<_> =
+                        whole.chunks(length.div_ceil(more as usize + 1)).map(<[u8]>::to_vec).collect();
+                    if parts.len() == 1 {
+                        parts.push_back(Vec::new());
+                    }
+                    self.further += parts.len() as u64 - 1;
+                    self.unsupported += u64::from(broken);
+                    let last = if broken { Delivered::Unseen } else { Delivered::Packet { number, length } };
+                    self.rest = Some(Rest { parts, broken, last });
+                    self.deliver_rest(at_first);
                 }
                 Step::KernelDeliversRubbish { address, length } => self.deliver_rubbish(address, length),
                 Step::KernelDeliversTooLong => {
@@ -220,6 +285,7 @@ mod tests {
 
         fn receive(&mut self, limit: u32, stop_after: u32, lease_pattern: u32, panic_at: Option<u32>) {
             let before = self.queue.rx().pending();
+            let expected_taken = self.expected(limit) as u32;
             let (delivered, leases) = (&mut self.delivered, &mut self.leases);
             let mut seen = 0;
             let result = catch_unwind(AssertUnwindSafe(|| {
@@ -227,7 +293,7 @@ mod tests {
                     let (number, length) = loop {
                         match delivered.pop_front().expect("more was received than delivered") {
                             Delivered::Packet { number, length } => break (number, length),
-                            Delivered::Unseen => {}
+                            Delivered::Part | Delivered::Unseen => {}
                         }
                     };
                     let expected = packet(number, length);
@@ -247,14 +313,15 @@ mod tests {
             let taken = before - self.queue.rx().pending();
             if let Ok(told) = result {
                 assert_eq!(told, taken);
-                assert!(taken <= limit);
+                assert!(taken <= expected_taken);
                 if seen <= stop_after {
-                    assert_eq!(taken, before.min(limit), "stopped without being told to");
+                    assert_eq!(taken, expected_taken, "stopped without being told to, or cut a packet");
                 }
             }
             // What was taken after the last packet that was seen.
             while delivered.len() > self.queue.rx().pending() as usize {
-                assert!(matches!(delivered.pop_front(), Some(Delivered::Unseen)), "a packet was not shown");
+                let kind = delivered.pop_front();
+                assert!(matches!(kind, Some(Delivered::Part | Delivered::Unseen)), "a packet was not shown");
             }
             assert_eq!(delivered.len(), self.queue.rx().pending() as usize);
         }
@@ -263,7 +330,7 @@ mod tests {
         fn check(&self) {
             let umem = self.queue.umem();
             let (free, with_kernel) = umem.census();
-            let leased: Vec<u32> = self.leases.iter().map(|(_, lease)| lease.frame_index()).collect();
+            let leased: Vec<u32> = self.leases.iter().filter_map(|(_, lease)| lease.frame_index()).collect();
             let mut places: Vec<u32> = [free.as_slice(), &with_kernel, &leased].concat();
             places.sort_unstable();
             assert_eq!(places, Vec::from_iter(0..FRAMES), "free {free:?} kernel {with_kernel:?} leased {leased:?}");
@@ -299,12 +366,113 @@ mod tests {
                 house.run(step);
                 house.check();
             }
+            // What is still to come of a packet that is under way.
+            for _ in 0..4 {
+                house.run(&Step::Receive { limit: u32::MAX, stop_after: u32::MAX, lease_pattern: 0, panic_at: None });
+                house.leases.clear();
+                house.run(&Step::Refill);
+                house.run(&Step::KernelTakes(u32::MAX));
+                house.deliver_rest(u32::MAX);
+                house.check();
+            }
             house.run(&Step::Receive { limit: u32::MAX, stop_after: u32::MAX, lease_pattern: 0, panic_at: None });
             house.check();
             let counters = house.queue.counters();
             prop_assert_eq!(counters.invalid_descriptors, house.invalid);
             prop_assert_eq!(counters.unsupported_packets, house.unsupported);
+            prop_assert_eq!(counters.further_descriptors, house.further);
+            prop_assert!(house.rest.is_none() && house.delivered.is_empty());
         }
+    }
+
+    /// Delivers a packet of so many full buffers.
+    fn deliver_chain(kernel: &mut FakeKernel, buffers: u32) {
+        kernel.take_frames(buffers);
+        for left in (0..buffers).rev() {
+            let options = if left > 0 { XdpDescOptions::XDP_PKT_CONTD } else { NONE };
+            assert!(kernel.deliver(&[], &[left as u8; 1792], options));
+        }
+    }
+
+    fn lengths(queue: &mut Queue) -> Vec<usize> {
+        let mut lengths = Vec::new();
+        queue.receive(u32::MAX, |received| {
+            lengths.push(received.bytes().len());
+            ControlFlow::Continue(())
+        });
+        queue.refill();
+        lengths
+    }
+
+    #[test]
+    fn a_packet_over_several_buffers_is_bounded() {
+        let (mut queue, mut kernel) = queue_and_kernel(64, 64, 64, 0);
+        queue.refill();
+        for (buffers, expected) in [(36, vec![36 * 1792]), (37, vec![]), (1, vec![1792])] {
+            deliver_chain(&mut kernel, buffers);
+            assert_eq!(lengths(&mut queue), expected);
+        }
+        let counters = queue.counters();
+        assert_eq!((counters.gathered_packets, counters.unsupported_packets), (1, 1));
+        assert_eq!(counters.further_descriptors, 35 + 36);
+    }
+
+    #[test]
+    fn a_packet_that_fills_the_ring_and_does_not_end_is_dropped() {
+        let (mut queue, mut kernel) = queue_and_kernel(16, 16, 4, 0);
+        queue.refill();
+        for _ in 0..2 {
+            kernel.take_frames(4);
+            for _ in 0..4 {
+                assert!(kernel.deliver(&[], b"part", XdpDescOptions::XDP_PKT_CONTD));
+            }
+            assert!(lengths(&mut queue).is_empty());
+            assert_eq!(queue.rx().pending(), 0, "it stands in the way of all others");
+        }
+        deliver_chain(&mut kernel, 1);
+        assert!(lengths(&mut queue).is_empty(), "its last buffer");
+        deliver_chain(&mut kernel, 2);
+        assert_eq!(lengths(&mut queue), [2 * 1792]);
+        let counters = queue.counters();
+        assert_eq!((counters.unsupported_packets, counters.further_descriptors), (1, 8 + 1));
+    }
+
+    #[test]
+    fn a_packet_over_several_buffers_is_dropped_whole_where_none_is_wanted() {
+        let (umem, memory) = {
+            let umem = Umem::new(&UmemConfig { frame_count: 8, ..UmemConfig::default() }).unwrap();
+            let memory = umem.share();
+            (umem, memory)
+        };
+        let ((fill, fill_consumer), (rx, rx_consumer)) = (pair(8, 0).unwrap(), pair(8, 0).unwrap());
+        let mut queue = Queue::new(umem, fill, rx_consumer);
+        let mut kernel = FakeKernel { fill: fill_consumer, rx, memory, held: Vec::new() };
+        queue.refill();
+        deliver_chain(&mut kernel, 3);
+        deliver_chain(&mut kernel, 1);
+        assert_eq!(lengths(&mut queue), [1792]);
+        let counters = queue.counters();
+        assert_eq!((counters.unsupported_packets, counters.further_descriptors), (1, 2));
+        assert_eq!(queue.umem().kernel_frames(), 8);
+    }
+
+    #[test]
+    fn a_gathered_packet_is_kept_as_a_copy_and_its_frames_are_free() {
+        let (mut queue, mut kernel) = queue_and_kernel(8, 8, 8, 0);
+        queue.refill();
+        deliver_chain(&mut kernel, 3);
+        let mut kept = None;
+        queue.receive(1, |received| {
+            assert!(received.is_gathered());
+            let mut lease = received.into_lease();
+            assert!(lease.narrow(1790..1794) && !lease.narrow(0..5));
+            kept = Some(lease);
+            ControlFlow::Continue(())
+        });
+        assert_eq!((queue.umem().leased_frames(), queue.umem().free_frames()), (0, 3));
+        deliver_chain(&mut kernel, 3);
+        queue.receive(1, |_| ControlFlow::Continue(()));
+        assert_eq!(&kept.unwrap()[..], [2, 2, 1, 1]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A packet that is kept: it owns its frame, on any thread, for as long as it likes.
+//! A packet that is kept: it owns its frame, or its copy, on any thread, for as long as it likes.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -8,20 +8,30 @@ use std::sync::Arc;
 
 use super::umem::{Extent, Frame, Pool};
 
-/// A received packet, or part of it, that owns its frame.
+/// A received packet, or part of it, that owns its frame, or a copy if it came over several.
 ///
 /// Dropping it, on any thread, gives the frame back to its queue, without a lock. It keeps the packet memory mapped,
 /// even when the socket is long closed. `bytes::Bytes::from_owner(lease)` copies nothing.
 pub struct Lease {
-    pool: Arc<Pool>,
-    frame: ManuallyDrop<Frame>,
+    held: Held,
     extent: Extent,
+}
+
+enum Held {
+    Frame(Arc<Pool>, ManuallyDrop<Frame>),
+    Copy(Box<[u8]>),
 }
 
 impl Lease {
     #[inline]
     pub(super) fn new(pool: Arc<Pool>, frame: Frame, extent: Extent) -> Self {
-        Self { pool, frame: ManuallyDrop::new(frame), extent }
+        Self { held: Held::Frame(pool, ManuallyDrop::new(frame)), extent }
+    }
+
+    pub(super) fn of_copy(bytes: Box<[u8]>) -> Self {
+        // At most `queue::MAX_PACKET`.
+        let extent = Extent { start: 0, length: bytes.len() as u32 };
+        Self { held: Held::Copy(bytes), extent }
     }
 
     /// Keeps only `range` of the bytes, counted from the first that is still there. `false`, and nothing is changed,
@@ -38,10 +48,13 @@ impl Lease {
         true
     }
 
-    /// The frame's number, for tests.
+    /// The frame's number, if it holds one, for tests.
     #[cfg(test)]
-    pub(super) fn frame_index(&self) -> u32 {
-        self.frame.index()
+    pub(super) fn frame_index(&self) -> Option<u32> {
+        match &self.held {
+            Held::Frame(_, frame) => Some(frame.index()),
+            Held::Copy(_) => None,
+        }
     }
 }
 
@@ -50,7 +63,15 @@ impl Deref for Lease {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        let first = self.pool.locate(&self.frame, self.extent.start);
+        let (pool, frame) = match &self.held {
+            Held::Frame(pool, frame) => (pool, frame),
+            Held::Copy(bytes) => {
+                // `narrow` only shrinks it.
+                let start = self.extent.start as usize;
+                return bytes.get(start..start + self.extent.length as usize).unwrap_or(&[]);
+            }
+        };
+        let first = pool.locate(frame, self.extent.start);
         // SAFETY: the extent lies within the frame (`Umem::extent`, and `narrow` only shrinks it), the memory is
         // initialized (mmap zeroes it) and stays mapped while `pool` lives. We hold the frame's only token, so neither
         // the kernel nor another lease writes to it.
@@ -67,15 +88,22 @@ impl AsRef<[u8]> for Lease {
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("frame", &*self.frame).field("extent", &self.extent).finish()
+        let mut debug = f.debug_struct("Lease");
+        match &self.held {
+            Held::Frame(_, frame) => debug.field("frame", &**frame),
+            Held::Copy(bytes) => debug.field("copied", &bytes.len()),
+        };
+        debug.field("extent", &self.extent).finish()
     }
 }
 
 impl Drop for Lease {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: the token is taken once, here, and not used after.
-        let frame = unsafe { ManuallyDrop::take(&mut self.frame) };
-        self.pool.give_back(frame);
+        if let Held::Frame(pool, frame) = &mut self.held {
+            // SAFETY: the token is taken once, here, and not used after.
+            let frame = unsafe { ManuallyDrop::take(frame) };
+            pool.give_back(frame);
+        }
     }
 }

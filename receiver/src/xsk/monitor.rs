@@ -23,12 +23,12 @@ impl Monitor {
         statistics(&self.fd, &self.context)
     }
 
-    /// Packets in the RX ring that were not taken yet.
+    /// Descriptors in the RX ring that were not taken yet.
     pub fn pending(&self) -> u32 {
         self.rx.producer_position().wrapping_sub(self.rx.consumer_position())
     }
 
-    /// The number of packets taken, modulo 2^32, as the kernel sees it.
+    /// The number of descriptors taken, modulo 2^32, as the kernel sees it.
     pub fn consumer_position(&self) -> u32 {
         self.rx.consumer_position()
     }

@@ -3,12 +3,17 @@
 
 use std::mem::ManuallyDrop;
 use std::ops::{ControlFlow, Deref};
+use std::ptr::NonNull;
 
 use rustix::net::xdp::{XdpDesc, XdpDescOptions};
 
 use super::lease::Lease;
-use super::ring::{Consumer, Producer};
+use super::ring::{Consumer, Producer, Taken};
 use super::umem::{Extent, Frame, Umem};
+
+/// The longest packet over several buffers, in bytes: an Ethernet header, two VLAN tags, and the longest IPv4 packet.
+/// An IPv6 packet can have 40 more, which no MTU of Linux allows.
+const MAX_PACKET: usize = 14 + 2 * 4 + 65_535;
 
 /// The packet memory and the two rings of one queue.
 #[derive(Debug)]
@@ -16,7 +21,9 @@ pub struct Queue {
     umem: Umem,
     fill: Producer<u64>,
     rx: Consumer<XdpDesc>,
-    /// Within a packet of several buffers, which is being dropped.
+    /// Where a packet over several buffers is put together; empty if such are not wanted.
+    scratch: Box<[u8]>,
+    /// Within a packet that has more buffers than the ring has slots: it is being dropped.
     discarding: bool,
     counters: Counters,
 }
@@ -24,60 +31,96 @@ pub struct Queue {
 /// What went wrong on the receive path since the start. All count up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Descriptors that name no frame the kernel had, or more bytes than a frame has: dropped. Never seen of a sound
-    /// kernel.
+    /// Packets of one buffer whose descriptor names no frame the kernel had, or more bytes than a frame has: dropped.
+    /// Never seen of a sound kernel.
     pub invalid_descriptors: u64,
-    /// Packets of several buffers (`XDP_PKT_CONTD`): dropped whole.
+    /// Packets over several buffers (`XDP_PKT_CONTD`) that were dropped whole: nobody asked for such
+    /// ([`Queue::gathering`]), or they were too long, or one of the descriptors was invalid.
     pub unsupported_packets: u64,
+    /// Packets over several buffers that were put together and shown.
+    pub gathered_packets: u64,
+    /// Descriptors beyond the one that each packet has, whether it was shown or dropped.
+    pub further_descriptors: u64,
     /// System calls made to wake the fill side, or to busy-poll.
     pub wakeups: u64,
     /// Those of them that failed, as when the interface is down.
     pub wakeup_failures: u64,
 }
 
-/// A packet in its frame. Read in place, its frame is free again when this is dropped; [`Received::into_lease`] keeps
-/// it.
+/// A packet in its frame, or put together from several. Read in place, its frame is free again when this is dropped;
+/// [`Received::into_lease`] keeps it.
 #[derive(Debug)]
 pub struct Received<'a> {
     umem: &'a mut Umem,
+    /// The packet's frame, or the first of several.
     frame: ManuallyDrop<Frame>,
+    /// What of the packet is in that frame.
     extent: Extent,
+    /// The packet: in that frame, or in the queue's scratch memory. Borrowed with `umem`.
+    bytes: NonNull<[u8]>,
+    gathered: bool,
+}
+
+/// What became of a packet over several buffers.
+enum Chain {
+    /// It is in the scratch memory, so many bytes long; this is its first frame.
+    Whole(Frame, Extent, usize),
+    Dropped,
+    /// Its end is not in the ring yet. Nothing was taken.
+    Incomplete,
 }
 
 impl Queue {
     /// A queue over these rings. Nothing is in the fill ring yet: see [`Queue::refill`].
     pub fn new(umem: Umem, fill: Producer<u64>, rx: Consumer<XdpDesc>) -> Self {
-        Self { umem, fill, rx, discarding: false, counters: Counters::default() }
+        Self { umem, fill, rx, scratch: Box::default(), discarding: false, counters: Counters::default() }
+    }
+
+    /// With memory to put packets over several buffers together; without, they are dropped.
+    #[must_use]
+    pub fn gathering(self) -> Self {
+        Self { scratch: vec![0; MAX_PACKET].into_boxed_slice(), ..self }
     }
 
     /// Takes at most `limit` descriptors from the RX ring and shows each packet to `each`, until that says
     /// `ControlFlow::Break`: then the rest stays in the ring. Returns how many descriptors were taken.
     ///
+    /// A packet over several buffers is copied into one piece. It is taken whole or not at all: beyond `limit`, if it
+    /// begins before; not yet, if its end is not in the ring.
+    ///
     /// One acquire load and one release store for the whole batch. Does not refill. When `each` panics, the packets
     /// before and the one in hand are done with, the rest stays in the ring.
     #[inline]
     pub fn receive(&mut self, limit: u32, mut each: impl FnMut(Received<'_>) -> ControlFlow<()>) -> u32 {
-        let mut batch = self.rx.take(limit);
-        for descriptor in batch.by_ref() {
-            let Some(frame) = self.umem.reclaim(descriptor.addr) else {
-                self.counters.invalid_descriptors += 1;
-                continue;
-            };
-            // Made at once, so that from here on every way out gives the frame back.
-            let mut received =
-                Received { umem: &mut self.umem, frame: ManuallyDrop::new(frame), extent: Extent::default() };
-            let more = descriptor.options.contains(XdpDescOptions::XDP_PKT_CONTD);
-            if more || self.discarding {
-                self.counters.unsupported_packets += u64::from(!more);
-                self.discarding = more;
+        let Self { umem, rx, scratch, discarding, counters, .. } = self;
+        let mut batch = rx.take(limit);
+        while let Some(descriptor) = batch.next() {
+            if is_continued(&descriptor) || *discarding {
+                match gather(descriptor, &mut batch, umem, scratch, discarding, counters) {
+                    Chain::Whole(frame, extent, length) => {
+                        let bytes = NonNull::from(scratch.get(..length).unwrap_or(&[]));
+                        let frame = ManuallyDrop::new(frame);
+                        if each(Received { umem, frame, extent, bytes, gathered: true }).is_break() {
+                            break;
+                        }
+                    }
+                    Chain::Dropped => {}
+                    Chain::Incomplete => break,
+                }
                 continue;
             }
-            let Some(extent) = received.umem.extent(descriptor.addr, descriptor.len) else {
-                self.counters.invalid_descriptors += 1;
+            let Some(frame) = umem.reclaim(descriptor.addr) else {
+                counters.invalid_descriptors += 1;
                 continue;
             };
-            received.extent = extent;
-            if each(received).is_break() {
+            let Some(extent) = umem.extent(descriptor.addr, descriptor.len) else {
+                counters.invalid_descriptors += 1;
+                umem.release(frame);
+                continue;
+            };
+            let bytes = umem.bytes(&frame, extent);
+            let frame = ManuallyDrop::new(frame);
+            if each(Received { umem, frame, extent, bytes, gathered: false }).is_break() {
                 break;
             }
         }
@@ -126,14 +169,89 @@ impl Queue {
     }
 }
 
+fn is_continued(descriptor: &XdpDesc) -> bool {
+    descriptor.options.contains(XdpDescOptions::XDP_PKT_CONTD)
+}
+
+/// Puts together the packet over several buffers that begins with `first`, which was just taken from `batch`.
+#[cold]
+fn gather(
+    first: XdpDesc,
+    batch: &mut Taken<'_, XdpDesc>,
+    umem: &mut Umem,
+    scratch: &mut [u8],
+    discarding: &mut bool,
+    counters: &mut Counters,
+) -> Chain {
+    let rest = if *discarding { None } else { batch.reach(|descriptor| !is_continued(descriptor)) };
+    let Some(rest) = rest else {
+        // A packet that fills the ring and does not end would stand there for ever.
+        if !*discarding && !batch.is_stuck() {
+            batch.put_back();
+            return Chain::Incomplete;
+        }
+        *discarding = is_continued(&first);
+        counters.further_descriptors += u64::from(*discarding);
+        counters.unsupported_packets += u64::from(!*discarding);
+        if let Some(frame) = umem.reclaim(first.addr) {
+            umem.release(frame);
+        }
+        return Chain::Dropped;
+    };
+    counters.further_descriptors += u64::from(rest);
+    let mut head = None;
+    let mut whole = true;
+    let mut length = 0;
+    for descriptor in std::iter::once(first).chain(batch.by_ref().take(rest as usize)) {
+        let Some(frame) = umem.reclaim(descriptor.addr) else {
+            whole = false;
+            continue;
+        };
+        let extent = umem.extent(descriptor.addr, descriptor.len);
+        let room = extent.and_then(|extent| scratch.get_mut(length..length + extent.length as usize));
+        match (extent, room) {
+            (Some(extent), Some(room)) if whole => {
+                // SAFETY: `Umem::bytes` gives bytes of the frame whose only token we hold: nobody writes to them.
+                room.copy_from_slice(unsafe { umem.bytes(&frame, extent).as_ref() });
+                length += room.len();
+                if head.is_none() {
+                    head = Some((frame, extent));
+                    continue;
+                }
+            }
+            _ => whole = false,
+        }
+        umem.release(frame);
+    }
+    match head {
+        Some((frame, extent)) if whole => {
+            counters.gathered_packets += 1;
+            Chain::Whole(frame, extent, length)
+        }
+        broken => {
+            counters.unsupported_packets += 1;
+            if let Some((frame, _)) = broken {
+                umem.release(frame);
+            }
+            Chain::Dropped
+        }
+    }
+}
+
 impl Received<'_> {
     /// The packet, from its Ethernet header on.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        let first = self.umem.pool().locate(&self.frame, self.extent.start);
-        // SAFETY: the extent lies within the frame (`Umem::extent`), the memory is initialized (mmap zeroes it) and
-        // mapped while the borrowed `Umem` lives. We hold the frame's only token, so nobody writes to it.
-        unsafe { std::slice::from_raw_parts(first.as_ptr(), self.extent.length as usize) }
+        // SAFETY: they lie in the frame (`Umem::bytes`), which is mapped while the borrowed `Umem` lives and whose only
+        // token we hold, so that nobody writes to it; or in the scratch memory, of which the queue that is borrowed with
+        // the `Umem` makes no use before the callback is over. Both are initialized.
+        unsafe { self.bytes.as_ref() }
+    }
+
+    /// Was it put together from several buffers? Then [`Received::into_lease`] copies it.
+    #[inline]
+    pub fn is_gathered(&self) -> bool {
+        self.gathered
     }
 
     /// The `N` bytes right before the packet, where an XDP program leaves metadata (`bpf_xdp_adjust_meta`). `None` if
@@ -149,9 +267,13 @@ impl Received<'_> {
         Some(unsafe { first.cast::<[u8; N]>().as_mut() })
     }
 
-    /// Keeps the packet: its frame comes back to the queue when the lease is dropped.
+    /// Keeps the packet: its frame comes back to the queue when the lease is dropped. One that was put together from
+    /// several buffers is copied, into memory of its own, and its frames are free.
     #[inline]
     pub fn into_lease(self) -> Lease {
+        if self.gathered {
+            return Lease::of_copy(self.bytes().into());
+        }
         let mut this = ManuallyDrop::new(self);
         let pool = this.umem.note_lease();
         // SAFETY: `this` is never dropped, so the token is taken once.

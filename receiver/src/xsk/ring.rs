@@ -243,6 +243,35 @@ impl<T: Slot> Taken<'_, T> {
         // producer leaves them alone until we publish; every bit pattern is a `T` (`Plain`).
         Some(unsafe { self.cursor.slot(self.cursor.position).read() })
     }
+
+    /// How many more slots there are up to the first of which `is_last` holds, that one included, whether or not they
+    /// were in the batch: now they are. `None`: no such slot is written yet, and the batch is as it was.
+    pub(super) fn reach(&mut self, is_last: impl Fn(&T) -> bool) -> Option<u32> {
+        let position = self.cursor.position;
+        let published = self.cursor.peer_position().wrapping_sub(self.first).min(self.cursor.capacity());
+        let ahead = published.saturating_sub(self.taken());
+        // SAFETY: as for `peek`: the slots lie before the peer's index, just loaded with acquire.
+        let found = (0..ahead).find(|&n| is_last(unsafe { &*self.cursor.slot(position.wrapping_add(n)) }))?;
+        if self.end.wrapping_sub(position) <= found {
+            self.end = position.wrapping_add(found + 1);
+        }
+        Some(found + 1)
+    }
+
+    /// Takes back the last [`Iterator::next`]; the batch ends here.
+    pub(super) fn put_back(&mut self) {
+        if self.taken() > 0 {
+            self.cursor.position = self.cursor.position.wrapping_sub(1);
+        }
+        self.end = self.cursor.position;
+    }
+
+    /// Is there no slot left that the peer could write before this batch is given back, but for those taken before the
+    /// last one?
+    pub(super) fn is_stuck(&self) -> bool {
+        self.taken() == 1
+            && self.cursor.peer_position().wrapping_sub(self.first) >= self.cursor.capacity()
+    }
 }
 
 impl<T: Slot> Iterator for Taken<'_, T> {

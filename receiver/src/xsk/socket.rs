@@ -77,6 +77,10 @@ pub struct BindConfig {
     pub umem: UmemConfig,
     /// Busy polling, if it is wanted.
     pub busy_poll: Option<BusyPoll>,
+    /// Take packets over several buffers (`XDP_USE_SG`, Linux 6.6), as a frame of [`BindConfig::umem`] may not hold one of
+    /// this MTU; the MTU is for messages only. `None`: packets that are longer than a frame are dropped by the kernel
+    /// (`rx_dropped`).
+    pub multi_buffer: Option<u32>,
 }
 
 impl BindConfig {
@@ -91,6 +95,7 @@ impl BindConfig {
             fill_ring_size: 4096,
             umem: UmemConfig::default(),
             busy_poll: None,
+            multi_buffer: None,
         }
     }
 
@@ -151,7 +156,7 @@ impl XskSocket {
     /// [`Error`] tells the call that failed, why, and what to do about it; [`Error::is_mode_unsupported`] tells whether
     /// another mode is worth a try.
     pub fn bind(config: &BindConfig) -> Result<Self, Error> {
-        let context = Context { interface: config.interface_name.clone(), queue: config.queue, mode: config.mode };
+        let context = Context { interface: config.interface_name.clone(), queue: config.queue, mode: config.mode, multi_buffer: config.multi_buffer };
         if let Some(fault) = config.fault() {
             return Err(context.error(Cause::Config(fault)));
         }
@@ -164,7 +169,12 @@ impl XskSocket {
         let mut queue = make_rings(&fd, umem, config, &context)?;
         queue.refill();
 
+        let several = match config.multi_buffer {
+            Some(_) => SocketAddrXdpFlags::XDP_USE_SG,
+            None => SocketAddrXdpFlags::empty(),
+        };
         let flags = SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP
+            | several
             | match config.mode {
                 BindMode::ZeroCopy => SocketAddrXdpFlags::XDP_ZEROCOPY,
                 BindMode::Copy => SocketAddrXdpFlags::XDP_COPY,
@@ -182,7 +192,7 @@ impl XskSocket {
         Ok(Self { fd, queue, zero_copy, busy_polling: config.busy_poll.is_some(), context })
     }
 
-    /// Takes at most `limit` packets from the RX ring and shows each to `each`, until that says `ControlFlow::Break`:
+    /// Takes at most `limit` descriptors from the RX ring (more only to end a packet over several buffers) and shows each packet to `each`, until that says `ControlFlow::Break`:
     /// the packet in hand is done with then, the rest stays in the ring. After the batch all free frames go to the fill
     /// ring, and the kernel is woken if it asks to be. Returns how many descriptors were taken; 0 means that the ring
     /// was empty (or `limit` 0).
@@ -253,19 +263,19 @@ impl XskSocket {
         self.queue.umem().page_size()
     }
 
-    /// Packets in the RX ring that were not taken yet. An acquire load.
+    /// Descriptors in the RX ring that were not taken yet. An acquire load.
     #[inline]
     pub fn pending(&self) -> u32 {
         self.queue.rx().pending()
     }
 
-    /// The kernel's index of the RX ring: the number of packets it has put there, modulo 2^32. An acquire load.
+    /// The kernel's index of the RX ring: the number of descriptors it has put there (one a packet, but for packets over several buffers), modulo 2^32. An acquire load.
     #[inline]
     pub fn producer_position(&self) -> u32 {
         self.queue.rx().peer_position()
     }
 
-    /// Our index of the RX ring: the number of packets taken, modulo 2^32.
+    /// Our index of the RX ring: the number of descriptors taken, modulo 2^32.
     #[inline]
     pub fn consumer_position(&self) -> u32 {
         self.queue.rx().position()
@@ -355,6 +365,7 @@ pub(super) struct Context {
     interface: String,
     queue: u32,
     mode: BindMode,
+    multi_buffer: Option<u32>,
 }
 
 impl Context {
@@ -367,7 +378,14 @@ impl Context {
     }
 
     fn error(&self, cause: Cause) -> Error {
-        Error { interface: self.interface.clone(), queue: self.queue, mode: self.mode, cause, known: None }
+        Error {
+            interface: self.interface.clone(),
+            queue: self.queue,
+            mode: self.mode,
+            multi_buffer: self.multi_buffer,
+            cause,
+            known: None,
+        }
     }
 }
 
@@ -397,7 +415,8 @@ fn make_rings(fd: &OwnedFd, umem: Umem, config: &BindConfig, context: &Context) 
     let rx = mapping_length::<XdpDesc>(&layout.rx, rx_size)
         .and_then(|length| Mapping::of_fd(fd.as_fd(), length, XDP_PGOFF_RX_RING))
         .and_then(|memory| Consumer::of_kernel_ring(memory, &layout.rx, rx_size));
-    Ok(Queue::new(umem, context.check(Call::MapRing, fill)?, context.check(Call::MapRing, rx)?))
+    let queue = Queue::new(umem, context.check(Call::MapRing, fill)?, context.check(Call::MapRing, rx)?);
+    Ok(if config.multi_buffer.is_some() { queue.gathering() } else { queue })
 }
 
 fn bind_patiently(fd: &OwnedFd, address: &SocketAddrXdp) -> io::Result<()> {

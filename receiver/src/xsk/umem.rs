@@ -237,6 +237,13 @@ impl Umem {
         (length <= size - start).then_some(Extent { start, length })
     }
 
+    /// The bytes of an extent of a frame: initialized, and mapped while this lives. To be read by whoever holds the
+    /// frame's token.
+    #[inline]
+    pub(super) fn bytes(&self, frame: &Frame, extent: Extent) -> NonNull<[u8]> {
+        NonNull::slice_from_raw_parts(self.pool.locate(frame, extent.start), extent.length as usize)
+    }
+
     /// Gives a frame back that was not leased.
     #[inline]
     pub(super) fn release(&mut self, frame: Frame) {

@@ -1,0 +1,205 @@
+//! Jumbo frames: packets that need several buffers arrive once, in order and byte for byte, among those that need one.
+
+mod support;
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use netlab::Lab;
+use receiver::{Datagram, Ledger, ModeRequest, OwnedDatagram, ReceiveMode, Receiver, Wait};
+use receiver_common::Verdict;
+use socket2::{Domain, Protocol, Socket, Type};
+use support::{causes, open, subscription};
+
+/// Bytes of payload: within one buffer, over two, three, and as many as the MTU asks for.
+const SIZES: [usize; 5] = [100, 1472, 3000, 4000, 8972];
+/// The longest IPv6 payload is 20 bytes shorter.
+const LONGEST_V6: usize = 8952;
+/// Rounds of all sizes in both families: less than the RX ring holds in one go.
+const ROUNDS: usize = 60;
+const COUNT: usize = ROUNDS * SIZES.len() * 2;
+
+/// What a datagram is to carry: its number, then bytes that follow from number and place.
+fn payload(number: usize) -> Vec<u8> {
+    let v6 = number % 2 == 1;
+    let size = SIZES[number / 2 % SIZES.len()].min(if v6 { LONGEST_V6 } else { usize::MAX });
+    let mut bytes: Vec<u8> = (0..size).map(|at| (number * 131 + at * 7 + at / 251) as u8).collect();
+    bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+    bytes
+}
+
+fn source(number: usize) -> IpAddr {
+    if number % 2 == 1 { "2001:db8::1".parse().expect("address") } else { "10.0.0.1".parse().expect("address") }
+}
+
+fn jumbo_lab() -> Lab {
+    Lab::builder().mtu(9000).build().expect("lab")
+}
+
+fn jumbo_receiver(lab: &Lab, mode: ReceiveMode, build: fn(receiver::Builder) -> receiver::Builder) -> Receiver {
+    let receiver = open(lab, |builder| {
+        build(
+            builder
+                .subscribe(subscription("10.0.0.1@232.1.1.1:5000"))
+                .subscribe(subscription("[2001:db8::1]@[ff3e::1]:5000"))
+                .mode(ModeRequest::Exactly(mode))
+                .ring_size(8192)
+                .frames(32_768)
+                .huge_pages(receiver::xsk::HugePages::Never),
+        )
+    })
+    .expect("receiver");
+    assert_eq!(receiver.handle().mode(), mode);
+    receiver
+}
+
+fn sender(lab: &Lab, v6: bool) -> UdpSocket {
+    let index = lab.tx().interface_index(lab.tx_interface()).expect("index");
+    let open = move || {
+        let (domain, from): (_, SocketAddr) = match v6 {
+            true => (Domain::IPV6, "[2001:db8::1]:4000".parse().expect("address")),
+            false => (Domain::IPV4, "10.0.0.1:4000".parse().expect("address")),
+        };
+        let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).expect("socket");
+        socket.bind(&from.into()).expect("bind");
+        socket.set_send_buffer_size(4 << 20).expect("send buffer");
+        if v6 {
+            socket.set_multicast_if_v6(index).expect("interface");
+        }
+        UdpSocket::from(socket)
+    };
+    lab.tx().run(open).expect("a thread in tx")
+}
+
+/// Sends all datagrams, the families in turn.
+fn send(lab: &Lab) {
+    let (v4, v6) = (sender(lab, false), sender(lab, true));
+    for number in 0..COUNT {
+        let bytes = payload(number);
+        let (socket, group) = if number % 2 == 1 { (&v6, "[ff3e::1]:5000") } else { (&v4, "232.1.1.1:5000") };
+        assert_eq!(socket.send_to(&bytes, group).expect("send"), bytes.len());
+        if number % 64 == 63 {
+            // Room for the queue between the namespaces.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn check(number: usize, from: IpAddr, bytes: &[u8]) {
+    assert_eq!(from, source(number), "datagram {number}");
+    let expected = payload(number);
+    assert_eq!(bytes.len(), expected.len(), "datagram {number}");
+    assert!(bytes == expected, "the bytes of datagram {number} differ");
+}
+
+/// Everything came by XDP, and the books balance.
+fn check_books(ledger: &Ledger) {
+    let told = causes(ledger);
+    assert_eq!(ledger.count("xdp_delivered"), COUNT as u64, "{told}");
+    assert_eq!(ledger.verdict(Verdict::Redirected), COUNT as u64, "{told}");
+    assert_eq!((ledger.unaccounted(), ledger.lost(), ledger.count("xsk_refused_descs")), (0, 0, 0), "{told}");
+    assert_eq!(ledger.count("checksum_partial"), COUNT as u64, "local senders leave the sum to the NIC: {told}");
+}
+
+fn poll_all(receiver: &mut Receiver, mut each: impl FnMut(Datagram<'_>)) {
+    let mut quiet = 0;
+    while quiet < 5 {
+        let count = receiver.poll(Wait::For(Duration::from_millis(20)), &mut each).expect("poll");
+        quiet = if count == 0 { quiet + 1 } else { 0 };
+    }
+}
+
+fn lent(mode: ReceiveMode, build: fn(receiver::Builder) -> receiver::Builder) -> Ledger {
+    let lab = jumbo_lab();
+    let mut receiver = jumbo_receiver(&lab, mode, build);
+    send(&lab);
+    let mut number = 0;
+    poll_all(&mut receiver, |datagram| {
+        check(number, datagram.source().ip(), datagram.payload());
+        number += 1;
+    });
+    let ledger = receiver.handle().ledger().expect("ledger");
+    assert_eq!(number, COUNT, "{}", causes(&ledger));
+    check_books(&ledger);
+    ledger
+}
+
+#[test]
+fn lent_in_copy_mode() {
+    let ledger = lent(ReceiveMode::Copy, |builder| builder);
+    assert!(ledger.count("xsk_further_descs") > COUNT as u64, "{}", causes(&ledger));
+    assert_eq!(ledger.count("copied"), 0, "nothing was kept");
+}
+
+#[test]
+fn lent_in_copy_mode_from_larger_frames() {
+    lent(ReceiveMode::Copy, |builder| builder.frame_size(4096));
+}
+
+#[test]
+fn lent_in_generic_mode() {
+    lent(ReceiveMode::Generic, |builder| builder);
+}
+
+#[test]
+fn stamped_by_the_program() {
+    let ledger = lent(ReceiveMode::Copy, |builder| builder.timestamps(true));
+    assert_eq!(ledger.count("unstamped"), 0, "{}", causes(&ledger));
+}
+
+#[test]
+fn owned_in_copy_mode() {
+    let lab = jumbo_lab();
+    let mut receiver = jumbo_receiver(&lab, ReceiveMode::Copy, |builder| builder);
+    send(&lab);
+    let mut kept: Vec<OwnedDatagram> = Vec::new();
+    poll_all(&mut receiver, |datagram| kept.push(datagram.into_owned().expect("within the limit of copies")));
+    let ledger = receiver.handle().ledger().expect("ledger");
+    let told = causes(&ledger);
+    assert_eq!(kept.len(), COUNT, "{told}");
+    // Read after all came: nothing was written over.
+    for (number, datagram) in kept.iter().enumerate() {
+        check(number, datagram.source.ip(), &datagram.payload);
+    }
+    check_books(&ledger);
+    // Sizes over one buffer are three of five.
+    assert_eq!(ledger.count("copied"), (COUNT / 5 * 3) as u64, "{told}");
+    assert_eq!(ledger.count("xsk_leased"), (COUNT / 5 * 2) as u64, "{told}");
+}
+
+/// A consumer that stops after each datagram loses none of the packets behind it.
+#[test]
+fn one_at_a_time() {
+    let lab = jumbo_lab();
+    let receiver = jumbo_receiver(&lab, ReceiveMode::Copy, |builder| builder);
+    send(&lab);
+    let mut workers = receiver.into_workers();
+    let mut number = 0;
+    while number < COUNT {
+        let count = workers[0].poll_while(Wait::For(Duration::from_secs(1)), |datagram| {
+            check(number, datagram.source().ip(), datagram.payload());
+            number += 1;
+            ControlFlow::Break(())
+        });
+        assert_eq!(count.expect("poll"), 1, "after {number}");
+    }
+}
+
+/// With the peer's MTU alone above one buffer, frames still fit; with an MTU between the two limits they do not fit the
+/// frames of the packet memory, though the driver would take them as one.
+#[test]
+fn between_the_limits() {
+    let lab = Lab::builder().mtu(3400).build().expect("lab");
+    let mut receiver = jumbo_receiver(&lab, ReceiveMode::Copy, |builder| builder);
+    let v4 = sender(&lab, false);
+    let bytes: Vec<u8> = (0..3372_u32).map(|at| at as u8).collect();
+    v4.send_to(&bytes, "232.1.1.1:5000").expect("send");
+    let mut seen = 0;
+    poll_all(&mut receiver, |datagram| {
+        assert!(datagram.payload() == bytes);
+        seen += 1;
+    });
+    let ledger = receiver.handle().ledger().expect("ledger");
+    assert_eq!((seen, ledger.lost(), ledger.unaccounted()), (1, 0, 0), "{}", causes(&ledger));
+}
