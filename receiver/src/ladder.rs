@@ -246,3 +246,15 @@ fn named(mode: ReceiveMode, interface: &Interface, error: Error) -> Error {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_buffer_holds_what_fits_a_frame_and_every_driver() {
+        let of = |frame_size| Rings { frame_size, ..Rings::default() };
+        assert_eq!((of(2048).single_buffer(), of(4096).single_buffer()), (1792, 3072));
+        assert_eq!((of(2048).single_buffer_mtu(), of(4096).single_buffer_mtu()), (1770, 3050));
+    }
+}

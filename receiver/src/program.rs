@@ -189,8 +189,9 @@ impl Program {
             Attach::Native => XdpMode::Driver,
             Attach::Generic => XdpMode::Skb,
         };
-        let link =
-            xdp(&mut self.ebpf, &self.interface, self.buffers)?.attach_to_if_index(interface.index, mode).map_err(|error| {
+        let link = xdp(&mut self.ebpf, &self.interface, self.buffers)?
+            .attach_to_if_index(interface.index, mode)
+            .map_err(|error| {
                 match os_error(&error) {
                     // Somebody came between the question and the attach.
                     Some(libc::EBUSY | libc::EEXIST) => match Interface::lookup(&interface.name) {
@@ -210,7 +211,9 @@ impl Program {
     /// [`Error::Program`].
     pub fn detach(&mut self) -> Result<(), Error> {
         let Some(link) = self.link.take() else { return Ok(()) };
-        xdp(&mut self.ebpf, &self.interface, self.buffers)?.detach(link).map_err(|error| refused(&self.interface, "detach", &error))
+        xdp(&mut self.ebpf, &self.interface, self.buffers)?
+            .detach(link)
+            .map_err(|error| refused(&self.interface, "detach", &error))
     }
 
     /// Gives the frames of a queue to an AF_XDP socket bound to that queue.
@@ -341,9 +344,24 @@ impl Program {
     /// # Errors
     /// [`Error::Program`]: the frame is shorter than 14 bytes, or the queue does not exist.
     pub fn test(&mut self, frame: &[u8], interface: &Interface, queue: u32, repeat: u32) -> Result<TestVerdict, Error> {
+        self.test_split(frame, frame.len(), interface, queue, repeat)
+    }
+
+    /// As [`Program::test`], with only so many bytes of the frame in its first buffer (Linux 6.18; at least 14).
+    ///
+    /// # Errors
+    /// As there; also, the entry is for single buffers.
+    pub fn test_split(
+        &mut self,
+        frame: &[u8],
+        first: usize,
+        interface: &Interface,
+        queue: u32,
+        repeat: u32,
+    ) -> Result<TestVerdict, Error> {
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let mut context = [0u8; 24];
-        context[4..8].copy_from_slice(&u32::try_from(frame.len()).unwrap_or(u32::MAX).to_ne_bytes());
+        context[4..8].copy_from_slice(&u32::try_from(first).unwrap_or(u32::MAX).to_ne_bytes());
         context[12..16].copy_from_slice(&interface.index.to_ne_bytes());
         context[16..20].copy_from_slice(&queue.to_ne_bytes());
         let options =

@@ -186,8 +186,45 @@ fn one_at_a_time() {
     }
 }
 
-/// With the peer's MTU alone above one buffer, frames still fit; with an MTU between the two limits they do not fit the
-/// frames of the packet memory, though the driver would take them as one.
+#[test]
+fn the_ladder_ends_in_copy_mode() {
+    let lab = jumbo_lab();
+    let receiver = open(&lab, |builder| builder.subscribe(subscription("10.0.0.1@232.1.1.1:5000"))).expect("receiver");
+    assert_eq!(receiver.handle().mode(), ReceiveMode::Copy, "{:?}", receiver.handle().refused());
+}
+
+/// The interface's own MTU asks for one buffer, but veth goes by its peer's.
+#[test]
+fn the_peer_alone_is_jumbo() {
+    let lab = jumbo_lab();
+    lab.rx().ip(&["link", "set", lab.rx_interface(), "mtu", "1500"]).expect("mtu");
+    let receiver = jumbo_receiver(&lab, ReceiveMode::Copy, |builder| builder);
+    assert_eq!(receiver.handle().interface().mtu, 1500);
+}
+
+/// A driver without native XDP is told with the MTU and what to do, and nothing was joined.
+#[test]
+fn a_refusal_tells_the_mtu_before_anything_is_joined() {
+    let lab = jumbo_lab();
+    for arguments in [
+        &["link", "add", "jumbo0", "mtu", "9000", "type", "bridge"][..],
+        &["link", "set", "jumbo0", "multicast", "on", "up"],
+    ] {
+        lab.rx().ip(arguments).expect("a bridge");
+    }
+    let refuse = || {
+        let builder = Receiver::builder("jumbo0").subscribe(subscription("10.0.0.1@232.1.1.1:5000"));
+        let error = builder.mode(ReceiveMode::Copy).build().err().expect("refused").to_string();
+        (error, std::fs::read_to_string("/proc/thread-self/net/igmp").expect("the groups joined"))
+    };
+    let (error, joined) = lab.rx().run(refuse).expect("a thread in rx");
+    for part in ["jumbo0", "MTU", "9000", "ip link set jumbo0 mtu 1770", "mode generic"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!joined.contains("010101E8"), "{joined}");
+}
+
+/// An MTU that the driver takes as one buffer, and the packet memory's frames do not.
 #[test]
 fn between_the_limits() {
     let lab = Lab::builder().mtu(3400).build().expect("lab");

@@ -201,3 +201,27 @@ fn remedy_clause(error: &Error) -> String {
         None => error.remedy().map(|remedy| format!(": {remedy}")).unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bind_said(errno: Errno, mode: BindMode, multi_buffer: Option<u32>) -> Error {
+        let cause = Cause::System { call: Call::Bind, errno };
+        Error { interface: "eth1".into(), queue: 0, mode, multi_buffer, cause, known: None }
+    }
+
+    #[test]
+    fn a_kernel_without_packets_over_several_buffers_is_told_as_such() {
+        let error = bind_said(Errno::INVAL, BindMode::Copy, Some(9000));
+        let told = error.to_string();
+        for part in ["eth1", "MTU 9000", "XDP_USE_SG", "Linux 6.6", "ip link set", "frames of 4096"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert!(error.is_mode_unsupported(), "mode socket is worth a try");
+        let one = bind_said(Errno::INVAL, BindMode::Copy, None);
+        assert!(!one.is_mode_unsupported() && !one.to_string().contains("MTU"), "{one}");
+        let zero_copy = bind_said(Errno::OPNOTSUPP, BindMode::ZeroCopy, Some(9000)).to_string();
+        assert!(zero_copy.contains("MTU 9000") && zero_copy.contains("use copy mode"), "{zero_copy}");
+    }
+}

@@ -86,13 +86,32 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         KernelTakes(u32),
-        KernelDelivers { packets: u32, length: u16 },
+        KernelDelivers {
+            packets: u32,
+            length: u16,
+        },
         /// A packet over `more + 1` buffers, of which at first only so many are in the ring.
-        KernelDeliversSeveralBuffers { more: u32, length: u16, at_first: u32, broken: bool },
-        KernelDeliversRubbish { address: u64, length: u32 },
+        KernelDeliversSeveralBuffers {
+            more: u32,
+            length: u16,
+            at_first: u32,
+            broken: bool,
+        },
+        KernelDeliversRubbish {
+            address: u64,
+            length: u32,
+        },
         KernelDeliversTooLong,
-        Receive { limit: u32, stop_after: u32, lease_pattern: u32, panic_at: Option<u32> },
-        DropLeases { count: usize, elsewhere: bool },
+        Receive {
+            limit: u32,
+            stop_after: u32,
+            lease_pattern: u32,
+            panic_at: Option<u32>,
+        },
+        DropLeases {
+            count: usize,
+            elsewhere: bool,
+        },
         Refill,
     }
 

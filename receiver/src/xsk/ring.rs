@@ -269,8 +269,7 @@ impl<T: Slot> Taken<'_, T> {
     /// Is there no slot left that the peer could write before this batch is given back, but for those taken before the
     /// last one?
     pub(super) fn is_stuck(&self) -> bool {
-        self.taken() == 1
-            && self.cursor.peer_position().wrapping_sub(self.first) >= self.cursor.capacity()
+        self.taken() == 1 && self.cursor.peer_position().wrapping_sub(self.first) >= self.cursor.capacity()
     }
 }
 

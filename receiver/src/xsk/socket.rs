@@ -156,7 +156,12 @@ impl XskSocket {
     /// [`Error`] tells the call that failed, why, and what to do about it; [`Error::is_mode_unsupported`] tells whether
     /// another mode is worth a try.
     pub fn bind(config: &BindConfig) -> Result<Self, Error> {
-        let context = Context { interface: config.interface_name.clone(), queue: config.queue, mode: config.mode, multi_buffer: config.multi_buffer };
+        let context = Context {
+            interface: config.interface_name.clone(),
+            queue: config.queue,
+            mode: config.mode,
+            multi_buffer: config.multi_buffer,
+        };
         if let Some(fault) = config.fault() {
             return Err(context.error(Cause::Config(fault)));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use netlab::Lab;
 use receiver::Interface;
-use receiver::program::{Attach, Config, Program};
+use receiver::program::{Attach, Buffers, Config, Program};
 use receiver::xsk::{BindConfig, BindMode, XskSocket};
 use receiver_common::Verdict;
 
@@ -57,6 +57,13 @@ impl Bench {
         program.set_socket(0, socket.as_fd()).expect("the socket is in the XSKMAP");
         Filter::of_the_table().install(&mut program);
         Self { program, interface, socket }
+    }
+
+    /// Puts the entry for frames over several buffers in place of the other.
+    pub fn take_several_buffers(&mut self) {
+        self.program.detach().expect("the program is detached");
+        self.program.set_buffers(Buffers::Several).expect("the other entry loads");
+        self.program.attach(&self.interface, Attach::Native).expect("the other entry is attached");
     }
 
     /// Runs the row's frame, and tells what is wrong, if anything is.
