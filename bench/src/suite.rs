@@ -184,7 +184,8 @@ impl Measured {
         let rule = |verdict: &str, entries| cost(&self.rules, verdict, entries);
         let by = |of: Option<f64>, to: Option<f64>| Some(of? / to.filter(|to| *to > 0.0)?);
         let p99 = |name: &str| self.latency.get(name).map(|latencies| latencies.common.latency.p99 as f64);
-        let flood = |name: &str| self.flood.iter().find(|flood| flood.name == name && flood.others == 99);
+        let flood =
+            |name: &str| self.flood.iter().find(|flood| flood.name == name && flood.others == 99 && !flood.flat_out);
         let p99_of_ours = [p99("copy"), p99("copy_busy_poll")].into_iter().flatten().reduce(f64::min);
         vec![
             Target::at_least("copy / xdpsock", ratio("copy", "xdpsock"), 0.97, noise),

@@ -36,7 +36,7 @@ pub fn measure(bench: &Bench, times: usize) -> Result<Vec<Control>> {
 fn one(bench: &Bench, name: &'static str, mode: &str, times: usize) -> Result<Control> {
     bench.go_on()?;
     // A try takes some 100 ms; the generator is stopped by its duration, so it gets enough.
-    let duration = Duration::from_millis(2000 + 150 * times as u64);
+    let duration = Duration::from_millis(1200 + 130 * times as u64);
     let generator = Generator::load(bench, &Offer::wanted(RATE, duration))?;
     generator.start();
     std::thread::sleep(Duration::from_millis(200));

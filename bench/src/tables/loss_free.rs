@@ -82,9 +82,14 @@ fn search(bench: &Bench, row: &Row, high: f64, steps: usize, testpmd: Settings) 
     let from = if pdr.value > 0.0 && !pdr.at_least { pdr.value } else { high };
     let ndr = bisect(from, steps, |rate| attempt(rate, 0.0))?;
     session.end()?;
-    let Best { value, at_least } = ndr;
+    Ok(rates(ndr, pdr))
+}
+
+/// A rate without a loss is one with few losses too, even where the search for that met a worse moment.
+fn rates(ndr: Best, pdr: Best) -> Rates {
+    let pdr = if ndr.value > pdr.value { ndr } else { pdr };
     // It begins at PDR, which is then the limit itself.
-    Ok(Rates { ndr: value, ndr_at_least: at_least && pdr.at_least, pdr: pdr.value, pdr_at_least: pdr.at_least })
+    Rates { ndr: ndr.value, ndr_at_least: ndr.at_least && pdr.at_least, pdr: pdr.value, pdr_at_least: pdr.at_least }
 }
 
 pub fn report(table: &LossFree, rows: &[&'static Row]) -> String {
@@ -107,4 +112,18 @@ pub fn report(table: &LossFree, rows: &[&'static Row]) -> String {
 pub fn fields(rates: &Rates) -> Map<String, Value> {
     let value = json!(rates);
     value.as_object().cloned().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_loss_is_little_loss() {
+        let best = |value, at_least| Best { value, at_least };
+        let found = rates(best(3.0, true), best(2.0, true));
+        assert_eq!((found.pdr, found.pdr_at_least), (3.0, true));
+        let found = rates(best(2.0, true), best(2.5, false));
+        assert_eq!((found.ndr, found.ndr_at_least, found.pdr), (2.0, false, 2.5));
+    }
 }
