@@ -1,7 +1,7 @@
 //! The maps and globals that user space steers the program by, and reads its counts from.
 
-use aya_ebpf::macros::map;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, XskMap};
 use receiver_common::{
     DEFAULT_MAX_FLOWS, FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, MAX_QUEUES, Verdict,

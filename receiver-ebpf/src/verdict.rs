@@ -3,8 +3,8 @@
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::{bpf_ktime_get_tai_ns, bpf_xdp_adjust_meta};
 use aya_ebpf::programs::XdpContext;
-use receiver_common::wire::{self, Network, Udp};
 use receiver_common::table::{self, GroupEntry};
+use receiver_common::wire::{self, Network, Udp};
 use receiver_common::{FlowKeyV6, GroupKeyV6, Port, STAMP_SIZE, Stamp, Verdict};
 
 use crate::maps;
