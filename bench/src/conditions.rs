@@ -1,9 +1,13 @@
 //! What the numbers were measured on, and what the machine was busy with.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+
+/// How long the machine is looked at.
+const LOOK: Duration = Duration::from_millis(400);
 
 /// The machine.
 #[derive(Clone, Debug, Serialize)]
@@ -19,6 +23,9 @@ pub struct Conditions {
     pub steal_percent: f64,
     /// How far `recvmmsg` was from itself: what ratios are certain to.
     pub noise: f64,
+    /// How busy the machine was with others while nothing was measured, percent of all CPU time: the median of looks between the
+    /// rounds.
+    pub other_load_percent: f64,
     pub seconds: f64,
     pub generator: String,
 }
@@ -37,6 +44,7 @@ impl Conditions {
             quick,
             steal_percent: 0.0,
             noise: 0.0,
+            other_load_percent: 0.0,
             seconds: 0.0,
             generator:
                 "in the kernel on CPU 0, with the receiving end's NAPI and XDP; consumers on CPU 1; veth, one queue"
@@ -76,11 +84,24 @@ impl CpuTime {
         Self { busy: self.busy - before.busy, idle: self.idle - before.idle, steal: self.steal - before.steal }
     }
 
+    /// Percent of all that was not idle.
+    pub fn load_percent(&self) -> f64 {
+        let all = self.busy + self.idle + self.steal;
+        if all > 0.0 { 100.0 * (all - self.idle) / all } else { 0.0 }
+    }
+
     /// Percent of all that was stolen.
     pub fn steal_percent(&self) -> f64 {
         let all = self.busy + self.idle + self.steal;
         if all > 0.0 { 100.0 * self.steal / all } else { 0.0 }
     }
+}
+
+/// How busy the machine is, percent, while this program does nothing.
+pub fn other_load() -> Result<f64> {
+    let before = CpuTime::read()?;
+    std::thread::sleep(LOOK);
+    Ok(CpuTime::read()?.since(&before).load_percent())
 }
 
 #[cfg(test)]
@@ -93,6 +114,7 @@ mod tests {
         let time = CpuTime::parse(text, 10.0).expect("a line");
         assert_eq!(time, CpuTime { busy: 210.0, idle: 1040.0, steal: 250.0 });
         assert!((time.since(&CpuTime::default()).steal_percent() - 100.0 * 250.0 / 1500.0).abs() < 1e-9);
+        assert!((time.load_percent() - 100.0 * 460.0 / 1500.0).abs() < 1e-9);
         assert_eq!(CpuTime::parse("intr 1 2 3", 10.0), None);
     }
 }

@@ -7,6 +7,10 @@ use crate::rows::{BASE, Measures, Row};
 use crate::tables::throughput::Throughput;
 use crate::tables::wrong_source::WrongSource;
 
+/// Percent of other load, and share of noise, from which the numbers should not be trusted.
+const MOST_LOAD: f64 = 10.0;
+const MOST_NOISE: f64 = 0.15;
+
 /// A table of text: columns as wide as they need, the first to the left, the others to the right.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -67,11 +71,20 @@ pub fn ratio(ratio: Option<f64>, noise: f64) -> String {
 pub fn conditions(conditions: &Conditions) -> String {
     let Conditions { kernel, cpu, cores, frame_bytes, rounds, steal_percent, noise, seconds, generator, .. } =
         conditions;
-    format!(
-        "Linux {kernel}, {cpu}, {cores} cores, steal {steal_percent:.1} %, frames of {frame_bytes} bytes, {rounds} rounds, \
-         {seconds:.0} s.\nNoise ({BASE} against itself in the same round): {:.1} %. Generator {generator}.",
+    let load = conditions.other_load_percent;
+    let mut text = format!(
+        "Linux {kernel}, {cpu}, {cores} cores, steal {steal_percent:.1} %, other load {load:.0} %, frames of {frame_bytes} bytes, \
+         {rounds} rounds, {seconds:.0} s.\nNoise ({BASE} against itself in the same round): {:.1} %. Generator {generator}.",
         noise * 100.0
-    )
+    );
+    if load > MOST_LOAD {
+        text.push_str(
+            "\nThe machine was busy with other things: end them and measure again. These numbers are worth little.",
+        );
+    } else if *noise > MOST_NOISE {
+        text.push_str("\nThe noise is large: something else ran at times. Measure again when the machine is at rest.");
+    }
+    text
 }
 
 /// The main table.

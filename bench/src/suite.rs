@@ -12,6 +12,7 @@ use crate::conditions::{Conditions, CpuTime};
 use crate::json::{self, Document};
 use crate::lab::Bench;
 use crate::rows::{AGAIN, BASE, ROWS, Row, find};
+use crate::statistics::median;
 use crate::tables::burst::{self, Longest};
 use crate::tables::control::{self, Control};
 use crate::tables::flood::{self, Flood};
@@ -71,6 +72,7 @@ pub fn run(options: &Options) -> Result<()> {
         }
         eprintln!("{table}: {:.0} s", begin.elapsed().as_secs_f64());
     }
+    conditions.other_load_percent = median(&measured.throughput.other_load);
     conditions.noise = measured.throughput.noise();
     conditions.steal_percent = CpuTime::read()?.since(&cpu).steal_percent();
     conditions.seconds = start.elapsed().as_secs_f64();

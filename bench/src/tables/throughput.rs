@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::child::Look;
+use crate::conditions::other_load;
 use crate::lab::Bench;
 use crate::offered::Offer;
 use crate::peers::iperf;
@@ -24,6 +25,8 @@ pub struct Throughput {
     pub got: BTreeMap<&'static str, String>,
     /// Why a row is not there.
     pub missing: BTreeMap<&'static str, String>,
+    /// How busy the machine was with others before each round, percent.
+    pub other_load: Vec<f64>,
     /// The better of testpmd's settings.
     pub testpmd: Settings,
 }
@@ -49,6 +52,7 @@ impl Throughput {
             table.testpmd = better_testpmd(bench, &ROWS)?;
         }
         for round in 0..rounds {
+            table.other_load.push(other_load()?);
             for row in rows {
                 bench.go_on()?;
                 if table.missing.contains_key(row.name) {
