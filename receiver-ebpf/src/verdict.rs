@@ -36,8 +36,8 @@ fn judge_v4<const FRAGS: bool>(packet: &Packet<FRAGS>, offset: usize) -> Result<
     };
     let slot = GroupEntry::slot(group);
     match maps::flow_v4(u32::from_be(datagram.source), slot) {
-        Some(flow) => known(table::is_accept(flow), slot, &datagram.udp),
-        None => unknown(table::is_accept(group), slot, &datagram.udp),
+        Some(flow) => decide(table::is_accept(flow), slot, &datagram.udp, Verdict::DroppedBlocked),
+        None => decide(table::is_accept(group), slot, &datagram.udp, Verdict::DroppedNotIncluded),
     }
 }
 
@@ -48,18 +48,18 @@ fn judge_v6<const FRAGS: bool>(packet: &Packet<FRAGS>, offset: usize) -> Result<
     let flow = FlowKeyV6 { source: datagram.source, group: datagram.group, port };
     // SAFETY: the value is one word, which the kernel replaces whole.
     if let Some(action) = unsafe { maps::FLOWS_V6.get(flow) } {
-        return known(action.is_accept(), action.slot(), &datagram.udp);
+        return decide(action.is_accept(), action.slot(), &datagram.udp, Verdict::DroppedBlocked);
     }
     // SAFETY: as above.
     match unsafe { maps::GROUPS_V6.get(GroupKeyV6 { group: datagram.group, port }) } {
-        Some(action) => unknown(action.is_exclude(), action.slot(), &datagram.udp),
+        Some(action) => decide(action.is_exclude(), action.slot(), &datagram.udp, Verdict::DroppedNotIncluded),
         None => Err(Verdict::PassedOtherGroup),
     }
 }
 
-/// The source has an entry.
+/// By the entry that says whether the source is wanted: its own, or its group's. `unwanted` is the verdict if it is not.
 #[inline(always)]
-fn known(accept: bool, slot: u32, udp: &Udp) -> Result<(), Verdict> {
+fn decide(accept: bool, slot: u32, udp: &Udp, unwanted: Verdict) -> Result<(), Verdict> {
     if !udp.lengths_agree {
         return Err(Verdict::DroppedMalformed);
     }
@@ -67,20 +67,7 @@ fn known(accept: bool, slot: u32, udp: &Udp) -> Result<(), Verdict> {
         return Ok(());
     }
     maps::count_blocked(slot);
-    Err(Verdict::DroppedBlocked)
-}
-
-/// The source has none, the group does.
-#[inline(always)]
-fn unknown(exclude: bool, slot: u32, udp: &Udp) -> Result<(), Verdict> {
-    if !udp.lengths_agree {
-        return Err(Verdict::DroppedMalformed);
-    }
-    if exclude {
-        return Ok(());
-    }
-    maps::count_blocked(slot);
-    Err(Verdict::DroppedNotIncluded)
+    Err(unwanted)
 }
 
 /// Hands the frame to the AF_XDP socket of its queue; where there is none, the kernel path gets it.

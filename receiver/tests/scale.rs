@@ -6,6 +6,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use netlab::Lab;
@@ -97,6 +98,9 @@ fn group(v4: bool, n: u32) -> IpAddr {
     }
 }
 
+/// Descriptors and memory are the process's: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Told per run: how long it took, and what it costs.
 struct Cost {
     start: Instant,
@@ -135,6 +139,7 @@ fn opened(lab: &Lab, mode: ReceiveMode, subscriptions: &[Subscription]) -> Recei
 
 /// Every second group of a range is joined, each with one of three sources in turn.
 fn distinct_groups(mode: ReceiveMode, v4: bool) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let lab = Lab::new().expect("lab");
     let sources: Vec<IpAddr> = match v4 {
         true => lab.sources_v4().into_iter().map(IpAddr::V4).collect(),
@@ -199,6 +204,7 @@ fn ten_thousand_pairs_socket_v4() {
 
 /// Ten thousand sources of one group: with 10 (IPv4) or 64 (IPv6) a socket, they need a thousand sockets, or 157.
 fn one_group(mode: ReceiveMode, v4: bool) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let lab = Lab::new().expect("lab");
     let group = group(v4, 1);
     let source = |n: u32| -> IpAddr {

@@ -10,7 +10,7 @@
 mod socket;
 mod sys;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -104,14 +104,14 @@ pub struct KernelStats {
 /// Receives from any number of [`UdpDataSocket`]s.
 pub struct KernelPath {
     epoll: OwnedFd,
-    /// Indexed by the number that epoll tells.
-    sockets: Vec<Option<Entry>>,
-    vacant: Vec<usize>,
-    by_id: HashMap<SocketId, usize>,
+    /// By the number of their identity, which is what epoll tells too.
+    sockets: BTreeMap<u64, Entry>,
+    /// Are the sockets in the epoll? Only a few can be out of it, and then all are.
+    watched: bool,
     batch: sys::Batch,
     events: sys::Events,
-    /// The socket whose last batch was full: it is asked first, without epoll.
-    busy: Option<usize>,
+    /// Of many, the socket whose last batch was full: it is asked first, without epoll.
+    busy: Option<u64>,
     /// Polls since somebody last got ready to sleep.
     polls: u32,
     stats: KernelStats,
@@ -120,8 +120,6 @@ pub struct KernelPath {
 struct Entry {
     socket: Arc<UdpDataSocket>,
     drops: DropCounter,
-    /// Is it in the epoll?
-    watched: bool,
 }
 
 impl KernelPath {
@@ -132,9 +130,8 @@ impl KernelPath {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            sockets: Vec::new(),
-            vacant: Vec::new(),
-            by_id: HashMap::new(),
+            sockets: BTreeMap::new(),
+            watched: false,
             batch: sys::Batch::new(),
             events: sys::Events(Vec::with_capacity(EVENTS)),
             busy: None,
@@ -148,25 +145,17 @@ impl KernelPath {
     /// # Errors
     /// As `epoll_ctl`: `ENOSPC` at `fs.epoll.max_user_watches`.
     pub fn add(&mut self, socket: Arc<UdpDataSocket>) -> io::Result<()> {
-        let id = socket.id();
-        if self.by_id.contains_key(&id) {
+        let number = socket.id().number();
+        if self.sockets.contains_key(&number) {
             return Ok(());
         }
-        let index = self.vacant.pop().unwrap_or(self.sockets.len());
-        let entry = Some(Entry { socket, drops: DropCounter::default(), watched: false });
-        match self.sockets.get_mut(index) {
-            Some(place) => *place = entry,
-            None => self.sockets.push(entry),
+        if self.sockets.len() >= FEW {
+            self.watch()?;
         }
-        self.by_id.insert(id, index);
-        if self.by_id.len() > FEW
-            && let Err(error) = self.watch()
-        {
-            self.by_id.remove(&id);
-            self.sockets[index] = None;
-            self.vacant.push(index);
-            return Err(error);
+        if self.watched {
+            watch(&self.epoll, number, &socket)?;
         }
+        self.sockets.insert(number, Entry { socket, drops: DropCounter::default() });
         Ok(())
     }
 
@@ -180,12 +169,11 @@ impl KernelPath {
     }
 
     fn watch(&mut self) -> io::Result<()> {
-        for (index, entry) in self.sockets.iter_mut().enumerate() {
-            if let Some(entry) = entry.as_mut().filter(|entry| !entry.watched) {
-                let data = epoll::EventData::new_u64(index as u64);
-                epoll::add(&self.epoll, &*entry.socket, data, epoll::EventFlags::IN)?;
-                entry.watched = true;
+        if !self.watched {
+            for (&number, entry) in &self.sockets {
+                watch(&self.epoll, number, &entry.socket)?;
             }
+            self.watched = true;
         }
         Ok(())
     }
@@ -193,43 +181,38 @@ impl KernelPath {
     /// Takes a few sockets out of the epoll when nobody has slept at it for a while.
     fn unwatch(&mut self) {
         self.polls = self.polls.saturating_add(1);
-        if self.polls != AWAKE_POLLS {
-            return;
-        }
-        for entry in self.sockets.iter_mut().flatten().filter(|entry| entry.watched) {
-            // One that stays watched is only slower.
-            entry.watched = epoll::delete(&self.epoll, &*entry.socket).is_err();
+        if self.watched && self.polls >= AWAKE_POLLS {
+            for entry in self.sockets.values() {
+                // One that stays in is only slower.
+                let _ = epoll::delete(&self.epoll, &*entry.socket);
+            }
+            self.watched = false;
         }
     }
 
     /// Lets a socket go. Its drops stay in the total; what is still queued on it is taken and counted as
     /// [`KernelStats::left_behind`], for its membership has ended. An unknown id changes nothing.
     pub fn remove(&mut self, id: SocketId) {
-        let Some(index) = self.by_id.remove(&id) else { return };
-        let Some(entry) = &self.sockets[index] else { return };
-        let socket = Arc::clone(&entry.socket);
-        if entry.watched {
+        let Some(mut entry) = self.sockets.remove(&id.number()) else { return };
+        if self.watched {
             // Nobody can be told of a failure usefully: epoll forgets a closed socket by itself.
-            let _ = epoll::delete(&self.epoll, &*socket);
+            let _ = epoll::delete(&self.epoll, &*entry.socket);
         }
-        while let Ok(count @ 1..) = self.batch.receive(socket.as_fd()) {
+        while let Ok(count @ 1..) = self.batch.receive(entry.socket.as_fd()) {
             self.stats.received += count as u64;
             self.stats.left_behind += count as u64;
         }
-        self.read_drops(index);
-        self.sockets[index] = None;
-        self.vacant.push(index);
-        self.busy = self.busy.filter(|&busy| busy != index);
+        entry.read_drops(&mut self.stats);
     }
 
     /// How many sockets it receives from.
     pub fn len(&self) -> usize {
-        self.by_id.len()
+        self.sockets.len()
     }
 
     /// Has it no socket at all?
     pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.sockets.is_empty()
     }
 
     /// Waits up to `timeout` (`None`: as long as it takes; zero: not at all) for datagrams, and gives those that are
@@ -244,9 +227,11 @@ impl KernelPath {
         mut deliver: impl FnMut(KernelDatagram<'_>),
     ) -> io::Result<usize> {
         let before = self.stats.delivered;
-        if self.by_id.len() <= FEW {
+        if self.sockets.len() <= FEW {
             let taken = self.stats.received;
-            self.ask_each(&mut deliver);
+            for entry in self.sockets.values() {
+                entry.receive(&mut self.batch, &mut self.stats, &mut deliver);
+            }
             if self.stats.received > taken || timeout == Some(Duration::ZERO) {
                 self.unwatch();
                 return Ok((self.stats.delivered - before) as usize);
@@ -255,30 +240,20 @@ impl KernelPath {
         }
         // A socket whose queue did not run dry is read on at once. The others are asked for every time it ran its STAY.
         let ready = match self.busy.take() {
-            Some(index) if self.receive(index, &mut deliver) > 0 => Some(Duration::ZERO),
+            Some(number) if self.receive(number, &mut deliver) > 0 => Some(Duration::ZERO),
             _ => timeout,
         };
-        // One busy socket alone needs no epoll between its batches.
-        if !(ready == Some(Duration::ZERO) && self.by_id.len() == 1 && self.busy.is_some()) {
-            self.wait(ready)?;
-            let mut events = std::mem::take(&mut self.events.0);
-            for event in &events {
-                let index = event.data.u64() as usize;
-                if self.busy != Some(index) {
-                    self.receive(index, &mut deliver);
-                }
+        self.wait(ready)?;
+        let mut events = std::mem::take(&mut self.events.0);
+        for event in &events {
+            let number = event.data.u64();
+            if self.busy != Some(number) {
+                self.receive(number, &mut deliver);
             }
-            events.clear();
-            self.events.0 = events;
         }
+        events.clear();
+        self.events.0 = events;
         Ok((self.stats.delivered - before) as usize)
-    }
-
-    fn ask_each(&mut self, deliver: &mut impl FnMut(KernelDatagram<'_>)) {
-        for index in 0..self.sockets.len() {
-            self.receive(index, deliver);
-        }
-        self.busy = None;
     }
 
     /// Delivers all that is queued now, without waiting: at the end, after the last leave. Returns how many.
@@ -304,19 +279,10 @@ impl KernelPath {
     /// What was counted so far, with the drops asked of each socket (one system call each), so that those after the
     /// last datagram are in it.
     pub fn exact_stats(&mut self) -> KernelStats {
-        for index in 0..self.sockets.len() {
-            self.read_drops(index);
+        for entry in self.sockets.values_mut() {
+            entry.read_drops(&mut self.stats);
         }
         self.stats
-    }
-
-    fn read_drops(&mut self, index: usize) {
-        if let Some(entry) = &mut self.sockets[index] {
-            match entry.socket.drops() {
-                Ok(now) => self.stats.drops += entry.drops.advance(now),
-                Err(_) => self.stats.receive_errors += 1,
-            }
-        }
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -331,18 +297,33 @@ impl KernelPath {
         }
     }
 
-    /// Takes up to `STAY` batches from a socket, until one is not full. Returns how many datagrams came.
-    fn receive(&mut self, index: usize, deliver: &mut impl FnMut(KernelDatagram<'_>)) -> usize {
-        let Some(Some(Entry { socket, .. })) = self.sockets.get(index) else { return 0 };
-        let stats = &mut self.stats;
+    fn receive(&mut self, number: u64, deliver: &mut impl FnMut(KernelDatagram<'_>)) -> usize {
+        let Some(entry) = self.sockets.get(&number) else { return 0 };
+        let (count, dry) = entry.receive(&mut self.batch, &mut self.stats, deliver);
+        if !dry {
+            self.busy = Some(number);
+        }
+        count
+    }
+}
+
+impl Entry {
+    /// Takes up to `STAY` batches, until one is not full. Returns how many datagrams came, and whether the queue ran dry.
+    fn receive(
+        &self,
+        batch: &mut sys::Batch,
+        stats: &mut KernelStats,
+        deliver: &mut impl FnMut(KernelDatagram<'_>),
+    ) -> (usize, bool) {
+        let socket = &self.socket;
         let mut total = 0;
         for _ in 0..STAY {
-            let count = match self.batch.receive(socket.as_fd()) {
-                Ok(0) => return total,
+            let count = match batch.receive(socket.as_fd()) {
+                Ok(0) => return (total, true),
                 Ok(count) => count,
                 Err(_) => {
                     stats.receive_errors += 1;
-                    return total;
+                    return (total, true);
                 }
             };
             let taken = ReceiveTime { nanoseconds: real_time(), origin: TimeOrigin::UserSpace };
@@ -350,7 +331,7 @@ impl KernelPath {
             stats.received += count as u64;
             total += count;
             for i in 0..count {
-                let message = self.batch.message(i);
+                let message = batch.message(i);
                 if message.truncated {
                     stats.truncated += 1;
                     continue;
@@ -385,11 +366,25 @@ impl KernelPath {
                 });
             }
             if count < sys::BATCH {
-                return total;
+                return (total, true);
             }
         }
-        self.busy = Some(index);
-        total
+        (total, false)
+    }
+
+    fn read_drops(&mut self, stats: &mut KernelStats) {
+        match self.socket.drops() {
+            Ok(now) => stats.drops += self.drops.advance(now),
+            Err(_) => stats.receive_errors += 1,
+        }
+    }
+}
+
+/// Puts a socket into the epoll. One that is in it stays.
+fn watch(epoll: &OwnedFd, number: u64, socket: &UdpDataSocket) -> io::Result<()> {
+    match epoll::add(epoll, socket, epoll::EventData::new_u64(number), epoll::EventFlags::IN) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
