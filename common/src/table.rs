@@ -7,6 +7,9 @@
 //!
 //! A key is looked for from the start of its home bucket on (a cache line), until it is found, or an empty word is, or
 //! [`MAX_PROBES`] words were seen. An entry that is removed leaves a tombstone unless the word behind it is empty.
+//!
+//! A source's home comes from source, group and port, not from the slot: so the CPU has both cache lines on their way
+//! before it knows the slot.
 
 #![allow(unsafe_code)]
 
@@ -49,6 +52,12 @@ impl GroupEntry {
         (group as u64) << 36 | (port as u64) << 20 | OCCUPIED
     }
 
+    /// What a key's home comes from.
+    #[inline(always)]
+    pub const fn hash(key: u64) -> u64 {
+        mix(key)
+    }
+
     /// The entry. `slot` is below [`MAX_SLOTS`].
     pub const fn word(group: u32, port: u16, slot: u32, exclude: bool) -> u64 {
         Self::key(group, port) | (slot as u64) << SLOT_SHIFT | if exclude { ACCEPT } else { 0 }
@@ -71,6 +80,12 @@ impl FlowEntry {
         (source as u64) << 32 | (slot as u64) << SLOT_SHIFT | OCCUPIED
     }
 
+    /// What a key's home comes from: `source` in host order, and the [hash](GroupEntry::hash) of its group's key.
+    #[inline(always)]
+    pub const fn hash(source: u32, group: u64) -> u64 {
+        mix(group ^ source as u64)
+    }
+
     /// The entry. `slot` is below [`MAX_SLOTS`].
     pub const fn word(source: u32, slot: u32, accept: bool) -> u64 {
         Self::key(source, slot) | if accept { ACCEPT } else { 0 }
@@ -90,21 +105,31 @@ pub const fn buckets(entries: u32) -> u32 {
     if wanted <= MAX_BUCKETS { MAX_BUCKETS } else { wanted.next_power_of_two() }
 }
 
-/// The home bucket of a key in a table of `mask + 1` buckets.
+/// The home bucket of a hash in a table of `mask + 1` buckets.
 #[inline(always)]
-pub const fn home(key: u64, mask: u32) -> u32 {
-    // Multiply and fold twice: keys that differ in few bits, wherever these are, go to different buckets.
-    let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    (mixed >> 32) as u32 & mask
+pub const fn home(hash: u64, mask: u32) -> u32 {
+    (hash >> 32) as u32 & mask
 }
 
-/// The entry of `key`, whose bits under `mask_key` agree. `bucket` gives a bucket by its number, which is at most `mask`.
+/// Multiply, fold, multiply: keys that differ in few bits, wherever these are, differ in the upper half.
+#[inline(always)]
+const fn mix(key: u64) -> u64 {
+    let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93)
+}
+
+/// The entry of `key`, whose bits under `mask_key` agree, and whose `hash` names its home. `bucket` gives a bucket by its number, which is at most `mask`.
 ///
 /// Entries are read by [`read_volatile`](core::ptr::read_volatile): whoever owns the table writes while this reads.
 #[inline(always)]
-pub fn find<'a>(key: u64, mask_key: u64, mask: u32, bucket: impl Fn(u32) -> Option<&'a Bucket>) -> Option<u64> {
-    let mut at = home(key, mask);
+pub fn find<'a>(
+    key: u64,
+    hash: u64,
+    mask_key: u64,
+    mask: u32,
+    bucket: impl Fn(u32) -> Option<&'a Bucket>,
+) -> Option<u64> {
+    let mut at = home(hash, mask);
     for _ in 0..MAX_BUCKETS {
         for word in bucket(at)? {
             // SAFETY: a reference is readable; a word is loaded whole.

@@ -190,23 +190,29 @@ pub fn udp_v4<W: Window + ?Sized>(window: &W, offset: usize) -> Result<UdpV4, Ve
     let Some(header) = window.bytes::<{ IPV4_LEN + UDP_LEN }>(offset) else {
         return Err(short_v4(window, offset));
     };
-    if header[0] != 0x45 || header[9] != PROTOCOL_UDP || header[16] & 0xf0 != 0xe0 || be16(header, 6) & 0x3fff != 0 {
-        return Err(other_v4(header[0], header[9], header[16], be16(header, 6)));
+    let (fragment, group) = (ne16(header, 6), ne32(header, 16));
+    if header[0] != 0x45
+        || header[9] != PROTOCOL_UDP
+        || group & 0xf000_0000_u32.to_be() != 0xe000_0000_u32.to_be()
+        || fragment & 0x3fff_u16.to_be() != 0
+    {
+        return Err(other_v4(header[0], header[9], u32::from_be(group), u16::from_be(fragment)));
     }
-    let total_len = be16(header, 2) as usize;
-    let udp_len = be16(header, 24);
+    let (total_len, udp_len) = (be16(header, 2), be16(header, 24));
+    // Each is negative where a length lies, and so is then what all of them make.
+    let spare = (i64::from(udp_len) - UDP_LEN as i64)
+        | (i64::from(total_len) - i64::from(udp_len) - IPV4_LEN as i64)
+        | (window.len() as i64 - offset as i64 - i64::from(total_len));
     Ok(UdpV4 {
         source: ne32(header, 12),
-        group: ne32(header, 16),
+        group,
         udp: Udp {
             source_port: ne16(header, 20),
             destination_port: ne16(header, 22),
             len: udp_len,
             checksum: ne16(header, 26),
             offset: offset + IPV4_LEN,
-            lengths_agree: udp_len as usize >= UDP_LEN
-                && udp_len as usize + IPV4_LEN <= total_len
-                && total_len + offset <= window.len(),
+            lengths_agree: spare >= 0,
         },
     })
 }
@@ -217,17 +223,17 @@ fn short_v4<W: Window + ?Sized>(window: &W, offset: usize) -> Verdict {
     let Some(header) = window.bytes::<IPV4_LEN>(offset) else {
         return Verdict::DroppedMalformed;
     };
-    other_v4(header[0], header[9], header[16], be16(header, 6))
+    other_v4(header[0], header[9], u32::from_be(ne32(header, 16)), be16(header, 6))
 }
 
 /// The verdict for an IPv4 packet that is not a whole UDP datagram to a group behind a plain header.
 #[inline(always)]
-fn other_v4(version_ihl: u8, protocol: u8, destination: u8, fragment: u16) -> Verdict {
+fn other_v4(version_ihl: u8, protocol: u8, destination: u32, fragment: u16) -> Verdict {
     if version_ihl >> 4 != 4 || version_ihl & 0x0f < 5 {
         Verdict::DroppedMalformed
     } else if protocol == PROTOCOL_IGMP {
         Verdict::PassedMembership
-    } else if destination & 0xf0 != 0xe0 {
+    } else if destination >> 28 != 0xe {
         Verdict::PassedUnicast
     } else if protocol != PROTOCOL_UDP {
         Verdict::PassedOtherProtocol
@@ -323,15 +329,23 @@ fn is_mld(kind: u8) -> bool {
 
 #[inline(always)]
 fn be16<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+    u16::from_be_bytes(piece(bytes, at))
 }
 
 #[inline(always)]
 fn ne16<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
-    u16::from_ne_bytes([bytes[at], bytes[at + 1]])
+    u16::from_ne_bytes(piece(bytes, at))
 }
 
 #[inline(always)]
 fn ne32<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
-    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    u32::from_ne_bytes(piece(bytes, at))
+}
+
+/// Taken in one piece, not byte by byte: the compiler for BPF does not put bytes together again.
+#[inline(always)]
+fn piece<const N: usize, const M: usize>(bytes: &[u8; N], at: usize) -> [u8; M] {
+    const { assert!(M <= N) };
+    // The callers' offsets are constants that leave room.
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; M])
 }

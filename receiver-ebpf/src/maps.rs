@@ -1,6 +1,7 @@
 //! The maps and globals that user space steers the program by, and reads its counts from.
 
-use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, xdp_action};
+use aya_ebpf::helpers::bpf_redirect_map;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, XskMap};
 use receiver_common::{
@@ -29,7 +30,7 @@ static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Verdict::COUNT
 static BLOCKED: PerCpuArray<u64> = PerCpuArray::with_max_entries(DEFAULT_MAX_FLOWS, 0);
 /// The AF_XDP socket of each receive queue.
 #[map]
-pub static SOCKETS: XskMap = XskMap::with_max_entries(MAX_QUEUES, 0);
+static SOCKETS: XskMap = XskMap::with_max_entries(MAX_QUEUES, 0);
 
 #[unsafe(no_mangle)]
 static FLOWS_MASK: u32 = MAX_BUCKETS - 1;
@@ -44,34 +45,45 @@ static VLAN_INNER: u32 = 0;
 #[unsafe(no_mangle)]
 static STAMP: u32 = 0;
 
-/// The entry of a source, in host order, under its group's slot.
+/// The entry of a source under its group's slot. `hash` as [`FlowEntry::hash`] has it.
 #[inline(always)]
-pub fn flow_v4(source: u32, slot: u32) -> Option<u64> {
-    find(&FLOWS_V4, FlowEntry::key(source, slot), FlowEntry::KEY, global(&FLOWS_MASK))
+pub fn flow_v4(source: u32, slot: u32, hash: u64) -> Option<u64> {
+    find(&FLOWS_V4, FlowEntry::key(source, slot), hash, FlowEntry::KEY, global(&FLOWS_MASK))
 }
 
-/// The entry of a group and port, in host order.
+/// The entry of a group and port, by its key. `hash` as [`GroupEntry::hash`] has it.
 #[inline(always)]
-pub fn group_v4(group: u32, port: u16) -> Option<u64> {
-    find(&GROUPS_V4, GroupEntry::key(group, port), GroupEntry::KEY, global(&GROUPS_MASK))
+pub fn group_v4(key: u64, hash: u64) -> Option<u64> {
+    find(&GROUPS_V4, key, hash, GroupEntry::KEY, global(&GROUPS_MASK))
 }
 
 #[inline(always)]
-fn find(buckets: &Array<Bucket>, key: u64, mask_key: u64, mask: u32) -> Option<u64> {
+fn find(buckets: &Array<Bucket>, key: u64, hash: u64, mask_key: u64, mask: u32) -> Option<u64> {
     // SAFETY: the kernel gives a whole element or nothing; `table::find` reads its words one by one, as they change.
-    table::find(key, mask_key, mask, |at| buckets.get_ptr(at).map(|bucket| unsafe { &*bucket }))
+    table::find(key, hash, mask_key, mask, |at| buckets.get_ptr(at).map(|bucket| unsafe { &*bucket }))
 }
 
-/// The tags that a frame must carry. Constants to the verifier: what is not asked for costs nothing.
+/// The tags that a frame must carry; `None`: none. Constants to the verifier: what is not asked for costs nothing.
 #[inline(always)]
-pub fn vlan_tags() -> VlanTags {
-    VlanTags { count: global(&VLAN_TAGS), outer: global(&VLAN_OUTER) as u16, inner: global(&VLAN_INNER) as u16 }
+pub fn vlan_tags() -> Option<VlanTags> {
+    match global(&VLAN_TAGS) {
+        0 => None,
+        count => Some(VlanTags { count, outer: global(&VLAN_OUTER) as u16, inner: global(&VLAN_INNER) as u16 }),
+    }
 }
 
 /// Must redirected frames carry a time stamp?
 #[inline(always)]
 pub fn stamp() -> bool {
     global(&STAMP) != 0
+}
+
+/// Hands the frame to the AF_XDP socket of a queue. Is there one?
+#[inline(always)]
+pub fn redirect(queue: u32) -> bool {
+    let sockets = (&raw const SOCKETS).cast_mut().cast();
+    // SAFETY: the map's own definition, which the loader replaces by the map. The helper asks for nothing else.
+    unsafe { bpf_redirect_map(sockets, queue.into(), xdp_action::XDP_PASS.into()) == xdp_action::XDP_REDIRECT.into() }
 }
 
 /// Books the frame under its verdict.

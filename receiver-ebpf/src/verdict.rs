@@ -1,10 +1,9 @@
 //! The decision: parse, look up, and hand over what is wanted.
 
-use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::{bpf_ktime_get_tai_ns, bpf_xdp_adjust_meta};
 use aya_ebpf::programs::XdpContext;
-use receiver_common::table::{self, GroupEntry};
-use receiver_common::wire::{self, Network, Udp};
+use receiver_common::table::{self, FlowEntry, GroupEntry};
+use receiver_common::wire::{self, Network, Udp, VlanTags};
 use receiver_common::{FlowKeyV6, GroupKeyV6, Port, STAMP_SIZE, Stamp, Verdict};
 
 use crate::maps;
@@ -14,7 +13,11 @@ use crate::packet::Packet;
 #[inline(always)]
 pub fn judge<const FRAGS: bool>(ctx: &XdpContext) -> Verdict {
     let packet = Packet::<FRAGS>::new(ctx);
-    let accepted = match wire::network(&packet, maps::vlan_tags()) {
+    let network = match maps::vlan_tags() {
+        None => wire::network(&packet, VlanTags::default()),
+        Some(tags) => wire::network(&packet, tags),
+    };
+    let accepted = match network {
         Ok(Network::V4(offset)) => judge_v4(&packet, offset),
         Ok(Network::V6(offset)) => judge_v6(&packet, offset),
         Err(verdict) => Err(verdict),
@@ -30,12 +33,14 @@ pub fn judge<const FRAGS: bool>(ctx: &XdpContext) -> Verdict {
 #[inline(always)]
 fn judge_v4<const FRAGS: bool>(packet: &Packet<FRAGS>, offset: usize) -> Result<(), Verdict> {
     let datagram = wire::udp_v4(packet, offset)?;
-    let port = u16::from_be(datagram.udp.destination_port);
-    let Some(group) = maps::group_v4(u32::from_be(datagram.group), port) else {
+    let source = u32::from_be(datagram.source);
+    let key = GroupEntry::key(u32::from_be(datagram.group), u16::from_be(datagram.udp.destination_port));
+    let hash = GroupEntry::hash(key);
+    let Some(group) = maps::group_v4(key, hash) else {
         return Err(Verdict::PassedOtherGroup);
     };
     let slot = GroupEntry::slot(group);
-    match maps::flow_v4(u32::from_be(datagram.source), slot) {
+    match maps::flow_v4(source, slot, FlowEntry::hash(source, hash)) {
         Some(flow) => decide(table::is_accept(flow), slot, &datagram.udp, Verdict::DroppedBlocked),
         None => decide(table::is_accept(group), slot, &datagram.udp, Verdict::DroppedNotIncluded),
     }
@@ -76,10 +81,7 @@ fn redirect(ctx: &XdpContext) -> Verdict {
     if maps::stamp() {
         stamp(ctx);
     }
-    match maps::SOCKETS.redirect(ctx.rx_queue_index(), xdp_action::XDP_PASS as u64) {
-        Ok(_) => Verdict::Redirected,
-        Err(_) => Verdict::PassedNoSocket,
-    }
+    if maps::redirect(ctx.rx_queue_index()) { Verdict::Redirected } else { Verdict::PassedNoSocket }
 }
 
 /// Writes the time before the frame. Where the driver leaves no room for metadata the frame goes without.

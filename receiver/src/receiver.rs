@@ -134,7 +134,8 @@ impl Builder {
         self
     }
 
-    /// Slots of each queue's RX ring, a power of two. The fill ring has twice as many. Default: 2,048.
+    /// Slots of each queue's RX ring, a power of two: so many packets can wait for the worker. Fewer are faster, as frames
+    /// are used again sooner. The fill ring has twice as many. Default: 2,048.
     pub fn ring_size(mut self, slots: u32) -> Self {
         self.rings.ring_size = slots;
         self

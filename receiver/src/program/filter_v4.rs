@@ -59,7 +59,8 @@ impl FilterV4 {
         action: FlowAction,
     ) -> Result<(), Refusal> {
         let slot = self.slot(group, port, action.slot())?;
-        let new = self.flows.set(FlowEntry::word(source.into(), slot, action.is_accept()));
+        let new =
+            self.flows.set(FlowEntry::word(source.into(), slot, action.is_accept()), flow_hash(source, group, port));
         let new = new.map_err(|Full| Refusal::Full { limit: self.max_flows })?;
         let known = self.known.entry((group, port)).or_insert(Known { slot, flows: 0, group: false });
         known.flows += u32::from(new);
@@ -68,7 +69,7 @@ impl FilterV4 {
 
     pub(super) fn remove_flow(&mut self, source: Ipv4Addr, group: Ipv4Addr, port: u16) {
         let Some(known) = self.known.get_mut(&(group, port)) else { return };
-        if self.flows.remove(FlowEntry::key(source.into(), known.slot)) {
+        if self.flows.remove(FlowEntry::key(source.into(), known.slot), flow_hash(source, group, port)) {
             known.flows -= 1;
         }
         self.forget(group, port);
@@ -76,7 +77,8 @@ impl FilterV4 {
 
     pub(super) fn set_group(&mut self, group: Ipv4Addr, port: u16, action: GroupAction) -> Result<(), Refusal> {
         let slot = self.slot(group, port, action.slot())?;
-        let set = self.groups.set(GroupEntry::word(group.into(), port, slot, action.is_exclude()));
+        let hash = GroupEntry::hash(GroupEntry::key(group.into(), port));
+        let set = self.groups.set(GroupEntry::word(group.into(), port, slot, action.is_exclude()), hash);
         set.map_err(|Full| Refusal::Full { limit: self.max_groups })?;
         self.known.entry((group, port)).or_insert(Known { slot, flows: 0, group: false }).group = true;
         Ok(())
@@ -84,7 +86,8 @@ impl FilterV4 {
 
     pub(super) fn remove_group(&mut self, group: Ipv4Addr, port: u16) {
         let Some(known) = self.known.get_mut(&(group, port)) else { return };
-        self.groups.remove(GroupEntry::key(group.into(), port));
+        let key = GroupEntry::key(group.into(), port);
+        self.groups.remove(key, GroupEntry::hash(key));
         known.group = false;
         self.forget(group, port);
     }
@@ -108,4 +111,8 @@ impl FilterV4 {
             self.known.remove(&(group, port));
         }
     }
+}
+
+fn flow_hash(source: Ipv4Addr, group: Ipv4Addr, port: u16) -> u64 {
+    FlowEntry::hash(source.into(), GroupEntry::hash(GroupEntry::key(group.into(), port)))
 }

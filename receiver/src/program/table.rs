@@ -38,10 +38,10 @@ impl Table {
         Self { memory, mask: buckets(limit) - 1, key, entries: 0, limit }
     }
 
-    /// Puts an entry in, in place of the one with its key if there is one: then it is not a new one.
-    pub(super) fn set(&mut self, entry: u64) -> Result<bool, Full> {
+    /// Puts an entry in, in place of the one with its key if there is one: then it is not a new one. `hash` is its key's.
+    pub(super) fn set(&mut self, entry: u64, hash: u64) -> Result<bool, Full> {
         let mut free = None;
-        for place in self.places(entry) {
+        for place in self.places(hash) {
             let found = place.load(Ordering::Relaxed);
             if found & self.key == entry & self.key {
                 place.store(entry, Ordering::Release);
@@ -60,19 +60,18 @@ impl Table {
         Ok(true)
     }
 
-    /// Takes the entry with the key of `entry` out. Was it there?
-    pub(super) fn remove(&mut self, entry: u64) -> bool {
-        let wanted = entry & self.key;
+    /// Takes the entry with this key out. Was it there?
+    pub(super) fn remove(&mut self, key: u64, hash: u64) -> bool {
         let Some(at) = self
-            .places(entry)
+            .places(hash)
             .map(|place| place.load(Ordering::Relaxed))
             .take_while(|&found| found != EMPTY)
-            .position(|found| found & self.key == wanted)
+            .position(|found| found & self.key == key)
         else {
             return false;
         };
         self.entries -= 1;
-        let mut at = self.first(entry).wrapping_add(at);
+        let mut at = self.first(hash).wrapping_add(at);
         if self.word(at + 1).load(Ordering::Relaxed) != EMPTY {
             self.word(at).store(TOMBSTONE, Ordering::Release);
             return true;
@@ -87,13 +86,13 @@ impl Table {
     }
 
     /// The words in which an entry may stand, in the order in which they are looked at.
-    fn places(&self, entry: u64) -> impl Iterator<Item = &AtomicU64> {
-        let first = self.first(entry);
+    fn places(&self, hash: u64) -> impl Iterator<Item = &AtomicU64> {
+        let first = self.first(hash);
         (0..MAX_PROBES as usize).map(move |step| self.word(first.wrapping_add(step)))
     }
 
-    fn first(&self, entry: u64) -> usize {
-        home(entry & self.key, self.mask) as usize * BUCKET
+    fn first(&self, hash: u64) -> usize {
+        home(hash, self.mask) as usize * BUCKET
     }
 
     /// The word of this number, counted round.
@@ -121,12 +120,32 @@ mod tests {
     }
 
     /// As the XDP program does.
-    fn look_up(table: &Table, key: u64) -> Option<u64> {
+    fn look_up(table: &Table, key: u64, hash: u64) -> Option<u64> {
         let first: NonNull<Bucket> = table.memory.start().cast();
-        find(key, table.key, table.mask, |at| {
+        find(key, hash, table.key, table.mask, |at| {
             // SAFETY: `at` is at most the mask, so the bucket lies within the mapping; nobody writes meanwhile.
             (at <= table.mask).then(|| unsafe { first.add(at as usize).as_ref() })
         })
+    }
+
+    /// A source of the group that has the slot.
+    fn key(source: u32, slot: u32) -> (u64, u64) {
+        let group = GroupEntry::key(0xe800_0000 + slot, 5000);
+        (FlowEntry::key(source, slot), FlowEntry::hash(source, GroupEntry::hash(group)))
+    }
+
+    fn set(table: &mut Table, source: u32, slot: u32, accept: bool) -> Result<bool, Full> {
+        table.set(FlowEntry::word(source, slot, accept), key(source, slot).1)
+    }
+
+    fn found(table: &Table, source: u32, slot: u32) -> Option<u64> {
+        let (key, hash) = key(source, slot);
+        look_up(table, key, hash)
+    }
+
+    fn remove(table: &mut Table, source: u32, slot: u32) {
+        let (key, hash) = key(source, slot);
+        table.remove(key, hash);
     }
 
     #[test]
@@ -147,14 +166,14 @@ mod tests {
         for limit in [1, 3, 1000, 65_536] {
             let mut table = table(limit, FlowEntry::KEY);
             for source in 0..limit {
-                table.set(FlowEntry::word(source, 7, true)).expect("room");
+                set(&mut table, source, 7, true).expect("room");
             }
-            assert_eq!(table.set(FlowEntry::word(limit, 7, true)), Err(Full));
-            table.set(FlowEntry::word(0, 7, false)).expect("a change needs no room");
-            assert!((1..limit).all(|source| look_up(&table, FlowEntry::key(source, 7)).is_some_and(is_accept)));
-            assert_eq!(look_up(&table, FlowEntry::key(limit, 7)), None);
-            table.remove(FlowEntry::key(0, 7));
-            table.set(FlowEntry::word(limit, 7, true)).expect("room again");
+            assert_eq!(set(&mut table, limit, 7, true), Err(Full));
+            set(&mut table, 0, 7, false).expect("a change needs no room");
+            assert!((1..limit).all(|source| found(&table, source, 7).is_some_and(is_accept)));
+            assert_eq!(found(&table, limit, 7), None);
+            remove(&mut table, 0, 7);
+            set(&mut table, limit, 7, true).expect("room again");
         }
     }
 
@@ -164,14 +183,14 @@ mod tests {
         let mut flows = table(1 << 20, FlowEntry::KEY);
         for slot in 0..1 << 18 {
             for source in 0..4 {
-                flows.set(FlowEntry::word(0x0a00_0001 + source, slot, true)).expect("room");
+                set(&mut flows, 0x0a00_0001 + source, slot, true).expect("room");
             }
         }
         let mut groups = table(1 << 17, GroupEntry::KEY);
         for at in 0..1 << 17 {
-            groups
-                .set(GroupEntry::word(0xe800_0000 + at % 4096 * 256, (at / 4096 * 1000) as u16, 0, false))
-                .expect("room");
+            let (group, port) = (0xe800_0000 + at % 4096 * 256, (at / 4096 * 1000) as u16);
+            let hash = GroupEntry::hash(GroupEntry::key(group, port));
+            groups.set(GroupEntry::word(group, port, 0, false), hash).expect("room");
         }
     }
 
@@ -183,12 +202,12 @@ mod tests {
             let mut model = HashMap::new();
             for (source, slot, what) in steps {
                 if what == 0 {
-                    table.remove(FlowEntry::key(source, slot));
+                    remove(&mut table, source, slot);
                     model.remove(&(source, slot));
                 } else {
                     let entry = FlowEntry::word(source, slot, what == 1);
                     let room = model.len() < 32 || model.contains_key(&(source, slot));
-                    prop_assert_eq!(table.set(entry).is_ok(), room);
+                    prop_assert_eq!(set(&mut table, source, slot, what == 1).is_ok(), room);
                     if room {
                         model.insert((source, slot), entry);
                     }
@@ -196,12 +215,12 @@ mod tests {
                 for source in 0..40 {
                     for slot in 0..3 {
                         let expected = model.get(&(source, slot)).copied();
-                        prop_assert_eq!(look_up(&table, FlowEntry::key(source, slot)), expected);
+                        prop_assert_eq!(found(&table, source, slot), expected);
                     }
                 }
             }
             for (source, slot) in model.into_keys() {
-                table.remove(FlowEntry::key(source, slot));
+                remove(&mut table, source, slot);
             }
             // Nothing stays behind that would make look-ups longer, but tombstones before other tombstones.
             prop_assert_eq!(table.entries, 0);

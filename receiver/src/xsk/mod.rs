@@ -27,6 +27,8 @@ mod umem;
 
 #[cfg(test)]
 mod fake_kernel;
+#[cfg(test)]
+mod tests;
 
 pub use error::{Call, Cause, Error};
 pub use lease::Lease;

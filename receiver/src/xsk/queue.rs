@@ -25,6 +25,8 @@ pub struct Queue {
     scratch: Box<[u8]>,
     /// Within a packet that has more buffers than the ring has slots: it is being dropped.
     discarding: bool,
+    /// Frames that the kernel is given at most.
+    most: u32,
     counters: Counters,
 }
 
@@ -73,7 +75,26 @@ enum Chain {
 impl Queue {
     /// A queue over these rings. Nothing is in the fill ring yet: see [`Queue::refill`].
     pub fn new(umem: Umem, fill: Producer<u64>, rx: Consumer<XdpDesc>) -> Self {
-        Self { umem, fill, rx, scratch: Box::default(), discarding: false, counters: Counters::default() }
+        Self {
+            umem,
+            fill,
+            rx,
+            scratch: Box::default(),
+            discarding: false,
+            most: u32::MAX,
+            counters: Counters::default(),
+        }
+    }
+
+    /// With no more frames for the kernel than fill the RX ring, and a few: for where the kernel copies into them.
+    ///
+    /// It uses the fill ring in turn, so the fewer are in it, the sooner a frame is used again, while the caches still
+    /// hold it. More than the RX ring has room for are of use only to a driver that keeps frames in its own ring. The few
+    /// more are there so that a full RX ring is counted as such, and not as an empty fill ring.
+    #[must_use]
+    pub fn sparing(self) -> Self {
+        let slots = self.rx.capacity();
+        Self { most: slots + (slots / 16).max(64), ..self }
     }
 
     /// With memory to put packets over several buffers together; without, they are dropped.
@@ -94,6 +115,8 @@ impl Queue {
     pub fn receive(&mut self, limit: u32, mut each: impl FnMut(Received<'_>) -> ControlFlow<()>) -> u32 {
         let Self { umem, rx, scratch, discarding, counters, .. } = self;
         let mut batch = rx.take(limit);
+        // All at once, before the first is read: the CPU that filled them gives them up in one go.
+        batch.rest().for_each(|descriptor| umem.prefetch(descriptor.addr));
         while let Some(descriptor) = batch.next() {
             if is_continued(&descriptor) || *discarding {
                 match gather(descriptor, &mut batch, umem, scratch, discarding, counters) {
@@ -127,11 +150,12 @@ impl Queue {
         batch.taken()
     }
 
-    /// Hands every free frame to the kernel for which the fill ring has room, by one release store. Returns how many.
+    /// Hands every free frame to the kernel for which the fill ring has room ([`Queue::sparing`]: which the RX ring can
+    /// take), by one release store. Returns how many.
     #[inline]
     pub fn refill(&mut self) -> u32 {
         self.umem.collect_returns();
-        let at_hand = self.umem.at_hand();
+        let at_hand = self.umem.at_hand().min(self.most.saturating_sub(self.umem.kernel_frames()));
         if at_hand == 0 {
             return 0;
         }

@@ -244,6 +244,14 @@ impl<T: Slot> Taken<'_, T> {
         Some(unsafe { self.cursor.slot(self.cursor.position).read() })
     }
 
+    /// The slots that [`Iterator::next`] will give, one after the other; they stay in the batch.
+    #[inline]
+    pub(super) fn rest(&self) -> impl Iterator<Item = T> {
+        let first = self.cursor.position;
+        // SAFETY: as for `peek`.
+        (0..self.end.wrapping_sub(first)).map(move |n| unsafe { self.cursor.slot(first.wrapping_add(n)).read() })
+    }
+
     /// How many more slots there are up to the first of which `is_last` holds, that one included, whether or not they
     /// were in the batch: now they are. `None`: no such slot is written yet, and the batch is as it was.
     pub(super) fn reach(&mut self, is_last: impl Fn(&T) -> bool) -> Option<u32> {

@@ -148,8 +148,8 @@ pub struct XskSocket {
 }
 
 impl XskSocket {
-    /// Opens, sets up and binds a socket. All free frames for which it has room are in the fill ring before the bind,
-    /// as some drivers need. While the queue is taken the bind is tried again, for up to 2 s: the call can block that
+    /// Opens, sets up and binds a socket. All free frames for which it has room (in copy mode: for which the RX ring has
+    /// room, and a few) are in the fill ring before the bind, as some drivers need. While the queue is taken the bind is tried again, for up to 2 s: the call can block that
     /// long. Needs CAP_NET_RAW, and CAP_IPC_LOCK or an RLIMIT_MEMLOCK that is large enough.
     ///
     /// # Errors
@@ -421,7 +421,11 @@ fn make_rings(fd: &OwnedFd, umem: Umem, config: &BindConfig, context: &Context) 
         .and_then(|length| Mapping::of_fd(fd.as_fd(), length, XDP_PGOFF_RX_RING))
         .and_then(|memory| Consumer::of_kernel_ring(memory, &layout.rx, rx_size));
     let queue = Queue::new(umem, context.check(Call::MapRing, fill)?, context.check(Call::MapRing, rx)?);
-    Ok(if config.multi_buffer.is_some() { queue.gathering() } else { queue })
+    let queue = if config.multi_buffer.is_some() { queue.gathering() } else { queue };
+    Ok(match config.mode {
+        BindMode::Copy => queue.sparing(),
+        BindMode::ZeroCopy => queue,
+    })
 }
 
 fn bind_patiently(fd: &OwnedFd, address: &SocketAddrXdp) -> io::Result<()> {
