@@ -199,10 +199,8 @@ pub fn udp_v4<W: Window + ?Sized>(window: &W, offset: usize) -> Result<UdpV4, Ve
         return Err(other_v4(header[0], header[9], u32::from_be(group), u16::from_be(fragment)));
     }
     let (total_len, udp_len) = (be16(header, 2), be16(header, 24));
-    // Each is negative where a length lies, and so is then what all of them make.
-    let spare = (i64::from(udp_len) - UDP_LEN as i64)
-        | (i64::from(total_len) - i64::from(udp_len) - IPV4_LEN as i64)
-        | (window.len() as i64 - offset as i64 - i64::from(total_len));
+    // Negative where one of them lies, and so is then what both make.
+    let spare = (i32::from(udp_len) - UDP_LEN as i32) | (i32::from(total_len) - i32::from(udp_len) - IPV4_LEN as i32);
     Ok(UdpV4 {
         source: ne32(header, 12),
         group,
@@ -212,7 +210,7 @@ pub fn udp_v4<W: Window + ?Sized>(window: &W, offset: usize) -> Result<UdpV4, Ve
             len: udp_len,
             checksum: ne16(header, 26),
             offset: offset + IPV4_LEN,
-            lengths_agree: spare >= 0,
+            lengths_agree: spare >= 0 && usize::from(total_len) + offset <= window.len(),
         },
     })
 }

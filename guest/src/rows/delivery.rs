@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::Outcome;
-use crate::bench::{Bench, left_less_came};
+use crate::bench::Bench;
 
 /// Wanted datagrams of the rows that are not the long one.
 const SHORT: u64 = 20_000;
@@ -30,34 +30,8 @@ pub fn v6(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     deliver(bench, mode, "ff3e::1", ["2001:db8::1", "2001:db8::2"], SHORT.min(bench.packets))
 }
 
-/// All that came is right, but so many frames did not.
-#[derive(Debug)]
-struct Missing(u64);
-
-impl std::fmt::Display for Missing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} frames are missing", self.0)
-    }
-}
-
-/// Once more if frames are missing that the receiver's books know nothing of, while all that came is right: emulated interfaces
-/// on a busy machine lose some before XDP. The note tells how many, and how many the interfaces' own counters admit. A second time
-/// is a failure.
-fn deliver(bench: &Bench, mode: ReceiveMode, group: &str, sources: [&str; 2], count: u64) -> Result<Outcome> {
-    let before = left_less_came(bench)?;
-    let first = attempt(bench, mode, group, sources, count);
-    let Some(&Missing(missing)) = first.as_ref().err().and_then(|error| error.downcast_ref()) else { return first };
-    let admitted = left_less_came(bench)? - before;
-    let told = format!(
-        "second try; at the first {missing} frames never came to XDP, of which the interfaces admit {admitted}"
-    );
-    let mut second = attempt(bench, mode, group, sources, count).context(told.clone())?;
-    second.note += &format!("; {told}");
-    Ok(second)
-}
-
 /// Each wanted datagram comes once and in order, no unwanted one does, and the books balance.
-fn attempt(bench: &Bench, mode: ReceiveMode, group: &str, sources: [&str; 2], count: u64) -> Result<Outcome> {
+fn deliver(bench: &Bench, mode: ReceiveMode, group: &str, sources: [&str; 2], count: u64) -> Result<Outcome> {
     let bracketed = |address: &str| if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
     let subscription = format!("{}@{}:5000", bracketed(sources[0]), bracketed(group));
     let (mut child, mut lines) = start(bench, mode, &subscription)?;
@@ -97,7 +71,8 @@ fn judge(summary: &Value, mode: ReceiveMode, count: u64) -> Result<Outcome> {
     // Without XDP the kernel drops them, and does not count.
     let unwanted = if mode == ReceiveMode::Socket { blocked } else { count };
     ensure!(received <= count && blocked <= unwanted, "{received} and {blocked} of {count} each are too many");
-    ensure!((received, blocked) == (count, unwanted), Missing(count - received + unwanted - blocked));
+    ensure!(received == count, "{} wanted ones are missing", count - received);
+    ensure!(blocked == unwanted, "{} unwanted ones are missing", unwanted - blocked);
     let note = match summary["queues"].as_array() {
         Some(queues) if !queues.is_empty() => format!("{} queues", queues.len()),
         _ => String::new(),

@@ -2,6 +2,7 @@
 
 mod channels;
 mod delivery;
+mod jumbo;
 mod leases;
 mod link;
 pub mod modes;
@@ -56,6 +57,9 @@ pub fn all(best: ReceiveMode) -> Vec<Row> {
     for mode in [best, Generic] {
         rows.push(Row { name: "ethtool -L, fewer queues", mode, run: channels::fewer });
         rows.push(Row { name: "ethtool -L, more queues", mode, run: channels::more });
+    }
+    for mode in ReceiveMode::LADDER.into_iter().filter(|mode| had(mode) && *mode != Socket) {
+        rows.push(Row { name: "MTU 9000", mode, run: jumbo::run });
     }
     for mode in [best, Generic, Socket] {
         rows.push(Row { name: "VLAN tag", mode, run: vlan::run });

@@ -29,7 +29,8 @@ pub struct SendReport {
     pub group: IpAddr,
     /// Its UDP port.
     pub port: u16,
-    /// Datagrams that the kernel took: exactly. Of the generator: frames that were redirected to the interface, whether
+    /// Datagrams that the kernel took: exactly. What the interface's queueing discipline drops later is not in it: fq_codel
+    /// does, of frames that waited too long, and tells nobody but `tc -s qdisc`. Of the generator: frames that were redirected to the interface, whether
     /// or not there was room for them ([`SendReport::link`]).
     pub packets: u64,
     /// Bytes of UDP payload in them.

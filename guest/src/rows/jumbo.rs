@@ -1,0 +1,78 @@
+//! MTU 9000: a datagram over several buffers comes as one, or the refusal says why before anything is joined.
+
+use anyhow::{Context, Result, bail, ensure};
+use receiver::ReceiveMode;
+
+use super::Outcome;
+use crate::bench::{Bench, expect_balance};
+
+const MTU: u32 = 9_000;
+/// Bytes of payload: over several buffers of any driver.
+const PAYLOAD: usize = 8_000;
+const COUNT: u64 = 2_000;
+const RATE: u64 = 2_000;
+/// From here on the kernel gives AF_XDP packets over several buffers, and in generic mode from any driver.
+const SINCE: (u32, u32) = (6, 6);
+
+pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
+    let set = |mtu: u32| -> Result<()> {
+        for (namespace, interface) in
+            [(bench.lab.rx(), bench.lab.rx_interface()), (bench.lab.tx(), bench.lab.tx_interface())]
+        {
+            namespace.ip(&["link", "set", "dev", interface, "mtu", &mtu.to_string()])?;
+        }
+        Ok(())
+    };
+    let outcome = set(MTU).and_then(|()| jumbo(bench, mode));
+    set(1_500)?;
+    outcome
+}
+
+fn jumbo(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
+    let subscription = "10.0.0.1@232.1.1.1:5000".parse()?;
+    let mut receiver = match bench.open(|builder| builder.subscribe(subscription).mode(mode)) {
+        Ok(receiver) => receiver,
+        Err(error) => return refused(bench, mode, &error.to_string()),
+    };
+    let handle = receiver.handle();
+    ensure!(handle.mode() == mode, "the mode is {}", handle.mode());
+    let mut config = bench.stream("232.1.1.1", &["10.0.0.1", "10.0.0.2"], RATE, 2 * COUNT)?;
+    config.size = PAYLOAD;
+    let mut wrong = 0;
+    let (received, _) = bench.burst(&mut receiver, config, |datagram| {
+        let payload = datagram.payload();
+        // Behind the probe's header the sender puts zeros.
+        let whole = payload.len() == PAYLOAD && payload[receiver::probe::PROBE_LEN..].iter().all(|&byte| byte == 0);
+        wrong += u64::from(!whole || datagram.source().ip().to_string() != "10.0.0.1");
+    })?;
+    ensure!((received, wrong) == (COUNT, 0), "{received} of {COUNT} came, {wrong} of them not whole, or foreign");
+    let ledger = handle.ledger()?;
+    expect_balance(&ledger)?;
+    let further = ledger.count("xsk_further_descs");
+    let xdp = mode != ReceiveMode::Socket;
+    ensure!(!xdp || further >= COUNT, "{further} further descriptors: these packets need more");
+    let blocked = handle.subscriptions()?.iter().map(|report| report.blocked).sum::<u64>();
+    ensure!(!xdp || blocked == COUNT, "{blocked} blocked");
+    Ok(Outcome { sent: COUNT, received, blocked, note: format!("{further} further descriptors") })
+}
+
+fn refused(bench: &Bench, mode: ReceiveMode, why: &str) -> Result<Outcome> {
+    let must = mode == ReceiveMode::Socket || (mode == ReceiveMode::Generic && kernel()? >= SINCE);
+    ensure!(!must, "refused: {why}");
+    ensure!(why.contains(&MTU.to_string()), "the refusal does not tell the MTU: {why}");
+    bench.expect_clean()?;
+    let joined = bench.at_receiver("ip", &["maddress", "show", "dev", bench.lab.rx_interface()])?;
+    let joined = joined.map_err(anyhow::Error::msg)?;
+    ensure!(!joined.contains("232.1.1.1"), "joined although refused: {joined}");
+    Ok(Outcome { note: format!("refused: {why}"), ..Outcome::default() })
+}
+
+/// Version of the running kernel.
+fn kernel() -> Result<(u32, u32)> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("no kernel version")?;
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
+        _ => bail!("no kernel version: {release}"),
+    }
+}
