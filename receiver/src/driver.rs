@@ -37,12 +37,12 @@ pub const LIMITS: &[Limit] = &[
         limit: "veth has no zero-copy receive",
         remedy: "use copy mode",
     },
-    // Seen here, QEMU, Linux 6.1 and 6.12 (refused), 7.3 (works).
+    // Seen here, QEMU, Linux 6.1 and 6.12 (refused), 7.3 (works; with MTU 9000 refused).
     Limit {
         driver: "virtio_net",
         when: When::ZeroCopy(Some(Errno::OPNOTSUPP)),
-        limit: "virtio_net of this kernel has no zero-copy receive (6.12 has none, 7.3 has it)",
-        remedy: "boot a newer kernel, or use copy mode",
+        limit: "virtio_net has zero-copy receive in Linux 7.3, not in 6.12, and only of packets that fit one buffer",
+        remedy: "boot a newer kernel and take an MTU of 1500, or use copy mode",
     },
     // Seen here, QEMU, Linux 7.3.
     Limit {
