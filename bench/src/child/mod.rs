@@ -20,8 +20,9 @@ use std::io::{BufRead, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 
@@ -183,6 +184,17 @@ pub fn say(what: &impl Serialize) -> Result<()> {
     serde_json::to_writer(&mut out, what)?;
     out.write_all(b"\n")?;
     Ok(out.flush()?)
+}
+
+/// A thread for a consumer, on a CPU of its own. Where it cannot be pinned it says so, and runs anywhere.
+fn consumer(cpu: usize, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let pinned = move || {
+        if let Err(error) = pin(cpu) {
+            eprintln!("{error:#}");
+        }
+        run();
+    };
+    thread::Builder::new().name("consumer".to_owned()).spawn(pinned).context("a thread for the consumer")
 }
 
 /// Pins the calling thread.

@@ -1,7 +1,6 @@
 //! Our receiver, driven by a thread that polls without sleeping, unless it is told to wait.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +9,7 @@ use receiver::xsk::BusyPoll;
 use receiver::{Datagram, Handle, Ledger, ModeRequest, Receiver, Subscription, Wait, Worker};
 
 use super::look::{Eye, Shared, with_eye};
-use super::{Arguments, Counts, Running, pin};
+use super::{Arguments, Counts, Running, consumer};
 
 /// Names in the ledger of what was wanted and lost.
 const LOSSES: [&str; 9] = [
@@ -47,9 +46,8 @@ pub fn start(arguments: &Arguments) -> Result<Running> {
     let shared = Arc::new(Shared::new());
     let thread = {
         let (arguments, shared) = (arguments.clone(), Arc::clone(&shared));
-        thread::Builder::new().name("consumer".to_owned()).spawn(move || consume(worker, &arguments, &shared))
-    }
-    .context("a thread for the consumer")?;
+        consumer(arguments.cpu, move || consume(worker, &arguments, &shared))?
+    };
     let books = {
         let handle = handle.clone();
         move |counts: &mut Counts| book(&handle, counts)
@@ -72,9 +70,6 @@ fn book(handle: &Handle, counts: &mut Counts) {
 }
 
 fn consume(worker: Worker, arguments: &Arguments, shared: &Shared) {
-    if let Err(error) = pin(arguments.cpu) {
-        eprintln!("{error:#}");
-    }
     if arguments.probe {
         return check(worker, shared);
     }

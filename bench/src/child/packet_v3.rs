@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,7 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::filter::{Instruction, channel};
 use super::look::{Eye, Shared, with_eye};
-use super::{Arguments, Counts, Running, pin};
+use super::{Arguments, Counts, Running, consumer};
 
 /// linux/if_packet.h.
 const PACKET_RX_RING: libc::c_int = 5;
@@ -76,15 +75,7 @@ pub fn start(arguments: &Arguments) -> Result<Running> {
     let shared = Arc::new(Shared::new());
     let thread = {
         let (socket, shared, arguments) = (Arc::clone(&socket), Arc::clone(&shared), arguments.clone());
-        thread::Builder::new()
-            .name("consumer".to_owned())
-            .spawn(move || {
-                if let Err(error) = pin(arguments.cpu) {
-                    eprintln!("{error:#}");
-                }
-                with_eye!(arguments, |eye| consume(&socket, &ring, eye, &shared));
-            })
-            .context("a thread for the consumer")?
+        consumer(arguments.cpu, move || with_eye!(arguments, |eye| consume(&socket, &ring, eye, &shared)))?
     };
     let mut dropped = 0;
     let books = move |counts: &mut Counts| {

@@ -5,14 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::look::{Eye, Shared, with_eye};
-use super::{Arguments, Counts, Running, pin};
+use super::{Arguments, Counts, Running, consumer};
 
 const BATCH: usize = 64;
 const PAYLOAD: usize = 2048;
@@ -25,15 +24,7 @@ pub fn start(arguments: &Arguments) -> Result<Running> {
     let shared = Arc::new(Shared::new());
     let thread = {
         let (socket, shared, arguments) = (Arc::clone(&socket), Arc::clone(&shared), arguments.clone());
-        thread::Builder::new()
-            .name("consumer".to_owned())
-            .spawn(move || {
-                if let Err(error) = pin(arguments.cpu) {
-                    eprintln!("{error:#}");
-                }
-                with_eye!(arguments, |eye| consume(&socket, eye, &shared));
-            })
-            .context("a thread for the consumer")?
+        consumer(arguments.cpu, move || with_eye!(arguments, |eye| consume(&socket, eye, &shared)))?
     };
     let books = move |counts: &mut Counts| {
         let dropped = drops(&socket);

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::require;
-use crate::lab::{Bench, CONSUMER_CPU, GENERATOR_CPU, GROUP, PORT, WANTED};
-use crate::process::Process;
+use super::{require, supervised};
+use crate::lab::{Bench, GENERATOR_CPU, GROUP, PORT, WANTED};
 use crate::sample::Sample;
 
 /// Bytes of payload: the least with room for its own header.
@@ -18,31 +17,10 @@ const SECONDS: &str = "1";
 /// One run of its client against its server.
 pub fn sample(bench: &Bench) -> Result<Sample> {
     require("iperf", "install Debian's package iperf (`cargo xtask bench` does)")?;
-    let cpu = CONSUMER_CPU.to_string();
     let (source, port) = (WANTED.to_string(), PORT.to_string());
     let group = format!("{GROUP}%{}", bench.lab.rx_interface());
-    let arguments = [
-        "supervise",
-        "--cpu",
-        &cpu,
-        "--",
-        "stdbuf",
-        "-oL",
-        "iperf",
-        "-s",
-        "-u",
-        "-B",
-        &group,
-        "-H",
-        &source,
-        "-p",
-        &port,
-        "-l",
-        PAYLOAD,
-        "-y",
-        "C",
-    ];
-    let server = Process::start(bench.lab.rx(), "iperf", &arguments)?;
+    let arguments = ["-s", "-u", "-B", &group, "-H", &source, "-p", &port, "-l", PAYLOAD, "-y", "C"];
+    let server = supervised(bench, "iperf", &arguments)?;
     std::thread::sleep(Duration::from_millis(400));
     let group = GROUP.to_string();
     let generator = GENERATOR_CPU.to_string();

@@ -8,6 +8,8 @@ pub mod xdpsock;
 use anyhow::Result;
 
 use crate::child::Counts;
+use crate::lab::{Bench, CONSUMER_CPU};
+use crate::process::Process;
 
 /// A receiver that runs.
 pub trait Session {
@@ -40,4 +42,12 @@ pub fn require(program: &str, remedy: &str) -> Result<()> {
         .chain(["/usr/sbin".into(), "/sbin".into()])
         .any(|folder| folder.join(program).is_file());
     if there { Ok(()) } else { Err(Missing(format!("{program} is not installed; {remedy}")).into()) }
+}
+
+/// Starts a program on the receiving side, on the consumer's CPU, with its output by lines; it ends with the bench.
+fn supervised(bench: &Bench, program: &'static str, arguments: &[&str]) -> Result<Process> {
+    let cpu = CONSUMER_CPU.to_string();
+    let mut words = vec!["supervise", "--cpu", &cpu, "--", "stdbuf", "-oL", program];
+    words.extend(arguments);
+    Process::start(bench.lab.rx(), program, &words)
 }

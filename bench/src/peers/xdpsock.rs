@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use receiver::probe::now_ns;
 
-use super::{Session, require};
+use super::{Session, require, supervised};
 use crate::child::Counts;
-use crate::lab::{Bench, CONSUMER_CPU};
+use crate::lab::Bench;
 use crate::process::Process;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,27 +28,9 @@ pub struct Xdpsock<'a> {
 impl<'a> Xdpsock<'a> {
     pub fn start(bench: &'a Bench) -> Result<Self> {
         require("xdpsock", "it is built from the XDP project's bpf-examples (AF_XDP-example)")?;
-        let cpu = CONSUMER_CPU.to_string();
         let interface = bench.lab.rx_interface();
-        let arguments = [
-            "supervise",
-            "--cpu",
-            &cpu,
-            "--",
-            "stdbuf",
-            "-oL",
-            "xdpsock",
-            "-i",
-            interface,
-            "-q",
-            "0",
-            "-r",
-            "-N",
-            "-c",
-            "-n",
-            "1",
-        ];
-        let process = Process::start(bench.lab.rx(), "xdpsock", &arguments)?;
+        let arguments = ["-i", interface, "-q", "0", "-r", "-N", "-c", "-n", "1"];
+        let process = supervised(bench, "xdpsock", &arguments)?;
         let start = Instant::now();
         loop {
             let listing = bench.lab.rx().ip(&["-oneline", "link", "show", "dev", interface])?;

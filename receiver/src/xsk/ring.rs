@@ -408,6 +408,7 @@ mod tests {
     enum Step {
         Produce { limit: u32, on_offer: u32 },
         Take { limit: u32, stop_after: u32 },
+        Reach { limit: u32, stop_after: u32, wanted: u64, put_back: bool },
         Room(u32),
     }
 
@@ -415,6 +416,8 @@ mod tests {
         prop_oneof![
             (0_u32..40, 0_u32..40).prop_map(|(limit, on_offer)| Step::Produce { limit, on_offer }),
             (0_u32..40, 0_u32..40).prop_map(|(limit, stop_after)| Step::Take { limit, stop_after }),
+            (0_u32..40, 0_u32..4, 0_u64..9, any::<bool>())
+                .prop_map(|(limit, stop_after, wanted, put_back)| Step::Reach { limit, stop_after, wanted, put_back }),
             (0_u32..40).prop_map(Step::Room),
         ]
     }
@@ -456,6 +459,29 @@ mod tests {
                         prop_assert_eq!(batch.taken(), stop_after.min(available));
                         if stop_after >= available {
                             prop_assert_eq!(batch.next(), None);
+                        }
+                    }
+                    Step::Reach { limit, stop_after, wanted, put_back } => {
+                        let mut batch = consumer.take(limit);
+                        let available = limit.min(model.len() as u32);
+                        let taken = stop_after.min(available);
+                        let gone: Vec<u64> = model.drain(..taken as usize).collect();
+                        prop_assert!(batch.by_ref().take(taken as usize).eq(gone.iter().copied()));
+                        prop_assert!(batch.rest().eq(model.iter().copied().take((available - taken) as usize)));
+                        prop_assert_eq!(batch.is_stuck(), taken == 1 && model.len() as u32 + taken == size);
+                        // As far as the peer has written, whatever the limit.
+                        let is_wanted = |item: &u64| item % 9 == wanted;
+                        let found = model.iter().position(is_wanted).map(|at| at as u32 + 1);
+                        prop_assert_eq!(batch.reach(is_wanted), found);
+                        let left = (available - taken).max(found.unwrap_or(0)) as usize;
+                        prop_assert!(batch.rest().eq(model.iter().copied().take(left)));
+                        read += u64::from(taken);
+                        if put_back {
+                            batch.put_back();
+                            prop_assert_eq!(batch.next(), None);
+                            model.extend(gone.last());
+                            model.rotate_right(gone.len().min(1));
+                            read -= gone.len().min(1) as u64;
                         }
                     }
                     Step::Room(wanted) => {
