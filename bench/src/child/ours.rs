@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use receiver::probe::ProbeChecker;
 use receiver::xsk::BusyPoll;
 use receiver::{Datagram, Handle, Ledger, ModeRequest, Receiver, Subscription, Wait, Worker};
