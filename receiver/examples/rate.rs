@@ -56,6 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .ring_size(options.ring)
         .frames(options.frames)
         .frame_size(options.frame_size)
+        .busy_poll(std::env::var_os("BP").map(|_| receiver::xsk::BusyPoll { budget: 64, microseconds: 20 }))
         .build()?;
     let handle: Handle = receiver.handle();
     println!("mode {}", handle.mode());
