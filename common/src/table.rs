@@ -118,7 +118,8 @@ const fn mix(key: u64) -> u64 {
     (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93)
 }
 
-/// The entry of `key`, whose bits under `mask_key` agree, and whose `hash` names its home. `bucket` gives a bucket by its number, which is at most `mask`.
+/// The entry of `key`, whose bits under `mask_key` agree, and whose `hash` names its home. `bucket` gives a bucket by its
+/// number, which is at most `mask`.
 ///
 /// Entries are read by [`read_volatile`](core::ptr::read_volatile): whoever owns the table writes while this reads.
 #[inline(always)]

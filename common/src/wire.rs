@@ -343,7 +343,7 @@ fn ne32<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
 /// Taken in one piece, not byte by byte: the compiler for BPF does not put bytes together again.
 #[inline(always)]
 fn piece<const N: usize, const M: usize>(bytes: &[u8; N], at: usize) -> [u8; M] {
-    const { assert!(M <= N) };
-    // The callers' offsets are constants that leave room.
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; M])
+    let mut piece = [0; M];
+    piece.copy_from_slice(&bytes[at..at + M]);
+    piece
 }

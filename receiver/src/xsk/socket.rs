@@ -149,8 +149,9 @@ pub struct XskSocket {
 
 impl XskSocket {
     /// Opens, sets up and binds a socket. All free frames for which it has room (in copy mode: for which the RX ring has
-    /// room, and a few) are in the fill ring before the bind, as some drivers need. While the queue is taken the bind is tried again, for up to 2 s: the call can block that
-    /// long. Needs CAP_NET_RAW, and CAP_IPC_LOCK or an RLIMIT_MEMLOCK that is large enough.
+    /// room, and a few) are in the fill ring before the bind, as some drivers need. While the queue is taken the bind is
+    /// tried again, for up to 2 s: the call can block that long. Needs CAP_NET_RAW, and CAP_IPC_LOCK or an RLIMIT_MEMLOCK
+    /// that is large enough.
     ///
     /// # Errors
     /// [`Error`] tells the call that failed, why, and what to do about it; [`Error::is_mode_unsupported`] tells whether
@@ -197,8 +198,8 @@ impl XskSocket {
         Ok(Self { fd, queue, zero_copy, busy_polling: config.busy_poll.is_some(), context })
     }
 
-    /// Takes at most `limit` descriptors from the RX ring (more only to end a packet over several buffers) and shows each packet to `each`, until that says `ControlFlow::Break`:
-    /// the packet in hand is done with then, the rest stays in the ring. After the batch all free frames go to the fill
+    /// Takes at most `limit` descriptors from the RX ring (more only to end a packet over several buffers) and shows each
+    /// packet to `each`, until that says `ControlFlow::Break`: the packet in hand is done with then, the rest stays in the ring. After the batch all free frames go to the fill
     /// ring, and the kernel is woken if it asks to be. Returns how many descriptors were taken; 0 means that the ring
     /// was empty (or `limit` 0).
     ///
@@ -274,7 +275,8 @@ impl XskSocket {
         self.queue.rx().pending()
     }
 
-    /// The kernel's index of the RX ring: the number of descriptors it has put there (one a packet, but for packets over several buffers), modulo 2^32. An acquire load.
+    /// The kernel's index of the RX ring: the number of descriptors it has put there (one a packet, but for packets over
+    /// several buffers), modulo 2^32. An acquire load.
     #[inline]
     pub fn producer_position(&self) -> u32 {
         self.queue.rx().peer_position()
