@@ -29,27 +29,52 @@ pub const TOMBSTONE: u64 = 2;
 /// Slots that an entry can name, which is how many IPv4 and IPv6 groups there can be together.
 pub const MAX_SLOTS: u32 = 1 << 18;
 
-/// Set in every entry, and in neither [`EMPTY`] nor [`TOMBSTONE`].
-const OCCUPIED: u64 = 1;
-/// The action: a wanted source, or a group whose unnamed sources are wanted.
-const ACCEPT: u64 = 2;
-const SLOT_SHIFT: u32 = 2;
-
-/// (group, port) to slot and action: 28 bits of group (what a multicast address has below its first four), 16 of port,
-/// 18 of slot, action, occupied.
+/// (group, port) to slot and action.
+///
+/// The key is the packet's eight bytes from the destination address to the destination port, as they lie there, so the
+/// XDP program loads it whole. What the packet has between and what is the same in each group's address makes room for
+/// the rest. Of the word in little-endian order:
+///
+/// | bits | |
+/// | --- | --- |
+/// | 0..4, 8..32 | key: the group's address but for its upper four bits, which are 0xe |
+/// | 4 | action: unnamed sources are wanted |
+/// | 5 | key: one of those four bits, which is set in every entry |
+/// | 6..8 | slot, its upper 2 bits |
+/// | 32..48 | slot, its lower 16 bits; in the packet, the source port |
+/// | 48..64 | key: the destination port |
 pub struct GroupEntry;
 
-/// (source, slot) to action: 32 bits of source, 30 that hold the slot, action, occupied.
+/// (source, slot) to action. Of the word:
+///
+/// | bits | |
+/// | --- | --- |
+/// | 0..32 | key: the source's address as it lies in the packet, read in little-endian order |
+/// | 32..48 | key: slot, its lower 16 bits |
+/// | 48 | key: set in every entry |
+/// | 49..51 | key: slot, its upper 2 bits |
+/// | 51 | action: the source is wanted |
 pub struct FlowEntry;
 
 impl GroupEntry {
     /// The bits that must agree.
-    pub const KEY: u64 = !0 << 20 | OCCUPIED;
+    pub const KEY: u64 = 0xffff_0000_ffff_ff2f;
+    /// Set in every entry, and in neither [`EMPTY`] nor [`TOMBSTONE`].
+    const OCCUPIED: u64 = 1 << 5;
+    const ACCEPT: u64 = 1 << 4;
+    const SLOT_LOWER: u64 = 0xffff << 32;
+    const SLOT_UPPER: u64 = 3 << 6;
 
-    /// What to look for: `group` and `port` in host order.
+    /// What to look for, of the packet's eight bytes from the destination address to the destination port, in the order
+    /// of the machine's memory.
     #[inline(always)]
+    pub const fn key_of_packet(destination: u64) -> u64 {
+        u64::from_le(destination) & Self::KEY
+    }
+
+    /// What to look for: a multicast address and a port in host order.
     pub const fn key(group: u32, port: u16) -> u64 {
-        (group as u64) << 36 | (port as u64) << 20 | OCCUPIED
+        (group.swap_bytes() as u64 | (port.swap_bytes() as u64) << 48) & Self::KEY | Self::OCCUPIED
     }
 
     /// What a key's home comes from.
@@ -60,42 +85,63 @@ impl GroupEntry {
 
     /// The entry. `slot` is below [`MAX_SLOTS`].
     pub const fn word(group: u32, port: u16, slot: u32, exclude: bool) -> u64 {
-        Self::key(group, port) | (slot as u64) << SLOT_SHIFT | if exclude { ACCEPT } else { 0 }
+        let slot = (slot as u64 & 0xffff) << 32 | (slot as u64 >> 16) << 6;
+        Self::key(group, port) | slot | if exclude { Self::ACCEPT } else { 0 }
     }
 
     /// The slot of an entry.
     #[inline(always)]
     pub const fn slot(entry: u64) -> u32 {
-        (entry >> SLOT_SHIFT) as u32 & (MAX_SLOTS - 1)
+        ((entry & Self::SLOT_LOWER) >> 32 | (entry & Self::SLOT_UPPER) << 10) as u32
+    }
+
+    /// Does the entry say "redirect" of sources that are not named?
+    #[inline(always)]
+    pub const fn is_exclude(entry: u64) -> bool {
+        entry & Self::ACCEPT != 0
     }
 }
 
 impl FlowEntry {
     /// The bits that must agree.
-    pub const KEY: u64 = !ACCEPT;
+    pub const KEY: u64 = !Self::ACCEPT;
+    const ACCEPT: u64 = 1 << 51;
 
-    /// What to look for: `source` in host order.
+    /// What to look for: `source` as [`source`](Self::source) has it, under the slot of its group's entry.
     #[inline(always)]
+    pub const fn key_under(source: u64, group: u64) -> u64 {
+        let rest = group & (GroupEntry::SLOT_UPPER | GroupEntry::OCCUPIED);
+        source | group & GroupEntry::SLOT_LOWER | rest << 43
+    }
+
+    /// What to look for: `source` in host order, `slot` below [`MAX_SLOTS`].
     pub const fn key(source: u32, slot: u32) -> u64 {
-        (source as u64) << 32 | (slot as u64) << SLOT_SHIFT | OCCUPIED
+        Self::key_under(source.swap_bytes() as u64, GroupEntry::word(0, 0, slot, false))
     }
 
-    /// What a key's home comes from: `source` in host order, and the [hash](GroupEntry::hash) of its group's key.
+    /// A source's part of key and hash: of its address as it lies in the packet, in the order of the machine's memory.
     #[inline(always)]
-    pub const fn hash(source: u32, group: u64) -> u64 {
-        mix(group ^ source as u64)
+    pub const fn source(source: u32) -> u64 {
+        u32::from_le(source) as u64
     }
 
-    /// The entry. `slot` is below [`MAX_SLOTS`].
+    /// What a key's home comes from: `source` as [`source`](Self::source) has it, and the [hash](GroupEntry::hash) of its
+    /// group's key.
+    #[inline(always)]
+    pub const fn hash(source: u64, group: u64) -> u64 {
+        mix(group ^ source)
+    }
+
+    /// The entry: `source` in host order, `slot` below [`MAX_SLOTS`].
     pub const fn word(source: u32, slot: u32, accept: bool) -> u64 {
-        Self::key(source, slot) | if accept { ACCEPT } else { 0 }
+        Self::key(source, slot) | if accept { Self::ACCEPT } else { 0 }
     }
-}
 
-/// Does the entry say "redirect"? For a group's: the sources that are not named.
-#[inline(always)]
-pub const fn is_accept(entry: u64) -> bool {
-    entry & ACCEPT != 0
+    /// Does the entry say "redirect"?
+    #[inline(always)]
+    pub const fn is_accept(entry: u64) -> bool {
+        entry & Self::ACCEPT != 0
+    }
 }
 
 /// Buckets of a table for so many entries: a power of two, at most half full.
@@ -108,41 +154,68 @@ pub const fn buckets(entries: u32) -> u32 {
 /// The home bucket of a hash in a table of `mask + 1` buckets.
 #[inline(always)]
 pub const fn home(hash: u64, mask: u32) -> u32 {
-    (hash >> 32) as u32 & mask
+    hash as u32 & mask
 }
 
-/// Multiply, fold, multiply: keys that differ in few bits, wherever these are, differ in the upper half.
+/// Fold, multiply, and the product's upper bits, which every bit of the key reaches, become the lower ones.
 #[inline(always)]
 const fn mix(key: u64) -> u64 {
-    let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93)
+    (key ^ (key >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15).swap_bytes()
 }
 
-/// The entry of `key`, whose bits under `mask_key` agree, and whose `hash` names its home. `bucket` gives a bucket by its
-/// number, which is at most `mask`.
-///
-/// Entries are read by [`read_volatile`](core::ptr::read_volatile): whoever owns the table writes while this reads.
+/// The entry of `key`, whose bits under `mask_key` agree, if the bucket that is its [`home`] tells; else what `further`
+/// says, which is to look through the next ones ([`find_further`]). Apart, since few entries are put off.
 #[inline(always)]
-pub fn find<'a>(
-    key: u64,
-    hash: u64,
-    mask_key: u64,
+pub fn find(home: &Bucket, key: u64, mask_key: u64, further: impl FnOnce() -> Option<u64>) -> Option<u64> {
+    match look(home, key, mask_key) {
+        Seen::Entry(entry) => Some(entry),
+        Seen::End => None,
+        Seen::Others => further(),
+    }
+}
+
+/// The entry of `key` in the buckets behind `home`, in a table of `mask + 1` buckets. `bucket` gives a bucket by its number.
+#[inline(always)]
+pub fn find_further<'a>(
+    home: u32,
     mask: u32,
+    key: u64,
+    mask_key: u64,
     bucket: impl Fn(u32) -> Option<&'a Bucket>,
 ) -> Option<u64> {
-    let mut at = home(hash, mask);
-    for _ in 0..MAX_BUCKETS {
-        for word in bucket(at)? {
-            // SAFETY: a reference is readable; a word is loaded whole.
-            let entry = unsafe { core::ptr::read_volatile(word) };
-            if entry & mask_key == key {
-                return Some(entry);
-            }
-            if entry == EMPTY {
-                return None;
-            }
+    for step in 1..MAX_BUCKETS {
+        match look(bucket(home.wrapping_add(step) & mask)?, key, mask_key) {
+            Seen::Entry(entry) => return Some(entry),
+            Seen::End => return None,
+            Seen::Others => {}
         }
-        at = (at + 1) & mask;
     }
     None
+}
+
+/// What a bucket has of a key.
+enum Seen {
+    /// Its entry.
+    Entry(u64),
+    /// An empty word: the key is not in the table.
+    End,
+    /// Other entries, and maybe more in the next bucket.
+    Others,
+}
+
+/// Looks for a key in one bucket. Its words are read by [`read_volatile`](core::ptr::read_volatile): whoever owns the table
+/// writes while this reads.
+#[inline(always)]
+fn look(bucket: &Bucket, key: u64, mask_key: u64) -> Seen {
+    for word in bucket {
+        // SAFETY: a reference is readable; a word is loaded whole.
+        let entry = unsafe { core::ptr::read_volatile(word) };
+        if entry & mask_key == key {
+            return Seen::Entry(entry);
+        }
+        if entry == EMPTY {
+            return Seen::End;
+        }
+    }
+    Seen::Others
 }

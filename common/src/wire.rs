@@ -91,6 +91,8 @@ pub struct UdpV4 {
     pub source: u32,
     /// Destination address, wire order; always multicast.
     pub group: u32,
+    /// The eight bytes from the destination address to the destination port, in memory order.
+    pub destination: u64,
     /// What UDP says.
     pub udp: Udp,
 }
@@ -199,18 +201,19 @@ pub fn udp_v4<W: Window + ?Sized>(window: &W, offset: usize) -> Result<UdpV4, Ve
         return Err(other_v4(header[0], header[9], u32::from_be(group), u16::from_be(fragment)));
     }
     let (total_len, udp_len) = (be16(header, 2), be16(header, 24));
-    // Negative where one of them lies, and so is then what both make.
-    let spare = (i32::from(udp_len) - UDP_LEN as i32) | (i32::from(total_len) - i32::from(udp_len) - IPV4_LEN as i32);
     Ok(UdpV4 {
         source: ne32(header, 12),
         group,
+        destination: u64::from_ne_bytes(piece(header, 16)),
         udp: Udp {
             source_port: ne16(header, 20),
             destination_port: ne16(header, 22),
             len: udp_len,
             checksum: ne16(header, 26),
             offset: offset + IPV4_LEN,
-            lengths_agree: spare >= 0 && usize::from(total_len) + offset <= window.len(),
+            lengths_agree: usize::from(udp_len) >= UDP_LEN
+                && usize::from(udp_len) + IPV4_LEN <= usize::from(total_len)
+                && usize::from(total_len) + offset <= window.len(),
         },
     })
 }

@@ -6,7 +6,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, XskMap};
 use receiver_common::{
     DEFAULT_MAX_FLOWS, FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, MAX_QUEUES, Verdict,
-    table::{self, Bucket, FlowEntry, GroupEntry, MAX_BUCKETS},
+    table::{self, Bucket, EMPTY, FlowEntry, GroupEntry, MAX_BUCKETS},
     wire::VlanTags,
 };
 
@@ -45,22 +45,44 @@ static VLAN_INNER: u32 = 0;
 #[unsafe(no_mangle)]
 static STAMP: u32 = 0;
 
-/// The entry of a source under its group's slot. `hash` as [`FlowEntry::hash`] has it.
+/// The entry of a source under its group's slot, by its key. `hash` as [`FlowEntry::hash`] has it.
 #[inline(always)]
-pub fn flow_v4(source: u32, slot: u32, hash: u64) -> Option<u64> {
-    find(&FLOWS_V4, FlowEntry::key(source, slot), hash, FlowEntry::KEY, global(&FLOWS_MASK))
+pub fn flow_v4(key: u64, hash: u64) -> Option<u64> {
+    let home = table::home(hash, global(&FLOWS_MASK));
+    table::find(bucket(&FLOWS_V4, home)?, key, FlowEntry::KEY, || some(flow_v4_further(home, key)))
 }
 
 /// The entry of a group and port, by its key. `hash` as [`GroupEntry::hash`] has it.
 #[inline(always)]
 pub fn group_v4(key: u64, hash: u64) -> Option<u64> {
-    find(&GROUPS_V4, key, hash, GroupEntry::KEY, global(&GROUPS_MASK))
+    let home = table::home(hash, global(&GROUPS_MASK));
+    table::find(bucket(&GROUPS_V4, home)?, key, GroupEntry::KEY, || some(group_v4_further(home, key)))
+}
+
+/// The entry of a source that is not in its home bucket, or [`EMPTY`]. A function of its own, so that the few that need it
+/// do not cost the others registers.
+#[inline(never)]
+fn flow_v4_further(home: u32, key: u64) -> u64 {
+    let mask = global(&FLOWS_MASK);
+    table::find_further(home, mask, key, FlowEntry::KEY, |at| bucket(&FLOWS_V4, at)).unwrap_or(EMPTY)
+}
+
+/// As [`flow_v4_further`], of a group and port.
+#[inline(never)]
+fn group_v4_further(home: u32, key: u64) -> u64 {
+    let mask = global(&GROUPS_MASK);
+    table::find_further(home, mask, key, GroupEntry::KEY, |at| bucket(&GROUPS_V4, at)).unwrap_or(EMPTY)
 }
 
 #[inline(always)]
-fn find(buckets: &Array<Bucket>, key: u64, hash: u64, mask_key: u64, mask: u32) -> Option<u64> {
-    // SAFETY: the kernel gives a whole element or nothing; `table::find` reads its words one by one, as they change.
-    table::find(key, hash, mask_key, mask, |at| buckets.get_ptr(at).map(|bucket| unsafe { &*bucket }))
+fn some(entry: u64) -> Option<u64> {
+    if entry == EMPTY { None } else { Some(entry) }
+}
+
+#[inline(always)]
+fn bucket(buckets: &'static Array<Bucket>, at: u32) -> Option<&'static Bucket> {
+    // SAFETY: the kernel gives a whole element or nothing; its words are read one by one, as they change.
+    buckets.get_ptr(at).map(|bucket| unsafe { &*bucket })
 }
 
 /// The tags that a frame must carry; `None`: none. Constants to the verifier: what is not asked for costs nothing.

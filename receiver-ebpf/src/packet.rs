@@ -32,8 +32,12 @@ impl<const FRAGS: bool> Window for Packet<'_, FRAGS> {
         if piece + N > self.end {
             return None;
         }
-        // SAFETY: the kernel promises data..data_end readable while the program runs, and the piece lies within.
-        Some(unsafe { &*(piece as *const [u8; N]) })
+        // SAFETY: the kernel promises data..data_end readable while the program runs, and the piece lies within; nothing
+        // of a frame lies at address 0. What the compiler is told, it does not check.
+        unsafe {
+            core::hint::assert_unchecked(piece != 0);
+            Some(&*(piece as *const [u8; N]))
+        }
     }
 
     #[inline(always)]

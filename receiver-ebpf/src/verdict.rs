@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_ktime_get_tai_ns, bpf_xdp_adjust_meta};
 use aya_ebpf::programs::XdpContext;
-use receiver_common::table::{self, FlowEntry, GroupEntry};
+use receiver_common::table::{FlowEntry, GroupEntry};
 use receiver_common::wire::{self, Network, Udp, VlanTags};
 use receiver_common::{FlowKeyV6, GroupKeyV6, Port, STAMP_SIZE, Stamp, Verdict};
 
@@ -33,16 +33,32 @@ pub fn judge<const FRAGS: bool>(ctx: &XdpContext) -> Verdict {
 #[inline(always)]
 fn judge_v4<const FRAGS: bool>(packet: &Packet<FRAGS>, offset: usize) -> Result<(), Verdict> {
     let datagram = wire::udp_v4(packet, offset)?;
-    let source = u32::from_be(datagram.source);
-    let key = GroupEntry::key(u32::from_be(datagram.group), u16::from_be(datagram.udp.destination_port));
+    let key = GroupEntry::key_of_packet(datagram.destination);
+    if !datagram.udp.lengths_agree {
+        return Err(malformed_v4(key));
+    }
     let hash = GroupEntry::hash(key);
     let Some(group) = maps::group_v4(key, hash) else {
         return Err(Verdict::PassedOtherGroup);
     };
-    let slot = GroupEntry::slot(group);
-    match maps::flow_v4(source, slot, FlowEntry::hash(source, hash)) {
-        Some(flow) => decide(table::is_accept(flow), slot, &datagram.udp, Verdict::DroppedBlocked),
-        None => decide(table::is_accept(group), slot, &datagram.udp, Verdict::DroppedNotIncluded),
+    let source = FlowEntry::source(datagram.source);
+    match maps::flow_v4(FlowEntry::key_under(source, group), FlowEntry::hash(source, hash)) {
+        Some(flow) if FlowEntry::is_accept(flow) => Ok(()),
+        None if GroupEntry::is_exclude(group) => Ok(()),
+        flow => {
+            maps::count_blocked(GroupEntry::slot(group));
+            Err(if flow.is_some() { Verdict::DroppedBlocked } else { Verdict::DroppedNotIncluded })
+        }
+    }
+}
+
+/// The verdict for a datagram whose lengths contradict each other: dropped if anybody asked for its group. Out of the
+/// usual path's way.
+#[inline(never)]
+fn malformed_v4(key: u64) -> Verdict {
+    match maps::group_v4(key, GroupEntry::hash(key)) {
+        Some(_) => Verdict::DroppedMalformed,
+        None => Verdict::PassedOtherGroup,
     }
 }
 

@@ -114,5 +114,5 @@ impl FilterV4 {
 }
 
 fn flow_hash(source: Ipv4Addr, group: Ipv4Addr, port: u16) -> u64 {
-    FlowEntry::hash(source.into(), GroupEntry::hash(GroupEntry::key(group.into(), port)))
+    FlowEntry::hash(FlowEntry::source(u32::from(source).to_be()), GroupEntry::hash(GroupEntry::key(group.into(), port)))
 }

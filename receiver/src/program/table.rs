@@ -110,7 +110,7 @@ mod tests {
     use std::collections::HashMap;
 
     use proptest::prelude::*;
-    use receiver_common::table::{Bucket, FlowEntry, GroupEntry, MAX_SLOTS, find, is_accept};
+    use receiver_common::table::{Bucket, FlowEntry, GroupEntry, MAX_SLOTS, find, find_further};
 
     use super::*;
 
@@ -122,16 +122,18 @@ mod tests {
     /// As the XDP program does.
     fn look_up(table: &Table, key: u64, hash: u64) -> Option<u64> {
         let first: NonNull<Bucket> = table.memory.start().cast();
-        find(key, hash, table.key, table.mask, |at| {
+        let bucket = |at| {
             // SAFETY: `at` is at most the mask, so the bucket lies within the mapping; nobody writes meanwhile.
             (at <= table.mask).then(|| unsafe { first.add(at as usize).as_ref() })
-        })
+        };
+        let home = home(hash, table.mask);
+        find(bucket(home)?, key, table.key, || find_further(home, table.mask, key, table.key, bucket))
     }
 
     /// A source of the group that has the slot.
     fn key(source: u32, slot: u32) -> (u64, u64) {
         let group = GroupEntry::key(0xe800_0000 + slot, 5000);
-        (FlowEntry::key(source, slot), FlowEntry::hash(source, GroupEntry::hash(group)))
+        (FlowEntry::key(source, slot), FlowEntry::hash(FlowEntry::source(source.to_be()), GroupEntry::hash(group)))
     }
 
     fn set(table: &mut Table, source: u32, slot: u32, accept: bool) -> Result<bool, Full> {
@@ -152,9 +154,9 @@ mod tests {
     fn entries_hold_what_they_were_made_of() {
         let entry = GroupEntry::word(0xe801_0203, 65_535, MAX_SLOTS - 1, true);
         assert_eq!(GroupEntry::slot(entry), MAX_SLOTS - 1);
-        assert!(is_accept(entry) && entry & GroupEntry::KEY == GroupEntry::key(0xe801_0203, 65_535));
+        assert!(GroupEntry::is_exclude(entry) && entry & GroupEntry::KEY == GroupEntry::key(0xe801_0203, 65_535));
         let entry = FlowEntry::word(u32::MAX, MAX_SLOTS - 1, false);
-        assert!(!is_accept(entry) && entry & FlowEntry::KEY == FlowEntry::key(u32::MAX, MAX_SLOTS - 1));
+        assert!(!FlowEntry::is_accept(entry) && entry & FlowEntry::KEY == FlowEntry::key(u32::MAX, MAX_SLOTS - 1));
         for nothing in [EMPTY, TOMBSTONE] {
             assert_ne!(nothing & GroupEntry::KEY, GroupEntry::key(0, 0));
             assert_ne!(nothing & FlowEntry::KEY, FlowEntry::key(0, 0));
@@ -170,7 +172,7 @@ mod tests {
             }
             assert_eq!(set(&mut table, limit, 7, true), Err(Full));
             set(&mut table, 0, 7, false).expect("a change needs no room");
-            assert!((1..limit).all(|source| found(&table, source, 7).is_some_and(is_accept)));
+            assert!((1..limit).all(|source| found(&table, source, 7).is_some_and(FlowEntry::is_accept)));
             assert_eq!(found(&table, limit, 7), None);
             remove(&mut table, 0, 7);
             set(&mut table, limit, 7, true).expect("room again");
@@ -180,17 +182,33 @@ mod tests {
     #[test]
     fn regular_addresses_find_room() {
         // As an operator numbers them: a few sources for each of many groups, sources in rows, ports in steps.
-        let mut flows = table(1 << 20, FlowEntry::KEY);
-        for slot in 0..1 << 18 {
-            for source in 0..4 {
-                set(&mut flows, 0x0a00_0001 + source, slot, true).expect("room");
+        for source_step in [1, 4, 1 << 8, 1 << 16] {
+            let mut flows = table(1 << 20, FlowEntry::KEY);
+            for slot in 0..1 << 18 {
+                for source in 0..4 {
+                    set(&mut flows, 0x0a00_0001 + source * source_step, slot, true).expect("room");
+                }
+            }
+            let mut flows = table(1 << 20, FlowEntry::KEY);
+            for at in 0..1_u32 << 20 {
+                let source = 0x0a00_0001_u32.wrapping_add(at.wrapping_mul(source_step));
+                set(&mut flows, source, at >> 16, true).expect("room");
             }
         }
-        let mut groups = table(1 << 17, GroupEntry::KEY);
-        for at in 0..1 << 17 {
-            let (group, port) = (0xe800_0000 + at % 4096 * 256, (at / 4096 * 1000) as u16);
-            let hash = GroupEntry::hash(GroupEntry::key(group, port));
-            groups.set(GroupEntry::word(group, port, 0, false), hash).expect("room");
+        for group_step in [1, 1 << 8, 1 << 16] {
+            for port_step in [1, 10, 1000] {
+                for groups_in_row in [1 << 17, 4096, 256, 16] {
+                    let mut groups = table(1 << 17, GroupEntry::KEY);
+                    for at in 0..1_u32 << 17 {
+                        let row = (at % groups_in_row).wrapping_mul(group_step);
+                        let group = 0xe000_0000 + row % 0x1000_0000;
+                        let port = (at / groups_in_row * port_step) as u16;
+                        let hash = GroupEntry::hash(GroupEntry::key(group, port));
+                        let entry = GroupEntry::word(group, port, 0, false);
+                        assert!(groups.set(entry, hash).is_ok(), "{group_step} {port_step} {groups_in_row}");
+                    }
+                }
+            }
         }
     }
 

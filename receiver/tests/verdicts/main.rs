@@ -6,6 +6,7 @@ mod buffers;
 mod changes;
 #[path = "../support/frames.rs"]
 mod frames;
+mod full;
 mod handle;
 mod oracle;
 mod stamp;

@@ -1,0 +1,47 @@
+//! Tables that are as full as they may be: some entries had to be put off to another bucket than their home.
+
+use receiver::program::Config;
+use receiver_common::{FlowAction, GroupAction};
+
+use crate::bench::Bench;
+use crate::frames::v4;
+use crate::table::{GROUP_V4, PORT, SLOT_V4};
+
+const MAX_FLOWS: u32 = 8192;
+/// Of flows, and of groups: the table's own are there as well.
+const ENTRIES: u32 = MAX_FLOWS - 100;
+/// What `bpf(7)` calls XDP_DROP, XDP_PASS and XDP_REDIRECT.
+const DROP: u32 = 1;
+const PASS: u32 = 2;
+const REDIRECT: u32 = 4;
+
+/// Every source that was set is found, and so is every group, and none that was not.
+#[test]
+fn every_entry_of_a_full_table_is_found() {
+    Bench::run(&Config { max_flows: MAX_FLOWS, ..Config::default() }, |bench| {
+        let source = |number: u32| (0x0a80_0000 + number).to_be_bytes();
+        let group = |number: u32| (0xe880_0000 + number).to_be_bytes();
+        for number in 0..ENTRIES {
+            let program = &mut bench.program;
+            program
+                .set_flow(source(number).into(), GROUP_V4.into(), PORT, FlowAction::accept(SLOT_V4))
+                .expect("a flow");
+            program.set_group(group(number).into(), PORT, GroupAction::exclude(100 + number)).expect("a group");
+        }
+        let mut wrong = Vec::new();
+        for number in 0..2 * ENTRIES {
+            let there = number < ENTRIES;
+            let cases = [
+                (v4(source(number), GROUP_V4, PORT, 18), if there { REDIRECT } else { DROP }),
+                (v4(source(1), group(number), PORT, 18), if there { REDIRECT } else { PASS }),
+            ];
+            for (frame, action) in cases {
+                let ran = bench.program.test(&frame, &bench.interface, 0, 1).expect("a test run");
+                if ran.action != action {
+                    wrong.push((number, action, ran.action));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{} of {} are wrong: {:?}", wrong.len(), 4 * ENTRIES, &wrong[..wrong.len().min(5)]);
+    });
+}
