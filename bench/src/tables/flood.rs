@@ -2,7 +2,7 @@
 //!
 //! Here the receiving end's NAPI has a thread on the consumer's CPU, and comes first there. In the other tables it shares the generator's, so that a
 //! receiver that is slow to drop slows the flood, and loses nothing by it; a sender across a wire is not slowed. The rate is the
-//! highest at which our mode copy delivers all in one of a few tries, and the others are offered the same: of theirs the median.
+//! highest at which our mode copy delivers all in one of some tries, and the others are offered the same: of theirs the median.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::child::Look;
 use crate::lab::Bench;
 use crate::offered::{Generator, Offer};
+use crate::peers::Session;
 use crate::peers::testpmd::Settings;
 use crate::report::{Table, millions};
 use crate::rows::{BASE, Kind, Row, find, start};
@@ -24,12 +25,15 @@ const OURS: [(&str, &[&str]); 2] =
     [("copy", &["ours", "--mode", "copy", "--wait"]), ("socket", &["ours", "--mode", "socket", "--wait"])];
 const PEERS: [&str; 2] = [BASE, "packet_v3"];
 /// Flat out, and then less: packets a second.
-const RATES: [u64; 6] = [0, 3_000_000, 2_000_000, 1_500_000, 1_000_000, 500_000];
+const RATES: [u64; 8] = [0, 3_000_000, 2_500_000, 2_000_000, 1_750_000, 1_500_000, 1_000_000, 500_000];
 /// With less than this, the same rate is not tried once more.
 const CLOSE: f64 = 0.8;
-/// A rate is tried so often: a pause of this machine that is longer than the queue's 256 frames spoils a try, whoever receives.
-const TRIES: usize = 8;
-const LENGTH: Duration = Duration::from_millis(250);
+/// A rate is tried so often, and for so long: a pause of this machine that is longer than the queue's 256 frames spoils a try,
+/// whoever receives. There are some eight a second of more than 128 microseconds.
+const TRIES: usize = 16;
+const LENGTH: Duration = Duration::from_millis(100);
+/// Less of the rate than this is another rate.
+const KEPT: f64 = 0.95;
 
 /// One run.
 #[derive(Clone, Debug, Serialize)]
@@ -60,7 +64,10 @@ pub fn measure(bench: &Bench, runs: usize) -> Result<Vec<Flood>> {
                 if asked == rate && row.name == rows[0].name {
                     continue;
                 }
-                let mut taken = (0..runs).map(|_| one(&bench, row, others, asked)).collect::<Result<Vec<_>>>()?;
+                let mut session = start(&bench, row, Look::Count, Settings::default())?;
+                let taken = (0..runs).map(|_| one(&bench, row, session.as_mut(), others, asked));
+                let mut taken = taken.collect::<Result<Vec<_>>>()?;
+                session.end()?;
                 // The one in the middle.
                 taken.sort_by(|a, b| a.share.total_cmp(&b.share));
                 floods.push(taken.swap_remove(taken.len() / 2));
@@ -75,9 +82,13 @@ pub fn measure(bench: &Bench, runs: usize) -> Result<Vec<Flood>> {
 fn highest(bench: &Bench, row: &Row, others: u32) -> Result<(u64, Flood)> {
     let mut last = None;
     for rate in RATES {
+        let mut session = start(bench, row, Look::Count, Settings::default())?;
         for _ in 0..TRIES {
-            let flood = one(bench, row, others, rate)?;
-            if flood.delivered >= flood.wanted {
+            let flood = one(bench, row, session.as_mut(), others, rate)?;
+            // A generator that was paused itself did not offer what was asked for.
+            let as_asked = flood.offered_per_second >= KEPT * rate as f64;
+            if flood.delivered >= flood.wanted && as_asked {
+                session.end()?;
                 return Ok((rate, flood));
             }
             let far = flood.share < CLOSE;
@@ -86,19 +97,19 @@ fn highest(bench: &Bench, row: &Row, others: u32) -> Result<(u64, Flood)> {
                 break;
             }
         }
+        session.end()?;
     }
     last.ok_or_else(|| anyhow::anyhow!("there is no rate to try"))
 }
 
-fn one(bench: &Bench, row: &Row, others: u32, rate: u64) -> Result<Flood> {
+fn one(bench: &Bench, row: &Row, session: &mut dyn Session, others: u32, rate: u64) -> Result<Flood> {
     bench.go_on()?;
-    let mut session = start(bench, row, Look::Count, Settings::default())?;
+    let before = session.totals()?.packets;
     let generator = Generator::load(bench, &Offer::mixed(others, rate, LENGTH))?;
     generator.start();
     let offered = generator.finish()?;
     std::thread::sleep(Duration::from_millis(150));
-    let delivered = session.totals()?.packets;
-    session.end()?;
+    let delivered = session.totals()?.packets - before;
     let share = if offered.wanted > 0 { delivered as f64 / offered.wanted as f64 } else { 0.0 };
     let (wanted, offered_per_second) = (offered.wanted, offered.per_second());
     Ok(Flood {
