@@ -40,7 +40,7 @@ struct Arguments {
 /// Options of the benchmark.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Options {
-    /// 3 rounds in place of 7, and shorter searches.
+    /// 5 rounds in place of 15, and shorter searches.
     #[arg(long)]
     pub quick: bool,
     /// Rounds of the main table.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::conditions::Conditions;
 use crate::rows::{BASE, Measures, Row};
+use crate::statistics::Ratio;
 use crate::tables::throughput::Throughput;
 use crate::tables::wrong_source::WrongSource;
 
@@ -59,12 +60,12 @@ pub fn millions(rate: f64) -> String {
     format!("{:.3}", rate / 1e6)
 }
 
-/// A ratio, or that there is none beyond the noise.
-pub fn ratio(ratio: Option<f64>, noise: f64) -> String {
+/// A ratio to another row, or that there is no difference beyond the noise.
+pub fn ratio(ratio: Option<Ratio>) -> String {
     match ratio {
         None => "-".to_owned(),
-        Some(ratio) if (ratio - 1.0).abs() <= noise => format!("{ratio:.2} (no difference)"),
-        Some(ratio) => format!("{ratio:.2}"),
+        Some(ratio) if ratio.may_be(1.0) => format!("{:.2} (no difference)", ratio.median),
+        Some(ratio) => format!("{:.2}", ratio.median),
     }
 }
 
@@ -89,7 +90,6 @@ pub fn conditions(conditions: &Conditions) -> String {
 
 /// The main table.
 pub fn throughput(table: &Throughput, rows: &[&'static Row]) -> String {
-    let noise = table.noise();
     let mut text =
         Table::new(&["row", "offered M/s", "M/s", "of recvmmsg", "loss %", "unaccounted", "CPU ns/packet", ""]);
     for row in rows {
@@ -119,7 +119,7 @@ pub fn throughput(table: &Throughput, rows: &[&'static Row]) -> String {
             row.name.to_owned(),
             millions(medians.offered_per_second),
             millions(medians.packets_per_second),
-            ratio(medians.ratio, if row.name == BASE { 0.0 } else { noise }),
+            if row.name == BASE { "1.00".to_owned() } else { ratio(medians.ratio) },
             format!("{:.2}", 100.0 * medians.loss_share),
             medians.unaccounted.to_string(),
             format!("{:.0}", medians.cpu_nanoseconds),
@@ -153,8 +153,8 @@ mod tests {
 
     #[test]
     fn ratios_within_noise_are_none() {
-        assert_eq!(ratio(Some(1.02), 0.03), "1.02 (no difference)");
-        assert_eq!(ratio(Some(1.05), 0.03), "1.05");
-        assert_eq!(ratio(None, 0.03), "-");
+        assert_eq!(ratio(Some(Ratio::within(1.02, 0.03))), "1.02 (no difference)");
+        assert_eq!(ratio(Some(Ratio::within(1.05, 0.03))), "1.05");
+        assert_eq!(ratio(None), "-");
     }
 }

@@ -66,15 +66,15 @@ const fn dropped(row: Row) -> Row {
     Row { measures: Measures::Dropped, looks: false, ..row }
 }
 
-/// All of them, in the order in which a round runs them.
+/// All of them, in the order in which a round runs them: those that are compared follow each other.
 pub const ROWS: [Row; 19] = [
     buffered(child(BASE, "UDP socket with an SSM join, recvmmsg", &["recvmmsg"])),
     buffered(child("packet_v3", "AF_PACKET, TPACKET_V3, BPF filter", &["packet-v3"])),
-    peer("testpmd", "DPDK, af_xdp driver, rxonly", Kind::Testpmd),
-    peer("xdpsock", "AF_XDP rxdrop, no filter", Kind::Xdpsock),
     peer("iperf2", "iperf 2 in SSM mode, its own generator", Kind::Iperf),
     buffered(child("socket", "ours, mode socket", &["ours", "--mode", "socket"])),
     child("generic", "ours, mode generic", &["ours", "--mode", "generic"]),
+    peer("testpmd", "DPDK, af_xdp driver, rxonly", Kind::Testpmd),
+    peer("xdpsock", "AF_XDP rxdrop, no filter", Kind::Xdpsock),
     child("copy", "ours, mode copy, lending loop", &["ours", "--mode", "copy"]),
     child("zero_copy", "ours, mode zero-copy", &["ours", "--mode", "zero-copy"]),
     child("copy_owned", "copy, each datagram as Bytes", &["ours", "--owned"]),
@@ -83,9 +83,9 @@ pub const ROWS: [Row; 19] = [
     child("copy_busy_poll", "copy, SO_PREFER_BUSY_POLL", &["ours", "--busy-poll"]),
     buffered(child(AGAIN, "the first row once more: the noise", &["recvmmsg"])),
     dropped(child("xdp_drop", "XDP_DROP and nothing else: the ceiling", &["xdp-drop"])),
-    dropped(child("copy_blocked", "ours, the source is blocked", &["ours", "--block"])),
+    dropped(child("copy_blocked", "ours, the source is blocked, the consumer sleeps", &["ours", "--block", "--wait"])),
     dropped(peer("kernel_dropped", "a socket joined to another source", Kind::Elsewhere(&["joined"]))),
-    dropped(peer("copy_not_included", "ours, joined to another source", Kind::Elsewhere(&["ours"]))),
+    dropped(peer("copy_not_included", "ours, joined to another source", Kind::Elsewhere(&["ours", "--wait"]))),
     dropped(child("xdp_drop_again", "the ceiling once more: the noise", &["xdp-drop"])),
 ];
 

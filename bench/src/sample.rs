@@ -15,10 +15,10 @@ use crate::peers::Session;
 use crate::rows::{Measures, Row};
 
 /// From the generator's start to where the middle of a run begins, and its length.
-const WARM_UP: Duration = Duration::from_millis(200);
-const WINDOW: Duration = Duration::from_millis(600);
-/// A run in which rates are measured.
-pub const RUN: Duration = Duration::from_millis(900);
+const WARM_UP: Duration = Duration::from_millis(100);
+const WINDOW: Duration = Duration::from_millis(300);
+/// A run in which rates are measured: rather many short ones than few long ones, as the machine changes from one second to the next.
+pub const RUN: Duration = Duration::from_millis(450);
 /// How long what waits in buffers may take to come through.
 const DRAIN: Duration = Duration::from_secs(2);
 const DRAIN_STEP: Duration = Duration::from_millis(15);

@@ -1,5 +1,7 @@
 //! Medians, and what is noise. Pure.
 
+use serde::Serialize;
+
 /// The median; 0 of nothing.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
@@ -12,10 +14,48 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The median of the ratios within each round; `None` where no round has both.
-pub fn ratio(of: &[Option<f64>], to: &[Option<f64>]) -> Option<f64> {
-    let ratios = ratios(of, to);
-    (!ratios.is_empty()).then(|| median(&ratios))
+/// A ratio, and between what it lies with nine chances in ten.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Ratio {
+    pub median: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Ratio {
+    /// That is known to a share of itself.
+    pub fn within(median: f64, share: f64) -> Self {
+        Self { median, low: median * (1.0 - share), high: median * (1.0 + share) }
+    }
+
+    /// Could it be this?
+    pub fn may_be(&self, value: f64) -> bool {
+        (self.low..=self.high).contains(&value)
+    }
+}
+
+/// Of the ratios within each round; `None` where no round has both.
+pub fn ratio(of: &[Option<f64>], to: &[Option<f64>]) -> Option<Ratio> {
+    let mut ratios = ratios(of, to);
+    ratios.sort_by(f64::total_cmp);
+    let aside = aside(ratios.len());
+    let (low, high) = (*ratios.get(aside)?, *ratios.get(ratios.len() - 1 - aside)?);
+    Some(Ratio { median: median(&ratios), low, high })
+}
+
+/// So many of the least and of the greatest of `count` values can be left aside, and the median of what they were drawn from still
+/// lies between the others with nine chances in ten: each value is as likely above it as below, whatever the distribution.
+fn aside(count: usize) -> usize {
+    // Chances that none, one, two... of them lie below.
+    let (mut chance, mut sum) = (0.5_f64.powi(count as i32), 0.0);
+    for below in 0..count / 2 {
+        sum += chance;
+        if sum > 0.05 {
+            return below.saturating_sub(1);
+        }
+        chance *= (count - below) as f64 / (below + 1) as f64;
+    }
+    count.saturating_sub(1) / 2
 }
 
 /// The ratios within each round.
@@ -46,9 +86,20 @@ mod tests {
     fn ratios_are_taken_within_a_round() {
         // The machine was twice as fast in the second round: no ratio changes.
         let (of, to) = ([Some(10.0), Some(20.0), None], [Some(5.0), Some(10.0), Some(7.0)]);
-        assert_eq!(ratio(&of, &to), Some(2.0));
+        assert_eq!(ratio(&of, &to), Some(Ratio { median: 2.0, low: 2.0, high: 2.0 }));
         assert_eq!(ratio(&of[2..], &to[2..]), None);
         assert_eq!(ratio(&[Some(1.0)], &[Some(0.0)]), None);
+    }
+
+    #[test]
+    fn extremes_are_left_aside_where_there_are_many() {
+        // Two-sided intervals of the median, at least 90 %: tables of the sign test.
+        assert_eq!([1, 3, 5, 7, 8, 11, 13, 15, 25].map(aside), [0, 0, 0, 0, 1, 2, 3, 3, 7]);
+        let of: Vec<_> = (1..=15).map(|round| Some(f64::from(round))).collect();
+        let ratio = ratio(&of, &[Some(1.0); 15]).expect("rounds");
+        assert_eq!(ratio, Ratio { median: 8.0, low: 4.0, high: 12.0 });
+        assert!(ratio.may_be(4.0) && ratio.may_be(12.0) && !ratio.may_be(3.9) && !ratio.may_be(12.1));
+        assert!(Ratio::within(2.0, 0.05).may_be(1.95) && !Ratio::within(2.0, 0.05).may_be(1.8));
     }
 
     #[test]

@@ -13,14 +13,16 @@ use crate::offered::Offer;
 use crate::peers::testpmd::Settings;
 use crate::report::{Table, millions};
 use crate::rows::{AGAIN, Kind, Measures, Row, start};
-use crate::sample::{RUN, take};
+use crate::sample::take;
 use crate::search::{Best, Try, bisect};
 use crate::tables::throughput::Throughput;
 
 /// Share of packets that PDR allows to be lost.
 const PARTIAL: f64 = 0.005;
-/// A run of a row without large buffers. Those that have some are given longer, so that a rate is not carried by them.
+/// A run of a row without large buffers.
 const SHORT: Duration = Duration::from_millis(350);
+/// Of one that has some: so long that a rate is not carried by them.
+const LONG: Duration = Duration::from_millis(900);
 /// A generator that keeps less of the rate could do no more.
 const KEPT: f64 = 0.95;
 /// Such rows must also deliver this share of the rate in the middle of the run.
@@ -65,7 +67,7 @@ pub fn measure(bench: &Bench, rows: &[&'static Row], flat_out: &Throughput, quic
 
 fn search(bench: &Bench, row: &Row, high: f64, steps: usize, testpmd: Settings) -> Result<Rates> {
     let mut session = start(bench, row, Look::Count, testpmd)?;
-    let length = if row.buffered { RUN } else { SHORT };
+    let length = if row.buffered { LONG } else { SHORT };
     let mut attempt = |rate: f64, limit: f64| -> Result<Try> {
         // At a rate the generator does less than flat out: the highest is tried flat out.
         let asked = if rate >= high { 0 } else { rate.max(1.0) as u64 };

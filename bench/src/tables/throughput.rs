@@ -12,7 +12,7 @@ use crate::peers::iperf;
 use crate::peers::testpmd::Settings;
 use crate::rows::{AGAIN, BASE, Kind, ROWS, Row, start};
 use crate::sample::{RUN, Sample, take};
-use crate::statistics::{median, noise, ratio};
+use crate::statistics::{Ratio, median, noise, ratio};
 
 /// So much longer than by time, so that the middle of a run is in it even if the machine is faster than before.
 const MARGIN: f64 = 1.1;
@@ -36,7 +36,7 @@ pub struct Throughput {
 pub struct Medians {
     pub offered_per_second: f64,
     pub packets_per_second: f64,
-    pub ratio: Option<f64>,
+    pub ratio: Option<Ratio>,
     pub loss_share: f64,
     pub loss: BTreeMap<String, u64>,
     pub unaccounted: u64,
@@ -111,7 +111,7 @@ impl Throughput {
     }
 
     /// The ratio of two rows, within the rounds.
-    pub fn ratio(&self, of: &str, to: &str) -> Option<f64> {
+    pub fn ratio(&self, of: &str, to: &str) -> Option<Ratio> {
         ratio(&self.rates(of), &self.rates(to))
     }
 
