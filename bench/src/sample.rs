@@ -89,7 +89,7 @@ pub fn take(bench: &Bench, session: &mut dyn Session, row: &Row, offer: &Offer) 
 }
 
 /// Waits until nothing more comes.
-fn drain(session: &mut dyn Session) -> Result<()> {
+pub fn drain(session: &mut dyn Session) -> Result<()> {
     let start = Instant::now();
     let mut before = session.count()?.packets;
     while start.elapsed() < DRAIN {

@@ -17,6 +17,7 @@ use crate::peers::Session;
 use crate::peers::testpmd::Settings;
 use crate::report::{Table, millions};
 use crate::rows::{BASE, Kind, Row, find, start};
+use crate::sample::drain;
 
 /// Unwanted packets for each wanted one.
 const MIXES: [u32; 3] = [1, 9, 99];
@@ -24,13 +25,13 @@ const MIXES: [u32; 3] = [1, 9, 99];
 const OURS: [(&str, &[&str]); 2] =
     [("copy", &["ours", "--mode", "copy", "--wait"]), ("socket", &["ours", "--mode", "socket", "--wait"])];
 const PEERS: [&str; 2] = [BASE, "packet_v3"];
-/// Flat out, and then less: packets a second.
-const RATES: [u64; 8] = [0, 3_000_000, 2_500_000, 2_000_000, 1_750_000, 1_500_000, 1_000_000, 500_000];
+/// From more than a queue of 256 frames bears here to what it always does: packets a second.
+const RATES: [u64; 7] = [2_500_000, 2_250_000, 2_000_000, 1_750_000, 1_500_000, 1_000_000, 500_000];
 /// With less than this, the same rate is not tried once more.
 const CLOSE: f64 = 0.8;
 /// A rate is tried so often, and for so long: a pause of this machine that is longer than the queue's 256 frames spoils a try,
 /// whoever receives. There are some eight a second of more than 128 microseconds.
-const TRIES: usize = 16;
+const TRIES: usize = 24;
 const LENGTH: Duration = Duration::from_millis(100);
 /// Less of the rate than this is another rate.
 const KEPT: f64 = 0.95;
@@ -108,7 +109,7 @@ fn one(bench: &Bench, row: &Row, session: &mut dyn Session, others: u32, rate: u
     let generator = Generator::load(bench, &Offer::mixed(others, rate, LENGTH))?;
     generator.start();
     let offered = generator.finish()?;
-    std::thread::sleep(Duration::from_millis(150));
+    drain(session)?;
     let delivered = session.totals()?.packets - before;
     let share = if offered.wanted > 0 { delivered as f64 / offered.wanted as f64 } else { 0.0 };
     let (wanted, offered_per_second) = (offered.wanted, offered.per_second());
