@@ -60,8 +60,10 @@ pub fn group_v4(key: u64, hash: u64) -> Option<u64> {
 }
 
 /// The entry of a source that is not in its home bucket, or [`EMPTY`]. A function of its own, so that the few that need it
-/// do not cost the others registers.
+/// do not cost the others registers. Its plain name keeps the path of the source tree out of the object, which else goes into
+/// the name's hash.
 #[inline(never)]
+#[unsafe(no_mangle)]
 fn flow_v4_further(home: u32, key: u64) -> u64 {
     let mask = global(&FLOWS_MASK);
     table::find_further(home, mask, key, FlowEntry::KEY, |at| bucket(&FLOWS_V4, at)).unwrap_or(EMPTY)
@@ -69,6 +71,7 @@ fn flow_v4_further(home: u32, key: u64) -> u64 {
 
 /// As [`flow_v4_further`], of a group and port.
 #[inline(never)]
+#[unsafe(no_mangle)]
 fn group_v4_further(home: u32, key: u64) -> u64 {
     let mask = global(&GROUPS_MASK);
     table::find_further(home, mask, key, GroupEntry::KEY, |at| bucket(&GROUPS_V4, at)).unwrap_or(EMPTY)

@@ -53,8 +53,9 @@ fn judge_v4<const FRAGS: bool>(packet: &Packet<FRAGS>, offset: usize) -> Result<
 }
 
 /// The verdict for a datagram whose lengths contradict each other: dropped if anybody asked for its group. Out of the
-/// usual path's way.
+/// usual path's way; its plain name as in [`maps`].
 #[inline(never)]
+#[unsafe(no_mangle)]
 fn malformed_v4(key: u64) -> Verdict {
     match maps::group_v4(key, GroupEntry::hash(key)) {
         Some(_) => Verdict::DroppedMalformed,
