@@ -56,6 +56,14 @@ impl Offered {
     }
 }
 
+/// Less of a rate than this is another rate.
+const KEPT: f64 = 0.95;
+
+/// Did a generator that sent so much a second keep the rate that was asked for?
+pub fn keeps(per_second: f64, rate: f64) -> bool {
+    per_second >= KEPT * rate
+}
+
 /// After its time a run still drops the frames that it was given too many of, for a second and more: a signal ends that. It must
 /// not come before the time is over; the generator begins some milliseconds after it was let go.
 const GRACE: Duration = Duration::from_millis(80);

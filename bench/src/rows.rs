@@ -1,6 +1,8 @@
 //! The rows: every receiver that is measured, and how it is started. The names stand in the JSON and stay.
 
 use std::net::Ipv4Addr;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -15,6 +17,9 @@ use crate::peers::xdpsock::Xdpsock;
 pub const BASE: &str = "recvmmsg";
 /// The same once more in each round: what of a ratio is noise.
 pub const AGAIN: &str = "recvmmsg_again";
+
+/// Before a peer that did not start is started once more.
+const MOMENT: Duration = Duration::from_millis(200);
 
 /// One row.
 #[derive(Clone, Copy, Debug)]
@@ -97,10 +102,19 @@ pub fn start<'a>(bench: &'a Bench, row: &Row, look: Look, testpmd: Settings) -> 
     match row.kind {
         Kind::Child(words) => child(words, WANTED),
         Kind::Elsewhere(words) => child(words, SILENT),
-        Kind::Testpmd => Ok(Box::new(Testpmd::start(bench, testpmd)?)),
-        Kind::Xdpsock => Ok(Box::new(Xdpsock::start(bench)?)),
+        Kind::Testpmd => Ok(Box::new(twice(bench, || Testpmd::start(bench, testpmd))?)),
+        Kind::Xdpsock => Ok(Box::new(twice(bench, || Xdpsock::start(bench))?)),
         Kind::Iperf => anyhow::bail!("iperf has its own generator"),
     }
+}
+
+/// Once more if it fails: what the row before held may be free only after a moment, and these two do not wait for it.
+fn twice<T>(bench: &Bench, start: impl Fn() -> Result<T>) -> Result<T> {
+    start().or_else(|_| {
+        bench.go_on()?;
+        sleep(MOMENT);
+        start()
+    })
 }
 
 /// The row of a name.

@@ -1,7 +1,5 @@
 //! Medians, and what is noise. Pure.
 
-use serde::Serialize;
-
 /// The median; 0 of nothing.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
@@ -15,7 +13,7 @@ pub fn median(values: &[f64]) -> f64 {
 }
 
 /// A ratio, and between what it lies with nine chances in ten.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
     pub median: f64,
     pub low: f64,

@@ -123,7 +123,7 @@ impl Measured {
                 latency::report(&self.latency, rows)
             }
             "flood" => {
-                self.flood = flood::measure(bench, if quick { 3 } else { 5 })?;
+                self.flood = flood::measure(bench, some)?;
                 flood::report(&self.flood)
             }
             "rules" => {

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::child::Look;
 use crate::lab::Bench;
-use crate::offered::{Generator, Offer};
+use crate::offered::{Generator, Offer, keeps};
 use crate::peers::Session;
 use crate::peers::testpmd::Settings;
 use crate::report::{Table, millions};
@@ -34,8 +34,6 @@ const FAR_TRIES: usize = 5;
 /// whoever receives. There may be thirty a second of more than 128 microseconds here.
 const TRIES: usize = 24;
 const LENGTH: Duration = Duration::from_millis(50);
-/// Less of the rate than this is another rate.
-const KEPT: f64 = 0.95;
 
 /// One run.
 #[derive(Clone, Debug, Serialize)]
@@ -89,7 +87,7 @@ fn highest(bench: &Bench, row: &Row, others: u32) -> Result<(u64, Flood)> {
         for _ in 0..TRIES {
             let flood = one(bench, row, session.as_mut(), others, rate)?;
             // A generator that was paused itself did not offer what was asked for.
-            let as_asked = flood.offered_per_second >= KEPT * rate as f64;
+            let as_asked = keeps(flood.offered_per_second, rate as f64);
             if flood.delivered >= flood.wanted && as_asked {
                 session.end()?;
                 return Ok((rate, flood));

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::child::Look;
 use crate::lab::Bench;
-use crate::offered::Offer;
+use crate::offered::{Offer, keeps};
 use crate::peers::testpmd::Settings;
 use crate::report::{Table, millions};
 use crate::rows::{AGAIN, Kind, Measures, Row, start};
@@ -23,8 +23,6 @@ const PARTIAL: f64 = 0.005;
 const SHORT: Duration = Duration::from_millis(350);
 /// Of one that has some: so long that a rate is not carried by them.
 const LONG: Duration = Duration::from_millis(900);
-/// A generator that keeps less of the rate could do no more.
-const KEPT: f64 = 0.95;
 /// Such rows must also deliver this share of the rate in the middle of the run.
 const SUSTAINED: f64 = 0.985;
 
@@ -77,7 +75,8 @@ fn search(bench: &Bench, row: &Row, high: f64, steps: usize, testpmd: Settings) 
         Ok(Try {
             good: sustained && lost <= limit * sample.offered as f64,
             reached: sample.offered_per_second,
-            limited: sample.offered_per_second < KEPT * rate,
+            // It could do no more.
+            limited: !keeps(sample.offered_per_second, rate),
         })
     };
     let pdr = bisect(high, steps, |rate| attempt(rate, PARTIAL))?;

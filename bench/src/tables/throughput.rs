@@ -1,8 +1,6 @@
 //! The main table: each row flat out, a round after the other, so that what the machine does meanwhile falls on all alike.
 
 use std::collections::BTreeMap;
-use std::thread::sleep;
-use std::time::Duration;
 
 use anyhow::Result;
 
@@ -18,8 +16,6 @@ use crate::statistics::{Ratio, median, noise, ratio};
 
 /// So much longer than by time, so that the middle of a run is in it even if the machine is faster than before.
 const MARGIN: f64 = 1.1;
-/// Before a row that did not start is started once more.
-const MOMENT: Duration = Duration::from_millis(200);
 
 /// All samples, by row and round.
 #[derive(Debug, Default)]
@@ -62,9 +58,7 @@ impl Throughput {
                 if table.missing.contains_key(row.name) {
                     continue;
                 }
-                let first = table.one(bench, row);
-                // What the row before held may be free only after a moment.
-                let sample = match first.or_else(|_| bench.go_on().and_then(|()| table.again(bench, row))) {
+                let sample = match table.one(bench, row) {
                     Ok(sample) => Some(sample),
                     Err(error) if round == 0 && bench.go_on().is_ok() => {
                         eprintln!("  {}: not available: {error:#}", row.name);
@@ -108,11 +102,6 @@ impl Throughput {
             sample.unaccounted += own.abs_diff(counted).saturating_sub(2048);
         }
         Ok(sample)
-    }
-
-    fn again(&mut self, bench: &Bench, row: &Row) -> Result<Sample> {
-        sleep(MOMENT);
-        self.one(bench, row)
     }
 
     /// Rates by round.

@@ -1,19 +1,16 @@
 //! Tables that are as full as they may be: some entries had to be put off to another bucket than their home.
 
 use receiver::program::Config;
-use receiver_common::{FlowAction, GroupAction};
+use receiver_common::{FlowAction, GroupAction, Verdict};
 
 use crate::bench::Bench;
 use crate::frames::v4;
+use crate::oracle::action;
 use crate::table::{GROUP_V4, PORT, SLOT_V4};
 
 const MAX_FLOWS: u32 = 8192;
 /// Of flows, and of groups: the table's own are there as well.
 const ENTRIES: u32 = MAX_FLOWS - 100;
-/// What `bpf(7)` calls XDP_DROP, XDP_PASS and XDP_REDIRECT.
-const DROP: u32 = 1;
-const PASS: u32 = 2;
-const REDIRECT: u32 = 4;
 
 /// Every source that was set is found, and so is every group, and none that was not.
 #[test]
@@ -30,15 +27,15 @@ fn every_entry_of_a_full_table_is_found() {
         }
         let mut wrong = Vec::new();
         for number in 0..2 * ENTRIES {
-            let there = number < ENTRIES;
+            let otherwise = |verdict| if number < ENTRIES { Verdict::Redirected } else { verdict };
             let cases = [
-                (v4(source(number), GROUP_V4, PORT, 18), if there { REDIRECT } else { DROP }),
-                (v4(source(1), group(number), PORT, 18), if there { REDIRECT } else { PASS }),
+                (v4(source(number), GROUP_V4, PORT, 18), otherwise(Verdict::DroppedNotIncluded)),
+                (v4(source(1), group(number), PORT, 18), otherwise(Verdict::PassedOtherGroup)),
             ];
-            for (frame, action) in cases {
+            for (frame, verdict) in cases {
                 let ran = bench.program.test(&frame, &bench.interface, 0, 1).expect("a test run");
-                if ran.action != action {
-                    wrong.push((number, action, ran.action));
+                if ran.action != action(verdict) {
+                    wrong.push((number, verdict, ran.action));
                 }
             }
         }
