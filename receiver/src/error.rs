@@ -191,6 +191,10 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// The flag of [`Builder::cancel`](crate::Builder::cancel) was set while the receiver was being built.
+    #[error("the start was cancelled; what had been set up is undone")]
+    Cancelled,
+
     /// The receiver was shut down.
     #[error("the receiver was shut down")]
     Stopped,
