@@ -84,6 +84,20 @@ pub enum Error {
         name: String,
     },
 
+    /// The loopback interface: no sender on a network can be heard there.
+    #[error(
+        "interface {name} is the loopback interface, on which multicast from a network never arrives; name the interface \
+             that the streams come in on (there are: {}). To try senders of this host, join two network namespaces by a \
+             veth pair",
+        list(others)
+    )]
+    Loopback {
+        /// The interface.
+        name: String,
+        /// The other interfaces.
+        others: Vec<String>,
+    },
+
     /// The kernel could not be asked about the interface.
     #[error("interface {name}: could not {doing}: {source}")]
     Interface {
@@ -151,13 +165,29 @@ pub enum Error {
 
     /// A queue that the interface does not have.
     #[error(
-        "interface {name} has {available} receive queue(s), numbered from 0; queue {asked} was asked for. Ask for fewer, \
-             or see `ethtool -L {name}`"
+        "interface {name} has {}, numbered from 0, and queue {asked} was asked for; ask for one that there is, or change \
+             their number with `ethtool -L {name}`",
+        receive_queues(*available)
     )]
     NoSuchQueue {
         /// The interface.
         name: String,
         /// The queue.
+        asked: u32,
+        /// How many there are.
+        available: u32,
+    },
+
+    /// More queues than the interface has.
+    #[error(
+        "interface {name} has {}, and the first {asked} were asked for; ask for at most {available}, or change their \
+             number with `ethtool -L {name}`",
+        receive_queues(*available)
+    )]
+    TooFewQueues {
+        /// The interface.
+        name: String,
+        /// How many were asked for.
         asked: u32,
         /// How many there are.
         available: u32,
@@ -205,6 +235,10 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Subscription(_) | Self::Overlap { .. } | Self::NoSubscription | Self::Option { .. })
     }
+}
+
+fn receive_queues(count: u32) -> String {
+    format!("{count} receive queue{}", if count == 1 { "" } else { "s" })
 }
 
 fn list(names: &[String]) -> String {

@@ -71,12 +71,16 @@ impl Interface {
     /// Checks that multicast can be received here.
     ///
     /// # Errors
-    /// [`Error::InterfaceDown`], [`Error::NotMulticast`].
+    /// [`Error::Loopback`], [`Error::InterfaceDown`], [`Error::NotMulticast`].
     pub fn require_multicast(&self) -> Result<(), Error> {
+        if self.loopback {
+            let others = names().into_iter().filter(|name| *name != self.name).collect();
+            return Err(Error::Loopback { name: self.name.clone(), others });
+        }
         if !self.up {
             return Err(Error::InterfaceDown { name: self.name.clone() });
         }
-        if !self.multicast || self.loopback {
+        if !self.multicast {
             return Err(Error::NotMulticast { name: self.name.clone() });
         }
         Ok(())

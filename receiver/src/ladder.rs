@@ -206,8 +206,12 @@ impl Ladder<'_> {
     }
 
     fn queue_numbers(&self, queues: &Queues) -> Result<Vec<u32>, Error> {
+        let available = self.interface.queues;
         let numbers: Vec<u32> = match queues {
-            Queues::All => (0..self.interface.queues).collect(),
+            Queues::All => (0..available).collect(),
+            &Queues::First(asked) if asked > available => {
+                return Err(Error::TooFewQueues { name: self.interface.name.clone(), asked, available });
+            }
             Queues::First(count) => (0..*count).collect(),
             Queues::These(numbers) => numbers.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
         };
@@ -215,7 +219,6 @@ impl Ladder<'_> {
             let reason = "at least one queue must be served";
             return Err(Error::Option { option: "queues", value: "none".into(), reason });
         }
-        let available = self.interface.queues;
         match numbers.iter().find(|&&queue| queue >= available.min(receiver_common::MAX_QUEUES)) {
             Some(&asked) => Err(Error::NoSuchQueue { name: self.interface.name.clone(), asked, available }),
             None => Ok(numbers),

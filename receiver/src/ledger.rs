@@ -237,6 +237,12 @@ impl Ledger {
     }
 
     /// Frames under one verdict of the XDP program, over all CPUs.
+    ///
+    /// ```
+    /// use receiver::{Ledger, Verdict};
+    /// let ledger = Ledger::default();
+    /// assert_eq!(ledger.verdict(Verdict::DroppedBlocked), ledger.count("dropped_blocked"));
+    /// ```
     pub fn verdict(&self, verdict: Verdict) -> u64 {
         self.verdicts[verdict as usize]
     }
@@ -266,7 +272,11 @@ impl Ledger {
         self.causes().find(|(cause, _)| *cause == name).map_or(0, |(_, count)| count)
     }
 
-    /// Every count by its name. Verdicts begin with `xdp_`, as do the AF_XDP queues' own; the sockets' with `xsk_`.
+    /// Every count by its name. The XDP program's verdicts are `redirected`, `dropped_*` and `passed_*`; the AF_XDP sockets'
+    /// counts begin with `xsk_`, those of the kernel path's sockets with `kernel_`, those of link changes with `link_`.
+    /// `xdp_taken` and `xdp_delivered` are what the workers took from the rings and handed over. The rest are the reasons
+    /// for which the receiver did not hand a datagram over (`revoked`, `udp_checksum`, `not_kept`, ...), and what it noted of
+    /// those that it did (`copied`, `held`, `checksum_partial`, ...).
     pub fn causes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         let verdicts = Verdict::ALL.into_iter().map(|verdict| (verdict.name(), self.verdicts[verdict as usize]));
         let total = |f: fn(&XskLedger) -> u64| self.sockets.iter().map(f).sum::<u64>();
@@ -370,6 +380,11 @@ mod tests {
         unique.sort_unstable();
         unique.dedup();
         assert_eq!(unique.len(), names.len());
+        for verdict in Verdict::ALL {
+            let name = verdict.name();
+            let documented = name == "redirected" || name.starts_with("dropped_") || name.starts_with("passed_");
+            assert!(documented, "{name} has no prefix that `causes` documents");
+        }
         assert_eq!(ledger.count("redirected"), 20);
         assert_eq!(ledger.count("revoked"), 1);
         assert_eq!(ledger.count("xsk_rx_ring_full"), 4);

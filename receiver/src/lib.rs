@@ -36,6 +36,7 @@ pub use ledger::{KernelLedger, Ledger, XskLedger};
 pub use link::LinkLedger;
 pub use mode::{ModeRequest, ReceiveMode, Refused};
 pub use receiver::{Builder, Handle, Queues, Receiver};
+pub use receiver_common::Verdict;
 pub use stream::AsyncReceiver;
 pub use subscription::{Channel, SourceFilter, Subscription, SubscriptionError, is_ssm_range};
 pub use vlan::Vlan;

@@ -2,7 +2,8 @@
 //! here, before anything is opened.
 //!
 //! Written `[SOURCE[,SOURCE…]@]GROUP:PORT`, blocked sources of an any-source subscription
-//! `!SOURCE[,SOURCE…]@GROUP:PORT`; IPv6 addresses in brackets:
+//! `!SOURCE[,SOURCE…]@GROUP:PORT`; IPv6 addresses in brackets. VLC's `udp://@GROUP:PORT` and `udp://SOURCE@GROUP:PORT` are
+//! understood as well:
 //!
 //! ```
 //! use receiver::Subscription;
@@ -73,8 +74,9 @@ pub struct Subscription {
 pub enum SubscriptionError {
     /// The text is not of the form `[SOURCE[,SOURCE…]@]GROUP:PORT`.
     #[error(
-        "subscription `{text}`: {reason}; write [SOURCE[,SOURCE...]@]GROUP:PORT or !SOURCE[,SOURCE...]@GROUP:PORT, \
-             IPv6 addresses in brackets, as in 10.0.0.1@232.1.1.1:5000 or [fe80::1]@[ff3e::1]:5000"
+        "subscription `{}`: {reason}; write [SOURCE[,SOURCE...]@]GROUP:PORT or !SOURCE[,SOURCE...]@GROUP:PORT, \
+             IPv6 addresses in brackets, as in 10.0.0.1@232.1.1.1:5000 or [fe80::1]@[ff3e::1]:5000",
+        excerpt(text)
     )]
     Syntax {
         /// What was written.
@@ -227,17 +229,23 @@ impl FromStr for Subscription {
 
     fn from_str(text: &str) -> Result<Self, SubscriptionError> {
         let syntax = |reason: String| SubscriptionError::Syntax { text: text.to_owned(), reason };
-        let (sources, rest) = match text.rsplit_once('@') {
+        if text.contains('\u{feff}') {
+            let reason = "it holds a byte order mark (U+FEFF), which is invisible and may only begin a file: delete it";
+            return Err(syntax(reason.into()));
+        }
+        let bare = without_scheme(text).map_err(syntax)?;
+        let (sources, rest) = match bare.rsplit_once('@') {
             Some((sources, rest)) => (Some(sources), rest),
-            None => (None, text),
+            None => (None, bare),
         };
         let (group, port) = rest.rsplit_once(':').ok_or_else(|| syntax("there is no `:PORT`".into()))?;
-        let port = port.parse().map_err(|_| syntax(format!("`{port}` is not a port number, 1 to 65535")))?;
-        if group.contains(':') && !group.starts_with('[') {
+        let port = port.parse().map_err(|_| syntax(format!("`{}` is not a port number, 1 to 65535", excerpt(port))))?;
+        if group.parse::<Ipv6Addr>().is_ok() {
             return Err(syntax(format!("`{group}` looks like IPv6: put it in brackets")));
         }
         let group = address(group).map_err(syntax)?;
-        let Some(sources) = sources else {
+        // VLC writes `@GROUP:PORT` for any source.
+        let Some(sources) = sources.filter(|sources| !sources.is_empty()) else {
             return Self::new(group, port, SourceFilter::Exclude(BTreeSet::new()));
         };
         let (exclude, sources) = match sources.strip_prefix('!') {
@@ -255,19 +263,47 @@ impl FromStr for Subscription {
     }
 }
 
+/// What follows `udp://`, or the whole text where there is no scheme.
+fn without_scheme(text: &str) -> Result<&str, String> {
+    match text.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("udp") => Ok(rest),
+        Some((scheme, _)) => Err(format!("`{}://` is not understood: write udp:// or no scheme", excerpt(scheme))),
+        None => Ok(text),
+    }
+}
+
+/// Characters of a text that a message shows.
+const EXCERPT: usize = 80;
+
+/// The beginning of a text, with what is invisible or could steer a terminal written out.
+fn excerpt(text: &str) -> String {
+    let mut shown = String::new();
+    for character in text.chars().take(EXCERPT) {
+        match character {
+            '\'' | '"' | '\\' => shown.push(character),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
+    if text.chars().nth(EXCERPT).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// An IPv4 address, or an IPv6 address with or without brackets.
 fn address(text: &str) -> Result<IpAddr, String> {
     if text.is_empty() {
         return Err("an address is missing".into());
     }
+    let shown = excerpt(text);
     if let Some(inner) = text.strip_prefix('[') {
-        let inner = inner.strip_suffix(']').ok_or_else(|| format!("`{text}` has no closing bracket"))?;
+        let inner = inner.strip_suffix(']').ok_or_else(|| format!("`{shown}` has no closing bracket"))?;
         if inner.contains('%') {
-            return Err(format!("`{inner}` names a scope; the interface is given by -i alone"));
+            return Err(format!("`{shown}` names a scope; the interface is named once, for the whole receiver"));
         }
-        return inner.parse::<Ipv6Addr>().map(IpAddr::V6).map_err(|_| format!("`{inner}` is not an IPv6 address"));
+        return inner.parse::<Ipv6Addr>().map(IpAddr::V6).map_err(|_| format!("`{shown}` is not an IPv6 address"));
     }
-    text.parse().map_err(|_| format!("`{text}` is not an IP address (names are not looked up)"))
+    text.parse().map_err(|_| format!("`{shown}` is not an IP address (names are not looked up)"))
 }
 
 impl fmt::Display for Subscription {
@@ -325,10 +361,52 @@ mod tests {
     }
 
     #[test]
+    fn what_other_programs_write() {
+        for (text, same) in [
+            ("udp://239.1.1.1:5000", "239.1.1.1:5000"),
+            ("UDP://239.1.1.1:5000", "239.1.1.1:5000"),
+            ("@239.1.1.1:5000", "239.1.1.1:5000"),
+            ("udp://@239.1.1.1:5000", "239.1.1.1:5000"),
+            ("udp://10.0.0.1@232.1.1.1:5000", "10.0.0.1@232.1.1.1:5000"),
+            ("udp://@[ff15::1]:5000", "[ff15::1]:5000"),
+            ("udp://[2001:db8::1]@[ff3e::1]:5000", "[2001:db8::1]@[ff3e::1]:5000"),
+        ] {
+            assert_eq!(text.parse::<Subscription>().expect(text).to_string(), same, "{text}");
+        }
+    }
+
+    #[test]
+    fn syntax_is_refused_with_its_reason() {
+        for (text, reason) in [
+            ("rtp://@239.1.1.1:5004", "`rtp://` is not understood: write udp:// or no scheme"),
+            ("udp://239.1.1.1:5000/a", "`5000/a` is not a port number, 1 to 65535"),
+            ("udp://239.1.1.1", "there is no `:PORT`"),
+            ("ff3e::1:5000", "`ff3e::1` looks like IPv6: put it in brackets"),
+            ("a:b:5000", "`a:b` is not an IP address (names are not looked up)"),
+            ("[ff3e::1:5000", "`[ff3e::1` has no closing bracket"),
+            (
+                "[ff3e::1%eth0]:5000",
+                "`[ff3e::1%eth0]` names a scope; the interface is named once, for the whole receiver",
+            ),
+            ("!@239.1.1.1:5000", "an address is missing"),
+            (
+                "\u{feff}239.1.1.1:5000",
+                "it holds a byte order mark (U+FEFF), which is invisible and may only begin a file: delete it",
+            ),
+        ] {
+            let told = error(text).to_string();
+            assert!(told.contains(&format!(": {reason}; write [SOURCE")), "{text}: {told}");
+        }
+        let told = error(&format!("\u{1b}[2J{}:5000", "x".repeat(1 << 20))).to_string();
+        assert!(told.starts_with("subscription `\\u{1b}[2Jxxx") && told.len() < 700, "{told}");
+        assert!(!told.contains('\u{1b}'), "{told}");
+    }
+
+    #[test]
     fn refusals_are_told_apart() {
         use SubscriptionError as E;
         assert!(matches!(error("232.1.1.1"), E::Syntax { .. }));
-        assert!(matches!(error("@232.1.1.1:5000"), E::Syntax { .. }));
+        assert!(matches!(error("@:5000"), E::Syntax { .. }));
         assert!(matches!(error("!@232.1.1.1:5000"), E::Syntax { .. }));
         assert!(matches!(error("10.0.0.1,@232.1.1.1:5000"), E::Syntax { .. }));
         assert!(matches!(error("10.0.0.1@ff3e::1:5000"), E::Syntax { .. }));

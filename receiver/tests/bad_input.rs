@@ -144,12 +144,16 @@ fn modes_and_queues_that_there_are_not() {
     let error = refused(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::ZeroCopy));
     assert!(matches!(error, Error::ModeUnavailable { mode: ReceiveMode::ZeroCopy, .. }), "{error:?}");
     assert_names(&error, &["zero-copy", lab.rx_interface(), "use copy mode"]);
-    for (queues, asked) in [(Queues::These(vec![0, 2]), "queue 2"), (Queues::First(3), "queue 2")] {
-        for mode in [ReceiveMode::Copy, ReceiveMode::Generic] {
-            let error =
-                refused(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(mode).queues(queues.clone()));
-            assert!(matches!(error, Error::NoSuchQueue { asked: 2, available: 2, .. }), "{error:?}");
-            assert_names(&error, &[lab.rx_interface(), asked, "2 receive queue(s)", "ethtool -L"]);
+    for mode in [ReceiveMode::Copy, ReceiveMode::Generic] {
+        let ask =
+            |queues: Queues| refused(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(mode).queues(queues));
+        let error = ask(Queues::These(vec![0, 2]));
+        assert!(matches!(error, Error::NoSuchQueue { asked: 2, available: 2, .. }), "{error:?}");
+        assert_names(&error, &[lab.rx_interface(), "queue 2", "2 receive queues", "numbered from 0", "ethtool -L"]);
+        for count in [3, u32::MAX] {
+            let error = ask(Queues::First(count));
+            assert!(matches!(error, Error::TooFewQueues { available: 2, .. }), "{error:?}");
+            assert_names(&error, &[lab.rx_interface(), &format!("the first {count}"), "at most 2", "ethtool -L"]);
         }
     }
     let error = refused(&lab, |builder| builder.mode(ReceiveMode::Copy).queues(Queues::These(vec![])));

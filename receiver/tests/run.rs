@@ -380,9 +380,29 @@ fn bad_requests_say_why_and_exit_with_their_code() {
     for (arguments, code, says) in [
         (vec!["-i", "nope0", WANTED], 1, "`nope0` does not exist"),
         (vec!["-i", "down0", WANTED], 1, "down0 is down"),
-        (vec!["-i", "lo", WANTED], 1, "lo does not do multicast"),
+        (
+            vec!["-i", "lo", WANTED],
+            1,
+            "interface lo is the loopback interface, on which multicast from a network never arrives; name the interface that \
+             the streams come in on (there are: veth-rx, down1, down0). To try senders of this host",
+        ),
         (vec!["-i", i, "--mode", "zero-copy", WANTED], 1, "mode zero-copy is not available on veth-rx"),
-        (vec!["-i", i, "--queues", "7", WANTED], 1, "queue"),
+        (
+            vec!["-i", i, "--queues", "7", WANTED],
+            1,
+            "veth-rx has 1 receive queue, and the first 7 were asked for; ask for at most 1, or change their number with \
+             `ethtool -L veth-rx`. For queue 7 alone write `--queues 7,`",
+        ),
+        (
+            vec!["-i", i, "--queues", "4294967295", WANTED],
+            1,
+            "veth-rx has 1 receive queue, and the first 4294967295 were asked for",
+        ),
+        (
+            vec!["-i", i, "--queues", "7,", WANTED],
+            1,
+            "veth-rx has 1 receive queue, numbered from 0, and queue 7 was asked",
+        ),
         (vec!["-i", i, "--output", "/nowhere/file", WANTED], 1, "cannot create /nowhere/file"),
         (vec!["-i", i, "--subscriptions", "/nowhere/file"], 1, "cannot read the subscriptions in /nowhere/file"),
         (vec!["-i", i, "224.0.0.9@232.1.1.1:5000"], 2, "224.0.0.9"),
@@ -390,7 +410,7 @@ fn bad_requests_say_why_and_exit_with_their_code() {
         (vec!["-i", i, "[fe80::1]@232.1.1.1:5000"], 2, "fe80::1"),
         (vec!["-i", i, "10.0.0.1@232.1.1.1:0"], 2, "port"),
         (vec!["-i", i, "232.1.1.1:5000"], 2, "--allow-asm-in-ssm-range"),
-        (vec!["-i", i, WANTED, WANTED], 2, "overlaps"),
+        (vec!["-i", i, WANTED, WANTED], 2, "is repeated from the command line; name each"),
         (vec!["-i", i, "--ring-size", "100", WANTED], 2, "ring size is 100"),
         (vec!["-i", i], 2, "SUBSCRIPTION"),
         (vec!["-i", i, "--mode", "best", WANTED], 2, "a mode is auto"),

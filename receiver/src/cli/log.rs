@@ -15,10 +15,14 @@ const XDP: &str = "receiver::xdp";
 /// Lines that wait for the table, while there is one.
 static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
-/// Sets it up: what `RUST_LOG` says, or warnings; and the XDP program's verdicts, if asked for.
-pub fn init(verdicts: bool) {
+/// Sets it up: what `verbose` asks for, or else `RUST_LOG`, or else warnings; and the XDP program's verdicts, if asked for.
+pub fn init(verdicts: bool, verbose: u8) {
     let asked = std::env::var("RUST_LOG").ok().and_then(|text| Targets::from_str(&text).ok());
-    let mut targets = asked.unwrap_or_else(|| Targets::new().with_default(Level::WARN));
+    let mut targets = match verbose {
+        0 => asked.unwrap_or_else(|| Targets::new().with_default(Level::WARN)),
+        1 => Targets::new().with_default(Level::INFO),
+        _ => Targets::new().with_default(Level::DEBUG).with_target(XDP, Level::INFO),
+    };
     if verdicts {
         targets = targets.with_target(XDP, Level::DEBUG);
     }

@@ -19,8 +19,10 @@ mod screen;
 mod send;
 mod signals;
 mod sink;
+mod subscriptions;
 mod table;
 mod units;
+mod values;
 mod view;
 
 #[derive(Parser)]
@@ -52,7 +54,7 @@ pub fn main() -> ExitCode {
         Command::Send(args) => send::run(*args),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("receiver: {}", told(&error));
+    eprintln!("receiver: {}{}", told(&error), hint(&error).unwrap_or_default());
     ExitCode::from(exit_code(&error))
 }
 
@@ -79,6 +81,16 @@ fn told(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// What the library's error cannot say: how the remedy is written on the command line.
+fn hint(error: &anyhow::Error) -> Option<String> {
+    match error.chain().find_map(|cause| cause.downcast_ref::<receiver::Error>())? {
+        receiver::Error::TooFewQueues { asked, .. } => {
+            Some(format!(". For queue {asked} alone write `--queues {asked},`"))
+        }
+        _ => None,
+    }
 }
 
 /// The same words with single spaces between.

@@ -1,14 +1,14 @@
 //! The options of `receiver run`, and the receiver they ask for.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use receiver::xsk::BusyPoll;
-use receiver::{Builder, ModeRequest, Queues, Receiver, Subscription, Vlan};
+use receiver::{Builder, ModeRequest, Queues, Receiver, Vlan};
 
-use super::UsageError;
+use super::subscriptions;
+use super::values::{at_least_one, seconds, whole};
 
 /// Busy polling takes this many packets from the device at once, and holds on to it for so long in one call.
 const BUSY_POLL: BusyPoll = BusyPoll { budget: 64, microseconds: 50 };
@@ -26,10 +26,10 @@ pub struct RunArgs {
         value_name = "SUBSCRIPTION",
         required_unless_present = "subscription_file",
         help = "SOURCE[,SOURCE...]@GROUP:PORT, GROUP:PORT for any source, or !SOURCE[,...]@GROUP:PORT for any but these. \
-                IPv6 addresses in brackets: [2001:db8::1]@[ff3e::1]:5000"
+                IPv6 addresses in brackets: [2001:db8::1]@[ff3e::1]:5000. udp://@GROUP:PORT as in VLC is understood too"
     )]
     subscriptions: Vec<String>,
-    /// Read more subscriptions from FILE, one a line; what follows a # is a comment
+    /// Read more subscriptions from FILE, one a line; what follows a # is a comment. `-` is standard input
     #[arg(long = "subscriptions", value_name = "FILE", id = "subscription_file")]
     subscription_file: Option<PathBuf>,
     /// Interface to receive on
@@ -48,7 +48,7 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<Duration>,
     /// Stop after exactly N datagrams
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one::<u64>)]
     pub count: Option<u64>,
     /// Seconds between two updates
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
@@ -80,23 +80,26 @@ pub struct RunArgs {
     /// Log every verdict of the XDP program to standard error. Slow
     #[arg(long)]
     pub trace_verdicts: bool,
+    /// Log to standard error what is decided on the way; twice (-vv): every detail, such as the verifier's log
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
     /// Entries of the XDP filter for each family: one a source, group and port. Default: 65536
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>)]
     max_flows: Option<u32>,
     /// Slots of each queue's RX ring, a power of two. Default: 2048
-    #[arg(long, value_name = "SLOTS")]
+    #[arg(long, value_name = "SLOTS", value_parser = whole::<u32>)]
     ring_size: Option<u32>,
     /// Frames of each queue, a power of two, at least four times the ring. Default: 8192
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>)]
     frames: Option<u32>,
     /// Bytes of a frame, 2048 or 4096; 256 of them are not for the packet. Default: 2048
     #[arg(long, value_name = "BYTES", value_parser = frame_size)]
     frame_size: Option<u32>,
     /// Bytes of copied payloads that may be held at once. Default: 64 MiB
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = whole::<u64>)]
     copy_limit: Option<u64>,
     /// Bytes of receive buffer to ask for, for each kernel socket. Default: 8 MiB
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = whole::<usize>)]
     socket_buffer: Option<usize>,
     /// Allow any-source subscriptions in 232.0.0.0/8 and ff3x::/32, which are for named sources (RFC 4607)
     #[arg(long)]
@@ -141,41 +144,11 @@ impl RunArgs {
         if let Some(bytes) = self.socket_buffer {
             builder = builder.socket_buffer(bytes);
         }
-        for subscription in self.all_subscriptions()? {
+        for subscription in subscriptions::all(&self.subscriptions, self.subscription_file.as_deref())? {
             builder = builder.subscribe(subscription);
         }
         Ok(builder)
     }
-
-    fn all_subscriptions(&self) -> anyhow::Result<Vec<Subscription>> {
-        let mut all = Vec::with_capacity(self.subscriptions.len());
-        for text in &self.subscriptions {
-            all.push(text.parse().map_err(receiver::Error::from)?);
-        }
-        if let Some(path) = &self.subscription_file {
-            let text = fs::read_to_string(path)
-                .map_err(|error| anyhow::anyhow!("cannot read the subscriptions in {}: {error}", path.display()))?;
-            all.extend(listed(path, &text)?);
-        }
-        if all.is_empty() {
-            return Err(receiver::Error::NoSubscription.into());
-        }
-        Ok(all)
-    }
-}
-
-/// The subscriptions in a file's text, one a line.
-fn listed(path: &Path, text: &str) -> Result<Vec<Subscription>, UsageError> {
-    let mut all = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.split_once('#').map_or(line, |(before, _)| before).trim();
-        if line.is_empty() {
-            continue;
-        }
-        let parsed = line.parse::<Subscription>();
-        all.push(parsed.map_err(|error| UsageError(format!("{}, line {}: {error}", path.display(), number + 1)))?);
-    }
-    Ok(all)
 }
 
 fn queues(text: &str) -> Result<Queues, String> {
@@ -192,11 +165,6 @@ fn queues(text: &str) -> Result<Queues, String> {
         };
     }
     text.trim_end_matches(',').split(',').map(number).collect::<Result<_, _>>().map(Queues::These)
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a number of seconds, such as 10 or 0.5");
-    Duration::try_from_secs_f64(text.parse().map_err(|_| wrong())?).map_err(|_| wrong())
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -241,6 +209,34 @@ mod tests {
     }
 
     #[test]
+    fn a_word_for_a_number_is_answered_in_words() {
+        for option in [
+            "--duration",
+            "--count",
+            "--interval",
+            "--queues",
+            "--max-flows",
+            "--ring-size",
+            "--frames",
+            "--frame-size",
+            "--copy-limit",
+            "--socket-buffer",
+        ] {
+            let error = parse(&format!("232.1.1.1:1 {option} 12x")).expect_err(option).to_string();
+            assert!(error.contains(option) && error.contains("'12x'"), "{error}");
+            assert!(!error.contains("invalid digit"), "{error}");
+        }
+        let error = parse("232.1.1.1:1 --copy-limit 64M").expect_err("a unit").to_string();
+        assert!(
+            error.contains(
+                "invalid value '64M' for '--copy-limit <BYTES>': it is not a whole number; write digits without a unit: \
+                 64000000"
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn wrong_words_are_usage_errors() {
         for wrong in [
             "",
@@ -256,17 +252,5 @@ mod tests {
         }
         let args = parse("10.0.0.1@10.1.1.1:5000").expect("words that parse");
         assert_eq!(crate::cli::exit_code(&args.builder().expect_err("no group")), 2);
-    }
-
-    #[test]
-    fn files_of_subscriptions() {
-        let path = Path::new("list");
-        let good = listed(path, "# all\n\n10.0.0.1@232.1.1.1:5000 # one\n  [ff15::1]:5001\n").expect("two");
-        assert_eq!(
-            good.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            ["10.0.0.1@232.1.1.1:5000", "[ff15::1]:5001"]
-        );
-        let error = listed(path, "10.0.0.1@232.1.1.1:5000\nnonsense\n").expect_err("line 2").to_string();
-        assert!(error.starts_with("list, line 2: "), "{error}");
     }
 }

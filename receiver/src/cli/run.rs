@@ -34,7 +34,7 @@ pub enum Event {
 /// # Errors
 /// What the receiver refuses or fails with, and what can not be written. The summary was shown by then, if anything ran.
 pub fn run(args: RunArgs) -> anyhow::Result<()> {
-    log::init(args.trace_verdicts);
+    log::init(args.trace_verdicts, args.verbose);
     let builder = args.builder()?;
     let (events, waiting) = mpsc::channel();
     signals::watch(events.clone()).context("cannot handle signals")?;

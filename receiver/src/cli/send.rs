@@ -12,6 +12,8 @@ use receiver::send::{Burst, Load, LoadConfig, SendConfig, SendError, SendReport,
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::values::{seconds, whole};
+
 /// Send test datagrams to a group: sequence numbers and send times in the payload, exact counts, any source.
 ///
 /// Each source address and source port is a flow with its own stream id and sequence. Sources that the interface does not
@@ -32,7 +34,7 @@ pub struct SendArgs {
     #[arg(short, long, required_unless_present = "streams")]
     group: Option<IpAddr>,
     /// UDP port to send to
-    #[arg(short, long, required_unless_present = "streams")]
+    #[arg(short, long, required_unless_present = "streams", value_parser = whole::<u16>)]
     port: Option<u16>,
     /// Stream of a mix, with its share of all packets; repeat it. In place of group, port and source. Engine xdp
     #[arg(long = "stream", value_name = "S@G:PORT=WEIGHT", conflicts_with_all = ["group", "port", "sources"])]
@@ -44,35 +46,35 @@ pub struct SendArgs {
     #[arg(long, value_name = "PORT[-PORT]", value_parser = source_port_range)]
     source_port: Option<(u16, u16)>,
     /// Source ports of each source, so that flows spread over queues; each is a flow
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>)]
     source_ports: Option<u16>,
     /// Packets per second over all flows; 0: as fast as it goes
-    #[arg(short, long, value_name = "PPS", default_value_t = 1000)]
+    #[arg(short, long, value_name = "PPS", default_value_t = 1000, value_parser = whole::<u64>)]
     rate: u64,
     /// Stop after exactly N packets, over all flows
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = whole::<u64>)]
     count: Option<u64>,
     /// Stop after this many seconds
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<Duration>,
     /// UDP payload in bytes. Above the MTU, only sources that the interface owns can send (as IP fragments)
-    #[arg(long, value_name = "BYTES", default_value_t = PROBE_LEN)]
+    #[arg(long, value_name = "BYTES", default_value_t = PROBE_LEN, value_parser = whole::<usize>)]
     size: usize,
     /// IP time to live, or hop limit
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, value_parser = whole::<u8>)]
     ttl: u8,
     /// Threads; each sends its own flows
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<usize>)]
     threads: usize,
     /// CPUs for the threads, one each. Default: the first that the process may use. Engine xdp
-    #[arg(long, value_name = "CPU", value_delimiter = ',')]
+    #[arg(long, value_name = "CPU", value_delimiter = ',', value_parser = whole::<usize>)]
     cpus: Vec<usize>,
     /// Packets handed to the kernel at once. Default: 64 flat out, else what is due in 0.1 ms. Engine xdp: packets of a
     /// burst, with --every
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     burst: Option<usize>,
     /// Send a burst of each thread at line rate every so often, in place of a rate. Engine xdp
-    #[arg(long, value_name = "MICROSECONDS", requires = "burst", conflicts_with = "rate")]
+    #[arg(long, value_name = "MICROSECONDS", value_parser = whole::<u64>, requires = "burst", conflicts_with = "rate")]
     every: Option<u64>,
     /// VLAN id, or outer and inner id with a dot between: 100 or 100.200
     #[arg(long, value_name = "ID[.ID]", value_parser = vlan)]
@@ -220,11 +222,6 @@ fn source_port_range(text: &str) -> Result<(u16, u16), String> {
     Ok((first, last))
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a number of seconds, such as 10 or 0.5");
-    Duration::try_from_secs_f64(text.parse().map_err(|_| wrong())?).map_err(|_| wrong())
-}
-
 fn vlan(text: &str) -> Result<Tags, String> {
     let id = |text: &str| text.parse::<u16>().map_err(|_| format!("`{text}` is not a VLAN id, 1 to 4094"));
     text.split('.').map(id).collect::<Result<_, _>>().map(Tags)
@@ -261,6 +258,33 @@ mod tests {
         assert_eq!((config.source_port, config.source_ports), (Some(4000), 4));
         let config = parse("--source-port 4000 --source-ports 8");
         assert_eq!((config.source_port, config.source_ports), (Some(4000), 8));
+    }
+
+    #[test]
+    fn a_word_for_a_number_is_answered_in_words() {
+        for option in [
+            "--source-port",
+            "--source-ports",
+            "--rate",
+            "--count",
+            "--duration",
+            "--size",
+            "--ttl",
+            "--threads",
+            "--cpus",
+            "--burst",
+            "--vlan",
+        ] {
+            let error = words(&format!("{option} 12x")).expect_err(option).to_string();
+            assert!(error.contains(option) && !error.contains("invalid digit"), "{error}");
+        }
+        let error = words("--rate 10k").expect_err("a unit").to_string();
+        let says =
+            "invalid value '10k' for '--rate <PPS>': it is not a whole number; write digits without a unit: 10000";
+        assert!(error.contains(says), "{error}");
+        let streams = ["send", "-i", "veth0", "--stream", "10.0.0.1@232.1.1.1:5000=1x"];
+        let error = Cli::try_parse_from(streams).err().expect("a weight").to_string();
+        assert!(!error.contains("invalid digit"), "{error}");
     }
 
     #[test]
