@@ -43,7 +43,7 @@ impl Bench {
         let lab = Lab::builder().build().context("making the namespaces (it takes root)")?;
         let bench = Self { lab, stop, _spinner: None };
         // Redirected frames vanish at an end without NAPI, which veth has with an XDP program or with GRO.
-        bench.ethtool(&["-K", bench.lab.rx_interface(), "gro", "on"])?;
+        bench.lab.rx().set_gro(bench.lab.rx_interface(), true)?;
         Ok(bench)
     }
 
@@ -54,7 +54,7 @@ impl Bench {
         let cpu = CONSUMER_CPU.to_string();
         let spinner = Process::start(lab.rx(), "a child that spins", &["spin", "--cpu", &cpu])?;
         let bench = Self { lab, stop, _spinner: Some(Mutex::new(spinner)) };
-        bench.ethtool(&["-K", THREADED, "gro", "on"])?;
+        bench.lab.rx().set_gro(THREADED, true)?;
         // sysfs shows the interfaces of the namespace in which it was mounted: the child mounts its own.
         let set = format!("echo 1 > /sys/class/net/{THREADED}/threaded && echo done");
         let mut process = Process::start(bench.lab.rx(), "sh", &["supervise", "--", "sh", "-c", &set])?;
@@ -78,21 +78,12 @@ impl Bench {
 
     /// The receiving end's own counters (`ethtool -S`).
     pub fn link_counters(&self) -> Result<BTreeMap<String, u64>> {
-        Ok(parse_counters(&self.ethtool(&["-S", self.lab.rx_interface()])?))
-    }
-
-    fn ethtool(&self, arguments: &[&str]) -> Result<String> {
-        let output = self
-            .lab
-            .rx()
-            .command("ethtool")
-            .args(arguments)
-            .output()
-            .context("cannot run ethtool: install it (Debian's package ethtool; `cargo xtask bench` does)")?;
+        let interface = self.lab.rx_interface();
+        let output = self.lab.rx().command("ethtool").args(["-S", interface]).output().context("cannot run ethtool")?;
         if !output.status.success() {
-            bail!("ethtool {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+            bail!("ethtool -S {interface} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        Ok(parse_counters(&String::from_utf8_lossy(&output.stdout)))
     }
 }
 

@@ -68,6 +68,18 @@ pub enum Error {
         /// What it said, without white space around it.
         stderr: String,
     },
+    /// The kernel refused a setting of an interface.
+    #[error("cannot set {what} on the interface {interface} in the namespace {name:?}: {source}")]
+    Ethtool {
+        /// The namespace.
+        name: String,
+        /// The interface.
+        interface: String,
+        /// The setting and the value asked for.
+        what: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// There is no interface of that name.
     #[error("the namespace {name:?} has no interface {interface:?}: {source}")]
     Interface {

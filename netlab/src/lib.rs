@@ -27,6 +27,7 @@
 
 mod command;
 mod error;
+mod ethtool;
 mod lab;
 mod link;
 mod namespace;
@@ -34,6 +35,7 @@ mod unshare;
 
 pub use command::Command;
 pub use error::{Error, Result};
+pub use ethtool::Channels;
 pub use lab::{Lab, LabBuilder};
 pub use link::{End, LinkOptions, connect};
 pub use namespace::Namespace;

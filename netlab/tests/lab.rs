@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use netlab::{End, Error, Lab, LinkOptions, Namespace, connect};
+use netlab::{Channels, End, Error, Lab, LinkOptions, Namespace, connect};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -141,6 +141,20 @@ fn commands_and_threads_run_inside_and_the_caller_stays_outside() -> Outcome {
     assert_eq!(threads.join().map_err(|_| "the thread panicked")??, there);
 
     assert_eq!(std::fs::read_link("/proc/thread-self/ns/net")?, here);
+    Ok(())
+}
+
+#[test]
+fn channels_and_gro_are_set_and_refusals_name_the_setting() -> Outcome {
+    let lab = Lab::builder().rx_queues(2).build()?;
+    lab.rx().set_channels(lab.rx_interface(), Channels::Rx, 1)?;
+    lab.rx().set_channels(lab.rx_interface(), Channels::Rx, 2)?;
+    lab.rx().set_gro(lab.rx_interface(), true)?;
+    let refused = lab.rx().set_channels(lab.rx_interface(), Channels::Rx, 3).expect_err("there are 2").to_string();
+    assert!(refused.contains("cannot set Rx queues to 3 on the interface veth-rx"), "{refused}");
+    for absent in ["absent", "longer-than-any-name"] {
+        assert!(matches!(lab.rx().set_gro(absent, true), Err(Error::Ethtool { .. })));
+    }
     Ok(())
 }
 

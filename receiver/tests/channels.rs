@@ -2,19 +2,13 @@
 
 mod support;
 
-use netlab::Lab;
+use netlab::{Channels, Lab};
 use receiver::{Handle, Path, ReceiveMode};
 use support::{PATIENCE, burst, causes, open, stream, subscription};
 
 const COUNT: u64 = 1_600;
 /// Flows, so that each of two queues gets some.
 const FLOWS: u16 = 16;
-
-fn set(namespace: &netlab::Namespace, interface: &str, which: &str, count: u32) {
-    let mut command = namespace.command("ethtool");
-    let output = command.args(["-L", interface, which, &count.to_string()]).output().expect("ethtool");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
 
 fn wait_for_warnings(handle: &Handle, count: usize) -> String {
     let start = std::time::Instant::now();
@@ -28,8 +22,8 @@ fn wait_for_warnings(handle: &Handle, count: usize) -> String {
 #[test]
 fn queues_come_and_go_under_way() {
     let lab = Lab::builder().queues(2).build().expect("lab");
-    let rx = |count| set(lab.rx(), lab.rx_interface(), "rx", count);
-    let tx = |count| set(lab.tx(), lab.tx_interface(), "tx", count);
+    let rx = |count| lab.rx().set_channels(lab.rx_interface(), Channels::Rx, count).expect("receive queues");
+    let tx = |count| lab.tx().set_channels(lab.tx_interface(), Channels::Tx, count).expect("transmit queues");
     // The kernel takes XDP on an end with no fewer receive queues than the other has transmit queues.
     tx(1);
     rx(1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{require, supervised};
+use super::{BY_FLAG, require, supervised};
 use crate::lab::{Bench, GENERATOR_CPU, GROUP, PORT, WANTED};
 use crate::sample::Sample;
 
@@ -16,7 +16,7 @@ const SECONDS: &str = "1";
 
 /// One run of its client against its server.
 pub fn sample(bench: &Bench) -> Result<Sample> {
-    require("iperf", "install Debian's package iperf (`cargo xtask bench` does)")?;
+    require("iperf", BY_FLAG)?;
     let (source, port) = (WANTED.to_string(), PORT.to_string());
     let group = format!("{GROUP}%{}", bench.lab.rx_interface());
     let arguments = ["-s", "-u", "-B", &group, "-H", &source, "-p", &port, "-l", PAYLOAD, "-y", "C"];

@@ -35,6 +35,9 @@ impl std::fmt::Display for Missing {
 
 impl std::error::Error for Missing {}
 
+/// How a peer is had that Debian has a package of.
+pub const BY_FLAG: &str = "`cargo xtask bench --install-peers` installs it";
+
 /// An error that says how to get the program, unless it is on PATH.
 pub fn require(program: &str, remedy: &str) -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();

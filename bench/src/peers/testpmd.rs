@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use receiver::probe::now_ns;
 
-use super::{Session, require};
+use super::{BY_FLAG, Session, require};
 use crate::child::Counts;
 use crate::lab::{Bench, CONSUMER_CPU, GENERATOR_CPU};
 use crate::process::Process;
@@ -27,7 +27,7 @@ pub struct Testpmd {
 
 impl Testpmd {
     pub fn start(bench: &Bench, settings: Settings) -> Result<Self> {
-        require("dpdk-testpmd", "install Debian's packages dpdk and dpdk-dev (`cargo xtask bench` does)")?;
+        require("dpdk-testpmd", BY_FLAG)?;
         let (more, got) = match settings {
             Settings::Default => ("", "busy polling as the driver has it"),
             Settings::NoBusyPoll => (",busy_budget=0", "busy_budget=0"),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use receiver::probe::now_ns;
 
-use super::{Session, require, supervised};
+use super::{BY_FLAG, Session, require, supervised};
 use crate::child::Counts;
 use crate::lab::Bench;
 use crate::process::Process;
@@ -27,7 +27,9 @@ pub struct Xdpsock<'a> {
 
 impl<'a> Xdpsock<'a> {
     pub fn start(bench: &'a Bench) -> Result<Self> {
-        require("xdpsock", "it is built from the XDP project's bpf-examples (AF_XDP-example)")?;
+        require("xdpsock", "build it from the XDP project's bpf-examples (AF_XDP-example)")?;
+        // Its packets are read from the interface's counters.
+        require("ethtool", BY_FLAG)?;
         let interface = bench.lab.rx_interface();
         let arguments = ["-i", interface, "-q", "0", "-r", "-N", "-c", "-n", "1"];
         let process = supervised(bench, "xdpsock", &arguments)?;

@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use netlab::Channels;
 use receiver::{Queues, ReceiveMode};
 
 use super::Outcome;
@@ -25,12 +26,12 @@ pub fn more(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
 }
 
 fn change(bench: &Bench, mode: ReceiveMode, from: u32, to: u32) -> Result<Outcome> {
-    set(bench, from)?.map_err(|complaint| anyhow::anyhow!("ethtool -L before the start: {complaint}"))?;
+    set(bench, from)?.context("before the start")?;
     let outcome = observed(bench, mode, to);
     // Whatever came of it, the next row begins with both.
     let back = set(bench, 2)?;
     let outcome = outcome?;
-    back.map_err(|complaint| anyhow::anyhow!("ethtool -L after the end: {complaint}"))?;
+    back.context("after the end")?;
     Ok(outcome)
 }
 
@@ -75,13 +76,10 @@ fn observed(bench: &Bench, mode: ReceiveMode, to: u32) -> Result<Outcome> {
     Ok(Outcome { sent, received: report.received, note, ..Outcome::default() })
 }
 
-/// What ethtool answers; an error if it cannot be run.
-fn set(bench: &Bench, count: u32) -> Result<std::result::Result<(), String>> {
+/// What the kernel answers.
+fn set(bench: &Bench, count: u32) -> Result<std::result::Result<(), netlab::Error>> {
     if bench.interface()?.queues == count {
         return Ok(Ok(()));
     }
-    let answer = bench
-        .at_receiver("ethtool", &["-L", bench.lab.rx_interface(), "combined", &count.to_string()])
-        .context("ethtool")?;
-    Ok(answer.map(drop).map_err(|complaint| complaint.lines().collect::<Vec<_>>().join(" ")))
+    Ok(bench.lab.rx().set_channels(bench.lab.rx_interface(), Channels::Combined, count))
 }

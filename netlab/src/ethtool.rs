@@ -1,0 +1,114 @@
+//! What `ethtool` sets on an interface, by its ioctl: the number of queues, and GRO. So no test needs that program.
+
+#![allow(unsafe_code)] // The ioctl; rustix has no safe call for it.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use rustix::net::{AddressFamily, SocketType, socket};
+
+use crate::error::{Error, Result};
+use crate::namespace::Namespace;
+
+/// Commands of include/uapi/linux/ethtool.h.
+const ETHTOOL_SGRO: u32 = 0x2c;
+const ETHTOOL_GCHANNELS: u32 = 0x3c;
+const ETHTOOL_SCHANNELS: u32 = 0x3d;
+/// Longest name of an interface, without the final zero (`IFNAMSIZ - 1`).
+const MAX_NAME: usize = 15;
+
+/// Which queues: most drivers have pairs (`Combined`), veth counts each direction by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channels {
+    /// Receive queues.
+    Rx,
+    /// Transmit queues.
+    Tx,
+    /// Pairs of a receive and a transmit queue.
+    Combined,
+}
+
+/// `struct ethtool_channels`.
+#[repr(C)]
+#[derive(Default)]
+struct EthtoolChannels {
+    cmd: u32,
+    max_rx: u32,
+    max_tx: u32,
+    max_other: u32,
+    max_combined: u32,
+    rx_count: u32,
+    tx_count: u32,
+    other_count: u32,
+    combined_count: u32,
+}
+
+/// `struct ethtool_value`.
+#[repr(C)]
+struct EthtoolValue {
+    cmd: u32,
+    data: u32,
+}
+
+/// Structures that SIOCETHTOOL may be given: the kernel reads and writes no byte beyond them for the command in their first field.
+///
+/// # Safety
+///
+/// The type has the layout of the kernel's structure for every command that this file puts into it, and any bytes are a value of it.
+unsafe trait Request {}
+// SAFETY: `struct ethtool_channels` for GCHANNELS and SCHANNELS; numbers alone.
+unsafe impl Request for EthtoolChannels {}
+// SAFETY: `struct ethtool_value` for SGRO; numbers alone.
+unsafe impl Request for EthtoolValue {}
+
+impl Namespace {
+    /// Sets a number of queues (`ethtool -L`); the other numbers stay.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ethtool`] with the kernel's answer: `EINVAL` above the driver's limit or, on veth, where XDP rules it out.
+    pub fn set_channels(&self, interface: &str, which: Channels, count: u32) -> Result<()> {
+        let set = || {
+            let mut channels = EthtoolChannels { cmd: ETHTOOL_GCHANNELS, ..Default::default() };
+            ask(interface, &mut channels)?;
+            channels.cmd = ETHTOOL_SCHANNELS;
+            *match which {
+                Channels::Rx => &mut channels.rx_count,
+                Channels::Tx => &mut channels.tx_count,
+                Channels::Combined => &mut channels.combined_count,
+            } = count;
+            ask(interface, &mut channels)
+        };
+        self.run(set)?.map_err(|source| self.ethtool_error(interface, format!("{which:?} queues to {count}"), source))
+    }
+
+    /// Turns generic receive offload on or off (`ethtool -K … gro`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ethtool`] with the kernel's answer.
+    pub fn set_gro(&self, interface: &str, on: bool) -> Result<()> {
+        let set = || ask(interface, &mut EthtoolValue { cmd: ETHTOOL_SGRO, data: on.into() });
+        self.run(set)?.map_err(|source| self.ethtool_error(interface, format!("GRO to {on}"), source))
+    }
+
+    fn ethtool_error(&self, interface: &str, what: String, source: io::Error) -> Error {
+        Error::Ethtool { name: self.name().to_owned(), interface: interface.to_owned(), what, source }
+    }
+}
+
+fn ask<T: Request>(interface: &str, request: &mut T) -> io::Result<()> {
+    if interface.len() > MAX_NAME {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    // SAFETY: ifreq is plain data, for which zeroes are a value.
+    let mut ifreq: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in ifreq.ifr_name.iter_mut().zip(interface.bytes()) {
+        *to = from as libc::c_char;
+    }
+    ifreq.ifr_ifru.ifru_data = (request as *mut T).cast();
+    // SAFETY: the kernel reads the ifreq, and reads and writes a T through its pointer, as `Request` promises; both outlive the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut ifreq) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
