@@ -10,9 +10,9 @@ use crate::control::Control;
 use crate::datagram::CopyBudget;
 use crate::error::Error;
 use crate::filter::Filter;
+use crate::grace_period::{self, BatchState};
 use crate::ledger::{QueueCounters, XskLedger};
 use crate::membership::SocketEvent;
-use crate::quiesce::Activity;
 use crate::xsk::{Monitor, XskSocket};
 
 /// One AF_XDP queue's part.
@@ -21,7 +21,7 @@ pub(crate) struct Cell {
     /// The receive queue's number.
     pub queue: u32,
     pub counters: QueueCounters,
-    pub activity: Activity,
+    pub batch: BatchState,
     /// Frames leased out, as of the last look at the ring.
     pub leased: AtomicU64,
     /// Descriptors that the ring's owner refused.
@@ -43,7 +43,7 @@ pub(crate) struct Cell {
 #[derive(Debug)]
 pub(crate) struct KernelCell {
     pub counters: QueueCounters,
-    pub activity: Activity,
+    pub batch: BatchState,
     pub received: AtomicU64,
     pub other_interface: AtomicU64,
     pub unidentified: AtomicU64,
@@ -68,12 +68,13 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub fn new(queues: &[u32], copy_limit: u64) -> Result<Self, Error> {
+        grace_period::prepare();
         Ok(Self {
             filter: Filter::default(),
             cells: queues.iter().map(|&queue| Cell::new(queue)).collect::<Result<_, Error>>()?,
             kernel: KernelCell {
                 counters: QueueCounters::default(),
-                activity: Activity::default(),
+                batch: BatchState::default(),
                 received: AtomicU64::new(0),
                 other_interface: AtomicU64::new(0),
                 unidentified: AtomicU64::new(0),
@@ -96,10 +97,7 @@ impl Shared {
 
     /// Returns when no worker is about to hand over a datagram that it judged by an older filter.
     pub fn wait_for_workers(&self) {
-        for cell in &self.cells {
-            cell.activity.wait();
-        }
-        self.kernel.activity.wait();
+        grace_period::wait_for_all(self.cells.iter().map(|cell| &cell.batch).chain([&self.kernel.batch]));
     }
 
     pub fn is_stopped(&self) -> bool {
@@ -123,7 +121,7 @@ impl Cell {
         Ok(Self {
             queue,
             counters: QueueCounters::default(),
-            activity: Activity::default(),
+            batch: BatchState::default(),
             leased: AtomicU64::new(0),
             refused_descriptors: AtomicU64::new(0),
             further_descriptors: AtomicU64::new(0),

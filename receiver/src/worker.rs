@@ -227,10 +227,10 @@ impl Worker {
         let index = self.index;
         let cache = &mut self.cache;
         let mut delivered = 0;
-        let working = cell.activity.begin();
+        let batch = cell.batch.begin();
         socket.receive(BATCH, |mut frame| {
             add(&counters.taken, 1);
-            working.next();
+            batch.next();
             let time = match options.stamp.then(|| stamp(&mut frame, counters)).flatten() {
                 Some(time) => time,
                 None => *batch_time.get_or_insert_with(|| clock.now()),
@@ -260,7 +260,7 @@ impl Worker {
             });
             *flow
         });
-        drop(working);
+        drop(batch);
         cell.leased.store(u64::from(socket.leased_frames()), std::sync::atomic::Ordering::Relaxed);
         let counted = self.before.and(socket.counters());
         cell.refused_descriptors.store(counted.refused, std::sync::atomic::Ordering::Relaxed);
@@ -280,10 +280,10 @@ impl Worker {
         let held = &mut self.held;
         let mut flow = ControlFlow::Continue(());
         let mut delivered = 0;
-        let working = path.activity.begin();
+        let batch = path.batch.begin();
         kernel.receive(&mut self.clock, |received| {
             add(&counters.taken, 1);
-            working.next();
+            batch.next();
             if untagged {
                 counters.refuse(Refusal::Untagged);
                 return;
@@ -326,12 +326,12 @@ impl Worker {
     ) -> ControlFlow<()> {
         let shared = Arc::clone(&self.shared);
         let counters = &shared.kernel.counters;
-        let working = shared.kernel.activity.begin();
+        let batch = shared.kernel.batch.begin();
         let leases = Cell::new(0);
         let cell = shared.cells.len();
         while let Some(owned) = self.held.pop_front() {
             add(&counters.held, u64::MAX);
-            working.next();
+            batch.next();
             let key = FlowKey::new(owned.source.ip(), owned.group, owned.port);
             let Some(member) = self.cache.resolve(&shared.filter, key) else {
                 counters.refuse(Refusal::Revoked);
