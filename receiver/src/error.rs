@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 
 use crate::ReceiveMode;
+use crate::others::{Holder, Process, list};
 use crate::subscription::{Subscription, SubscriptionError};
 
 /// An operation of the receiver that was refused or failed.
@@ -62,7 +63,7 @@ pub enum Error {
     },
 
     /// The interface is not there.
-    #[error("interface `{name}` does not exist in this network namespace; there are: {}", list(known))]
+    #[error("interface `{name}` does not exist in this network namespace; there are: {}", names(known))]
     UnknownInterface {
         /// What was asked for.
         name: String,
@@ -89,7 +90,7 @@ pub enum Error {
         "interface {name} is the loopback interface, on which multicast from a network never arrives; name the interface \
              that the streams come in on (there are: {}). To try senders of this host, join two network namespaces by a \
              veth pair",
-        list(others)
+        names(others)
     )]
     Loopback {
         /// The interface.
@@ -110,15 +111,29 @@ pub enum Error {
     },
 
     /// An XDP program that is not ours sits on the interface.
-    #[error(
-        "interface {name} has an XDP program already (id {program}); it is left alone. Detach it with `ip link set \
-             {name} xdp off` (`xdpgeneric off`), see who owns it with `bpftool prog show id {program}`, or use --mode socket"
-    )]
+    #[error("interface {name} has an XDP program already, and it is left alone: {holder}. {}", holder.remedy(name))]
     XdpOccupied {
         /// The interface.
         name: String,
         /// The program's id.
         program: u32,
+        /// The program, and who holds it.
+        holder: Box<Holder>,
+    },
+
+    /// A queue has another AF_XDP socket.
+    #[error(
+        "queue {queue} of interface {name} has an AF_XDP socket already, or one that is still being closed; {}. Stop the \
+             program that holds it, serve other queues, or use mode socket",
+        xdp_sockets(processes)
+    )]
+    QueueTaken {
+        /// The interface.
+        name: String,
+        /// The queue.
+        queue: u32,
+        /// The processes with AF_XDP sockets, as far as `/proc` shows them: the kernel does not tell which of them it is.
+        processes: Vec<Process>,
     },
 
     /// Not enough privilege for XDP or AF_XDP.
@@ -241,6 +256,13 @@ fn receive_queues(count: u32) -> String {
     format!("{count} receive queue{}", if count == 1 { "" } else { "s" })
 }
 
-fn list(names: &[String]) -> String {
+fn xdp_sockets(processes: &[Process]) -> String {
+    match processes {
+        [] => "/proc shows no process with such a socket (only root sees the processes of other users)".to_owned(),
+        some => format!("on this host such sockets are held by {}", list(some)),
+    }
+}
+
+fn names(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

@@ -4,13 +4,16 @@
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
+use rustix::io::Errno;
+
 use crate::driver;
 use crate::error::Error;
 use crate::interface::{FRAME_AROUND_MTU, Interface};
 use crate::mode::{ModeRequest, ReceiveMode, Refused};
+use crate::others::holders_of_xdp_sockets;
 use crate::program::{Attach, Buffers, Config, Program};
 use crate::receiver::Queues;
-use crate::xsk::{BindConfig, BindMode, BusyPoll, HugePages, UmemConfig, XskSocket};
+use crate::xsk::{self, BindConfig, BindMode, BusyPoll, HugePages, UmemConfig, XskSocket};
 
 /// The shape of each queue's rings and packet memory.
 #[derive(Clone, Copy, Debug)]
@@ -130,13 +133,21 @@ impl Ladder<'_> {
             config.busy_poll = self.rings.busy_poll;
             config.multi_buffer = self.is_multi_buffer().then_some(self.interface.mtu);
             let socket = XskSocket::bind(&config);
-            let driver = self.interface.driver.as_deref();
-            sockets.push((queue, socket.map_err(|error| error.of_driver(driver))?));
+            sockets.push((queue, socket.map_err(|error| self.refused_socket(queue, error))?));
         }
         for (queue, socket) in &sockets {
             program.set_socket(*queue, socket.as_fd())?;
         }
         Ok(sockets)
+    }
+
+    fn refused_socket(&self, queue: u32, error: xsk::Error) -> Error {
+        match error.cause {
+            xsk::Cause::System { call: xsk::Call::Bind, errno: Errno::BUSY } => {
+                Error::QueueTaken { name: self.interface.name.clone(), queue, processes: holders_of_xdp_sockets() }
+            }
+            _ => error.of_driver(self.interface.driver.as_deref()).into(),
+        }
     }
 
     fn bind_to(

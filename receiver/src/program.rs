@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
-use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, XdpMode, xdp::XdpLinkId};
+use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, XdpMode, loaded_programs, xdp::XdpLinkId};
 use aya::{Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
 use receiver_common::table::{MAX_SLOTS, buckets};
@@ -17,6 +17,7 @@ use self::filter_v4::FilterV4;
 use crate::error::Error;
 use crate::filter::wire_v6;
 use crate::interface::Interface;
+use crate::others::Holder;
 use crate::vlan::Vlan;
 
 /// The compiled program, checked in; `cargo xtask build-ebpf --check` proves that it matches its source.
@@ -183,7 +184,7 @@ impl Program {
     pub fn attach(&mut self, interface: &Interface, attach: Attach) -> Result<(), Error> {
         // Asked first, since the kernel's answers for "occupied" differ by mode, and aya would try netlink, which replaces.
         if let Some(program) = interface.xdp_program {
-            return Err(Error::XdpOccupied { name: interface.name.clone(), program });
+            return Err(occupied(&interface.name, program));
         }
         let mode = match attach {
             Attach::Native => XdpMode::Driver,
@@ -195,7 +196,7 @@ impl Program {
                 match os_error(&error) {
                     // Somebody came between the question and the attach.
                     Some(libc::EBUSY | libc::EEXIST) => match Interface::lookup(&interface.name) {
-                        Ok(Interface { xdp_program: Some(program), name, .. }) => Error::XdpOccupied { name, program },
+                        Ok(Interface { xdp_program: Some(program), name, .. }) => occupied(&name, program),
                         _ => refused(&interface.name, "attach", &error),
                     },
                     _ => refused(&interface.name, "attach", &error),
@@ -430,6 +431,21 @@ fn array(ebpf: &mut Ebpf, name: &str, interface: &str) -> Result<MapData, Error>
         Some(Map::Array(data)) => Ok(data),
         _ => Err(foreign(interface)),
     }
+}
+
+fn occupied(interface: &str, program: u32) -> Error {
+    Error::XdpOccupied { name: interface.to_owned(), program, holder: Box::new(Holder::of(program)) }
+}
+
+/// The name of a program that is loaded, by its id. Needs CAP_SYS_ADMIN.
+pub(crate) fn name_of(id: u32) -> Option<String> {
+    let program = loaded_programs().filter_map(Result::ok).find(|program| program.id() == id)?;
+    program.name_as_str().map(ToOwned::to_owned)
+}
+
+/// Returns true if the XDP program of a receiver has this name.
+pub(crate) fn is_own_name(name: &str) -> bool {
+    [Buffers::One, Buffers::Several].iter().any(|buffers| buffers.entry() == name)
 }
 
 fn foreign(interface: &str) -> Error {

@@ -235,7 +235,7 @@ fn a_foreign_program() {
         for mode in [ModeRequest::Auto, ReceiveMode::Copy.into(), ReceiveMode::Generic.into()] {
             let error = refused(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(mode));
             assert!(matches!(error, Error::XdpOccupied { program, .. } if program == id), "{error:?}");
-            assert_names(&error, &[&id.to_string(), lab.rx_interface(), "xdp off", "--mode socket"]);
+            assert_names(&error, &[&id.to_string(), lab.rx_interface(), "this process", "mode socket"]);
         }
         drop(foreign);
         open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy)).expect("once it is gone");

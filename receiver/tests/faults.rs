@@ -174,7 +174,7 @@ fn two_on_one_interface() {
         let error = refused.err().expect("refused");
         assert!(matches!(error, Error::XdpOccupied { program: named, .. } if named == program), "{mode:?}: {error}");
         let told = error.to_string();
-        for part in [lab.rx_interface(), &program.to_string(), "--mode socket"] {
+        for part in [lab.rx_interface(), &program.to_string(), "mode socket"] {
             assert!(told.contains(part), "{told}");
         }
         assert_eq!(Traces::of(&lab), found, "the first one's are left alone");
