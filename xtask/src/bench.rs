@@ -1,51 +1,114 @@
-//! `cargo xtask bench`: builds the benchmark, installs the peers that are missing, and runs it as root.
+//! `cargo xtask bench`: builds the benchmark and runs it as root. It installs missing peers only if it is told to.
 
+use std::io::{IsTerminal, stdin, stdout};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
 use crate::artifacts;
 use crate::interrupt;
+use crate::preflight;
 use crate::privilege::{Elevation, passed_on};
 use crate::process::shown;
 use crate::{setup, tree};
 
 /// The benchmark's package, and its program.
 const PACKAGE: &str = "receiver-bench";
-/// Programs that it measures or asks, and Debian's packages of them.
-const TOOLS: [(&str, &str); 5] = [
-    ("ip", "iproute2"),
-    ("ethtool", "ethtool"),
-    ("iperf", "iperf"),
-    ("dpdk-testpmd", "dpdk-dev"),
-    ("taskset", "util-linux"),
-];
+/// The flag that installs.
+const INSTALL: &str = "--install-peers";
+/// Foreign programs that it measures or needs for that, and Debian's packages of them.
+const PEERS: [(&str, &str); 4] =
+    [("dpdk-testpmd", "dpdk-dev"), ("iperf", "iperf"), ("ethtool", "ethtool"), ("taskset", "util-linux")];
 
 /// Options of the command.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// What the benchmark is given: --quick, --json FILE, --rows NAME,…, --tables NAME,…; --help tells all.
+    /// Install Debian's packages of missing peers, as root: DPDK (about 250 packages with what it needs), iperf, ethtool.
+    #[arg(long)]
+    install_peers: bool,
+    /// What the benchmark is given: --quick, --json FILE, --rows NAME,…, --tables NAME,…; `-- --help` prints all.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
+}
+
+impl Arguments {
+    /// Takes the flag from behind the benchmark's own options as well.
+    fn split(&self) -> (bool, Vec<&String>) {
+        let rest: Vec<&String> = self.arguments.iter().filter(|argument| *argument != INSTALL).collect();
+        (self.install_peers || rest.len() < self.arguments.len(), rest)
+    }
 }
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let root = tree::root()?;
+    let (install, arguments) = arguments.split();
+    preflight::programs(&root, "the benchmark (`cargo xtask bench`)", true)?;
+    let elevation = Elevation::require("the benchmark (`cargo xtask bench`)")?;
+    preflight::namespaces(Some(elevation))?;
+    println!(
+        "This builds the benchmark (the first time up to 6 minutes on two processors), and measures as root in network namespaces \
+         of its own: about 9 minutes, with --quick about 5."
+    );
+    peers(install);
     let built = artifacts::build(&root, &["build", "--release", "--package", PACKAGE])?;
     let bench = built.into_iter().find(|artifact| artifact.target == PACKAGE);
     let bench = bench.with_context(|| format!("cargo built no program called {PACKAGE}"))?.executable;
-    if let Err(error) = setup::install(&TOOLS) {
-        // The rows say themselves what they miss.
-        println!("Not installed: {error:#}");
-    }
-    let elevation = Elevation::require("the benchmark (`cargo xtask bench`)")?;
     let variables = passed_on(&["RUST_BACKTRACE", "PATH"]);
     let variables: Vec<_> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
     let mut command = elevation.command(bench, &variables);
-    command.args(&arguments.arguments);
+    command.args(arguments);
     // Ctrl-C reaches the child as well, which cleans up and says so.
     interrupt::outlive()?;
     let status = command.status().with_context(|| format!("cannot run `{}`", shown(&command)))?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Reports the peers that are missing, and installs them if that is wanted. Each row reports again what it lacks.
+fn peers(install: bool) {
+    let missing: Vec<&str> =
+        PEERS.iter().map(|(program, _)| *program).filter(|program| tree::find_program(program).is_none()).collect();
+    if missing.is_empty() {
+        return;
+    }
+    println!("Missing peers: {}. Their rows stay empty without them.", missing.join(", "));
+    if !consent(install, stdin().is_terminal() && stdout().is_terminal(), ask) {
+        println!("Nothing is installed; `cargo xtask bench {INSTALL}` installs Debian's packages of them.");
+    } else if let Err(error) = setup::install(&PEERS) {
+        println!("Not installed: {error:#}");
+    }
+}
+
+/// Returns true if the flag stands, or somebody at a terminal says yes.
+fn consent(flag: bool, terminal: bool, ask: impl FnOnce() -> bool) -> bool {
+    flag || (terminal && ask())
+}
+
+fn ask() -> bool {
+    print!("Install Debian's packages of them as root (DPDK brings about 250)? [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::Write::flush(&mut stdout()).and_then(|()| stdin().read_line(&mut answer));
+    read.is_ok() && ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_installed_without_the_flag_or_a_yes() {
+        assert!(consent(true, false, || unreachable!("nobody is asked where the flag stands")));
+        assert!(!consent(false, false, || unreachable!("nobody is asked without a terminal")));
+        assert!(consent(false, true, || true));
+        assert!(!consent(false, true, || false));
+    }
+
+    #[test]
+    fn the_flag_may_stand_behind_the_benchmarks_options() {
+        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        let arguments = Arguments { install_peers: false, arguments: words(&["--quick", INSTALL]) };
+        assert_eq!(arguments.split(), (true, vec![&"--quick".to_owned()]));
+        let arguments = Arguments { install_peers: false, arguments: words(&["--quick"]) };
+        assert!(!arguments.split().0);
+    }
 }

@@ -9,19 +9,35 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::minimal_root::{self, MinimalRoot};
 use crate::process::{is_root, run_shown, succeeds};
-use crate::{build_ebpf, setup, test, tree};
+use crate::{build_ebpf, setup, tree};
+
+/// Options of the command.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only the steps with this in their names
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+}
 
 /// A step: its name, and what it does in the tree.
 type Step = (&'static str, fn(&Path) -> Result<()>);
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 13] = [
     ("setup", |_| setup::run(&setup::Arguments { recorded: true })),
     ("formatting", formatting),
     ("clippy", clippy),
     ("clippy, XDP program", clippy_ebpf),
     ("documentation", documentation),
-    ("tests: cargo xtask test", tests),
+    ("fuzz targets", fuzz_targets),
+    ("minimal root", |root| MinimalRoot::make(root).map(drop)),
+    // README's two commands, where there is nothing but what README asks for.
+    ("tests, in the minimal root: cargo xtask test", |root| minimal(root, &["cargo", "xtask", "test"])),
+    ("demonstration, in the minimal root: cargo xtask run", |root| minimal(root, &["cargo", "xtask", "run"])),
+    ("demonstration, in the minimal root, as nobody: cargo xtask run", |root| {
+        MinimalRoot::make(root)?.run_unprivileged(root)
+    }),
     ("virtual machine: cargo xtask vm --kernel 7.3", |root| guest(root, &["--kernel", "7.3"])),
     // Older verifiers refuse what newer ones see through.
     ("oldest kernel: cargo xtask vm --kernel 6.1 --only ladder", |root| {
@@ -31,19 +47,20 @@ const STEPS: [Step; 9] = [
 ];
 
 /// Runs all steps, the later ones also when an earlier one failed. An error if one failed.
-pub fn run() -> Result<()> {
+pub fn run(arguments: &Arguments) -> Result<()> {
     let root = tree::root()?;
+    let steps = STEPS.iter().filter(|(name, _)| name.contains(&arguments.only));
     if !is_root() {
         println!("Not root: setup and the tests use sudo.");
     }
     components()?;
     let mut outcomes = Vec::new();
-    for (name, step) in STEPS {
+    for (name, step) in steps {
         println!("\n=== {name}");
         let start = Instant::now();
         let outcome = step(&root);
         if let Err(error) = &outcome {
-            println!("error: {error:#}");
+            println!("error: {}", crate::in_one_line(error));
         }
         outcomes.push((name, outcome, start.elapsed()));
     }
@@ -52,7 +69,7 @@ pub fn run() -> Result<()> {
         println!("{} {:>5.0} s  {name}", if outcome.is_ok() { "ok    " } else { "FAILED" }, time.as_secs_f64());
     }
     let failed = outcomes.iter().filter(|(_, outcome, _)| outcome.is_err()).count();
-    if failed > 0 {
+    if failed > 0 || outcomes.is_empty() {
         bail!("{failed} of {} steps failed", outcomes.len());
     }
     Ok(())
@@ -98,11 +115,17 @@ fn documentation(root: &Path) -> Result<()> {
     run_shown(cargo(root).args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
-fn tests(_root: &Path) -> Result<()> {
-    if !test::run(&test::Arguments::default())? {
-        bail!("tests failed");
-    }
-    Ok(())
+/// With the target folder of the rest, whose dependencies it shares. `--locked`: their lock file follows the receiver's packages.
+fn fuzz_targets(root: &Path) -> Result<()> {
+    let mut command = cargo(root);
+    command.args(["check", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target-dir"]).arg(tree::target(root));
+    run_shown(&mut command)
+        .context("if fuzz/Cargo.lock is out of date: `cargo metadata --manifest-path fuzz/Cargo.toml`")
+}
+
+fn minimal(root: &Path, command: &[&str]) -> Result<()> {
+    minimal_root::fetch(root)?;
+    MinimalRoot::make(root)?.run(root, command)
 }
 
 /// A process of its own, as it enters a user namespace where it is not root.

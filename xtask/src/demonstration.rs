@@ -17,7 +17,7 @@ use crate::interrupt;
 use crate::outcome::{Outcome, Summary};
 
 /// How long the receiver runs, in seconds.
-const RUN_SECONDS: u32 = 8;
+pub const RUN_SECONDS: u32 = 8;
 /// How long the senders send: they start after the receiver and end before it, so that traffic rests when it adds up.
 const SEND_SECONDS: u32 = 6;
 /// How long the receiver has before the first datagram.

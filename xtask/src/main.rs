@@ -6,8 +6,10 @@ mod build_ebpf;
 mod ci;
 mod demonstration;
 mod interrupt;
+mod minimal_root;
 mod object;
 mod outcome;
+mod preflight;
 mod privilege;
 mod process;
 mod run;
@@ -30,20 +32,27 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Installs what the other commands need: the toolchain of the XDP program, and the tools that the tests run.
+    /// Installs what rebuilding the XDP program takes, and `ip`, which the tests run.
     Setup(setup::Arguments),
     /// Builds the XDP program and writes it to receiver-ebpf/object/.
     BuildEbpf(build_ebpf::Arguments),
     /// Builds the receiver and shows it at work; with arguments after `--`, starts it with these.
     Run(run::Arguments),
-    /// Runs every test, elevating only the test programs.
+    /// Builds every test as the user who asked, and runs them as root.
     Test(test::Arguments),
     /// Measures the receiver beside its peers, in namespaces of its own.
     Bench(bench::Arguments),
     /// Everything that a change has to pass: formatting, clippy, documentation, tests, a virtual machine, the XDP object.
-    Ci,
+    Ci(ci::Arguments),
     /// Boots virtual machines with other kernels, and runs the receiver and its tests on their network driver.
     Vm(vm::Arguments),
+    /// Makes the namespaces that `run` and `test` will make, and takes them down.
+    #[command(hide = true)]
+    TryNamespaces {
+        /// Without privilege.
+        #[arg(long)]
+        in_user_namespace: bool,
+    },
     /// The demonstration of `run`, when it is started again as root.
     #[command(hide = true)]
     Demonstrate {
@@ -56,10 +65,21 @@ fn main() -> ExitCode {
     match execute(Arguments::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", in_one_line(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes, without those that the one before quotes already.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !line.contains(&cause) {
+            line = if line.is_empty() { cause } else { format!("{line}: {cause}") };
+        }
+    }
+    line
 }
 
 fn execute(command: Command) -> anyhow::Result<ExitCode> {
@@ -71,9 +91,24 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             return Ok(if test::run(&arguments)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Bench(arguments) => return bench::run(&arguments),
-        Command::Ci => ci::run()?,
+        Command::Ci(arguments) => ci::run(&arguments)?,
         Command::Vm(arguments) => return vm::run(&arguments),
+        Command::TryNamespaces { in_user_namespace } => preflight::try_namespaces(in_user_namespace)?,
         Command::Demonstrate { receiver } => return demonstration::run(&receiver, demonstration::Mode::Best),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_is_quoted_stands_once() {
+        let cause = std::io::Error::from_raw_os_error(1);
+        let quoting = netlab::Error::UserNamespace { step: "unshare", source: cause };
+        let line = in_one_line(&anyhow::Error::new(quoting).context("no lab"));
+        assert!(line.starts_with("no lab: cannot make a user namespace"), "{line}");
+        assert_eq!(line.matches("Operation not permitted").count(), 1, "{line}");
+    }
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::artifacts;
 use crate::demonstration::{self, Mode};
 use crate::interrupt;
+use crate::preflight;
 use crate::privilege::{Elevation, passed_on};
 use crate::process::{is_root, shown};
 use crate::tree;
@@ -22,11 +23,25 @@ pub struct Arguments {
     arguments: Vec<String>,
 }
 
+/// How long the build takes, for the first line.
+const BUILD: &str = "This builds the receiver (the first time up to 5 minutes on two processors, then seconds)";
+
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let root = tree::root()?;
-    let receiver = build(&root)?;
-    if arguments.arguments.is_empty() { demonstrate(&receiver) } else { start(&receiver, &arguments.arguments) }
+    if !arguments.arguments.is_empty() {
+        preflight::programs(&root, "`cargo xtask run`", false)?;
+        eprintln!("{BUILD}, and starts it.");
+        return start(&build(&root)?, &arguments.arguments);
+    }
+    preflight::programs(&root, "the demonstration (`cargo xtask run`)", true)?;
+    let elevation = Elevation::find();
+    preflight::namespaces(elevation)?;
+    eprintln!(
+        "{BUILD}, and shows it at work for {} seconds between two network namespaces. Nothing outside of them is touched.",
+        demonstration::RUN_SECONDS
+    );
+    demonstrate(&build(&root)?, elevation)
 }
 
 fn build(root: &Path) -> Result<PathBuf> {
@@ -36,8 +51,8 @@ fn build(root: &Path) -> Result<PathBuf> {
 }
 
 /// As root here, else as root by sudo, else in a user namespace.
-fn demonstrate(receiver: &Path) -> Result<ExitCode> {
-    match Elevation::find() {
+fn demonstrate(receiver: &Path, elevation: Option<Elevation>) -> Result<ExitCode> {
+    match elevation {
         Some(Elevation::Root) => demonstration::run(receiver, Mode::Best),
         Some(Elevation::Sudo) => {
             let own = env::current_exe().context("the path of this program cannot be told")?;

@@ -21,8 +21,8 @@ use crate::tree;
 const LINKER_VERSION: &str = "0.13.0";
 /// Debian's compiler with `core` for the target.
 const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
-/// Programs that the tests and the demonstration run, and Debian's packages of them.
-const TOOLS: [(&str, &str); 2] = [("ip", "iproute2"), ("ethtool", "ethtool")];
+/// The program that the tests and the demonstration run, and Debian's package of it.
+const TOOLS: [(&str, &str); 1] = [("ip", "iproute2")];
 
 /// Options of the command.
 #[derive(clap::Args, Default)]
@@ -36,7 +36,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root = tree::root()?;
     if install(&TOOLS)? {
-        println!("The tools that the tests run are there.");
+        println!("`ip`, which the tests run, is there.");
     }
     xdp_toolchain(&root, arguments.recorded)
 }

@@ -9,6 +9,7 @@ use std::thread::available_parallelism;
 use anyhow::{Context, Result};
 
 use crate::artifacts::{self, Artifact};
+use crate::preflight;
 use crate::privilege::{Elevation, passed_on};
 use crate::process::shown;
 use crate::tree;
@@ -24,9 +25,16 @@ pub struct Arguments {
 /// Runs the command, and tells whether all tests passed and there were any. Its last line is `N passed, N failed`.
 pub fn run(arguments: &Arguments) -> Result<bool> {
     let root = tree::root()?;
+    preflight::programs(&root, "`cargo xtask test`", true)?;
+    let elevation = Elevation::require("running the tests (`cargo xtask test`)")?;
+    preflight::namespaces(Some(elevation))?;
+    println!(
+        "This builds the tests (the first time up to 7 minutes on two processors), and runs them as root in network namespaces \
+         of their own ({}).",
+        if arguments.arguments.is_empty() { "about 8 minutes" } else { "all of them take about 8 minutes" }
+    );
     let mut tests = artifacts::build(&root, &["test", "--workspace", "--no-run"])?;
     tests.retain(|artifact| artifact.is_test);
-    let elevation = Elevation::require("running the tests (`cargo xtask test`)")?;
 
     let mut totals = Totals::default();
     let mut failed = Vec::new();

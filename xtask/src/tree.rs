@@ -42,10 +42,20 @@ pub fn cargo_home() -> Result<PathBuf> {
 
 /// A program by the search path.
 pub fn find_program(name: &str) -> Option<PathBuf> {
+    find_in(&search_path(), name)
+}
+
+/// The folders in which programs are looked for.
+pub fn search_path() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    // An ordinary user's search path lacks the two folders where Debian keeps `ip`.
+    // An ordinary user's search path lacks the two folders where Debian keeps `ip`. An empty entry is the working folder.
     env::split_paths(&path)
+        .filter(|folder| !folder.as_os_str().is_empty())
         .chain(["/usr/sbin".into(), "/sbin".into()])
-        .map(|folder| folder.join(name))
-        .find(|candidate| candidate.is_file())
+        .collect()
+}
+
+/// A program in the first of these folders that has it.
+pub fn find_in(folders: &[PathBuf], name: &str) -> Option<PathBuf> {
+    folders.iter().map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
 }

@@ -40,15 +40,7 @@ impl Apt {
             let part = folder.join(part);
             fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
         }
-        let mirror = mirror(
-            &read(Command::new("apt-get").args([
-                "indextargets",
-                "--format",
-                "$(ORIGIN)|$(LABEL)|$(REPO_URI)",
-                "Created-By: Packages",
-            ]))
-            .unwrap_or_default(),
-        );
+        let mirror = host_mirror();
         let signed = if Path::new(KEYRING).is_file() { format!("[signed-by={KEYRING}] ") } else { String::new() };
         let lines: Vec<_> = suites.iter().map(|suite| format!("deb {signed}{mirror} {suite} main\n")).collect();
         fs::write(apt.sources(), lines.concat()).context("cannot write the sources of the kernels")?;
@@ -95,6 +87,17 @@ impl Apt {
         }
         command
     }
+}
+
+/// The mirror of Debian's archive that this machine's own apt uses.
+pub fn host_mirror() -> String {
+    let targets = read(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(ORIGIN)|$(LABEL)|$(REPO_URI)",
+        "Created-By: Packages",
+    ]));
+    mirror(&targets.unwrap_or_default())
 }
 
 /// The mirror of Debian's archive (not of its security updates, nor of anybody else) among the host's sources.

@@ -19,6 +19,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::is_root;
 use crate::{artifacts, tree};
+pub use apt::host_mirror as mirror;
 use boot::Guest;
 use kernel::Kernel;
 use matrix::Matrix;

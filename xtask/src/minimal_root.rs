@@ -1,0 +1,207 @@
+//! A Debian with iproute2, a C compiler and nothing else, in which CI runs README's commands with the toolchain and tree of this
+//! machine: so nothing that the project starts can hang on a program that happens to be installed here.
+//!
+//! The mounts stand in a mount namespace of each command's own, and vanish with it. The tree and the toolchain keep their paths, so
+//! that cargo finds what it built outside.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::privilege::Elevation;
+use crate::process::{is_root, read, run_shown};
+use crate::{setup, tree, vm};
+
+/// Debian's release, and what is in the root beside the essential packages.
+const SUITE: &str = "bookworm";
+const PACKAGES: &str = "iproute2,build-essential";
+/// Where Debian keeps the keys of its archive.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Programs that tests might start without thought. None of them may be in the root.
+const FOREIGN: [&str; 8] = ["ethtool", "git", "iperf", "nft", "python3", "sudo", "tcpdump", "tc-bpf"];
+/// Where the root keeps a target folder of its own, if this machine's cannot be used.
+const OWN_TARGET: &str = "/var/tmp/target";
+/// The user without privilege.
+const NOBODY: &str = "65534";
+
+/// Mounts: `$1` is the root, `$2` the tree, `$3` the target folder, `$4` and `$5` rustup's and cargo's; the rest is the command.
+const ENTER: &str = r#"
+set -eu
+root=$1 tree=$2 target=$3 rustup=$4 cargo=$5
+shift 5
+mount --bind "$root" "$root"
+for folder in /proc /sys /dev; do mount --rbind "$folder" "$root$folder"; done
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+for folder in "$tree" "$target" "$rustup" "$cargo"; do
+    mkdir -p "$root$folder"
+    mount --bind "$folder" "$root$folder"
+done
+# What a test writes there would stay on this machine.
+for folder in "$rustup" "$cargo"; do mount -o remount,bind,ro "$root$folder"; done
+chmod 755 "$root/root"
+# Not chroot: the kernel makes no user namespaces in one.
+cd "$root"
+pivot_root . .
+umount --lazy .
+cd /
+exec "$@"
+"#;
+
+/// In the root: `$1` is the tree; the rest is the command.
+const PRIVILEGED: &str = r#"cd "$1" && shift && exec "$@""#;
+
+/// In the root: `$1` is the tree, `$2` the target folder, `$3` the user. Takes a copy of both that belongs to the user, with what
+/// is built in release mode, and puts it in their place.
+const UNPRIVILEGED: &str = r#"
+set -eu
+tree=$1 target=$2 user=$3
+copy=/var/tmp/unprivileged
+rm -rf "$copy"
+mkdir -p "$copy/tree" "$copy/home"
+(cd "$tree" && tar --create --exclude=./target --exclude=./.git --file=- .) | tar --extract --file=- --directory="$copy/tree"
+mkdir -p "$copy/tree/target/debug"
+cp --archive "$target/release" "$copy/tree/target/"
+cp --archive "$target/debug/xtask" "$copy/tree/target/debug/"
+chown -R "$user:$user" "$copy"
+mount --bind "$copy/tree" "$tree"
+cd "$tree"
+status=0
+HOME=$copy/home setpriv --reuid="$user" --regid="$user" --clear-groups --no-new-privs target/debug/xtask run || status=$?
+umount --lazy "$tree"
+rm -rf "$copy"
+exit "$status"
+"#;
+
+/// The root, complete.
+pub struct MinimalRoot {
+    folder: PathBuf,
+}
+
+impl MinimalRoot {
+    /// Makes the root in the target folder, unless it is there.
+    pub fn make(root: &Path) -> Result<Self> {
+        let folder = tree::target(root).join(format!("minimal-root-{SUITE}"));
+        let made = Self { folder };
+        if made.folder.is_dir() {
+            println!("The minimal root is there: {}", made.folder.display());
+        } else {
+            made.install()?;
+        }
+        made.check()?;
+        Ok(made)
+    }
+
+    fn install(&self) -> Result<()> {
+        let partial = self.folder.with_extension("partial");
+        if setup::install(&[("debootstrap", "debootstrap")])? {
+            println!("debootstrap is there.");
+        }
+        let elevation = Elevation::require("making the minimal root")?;
+        let mirror = vm::mirror();
+        println!(
+            "About to install Debian {SUITE} with {PACKAGES} from {mirror} into {} (350 MB, some minutes); it stays there.",
+            self.folder.display()
+        );
+        run_shown(elevation.command("rm", &[]).arg("-rf").arg(&partial))?;
+        let mut debootstrap = elevation.command("debootstrap", &[]);
+        debootstrap.args(["--variant=minbase", &format!("--include={PACKAGES}")]);
+        if Path::new(KEYRING).is_file() {
+            debootstrap.arg(format!("--keyring={KEYRING}"));
+        }
+        run_shown(debootstrap.arg(SUITE).arg(&partial).arg(mirror))?;
+        run_shown(elevation.command("mv", &[]).arg(&partial).arg(&self.folder))
+    }
+
+    /// An error if there is more in the root than there should be.
+    fn check(&self) -> Result<()> {
+        let folders: Vec<PathBuf> =
+            ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin"].map(|name| self.folder.join(name)).into();
+        let foreign: Vec<&str> =
+            FOREIGN.into_iter().filter(|program| tree::find_in(&folders, program).is_some()).collect();
+        if !foreign.is_empty() {
+            bail!("{} has {}: remove that folder, then run this again", self.folder.display(), foreign.join(", "));
+        }
+        Ok(())
+    }
+
+    /// Runs a command in the tree, as root.
+    pub fn run(&self, root: &Path, command: &[&str]) -> Result<()> {
+        let place = Place::find(root)?;
+        println!("In the minimal root: {}", command.join(" "));
+        run_inside(self.enter(&place)?.args(["sh", "-c", PRIVILEGED, "sh"]).arg(&place.tree).args(command))
+    }
+
+    /// Runs `cargo xtask run` as a user without privilege and without sudo, with what [`MinimalRoot::run`] has built.
+    pub fn run_unprivileged(&self, root: &Path) -> Result<()> {
+        let place = Place::find(root)?;
+        let mut command = self.enter(&place)?;
+        println!("In the minimal root, as nobody: cargo xtask run");
+        command.args(["env", "--unset=CARGO_TARGET_DIR", "sh", "-c", UNPRIVILEGED, "sh"]);
+        run_inside(command.arg(&place.tree).arg(place.target_inside()).arg(NOBODY))
+    }
+
+    /// The command that the words of another are added to. It has no variables but those that are named here.
+    fn enter(&self, place: &Place) -> Result<Command> {
+        let elevation = Elevation::require("entering the minimal root")?;
+        let mut command = elevation.command("unshare", &[]);
+        command.args(["--mount", "--", "sh", "-c", ENTER, "sh"]).arg(&self.folder);
+        command.args([&place.tree, &place.target, &place.rustup, &place.cargo]);
+        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", place.cargo.join("bin").display());
+        command.args(["env", "-i", "HOME=/root", "CARGO_NET_OFFLINE=true", &format!("PATH={path}")]);
+        command.arg(format!("CARGO_HOME={}", place.cargo.display()));
+        command.arg(format!("RUSTUP_HOME={}", place.rustup.display()));
+        if place.own_target || env::var_os("CARGO_TARGET_DIR").is_some() {
+            command.arg(format!("CARGO_TARGET_DIR={}", place.target_inside().display()));
+        }
+        for key in ["TERM", "CI", "RUST_BACKTRACE", "RUSTUP_TOOLCHAIN", "RUSTFLAGS", "CARGO_TERM_COLOR"] {
+            if let Ok(value) = env::var(key) {
+                command.arg(format!("{key}={value}"));
+            }
+        }
+        Ok(command)
+    }
+}
+
+/// As [`crate::process::run`]; an error without the scripts.
+fn run_inside(command: &mut Command) -> Result<()> {
+    let status = command.status().context("cannot run unshare (Debian's package util-linux)")?;
+    if !status.success() {
+        bail!("the command failed in the minimal root ({status})");
+    }
+    Ok(())
+}
+
+/// What is mounted.
+struct Place {
+    tree: PathBuf,
+    target: PathBuf,
+    rustup: PathBuf,
+    cargo: PathBuf,
+    /// Programs that were built here may not run there, or root would write into the user's folder.
+    own_target: bool,
+}
+
+impl Place {
+    fn find(root: &Path) -> Result<Self> {
+        let cargo = tree::cargo_home()?;
+        let rustup = env::var_os("RUSTUP_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".rustup")));
+        let rustup = rustup.filter(|folder| folder.is_dir()).context(
+            "the minimal root takes its Rust toolchain from rustup's folder, and there is none: install Rust by rustup",
+        )?;
+        let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let same = release.lines().any(|line| line == format!("VERSION_CODENAME={SUITE}"));
+        Ok(Self { tree: root.to_owned(), target: tree::target(root), rustup, cargo, own_target: !same || !is_root() })
+    }
+
+    fn target_inside(&self) -> PathBuf {
+        if self.own_target { OWN_TARGET.into() } else { self.target.clone() }
+    }
+}
+
+/// Fetches the crates that are built in the root, as it has no network settings.
+pub fn fetch(root: &Path) -> Result<()> {
+    read(Command::new(tree::cargo()).current_dir(root).args(["fetch", "--locked", "--quiet"])).map(drop)
+}
