@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use receiver::{Wait, Worker};
 
-use super::sink::{Sink, SinkError, lock};
+use super::outlet::OutletError;
+use super::panics;
+use super::sink::{Sink, lock};
 
 /// How long an idle worker waits at most for packets. The end of the receiver wakes it at once.
 const WAIT: Duration = Duration::from_millis(100);
@@ -32,8 +34,8 @@ pub enum Ended {
     Stopped,
     /// As many datagrams as were asked for are handed over.
     Enough,
-    /// The sink can not be written to.
-    Sink(SinkError),
+    /// Writing has failed.
+    Sink(OutletError),
     /// The receiver failed.
     Failed(receiver::Error),
 }
@@ -61,6 +63,7 @@ impl Plan {
     /// Receives until there is a reason to end.
     pub fn run(&self, worker: &mut Worker) -> Ended {
         loop {
+            panics::point();
             if self.stop.load(Ordering::Relaxed) {
                 return Ended::Stopped;
             }
@@ -101,23 +104,15 @@ impl Plan {
     /// One poll. The sink is taken with the first datagram and let go with the last.
     fn batch(&self, worker: &mut Worker, allowed: u64, wait: Wait) -> (u64, Result<(), Ended>) {
         let mut handed = 0;
-        let mut failed = None;
         let mut sink = None;
         let polled = worker.poll_while(wait, |datagram| {
             handed += 1;
-            if let Some(shared) = &self.sink
-                && let Err(error) = sink.get_or_insert_with(|| lock(shared)).take(&datagram)
-            {
-                failed = Some(error);
-                return ControlFlow::Break(());
+            if let Some(shared) = &self.sink {
+                sink.get_or_insert_with(|| lock(shared)).take(&datagram);
             }
             if handed == allowed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        if let Some(sink) = &mut sink
-            && failed.is_none()
-        {
-            failed = sink.flush().err();
-        }
+        let failed = sink.and_then(|mut sink| sink.hand_on().err());
         let result = match (failed, polled) {
             (Some(error), _) => Err(Ended::Sink(error)),
             (None, Ok(_)) => Ok(()),

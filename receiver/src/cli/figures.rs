@@ -61,6 +61,17 @@ pub struct Figures {
     pub probe: Option<ProbeReport>,
     /// What is not as it should be.
     pub warnings: Vec<String>,
+    /// What was received or shown, and no reader took.
+    pub unread: Unread,
+}
+
+/// What was dropped because a reader did not read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unread {
+    /// Datagrams that `--output` or `--hex` did not write.
+    pub output: u64,
+    /// Lines, objects or table updates that were not shown.
+    pub display: u64,
 }
 
 /// One subscription.
@@ -113,7 +124,8 @@ impl Figures {
         });
         let total = Flow::new(totals(now), before.map(totals).unwrap_or_default(), span);
         let (ledger, warnings) = (now.ledger.clone(), now.warnings.clone());
-        Self { elapsed, span, streams: streams.collect(), total, ledger, probe, warnings }
+        let (streams, unread) = (streams.collect(), Unread::default());
+        Self { elapsed, span, streams, total, ledger, probe, warnings, unread }
     }
 }
 

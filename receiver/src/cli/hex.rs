@@ -1,13 +1,18 @@
 //! One datagram as a block of lines: who sent it, then offset, bytes in hexadecimal, and what of them is ASCII.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use receiver::{Datagram, Path};
 
 const PER_LINE: usize = 16;
 
-/// Writes the block of one datagram.
-pub fn write_datagram(out: &mut impl Write, datagram: &Datagram<'_>) -> io::Result<()> {
+/// Adds the block of one datagram.
+pub fn write_datagram(out: &mut Vec<u8>, datagram: &Datagram<'_>) {
+    // Memory takes everything.
+    let _ = write_block(out, datagram);
+}
+
+fn write_block(out: &mut Vec<u8>, datagram: &Datagram<'_>) -> std::io::Result<()> {
     let nanoseconds = datagram.time().nanoseconds;
     let path = match datagram.path() {
         Path::Xdp => "xdp",
@@ -20,7 +25,7 @@ pub fn write_datagram(out: &mut impl Write, datagram: &Datagram<'_>) -> io::Resu
     writeln!(out)
 }
 
-fn write_dump(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+fn write_dump(out: &mut Vec<u8>, bytes: &[u8]) -> std::io::Result<()> {
     for (number, line) in bytes.chunks(PER_LINE).enumerate() {
         write!(out, "{:04x} ", number * PER_LINE)?;
         for at in 0..PER_LINE {

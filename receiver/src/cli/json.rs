@@ -105,6 +105,10 @@ struct Shown<'a> {
     #[serde(serialize_with = "causes")]
     ledger: &'a Ledger,
     unaccounted: u64,
+    /// Datagrams that an output dropped because its reader did not read.
+    output_dropped: u64,
+    /// Objects that were dropped for the same reason.
+    display_dropped: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     probe: Option<&'a ProbeReport>,
     warnings: &'a [String],
@@ -146,6 +150,8 @@ impl<'a> Shown<'a> {
                 .collect(),
             ledger: &figures.ledger,
             unaccounted: figures.ledger.unaccounted(),
+            output_dropped: figures.unread.output,
+            display_dropped: figures.unread.display,
             probe: figures.probe.as_ref(),
             warnings: &figures.warnings,
         }

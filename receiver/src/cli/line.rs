@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::figures::{Facts, Figures, Stream, drops};
+use receiver::printable;
+
+use super::figures::{Facts, Figures, Stream, Unread, drops};
 use super::one_paragraph;
 use super::units::{age, count, short, with_unit};
 use super::view::View;
@@ -36,6 +38,9 @@ impl<W: Write> View for Lines<W> {
             figures.ledger.lost(),
             figures.ledger.unaccounted(),
         )?;
+        for line in unread(figures.unread) {
+            writeln!(self.0, "{line}")?;
+        }
         self.0.flush()
     }
 
@@ -51,7 +56,7 @@ pub fn heading(facts: &Facts) -> String {
         [one] => format!(", queue {one}"),
         many => format!(", queues {}", many.iter().map(u32::to_string).collect::<Vec<_>>().join(",")),
     };
-    format!("{}: mode {}{queues}", facts.interface, facts.mode)
+    format!("{}: mode {}{queues}", printable(&facts.interface, 64), facts.mode)
 }
 
 /// A line for each mode that would have been faster.
@@ -103,7 +108,17 @@ pub fn write_summary(out: &mut impl Write, facts: &Facts, figures: &Figures) -> 
     if let Some(probe) = &figures.probe {
         writeln!(out, "probe: {probe}")?;
     }
+    for line in unread(figures.unread) {
+        writeln!(out, "{line}")?;
+    }
     out.flush()
+}
+
+/// A line for each reader that did not read.
+fn unread(unread: Unread) -> impl Iterator<Item = String> {
+    let output = format!("output: {} not written, as the reader did not read", count(unread.output, "datagram"));
+    let display = format!("display: {} not shown, as the reader did not read", count(unread.display, "update"));
+    [(unread.output, output), (unread.display, display)].into_iter().filter(|(n, _)| *n > 0).map(|(_, line)| line)
 }
 
 /// Causes with their counts, in a row.

@@ -9,6 +9,9 @@ use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
+use super::outlet::{Outlet, Units};
+use super::panics;
+
 /// The target under which the XDP program's own log appears.
 const XDP: &str = "receiver::xdp";
 
@@ -47,7 +50,7 @@ pub fn take() -> Vec<u8> {
 pub fn release() {
     if let Some(lines) = held().take() {
         // Nobody could be told.
-        let _ = io::stderr().write_all(&lines);
+        let _ = to_stderr(&lines);
     }
 }
 
@@ -55,13 +58,21 @@ fn held() -> MutexGuard<'static, Option<Vec<u8>>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A terminal that is stuck does not hold up the thread that logs.
+fn to_stderr(bytes: &[u8]) -> io::Result<()> {
+    let mut out = Units::display(Outlet::stderr());
+    out.write_all(bytes)?;
+    out.flush()
+}
+
 struct Line;
 
 impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        panics::point();
         match &mut *held() {
             Some(lines) => lines.extend_from_slice(bytes),
-            None => io::stderr().write_all(bytes)?,
+            None => to_stderr(bytes)?,
         }
         Ok(bytes.len())
     }

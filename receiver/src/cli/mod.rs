@@ -1,19 +1,26 @@
 //! The command line: what there is to run, how errors are told, and what the exit codes are: 0 done, 1 failed, 2 usage.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use receiver::printable;
 use receiver::send::SendError;
+
+use outlet::{Outlet, Units};
 
 mod conformance;
 mod consume;
 mod figures;
+mod files;
 mod hex;
 mod json;
 mod line;
 mod log;
 mod membership;
 mod options;
+mod outlet;
+mod panics;
 mod run;
 mod screen;
 mod send;
@@ -40,22 +47,71 @@ enum Command {
     Send(Box<send::SendArgs>),
 }
 
+/// Characters of the longest message. What is longer repeats somebody's input.
+const LONGEST_MESSAGE: usize = 8000;
+/// Characters of the longest line about the words of the command.
+const LONGEST_LINE: usize = 400;
+
 /// A request that can not be meant: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct UsageError(String);
 
-/// Runs what was asked for. Clap ends the process by itself, with code 2, where the words make no sense.
+/// Runs what was asked for.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    panics::install();
+    let ended = std::panic::catch_unwind(|| match parsed() {
+        Ok(command) => run(command),
+        Err(code) => code,
+    });
+    // What does not get there cannot be told.
+    let _ = Outlet::stderr().finish();
+    match ended {
+        Ok(code) if !panics::seen() => code,
+        _ => ExitCode::from(panics::EXIT_CODE),
+    }
+}
+
+/// The command line, or the exit code where that is all there is to it: help, the version, or words that make no sense.
+fn parsed() -> Result<Command, ExitCode> {
+    let error = match Cli::try_parse() {
+        Ok(cli) => return Ok(cli.command),
+        Err(error) => error,
+    };
+    let code = u8::try_from(error.exit_code()).unwrap_or(2);
+    if error.use_stderr() && std::env::args_os().any(|word| is_unfit(&word.to_string_lossy())) {
+        // Clap repeats a word as it is.
+        let text = error.render().to_string();
+        let lines: Vec<String> = text.lines().map(|line| printable(line, LONGEST_LINE)).collect();
+        print(&lines.join("\n"));
+    } else {
+        // Where nobody reads, nobody is told.
+        let _ = error.print();
+    }
+    Err(ExitCode::from(code))
+}
+
+/// Returns true for a word that a message cannot repeat as it is.
+fn is_unfit(word: &str) -> bool {
+    printable(word, LONGEST_LINE) != word
+}
+
+fn run(command: Command) -> ExitCode {
+    let result = match command {
         Command::Conformance(args) => conformance::run(args),
         Command::Membership(args) => membership::run(args),
         Command::Run(args) => run::run(*args),
         Command::Send(args) => send::run(*args),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("receiver: {}{}", told(&error), hint(&error).unwrap_or_default());
+    print(&format!("receiver: {}{}", told(&error), hint(&error).unwrap_or_default()));
     ExitCode::from(exit_code(&error))
+}
+
+/// Prints to standard error, without waiting for it.
+fn print(text: &str) {
+    let mut out = Units::display(Outlet::stderr());
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
@@ -80,7 +136,7 @@ fn told(error: &anyhow::Error) -> String {
             text = format!("{text}: {cause}");
         }
     }
-    text
+    printable(&text, LONGEST_MESSAGE)
 }
 
 /// What the library's error cannot say: how the remedy is written on the command line.

@@ -13,6 +13,9 @@ use super::values::{at_least_one, seconds, whole};
 /// Busy polling takes this many packets from the device at once, and holds on to it for so long in one call.
 const BUSY_POLL: BusyPoll = BusyPoll { budget: 64, microseconds: 50 };
 
+/// Some 30 years: every clock holds it.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(1_000_000_000);
+
 /// Receive multicast streams, filtered by source in XDP, and show what comes.
 ///
 /// On a terminal a table is shown that refreshes in place; elsewhere a line per interval. Ctrl-C, SIGTERM and SIGHUP end
@@ -31,7 +34,7 @@ pub struct RunArgs {
     subscriptions: Vec<String>,
     /// Read more subscriptions from FILE, one a line; what follows a # is a comment. `-` is standard input
     #[arg(long = "subscriptions", value_name = "FILE", id = "subscription_file")]
-    subscription_file: Option<PathBuf>,
+    pub subscription_file: Option<PathBuf>,
     /// Interface to receive on
     #[arg(short, long, value_name = "IFACE")]
     interface: String,
@@ -170,6 +173,7 @@ fn queues(text: &str) -> Result<Queues, String> {
 fn interval(text: &str) -> Result<Duration, String> {
     match seconds(text)? {
         short if short < Duration::from_millis(10) => Err("an interval is at least 0.01 seconds".to_owned()),
+        long if long > LONGEST_INTERVAL => Err("an interval is at most 1000000000 seconds".to_owned()),
         interval => Ok(interval),
     }
 }

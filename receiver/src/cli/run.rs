@@ -1,23 +1,26 @@
 //! `receiver run`: opens the receiver, gives each queue a thread, shows what comes, and ends in order.
 
 use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver as Events, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use receiver::{Handle, Worker};
+use receiver::{Error, Handle, Worker};
 
 use super::consume::{Ended, Plan};
-use super::figures::{Facts, Figures, Snapshot};
+use super::figures::{Facts, Figures, Snapshot, Unread};
 use super::json::Json;
-use super::line::{self, Lines};
+use super::line::Lines;
 use super::options::RunArgs;
+use super::outlet::{DISPLAY_LIMIT, Outlet, OutletError, PAYLOAD_LIMIT, Units};
 use super::sink::{self, Sink};
 use super::table::Table;
 use super::view::View;
-use super::{log, signals};
+use super::{files, log, panics, signals};
 
 /// What the main thread waits for.
 pub enum Event {
@@ -25,7 +28,7 @@ pub enum Event {
     Signal,
     /// SIGWINCH.
     Resized,
-    /// A receiving thread is done; the others should be, too.
+    /// A receiving thread is done, writing has failed, or a thread has panicked; all should end.
     Done,
 }
 
@@ -36,26 +39,36 @@ pub enum Event {
 pub fn run(args: RunArgs) -> anyhow::Result<()> {
     log::init(args.trace_verdicts, args.verbose);
     let builder = args.builder()?;
+    check_files(&args)?;
     let (events, waiting) = mpsc::channel();
-    signals::watch(events.clone()).context("cannot handle signals")?;
-    let sink = Sink::open(&args)?;
-    // Made now, so that a path that can not be written to is told before the run and not after it.
-    let summary = args.summary.as_deref().map(sink::create).transpose()?;
+    let cancel = signals::watch(events.clone()).context("cannot handle signals")?;
+    panics::tell(events.clone());
 
-    let receiver = builder.build()?;
+    let receiver = match builder.cancel(cancel).build() {
+        Err(Error::Cancelled) => {
+            super::print(&format!("receiver: {}", Error::Cancelled));
+            return Ok(());
+        }
+        built => built?,
+    };
+    // Opened now, so that a start that fails leaves them as they are.
+    let sink = Sink::open(&args, &events)?;
     let start = Instant::now();
     let handle = receiver.handle();
     let workers = receiver.into_workers();
     let facts = facts(&handle, &workers)?;
     let plan = Arc::new(Plan::new(workers.len(), sink, args.busy_poll, args.count));
-    let mut show = Show { facts, start, handle, view: view(&args), plan: Arc::clone(&plan), before: None, last: None };
+    let display = Display::new(&args, &events);
+    let mut show = Show { facts, start, handle, display, plan: Arc::clone(&plan), before: None, last: None };
 
     let (mut outcome, mut workers) = thread::scope(|scope| {
-        let threads: Vec<_> = workers
+        let _threads_end_too = EndOnPanic { plan: &plan, handle: show.handle.clone() };
+        let threads: io::Result<Vec<_>> = workers
             .into_iter()
             .map(|mut worker| {
                 let (plan, events) = (Arc::clone(&plan), events.clone());
-                scope.spawn(move || {
+                let name = worker.queue().map_or_else(|| "socket".to_owned(), |queue| format!("queue-{queue}"));
+                thread::Builder::new().name(name).spawn_scoped(scope, move || {
                     let _done = Done(events);
                     let ended = plan.run(&mut worker);
                     // The worker must outlive the shutdown: what comes until then would be in nobody's books.
@@ -63,17 +76,20 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
                 })
             })
             .collect();
-        let mut outcome = show.until_the_end(&waiting, args.duration, args.interval);
+        let mut outcome = match &threads {
+            Ok(_) => show.until_the_end(&waiting, args.duration, args.interval),
+            Err(error) => Err(Failure::Other(anyhow!("cannot start a thread for each queue: {error}"))),
+        };
         if outcome.is_err() {
             plan.abandon();
         }
         let shutdown = show.handle.shutdown().map_err(Failure::from);
         let mut workers = Vec::new();
-        for thread in threads {
+        for thread in threads.into_iter().flatten() {
             let (ended, worker) = match thread.join() {
                 Ok(ended) => ended,
                 Err(_) => {
-                    outcome = outcome.and(Err(Failure::Other(anyhow!("a receiving thread failed; see above"))));
+                    outcome = outcome.and(Err(Failure::Other(anyhow!("a receiving thread panicked"))));
                     continue;
                 }
             };
@@ -84,10 +100,20 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
     });
     // What the rings still hold stays there, and in the books.
     workers.drain(..);
-    if let Some(sink) = &plan.sink {
-        outcome = outcome.and(sink::lock(sink).flush().map_err(Failure::Sink));
+    let outlets = plan.sink.as_ref().map(|sink| sink::lock(sink).outlets()).unwrap_or_default();
+    for outlet in outlets {
+        outcome = outcome.and(outlet.finish().map_err(Failure::of_output));
     }
-    show.summary(outcome, summary, args.json)
+    show.summary(outcome, args.summary.as_deref(), args.json)
+}
+
+fn check_files(args: &RunArgs) -> anyhow::Result<()> {
+    let is_file = |path: &&Path| *path != Path::new("-");
+    let subscriptions = args.subscription_file.as_deref().filter(is_file).map(|path| ("--subscriptions", path));
+    let output = args.output.as_deref().filter(is_file).map(|path| ("--output", path));
+    let summary = args.summary.as_deref().map(|path| ("--summary", path));
+    let outputs: Vec<_> = output.into_iter().chain(summary).collect();
+    files::check(subscriptions.as_slice(), &outputs)
 }
 
 fn facts(handle: &Handle, workers: &[Worker]) -> Result<Facts, receiver::Error> {
@@ -100,18 +126,41 @@ fn facts(handle: &Handle, workers: &[Worker]) -> Result<Facts, receiver::Error> 
     })
 }
 
-fn view(args: &RunArgs) -> Box<dyn View> {
-    let aside = args.output_is_stdout() || args.hex;
-    match (args.json, aside) {
-        (true, false) => Box::new(Json(io::stdout())),
-        (true, true) => Box::new(Json(io::stderr())),
-        (false, true) => Box::new(Lines(io::stderr())),
-        (false, false) if io::stdout().is_terminal() => Box::new(Table::new(args.interval)),
-        (false, false) => Box::new(Lines(io::stdout())),
+/// Where the run is shown, and how.
+struct Display {
+    outlet: Outlet,
+    view: Box<dyn View>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Display {
+    fn new(args: &RunArgs, events: &Sender<Event>) -> Self {
+        let aside = args.output_is_stdout() || args.hex;
+        let outlet = if aside {
+            Outlet::stderr().clone()
+        } else {
+            let events = events.clone();
+            // The main thread waits for nothing any more if it does not listen.
+            Outlet::stdout(move || drop(events.send(Event::Done)))
+        };
+        let dropped = Arc::default();
+        let units = Units::new(&outlet, DISPLAY_LIMIT, &dropped);
+        let view: Box<dyn View> = match args.json {
+            true => Box::new(Json(units)),
+            false if !aside && io::stdout().is_terminal() => Box::new(Table::new(units, args.interval)),
+            false => Box::new(Lines(units)),
+        };
+        Self { outlet, view, dropped }
+    }
+
+    /// From here on words on standard error: what was shown before is of no use there.
+    fn turn_to_stderr(&mut self) {
+        self.outlet = Outlet::stderr().clone();
+        self.view = Box::new(Lines(Units::new(&self.outlet, DISPLAY_LIMIT, &self.dropped)));
     }
 }
 
-/// Tells the main thread that a receiving thread is done, even by a panic.
+/// Reports to the main thread that a receiving thread is done, also by a panic.
 struct Done(Sender<Event>);
 
 impl Drop for Done {
@@ -121,12 +170,30 @@ impl Drop for Done {
     }
 }
 
+/// Ends the receiving threads when the main thread panics, which would wait for them for ever.
+struct EndOnPanic<'a> {
+    plan: &'a Plan,
+    handle: Handle,
+}
+
+impl Drop for EndOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.plan.abandon();
+            // Nobody could be told; the kernel cleans up after a process that ends.
+            let _ = self.handle.shutdown();
+        }
+    }
+}
+
 /// Why a run ended before it should.
 enum Failure {
-    /// Nobody reads our standard output any more: no fault.
-    ReaderGone,
+    /// Nobody reads any more where the run is shown: no fault.
+    DisplayGone,
+    /// Nobody reads the payloads on standard output any more: no fault, and the summary goes to standard error.
+    OutputGone,
     /// The payloads can not be written.
-    Sink(sink::SinkError),
+    Sink(OutletError),
     /// Anything else.
     Other(anyhow::Error),
 }
@@ -141,9 +208,13 @@ impl Failure {
     /// Of writing to where the run is shown.
     fn of_showing(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::ReaderGone,
+            io::ErrorKind::BrokenPipe => Self::DisplayGone,
             _ => Self::Other(anyhow!("cannot write what was received: {error}")),
         }
+    }
+
+    fn of_output(error: OutletError) -> Self {
+        if error.is_reader_gone() { Self::OutputGone } else { Self::Sink(error) }
     }
 }
 
@@ -151,8 +222,7 @@ impl From<Ended> for Result<(), Failure> {
     fn from(ended: Ended) -> Self {
         match ended {
             Ended::Stopped | Ended::Enough => Ok(()),
-            Ended::Sink(error) if error.is_reader_gone() => Err(Failure::ReaderGone),
-            Ended::Sink(error) => Err(Failure::Sink(error)),
+            Ended::Sink(error) => Err(Failure::of_output(error)),
             Ended::Failed(error) => Err(error.into()),
         }
     }
@@ -163,7 +233,7 @@ struct Show {
     facts: Facts,
     start: Instant,
     handle: Handle,
-    view: Box<dyn View>,
+    display: Display,
     plan: Arc<Plan>,
     before: Option<Snapshot>,
     last: Option<Figures>,
@@ -177,17 +247,21 @@ impl Show {
         duration: Option<Duration>,
         interval: Duration,
     ) -> Result<(), Failure> {
-        self.view.start(&self.facts).map_err(Failure::of_showing)?;
+        self.display.view.start(&self.facts).map_err(Failure::of_showing)?;
         self.before = Some(Snapshot::take(&self.handle)?);
-        // A duration that no clock can hold is none.
+        // A time that no clock can hold never comes.
         let end = duration.and_then(|duration| self.start.checked_add(duration));
-        let mut next = self.start + interval;
+        let mut next = self.start.checked_add(interval);
         loop {
-            let until = end.map_or(next, |end| end.min(next));
-            match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            panics::point();
+            let event = match end.into_iter().chain(next).min() {
+                Some(until) => events.recv_timeout(until.saturating_duration_since(Instant::now())),
+                None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match event {
                 Ok(Event::Signal | Event::Done) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Ok(Event::Resized) => {
-                    self.view.resized(&self.facts, self.last.as_ref()).map_err(Failure::of_showing)?
+                    self.display.view.resized(&self.facts, self.last.as_ref()).map_err(Failure::of_showing)?
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let now = Instant::now();
@@ -196,7 +270,10 @@ impl Show {
                     }
                     self.interval()?;
                     // Late by more than an interval, as after a suspend: none is made up for.
-                    next = if next + interval > now { next + interval } else { now + interval };
+                    next = next
+                        .and_then(|next| next.checked_add(interval))
+                        .filter(|&next| next > now)
+                        .or_else(|| now.checked_add(interval));
                 }
             }
         }
@@ -204,36 +281,59 @@ impl Show {
 
     fn interval(&mut self) -> Result<(), Failure> {
         let now = Snapshot::take(&self.handle)?;
-        let figures = Figures::between(self.start, self.before.as_ref(), &now, self.probe());
+        let figures = self.figures(self.before.as_ref(), &now);
         self.before = Some(now);
         let figures = self.last.insert(figures);
-        self.view.interval(&self.facts, figures).map_err(Failure::of_showing)
+        self.display.view.interval(&self.facts, figures).map_err(Failure::of_showing)
+    }
+
+    fn figures(&self, before: Option<&Snapshot>, now: &Snapshot) -> Figures {
+        let sink = self.plan.sink.as_ref().map(sink::lock);
+        let probe = sink.as_ref().and_then(|sink| sink.probe());
+        let output = sink.map_or(0, |sink| sink.dropped());
+        let unread = Unread { output, display: self.display.dropped.load(Ordering::Relaxed) };
+        Figures { unread, ..Figures::between(self.start, before, now, probe) }
     }
 
     /// Shows what it all came to, writes the file, and makes of the outcome what the command returns.
-    fn summary(mut self, outcome: Result<(), Failure>, file: Option<std::fs::File>, json: bool) -> anyhow::Result<()> {
-        let figures = Figures::between(self.start, None, &Snapshot::take(&self.handle)?, self.probe());
+    fn summary(mut self, outcome: Result<(), Failure>, file: Option<&Path>, json: bool) -> anyhow::Result<()> {
+        let figures = self.figures(None, &Snapshot::take(&self.handle)?);
         let shown = match &outcome {
-            Err(Failure::ReaderGone) => Ok(()),
-            Err(Failure::Sink(_)) if !json => {
-                drop(std::mem::replace(&mut self.view, Box::new(Lines(io::sink()))));
-                line::write_summary(&mut io::stderr(), &self.facts, &figures).map_err(Failure::of_showing)
+            Err(Failure::DisplayGone) => Ok(()),
+            other => {
+                if matches!(other, Err(Failure::Sink(_))) && !json {
+                    self.display.turn_to_stderr();
+                }
+                self.display.view.summary(&self.facts, &figures).map_err(Failure::of_showing)
             }
-            _ => self.view.summary(&self.facts, &figures).map_err(Failure::of_showing),
         };
-        drop(self.view);
+        drop(self.display.view);
+        let shown = shown.and(self.display.outlet.finish().map_err(|error| Failure::of_showing(error.into())));
         let written = match file {
-            Some(file) => Json(file).summary(&self.facts, &figures).context("cannot write the summary"),
+            Some(path) => write_file(path, &self.facts, &figures),
             None => Ok(()),
         };
         match outcome.and(shown) {
-            Ok(()) | Err(Failure::ReaderGone) => written,
+            Ok(()) | Err(Failure::DisplayGone | Failure::OutputGone) => written,
             Err(Failure::Sink(error)) => Err(error.into()),
             Err(Failure::Other(error)) => Err(error),
         }
     }
+}
 
-    fn probe(&self) -> Option<receiver::probe::ProbeReport> {
-        self.plan.sink.as_ref().and_then(|sink| sink::lock(sink).probe())
+/// Writes the summary to a file, which may be a FIFO that nobody reads.
+fn write_file(path: &Path, facts: &Facts, figures: &Figures) -> anyhow::Result<()> {
+    let open = {
+        let path: PathBuf = path.to_owned();
+        move || std::fs::File::create(path)
+    };
+    let outlet = Outlet::new(&files::shown(path), open, || ());
+    let dropped = Arc::default();
+    let written = Json(Units::new(&outlet, PAYLOAD_LIMIT, &dropped)).summary(facts, figures);
+    outlet.finish()?;
+    written.context("cannot write the summary")?;
+    match dropped.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        _ => Err(anyhow!("cannot write the summary to {}: its reader does not read", files::shown(path))),
     }
 }

@@ -38,8 +38,13 @@ impl<W: Write> Screen<W> {
         Self { out, drawn: 0, size: None }
     }
 
+    /// Where it draws: what is written here follows the block.
+    pub fn out(&mut self) -> &mut W {
+        &mut self.out
+    }
+
     /// Puts a block in place of the one before. `above` is written first, to stay.
-    pub fn draw(&mut self, size: (u16, u16), block: &Buffer, above: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    pub fn draw(&mut self, size: (u16, u16), block: &Buffer, above: &[u8]) -> io::Result<()> {
         let resized = self.size.replace(size).is_some_and(|before| before != size);
         queue!(self.out, BeginSynchronizedUpdate)?;
         if resized {
@@ -49,8 +54,7 @@ impl<W: Write> Screen<W> {
         } else {
             queue!(self.out, MoveToColumn(0))?;
         }
-        self.out.flush()?;
-        above()?;
+        self.out.write_all(above)?;
         for row in 0..block.area.height {
             self.draw_row(block, row)?;
         }
@@ -95,7 +99,7 @@ mod tests {
 
     fn drawn(screen: &mut Screen<Vec<u8>>, size: (u16, u16), block: &Buffer) -> String {
         screen.out.clear();
-        screen.draw(size, block, || Ok(())).expect("memory");
+        screen.draw(size, block, b"").expect("memory");
         String::from_utf8(screen.out.clone()).expect("UTF-8")
     }
 

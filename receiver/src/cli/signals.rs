@@ -1,22 +1,40 @@
-//! SIGINT, SIGTERM and SIGHUP end a run in order; the same signal again kills at once. SIGWINCH tells of a new window size.
+//! SIGINT, SIGTERM and SIGHUP end a run in order; the same signal again kills at once. SIGWINCH reports a new window size.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
 
 use super::run::Event;
 
-/// From here on the signals come as events.
-pub fn watch(events: Sender<Event>) -> io::Result<()> {
+/// Set by the first signal that ends the run, in the handler itself.
+static ENDING: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+fn ending() -> &'static Arc<AtomicBool> {
+    ENDING.get_or_init(Arc::default)
+}
+
+/// Returns true if the run is to end now: a signal came, or a thread panicked.
+pub fn is_hurried() -> bool {
+    ending().load(Ordering::Relaxed)
+}
+
+/// As a signal does: whoever waits for a reader waits no longer.
+pub fn hurry() {
+    ending().store(true, Ordering::Relaxed);
+}
+
+/// From here on the signals come as events. Returns the flag that the first one sets.
+pub fn watch(events: Sender<Event>) -> io::Result<Arc<AtomicBool>> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         // A flag each: whoever passes on a Ctrl-C as SIGTERM does not mean to kill.
         let seen = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&seen))?;
         signal_hook::flag::register(signal, seen)?;
+        signal_hook::flag::register(signal, Arc::clone(ending()))?;
     }
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH])?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -27,5 +45,5 @@ pub fn watch(events: Sender<Event>) -> io::Result<()> {
             }
         }
     })?;
-    Ok(())
+    Ok(Arc::clone(ending()))
 }

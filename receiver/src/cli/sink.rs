@@ -1,101 +1,97 @@
 //! Where datagrams go, beyond being counted: to a file, to a hex dump, to the checker of test streams. Shared by the
-//! threads that receive; each takes it for a batch.
+//! threads that receive; each takes it for a batch. Nothing here waits for a reader: see [`super::outlet`].
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::Context;
 use receiver::Datagram;
 use receiver::probe::{ProbeChecker, ProbeReport};
+use rustix::fs::{Mode, OFlags};
 
+use super::files;
 use super::hex;
 use super::options::RunArgs;
-
-const BUFFER: usize = 256 << 10;
+use super::outlet::{Outlet, OutletError, PAYLOAD_LIMIT, Units};
+use super::run::Event;
 
 /// All that is done with a datagram.
 pub struct Sink {
-    output: Option<Written>,
-    hex: Option<Written>,
+    output: Option<Units>,
+    hex: Option<Units>,
+    outlets: Vec<Outlet>,
+    dropped: Arc<AtomicU64>,
     probe: Option<ProbeChecker>,
 }
 
-/// Something that is written to, and what it is called.
-struct Written {
-    name: String,
-    stdout: bool,
-    to: BufWriter<Box<dyn Write + Send>>,
-}
-
-/// Writing failed.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot write to {name}: {source}")]
-pub struct SinkError {
-    name: String,
-    stdout: bool,
-    source: io::Error,
-}
-
-impl SinkError {
-    /// Has whoever read our standard output gone? That is how `| head` ends, and no fault.
-    pub fn is_reader_gone(&self) -> bool {
-        self.stdout && self.source.kind() == io::ErrorKind::BrokenPipe
-    }
-}
-
-impl Written {
-    fn new(name: &str, stdout: bool, to: impl Write + Send + 'static) -> Self {
-        Self { name: name.to_owned(), stdout, to: BufWriter::with_capacity(BUFFER, Box::new(to)) }
-    }
-
-    fn check(&self, result: io::Result<()>) -> Result<(), SinkError> {
-        result.map_err(|source| SinkError { name: self.name.clone(), stdout: self.stdout, source })
-    }
-}
-
 impl Sink {
-    /// Opens what the options ask for. `None` where nothing but counting is asked for.
-    pub fn open(args: &RunArgs) -> anyhow::Result<Option<Self>> {
+    /// Opens what the options ask for. `None` where nothing but counting is asked for. A failure of writing is an event.
+    pub fn open(args: &RunArgs, events: &Sender<Event>) -> anyhow::Result<Option<Self>> {
+        let failed = || {
+            let events = events.clone();
+            // The main thread waits for nothing any more if it does not listen.
+            move || drop(events.send(Event::Done))
+        };
         let output = match args.output.as_deref() {
             None => None,
-            Some(_) if args.output_is_stdout() => Some(Written::new("standard output", true, raw_stdout()?)),
-            Some(path) => Some(Written::new(&path.display().to_string(), false, create(path)?)),
+            Some(_) if args.output_is_stdout() => Some(Outlet::stdout(failed())),
+            Some(path) => Some(output(path, failed())?),
         };
         let hex = args.hex.then(|| match args.output_is_stdout() {
-            true => Written::new("standard error", false, io::stderr()),
-            false => Written::new("standard output", true, io::stdout()),
+            true => Outlet::stderr().clone(),
+            false => Outlet::stdout(failed()),
         });
         let probe = args.probe.then(ProbeChecker::new);
-        let any = output.is_some() || hex.is_some() || probe.is_some();
-        Ok(any.then_some(Self { output, hex, probe }))
+        if output.is_none() && hex.is_none() && probe.is_none() {
+            return Ok(None);
+        }
+        let dropped = Arc::default();
+        let units = |outlet: &Outlet| {
+            // At once, so that who opens a FIFO to read does not wait for the first datagram.
+            outlet.start();
+            Units::new(outlet, PAYLOAD_LIMIT, &dropped)
+        };
+        Ok(Some(Self {
+            output: output.as_ref().map(units),
+            hex: hex.as_ref().map(units),
+            outlets: output.into_iter().chain(hex).collect(),
+            dropped,
+            probe,
+        }))
     }
 
     /// Takes one datagram.
-    pub fn take(&mut self, datagram: &Datagram<'_>) -> Result<(), SinkError> {
+    #[inline]
+    pub fn take(&mut self, datagram: &Datagram<'_>) {
         if let Some(probe) = &mut self.probe {
             let (group, port, time) = (datagram.group(), datagram.port(), datagram.time().nanoseconds);
             probe.observe(datagram.source(), group, port, datagram.payload(), time);
         }
         if let Some(output) = &mut self.output {
-            let result = output.to.write_all(datagram.payload());
-            output.check(result)?;
+            output.put(|bytes| bytes.extend_from_slice(datagram.payload()));
         }
         if let Some(hex) = &mut self.hex {
-            let result = hex::write_datagram(&mut hex.to, datagram);
-            hex.check(result)?;
+            hex.put(|bytes| hex::write_datagram(bytes, datagram));
         }
-        Ok(())
     }
 
-    /// Hands on what was buffered, so that a reader sees it now.
-    pub fn flush(&mut self) -> Result<(), SinkError> {
-        for written in [&mut self.output, &mut self.hex].into_iter().flatten() {
-            let result = written.to.flush();
-            written.check(result)?;
-        }
-        Ok(())
+    /// Hands on what was taken, so that a reader sees it now.
+    ///
+    /// # Errors
+    /// Writing has failed.
+    pub fn hand_on(&mut self) -> Result<(), OutletError> {
+        [&mut self.output, &mut self.hex].into_iter().flatten().try_for_each(Units::hand_on)
+    }
+
+    /// What is still on its way, to be waited for without the sink's lock.
+    pub fn outlets(&self) -> Vec<Outlet> {
+        self.outlets.clone()
+    }
+
+    /// Datagrams that an output dropped because its reader did not read.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 
     /// What the checker of test streams found so far.
@@ -109,14 +105,19 @@ pub fn lock(sink: &Mutex<Sink>) -> MutexGuard<'_, Sink> {
     sink.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A file that is there already is written anew: a pipe or a device as well as a file.
-pub fn create(path: &Path) -> anyhow::Result<File> {
-    File::create(path).with_context(|| format!("cannot create {}", path.display()))
-}
-
-/// Standard output without the line buffer of [`io::stdout`].
-fn raw_stdout() -> anyhow::Result<File> {
-    use std::os::fd::AsFd;
-    let fd = io::stdout().as_fd().try_clone_to_owned().context("cannot duplicate standard output")?;
-    Ok(fd.into())
+/// A file is opened now, and appended to. A FIFO may have no reader yet: its outlet waits for one.
+fn output(path: &Path, failed: impl Fn() + Send + Sync + 'static) -> anyhow::Result<Outlet> {
+    let name = files::shown(path);
+    let open = {
+        let path = path.to_owned();
+        move || {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOCTTY;
+            Ok(rustix::fs::open(&path, flags, Mode::from_raw_mode(0o666))?.into())
+        }
+    };
+    if files::is_fifo(path) {
+        return Ok(Outlet::new(&name, open, failed));
+    }
+    let file = open().map_err(|error: std::io::Error| anyhow::anyhow!("cannot create {name}: {error}"))?;
+    Ok(Outlet::new(&name, move || Ok(file), failed))
 }

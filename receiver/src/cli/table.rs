@@ -1,6 +1,6 @@
 //! The table on a terminal: which stream comes, how fast, and which has stopped.
 
-use std::io::{self, Stdout, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use ratatui::buffer::Buffer;
@@ -12,6 +12,7 @@ use ratatui::widgets::{Cell, Row, Table as Grid, Widget};
 use super::figures::{Facts, Figures, Stream, drops};
 use super::line::{heading, why_not_better, write_summary};
 use super::log;
+use super::outlet::Units;
 use super::screen::{Screen, terminal_size};
 use super::units::{age, short};
 use super::view::View;
@@ -21,24 +22,22 @@ const STOPPED_AFTER: u32 = 3;
 
 /// Shows the table on standard output.
 pub struct Table {
-    screen: Screen<Stdout>,
+    screen: Screen<Units>,
     patience: Duration,
 }
 
 impl Table {
     /// For updates at this interval. Until it is dropped, log lines are held back and appear above the table.
-    pub fn new(interval: Duration) -> Self {
+    pub fn new(out: Units, interval: Duration) -> Self {
         log::hold();
-        Self { screen: Screen::new(io::stdout()), patience: interval.saturating_mul(STOPPED_AFTER) }
+        Self { screen: Screen::new(out), patience: interval.saturating_mul(STOPPED_AFTER) }
     }
 
     fn draw(&mut self, facts: &Facts, figures: Option<&Figures>) -> io::Result<()> {
         let size = terminal_size();
         let block = render(facts, figures, self.patience.as_secs_f64(), size);
-        self.screen.draw(size, &block, || {
-            let lines = log::take();
-            if lines.is_empty() { Ok(()) } else { io::stderr().write_all(&lines) }
-        })
+        // Standard error is a terminal where lines are held: this one.
+        self.screen.draw(size, &block, &log::take())
     }
 }
 
@@ -56,8 +55,10 @@ impl View for Table {
     }
 
     fn summary(&mut self, facts: &Facts, figures: &Figures) -> io::Result<()> {
+        let held = log::take();
         log::release();
-        write_summary(&mut io::stdout(), facts, figures)
+        self.screen.out().write_all(&held)?;
+        write_summary(self.screen.out(), facts, figures)
     }
 }
 
@@ -270,7 +271,7 @@ fn shortened(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::figures::Flow;
+    use crate::cli::figures::{Flow, Unread};
     use receiver::{Ledger, ReceiveMode, Refused};
 
     fn facts() -> Facts {
@@ -298,6 +299,7 @@ mod tests {
             ledger: Ledger::default(),
             probe: None,
             warnings: Vec::new(),
+            unread: Unread::default(),
         }
     }
 
