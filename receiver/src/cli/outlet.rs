@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::signals;
 
@@ -33,6 +33,9 @@ const SPARE: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The same in all, after a signal or a panic.
 const HURRIED_PATIENCE: Duration = Duration::from_millis(400);
+
+/// How often a thread that waits for room looks whether the outlet is closed.
+const CLOSED_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 type Open = Box<dyn FnOnce() -> io::Result<File> + Send>;
 
@@ -249,7 +252,7 @@ impl Shared {
     fn run(&self, open: Open) {
         let result = open().and_then(|mut file| {
             // Only a file on a disk is sure to take all at once.
-            let limit = if file.metadata()?.is_file() { usize::MAX } else { PIPE_BUF };
+            let limit = if file.metadata()?.is_file() { None } else { Some(PIPE_BUF) };
             let mut done = Chunk::default();
             while let Some(chunk) = self.next(done) {
                 self.write(&mut file, &chunk, limit)?;
@@ -282,11 +285,15 @@ impl Shared {
         }
     }
 
-    /// Writes a chunk, up to `limit` bytes of whole units at a time.
-    fn write(&self, file: &mut File, chunk: &Chunk, limit: usize) -> io::Result<()> {
+    /// Writes a chunk; with a limit up to so many bytes of whole units at a time, and not before there is room for them.
+    fn write(&self, file: &mut File, chunk: &Chunk, limit: Option<usize>) -> io::Result<()> {
         let (mut from, mut unit) = (0, 0);
         while unit < chunk.ends.len() {
-            let fit = chunk.ends[unit..].partition_point(|&end| end - from <= limit).max(1);
+            if limit.is_some() && !self.has_room(file) {
+                return Ok(());
+            }
+            let most = limit.unwrap_or(usize::MAX);
+            let fit = chunk.ends[unit..].partition_point(|&end| end - from <= most).max(1);
             let to = chunk.ends[unit + fit - 1];
             write_all(file, &chunk.bytes[from..to])?;
             (from, unit) = (to, unit + fit);
@@ -301,6 +308,18 @@ impl Shared {
             self.progress.notify_all();
         }
         Ok(())
+    }
+
+    /// Waits until there is room. False once the outlet is closed: what is counted as dropped is not written after all.
+    fn has_room(&self, file: &File) -> bool {
+        while !self.lock().closed {
+            let mut fds = [PollFd::from_borrowed_fd(file.as_fd(), PollFlags::OUT)];
+            // An error shows in the write.
+            if poll(&mut fds, Some(&CLOSED_EVERY)) != Ok(0) {
+                return !self.lock().closed;
+            }
+        }
+        false
     }
 
     fn fail_locked(&self, state: &mut State, error: io::Error) {
