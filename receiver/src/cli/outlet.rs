@@ -110,6 +110,11 @@ impl Chunk {
         self.dropped.fetch_add(self.ends.len() as u64, Ordering::Relaxed);
     }
 
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
     fn memory(&self) -> usize {
         self.bytes.capacity()
     }
@@ -169,7 +174,7 @@ impl Outlet {
         self.start_locked(&mut state);
         if state.closed {
             chunk.drop_units();
-            (chunk.bytes.clear(), chunk.ends.clear());
+            chunk.clear();
             return;
         }
         match state.queue.back_mut() {
@@ -270,7 +275,7 @@ impl Shared {
         let mut state = self.lock();
         self.queued.fetch_sub(done.memory(), Ordering::Relaxed);
         if state.spare.len() < SPARE && (1..=2 * CHUNK).contains(&done.memory()) {
-            (done.bytes.clear(), done.ends.clear());
+            done.clear();
             state.spare.push(done);
         }
         loop {
