@@ -240,6 +240,16 @@ pub enum Error {
     #[error("the start was cancelled; what had been set up is undone")]
     Cancelled,
 
+    /// [`Receiver::into_async`](crate::Receiver::into_async) was called where it cannot watch sockets.
+    #[error(
+        "the async receiver needs a tokio runtime with I/O, and the calling thread has {found}; call it in a task, or \
+         within Runtime::enter(), of a runtime that was built with enable_io() or enable_all()"
+    )]
+    NoRuntime {
+        /// What the calling thread has instead.
+        found: &'static str,
+    },
+
     /// The receiver was shut down.
     #[error("the receiver was shut down")]
     Stopped,

@@ -361,7 +361,7 @@ impl Receiver {
     /// Receives owned datagrams in an async program. Must be called within a tokio runtime with I/O enabled.
     ///
     /// # Errors
-    /// [`Error::Wait`] when the runtime can not watch the sockets.
+    /// [`Error::NoRuntime`] outside of a tokio runtime with I/O; [`Error::Wait`] when the runtime cannot watch the sockets.
     pub fn into_async(self) -> Result<AsyncReceiver, Error> {
         AsyncReceiver::new(self.workers, self.handle)
     }

@@ -9,6 +9,7 @@ use std::task::Poll;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle as RuntimeHandle;
 
 use crate::datagram::OwnedDatagram;
 use crate::error::Error;
@@ -18,6 +19,22 @@ use crate::worker::{Wait, Worker};
 
 /// Datagrams that are taken from one queue before the next has its turn.
 const BATCH: usize = 64;
+
+/// Registers a descriptor with the calling task's runtime. Tokio panics where that has no I/O, and cannot be asked before.
+fn register(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, Error> {
+    RuntimeHandle::try_current().map_err(|_| Error::NoRuntime { found: "no tokio runtime" })?;
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe for types that lie about their descriptor; OwnedFd does not"
+    )]
+    std::panic::catch_unwind(|| AsyncFd::with_interest(fd, Interest::READABLE))
+        .map_err(|_| Error::NoRuntime { found: "a tokio runtime without I/O" })?
+        .map_err(cannot_register)
+}
+
+fn cannot_register(source: std::io::Error) -> Error {
+    Error::Wait { doing: "register the sockets with the async runtime", source }
+}
 
 /// Receives owned datagrams from all queues of a receiver.
 pub struct AsyncReceiver {
@@ -42,16 +59,10 @@ impl AsyncReceiver {
 
     /// Registers what the workers wait on.
     fn watch(&mut self) -> Result<(), Error> {
-        let failed = |source| Error::Wait { doing: "register the sockets with the async runtime", source };
         self.watched.clear();
         self.sockets_before = self.workers.iter().map(Worker::sockets_before).sum();
         for fd in self.workers.iter().flat_map(Worker::fds) {
-            let fd = fd.try_clone_to_owned().map_err(failed)?;
-            #[expect(
-                deprecated,
-                reason = "its successor is unsafe for types that lie about their descriptor; OwnedFd does not"
-            )]
-            self.watched.push(AsyncFd::with_interest(fd, Interest::READABLE).map_err(failed)?);
+            self.watched.push(register(fd.try_clone_to_owned().map_err(cannot_register)?)?);
         }
         Ok(())
     }

@@ -221,6 +221,23 @@ fn no_privilege() {
 }
 
 #[test]
+fn an_async_receiver_without_a_runtime() {
+    let lab = Lab::new().expect("lab");
+    let before = Traces::of(&lab);
+    let receiver = || open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy)).expect("one");
+    let error = receiver().into_async().err().expect("there is no runtime");
+    assert!(matches!(error, Error::NoRuntime { .. }), "{error:?}");
+    assert_names(&error, &["the calling thread has no tokio runtime;", "enable_io()"]);
+    let without_io = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let error = without_io.block_on(async { receiver().into_async().err() }).expect("the runtime has no I/O");
+    assert!(matches!(error, Error::NoRuntime { .. }), "{error:?}");
+    assert_names(&error, &["the calling thread has a tokio runtime without I/O;", "enable_io()"]);
+    assert_eq!(Traces::settled(&lab, &before), before);
+    let with_io = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+    with_io.block_on(async { receiver().into_async().map(drop) }).expect("what was told helps");
+}
+
+#[test]
 fn a_foreign_program() {
     for attach in [Attach::Native, Attach::Generic] {
         let lab = Lab::new().expect("lab");
