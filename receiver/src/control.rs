@@ -5,6 +5,10 @@
 //! space first, the memberships last; what forbids one is told to user space first, so that it holds when the call
 //! returns. A step that fails undoes the ones before it.
 
+mod evidence;
+
+pub(crate) use evidence::named_sources;
+
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -14,6 +18,7 @@ use receiver_common::{FlowAction, GroupAction, Verdict};
 
 use crate::error::Error;
 use crate::filter::{Member, SubscriptionId, Table};
+use crate::host_counters::HostCounters;
 use crate::interface::Interface;
 use crate::ladder::{Ladder, Rings, attach_for};
 use crate::ledger::{KernelLedger, Ledger, QueueCounters, XskLedger};
@@ -38,8 +43,8 @@ pub struct SubscriptionReport {
     /// Bytes of UDP payload in them.
     pub bytes: u64,
     /// Frames that XDP dropped because of their source, for the subscription's group and port. Subscriptions that share
-    /// both share this count. Always 0 in mode `socket`, where the kernel drops uncounted.
-    pub blocked: u64,
+    /// both share this count. `None` in mode `socket`: the kernel drops them and does not count.
+    pub blocked: Option<u64>,
     /// When the last datagram came: nanoseconds on CLOCK_TAI. `None` before the first.
     pub last: Option<u64>,
 }
@@ -52,6 +57,8 @@ pub(crate) struct Control {
     refused: Vec<Refused>,
     warnings: Mutex<Vec<String>>,
     recipe: Recipe,
+    /// `None` if /proc or netlink cannot be read.
+    host: Option<HostCounters>,
     allow_asm_in_ssm_range: bool,
     inner: Mutex<Inner>,
 }
@@ -86,6 +93,7 @@ pub(crate) struct Opened {
     pub program: Option<Program>,
     pub membership: MembershipSet,
     pub recipe: Recipe,
+    pub host: Option<HostCounters>,
     pub allow_asm_in_ssm_range: bool,
 }
 
@@ -95,6 +103,7 @@ impl Control {
             shared,
             interface: Mutex::new(opened.interface),
             recipe: opened.recipe,
+            host: opened.host,
             mode: opened.mode,
             refused: opened.refused,
             warnings: Mutex::new(opened.warnings),
@@ -306,8 +315,8 @@ impl Control {
             };
             let before = inner.blocked_before.get(&(subscription.group(), subscription.port())).copied();
             let blocked = match &inner.program {
-                Some(program) => program.blocked(slot)?.saturating_sub(before.unwrap_or(0)),
-                None => 0,
+                Some(program) => Some(program.blocked(slot)?.saturating_sub(before.unwrap_or(0))),
+                None => None,
             };
             reports.push(SubscriptionReport {
                 id,
@@ -343,7 +352,9 @@ impl Control {
             left_behind: get(&path.left_behind),
             dropped: inner.drops(),
         };
-        Ok(Ledger::new(verdicts, sockets, &counters, &path.counters, kernel).with_link(inner.link))
+        let host = self.host.as_ref().and_then(|host| host.counted(self.interface().index).ok());
+        let ledger = Ledger::new(verdicts, sockets, &counters, &path.counters, kernel);
+        Ok(ledger.with_link(inner.link).with_host(host))
     }
 
     /// Leaves all groups, takes the program off the interface, and tells the workers. They still hand over what had come.

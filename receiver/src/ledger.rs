@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use receiver_common::Verdict;
 
+use crate::host_counters::HostLedger;
 use crate::link::LinkLedger;
 
 /// Why a queue did not hand a frame over.
@@ -178,6 +179,7 @@ pub struct Ledger {
     sockets: Vec<XskLedger>,
     kernel: KernelLedger,
     link: LinkLedger,
+    host: Option<HostLedger>,
     /// By name: taken, delivered, each refusal.
     user: BTreeMap<&'static str, u64>,
     unaccounted: u64,
@@ -219,11 +221,20 @@ impl Ledger {
             + queues.iter().map(|queue| queue.unaccounted()).sum::<u64>()
             + kernel.received.abs_diff(get(&path.taken) + kernel.set_aside())
             + path.unaccounted();
-        Self { verdicts, sockets, kernel, link: LinkLedger::default(), user, unaccounted }
+        Self { verdicts, sockets, kernel, link: LinkLedger::default(), host: None, user, unaccounted }
     }
 
     pub(crate) fn with_link(self, link: LinkLedger) -> Self {
         Self { link, ..self }
+    }
+
+    pub(crate) fn with_host(self, host: Option<HostLedger>) -> Self {
+        Self { host, ..self }
+    }
+
+    /// What the kernel counted for the network namespace and the interface; `None` if /proc or netlink cannot be read.
+    pub fn host(&self) -> Option<HostLedger> {
+        self.host
     }
 
     /// What link changes cost.
@@ -302,7 +313,8 @@ impl Ledger {
             ("link_recovery_milliseconds", self.link.recovery_milliseconds),
             ("link_missed_estimate", self.link.missed_estimate),
         ];
-        verdicts.chain(sockets).chain(self.user.iter().map(|(&name, &count)| (name, count)))
+        let host = self.host.iter().flat_map(HostLedger::causes);
+        verdicts.chain(sockets).chain(host).chain(self.user.iter().map(|(&name, &count)| (name, count)))
     }
 }
 
@@ -311,6 +323,7 @@ impl Default for Ledger {
     fn default() -> Self {
         let kernel = KernelLedger::default();
         Self::new([0; Verdict::COUNT], Vec::new(), &[], &QueueCounters::default(), kernel)
+            .with_host(Some(HostLedger::default()))
     }
 }
 

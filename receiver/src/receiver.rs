@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::control::{Control, Opened, Recipe, SubscriptionReport, check_range, membership_interface};
+use crate::control::{Control, Opened, Recipe, SubscriptionReport, check_range, membership_interface, named_sources};
 use crate::error::Error;
+use crate::evidence::Evidence;
 use crate::filter::{SubscriptionId, Table};
+use crate::host_counters::HostCounters;
 use crate::interface::Interface;
 use crate::kernel_path::KernelSide;
 use crate::ladder::{Ladder, Rings, Rungs};
@@ -204,6 +206,9 @@ impl Builder {
     /// Whatever is wrong with the request is told before anything is changed; whatever the machine refuses is undone.
     pub fn build(self) -> Result<Receiver, Error> {
         let interface = self.check()?;
+        let host = HostCounters::open(interface.index)
+            .inspect_err(|error| tracing::debug!("the host's counters cannot be read: {error}"))
+            .ok();
         let mut warnings = Vec::new();
         let joined = self.membership_interface(&interface, &mut warnings)?;
         self.check_cancelled()?;
@@ -239,6 +244,7 @@ impl Builder {
             program,
             membership,
             recipe,
+            host,
             allow_asm_in_ssm_range: self.allow_asm_in_ssm_range,
         };
         let control = Arc::new(Control::new(shared, opened));
@@ -266,6 +272,7 @@ impl Builder {
         for warning in control.warnings() {
             tracing::warn!("{warning}");
         }
+        control.check_reverse_path(self.subscriptions.iter().flat_map(named_sources));
         link::watch(&control)?;
         Ok(Receiver { workers, handle: Handle { control }, next: 0 })
     }
@@ -373,7 +380,9 @@ impl Handle {
     /// # Errors
     /// [`Error::Overlap`], [`Error::Subscription`], [`Error::FilterFull`], [`Error::Membership`]: nothing was changed.
     pub fn join(&self, subscription: &Subscription) -> Result<SubscriptionId, Error> {
-        self.control.join(subscription)
+        let id = self.control.join(subscription)?;
+        self.control.check_reverse_path(named_sources(subscription));
+        Ok(id)
     }
 
     /// Leaves. Nothing is handed over for the subscription after this returned.
@@ -406,7 +415,9 @@ impl Handle {
     /// # Errors
     /// As [`Handle::block`].
     pub fn join_source(&self, id: SubscriptionId, source: IpAddr) -> Result<(), Error> {
-        self.control.join_source(id, source)
+        self.control.join_source(id, source)?;
+        self.control.check_sources(id, &BTreeSet::from([source]));
+        Ok(())
     }
 
     /// Removes a source from a source-specific subscription; the last one can not be removed, only left with it.
@@ -423,7 +434,9 @@ impl Handle {
     /// # Errors
     /// As [`Handle::block`].
     pub fn set_sources(&self, id: SubscriptionId, sources: BTreeSet<IpAddr>) -> Result<(), Error> {
-        self.control.set_sources(id, sources)
+        self.control.set_sources(id, sources.clone())?;
+        self.control.check_sources(id, &sources);
+        Ok(())
     }
 
     /// What each subscription has received, in the order of joining.
@@ -440,6 +453,16 @@ impl Handle {
     /// [`Error::Program`] or [`Error::Xsk`] when a counter can not be read.
     pub fn ledger(&self) -> Result<Ledger, Error> {
         self.control.ledger()
+    }
+
+    /// What is known of the reasons why subscriptions have received nothing so far. Ask before [`Handle::shutdown`]: the
+    /// memberships are looked at, too. Costs some system calls, and one for each named source, up to 1,024, where the
+    /// reverse path filter has dropped packets.
+    ///
+    /// # Errors
+    /// [`Error::Program`] or [`Error::Xsk`] when a counter can not be read.
+    pub fn evidence(&self) -> Result<Evidence, Error> {
+        self.control.evidence()
     }
 
     /// The mode that was got.

@@ -20,7 +20,8 @@ pub struct Summary {
 struct Counts {
     packets: u64,
     bytes: u64,
-    blocked: u64,
+    /// Not known in mode `socket`.
+    blocked: Option<u64>,
 }
 
 impl Summary {
@@ -30,7 +31,7 @@ impl Summary {
         let subscriptions = summary["subscriptions"].as_array().context("it has no subscriptions")?;
         let counts = |entry: &Value| {
             let number = |key: &str| entry[key].as_u64().with_context(|| format!("a subscription has no {key}"));
-            Ok(Counts { packets: number("packets")?, bytes: number("bytes")?, blocked: number("blocked")? })
+            Ok(Counts { packets: number("packets")?, bytes: number("bytes")?, blocked: entry["blocked"].as_u64() })
         };
         Ok(Self {
             mode: summary["mode"].as_str().context("it has no mode")?.to_owned(),
@@ -52,7 +53,7 @@ pub struct Outcome {
 struct Delivered {
     wanted: u64,
     unwanted: u64,
-    blocked: u64,
+    blocked: Option<u64>,
 }
 
 impl Outcome {
@@ -82,7 +83,11 @@ impl Outcome {
                 ));
             }
             // Without XDP the kernel drops them in its own filter, and tells nobody.
-            if !early && self.mode != "socket" && !part.refused().is_empty() && delivered.blocked == 0 {
+            if !early
+                && self.mode != "socket"
+                && !part.refused().is_empty()
+                && delivered.blocked.is_none_or(|count| count == 0)
+            {
                 faults.push(format!(
                     "XDP dropped nothing for {}, although {} sent",
                     part.subscription,
@@ -129,9 +134,11 @@ impl fmt::Display for Outcome {
         } else {
             let drops: Vec<_> = refused
                 .iter()
-                .map(|(part, delivered)| format!("{} from {}", delivered.blocked, part.refused().join(", ")))
+                .map(|(part, delivered)| {
+                    format!("{} from {}", delivered.blocked.unwrap_or(0), part.refused().join(", "))
+                })
                 .collect();
-            write!(formatter, "XDP dropped {} ({})", self.sum(|part| part.blocked), drops.join(", "))?;
+            write!(formatter, "XDP dropped {} ({})", self.sum(|part| part.blocked.unwrap_or(0)), drops.join(", "))?;
         }
         write!(formatter, "; {unwanted} unwanted were delivered, {} frames are unaccounted for.", self.unaccounted)
     }
@@ -142,7 +149,8 @@ mod tests {
     use super::*;
 
     fn summary(mode: &str, counts: [(u64, u64, u64); 3], unaccounted: i64) -> Summary {
-        let entry = |(packets, bytes, blocked): (u64, u64, u64)| serde_json::json!({"subscription": "s", "packets": packets, "bytes": bytes, "blocked": blocked});
+        let known = |blocked: u64| if mode == "socket" { Value::Null } else { blocked.into() };
+        let entry = |(packets, bytes, blocked): (u64, u64, u64)| serde_json::json!({"subscription": "s", "packets": packets, "bytes": bytes, "blocked": known(blocked)});
         let text = serde_json::json!({
             "type": "summary", "interface": "veth-rx", "mode": mode, "elapsed_seconds": 8.0,
             "subscriptions": counts.map(entry), "ledger": {}, "unaccounted": unaccounted

@@ -51,7 +51,7 @@ fn jumbo(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     let further = ledger.count("xsk_further_descs");
     let xdp = mode != ReceiveMode::Socket;
     ensure!(!xdp || further >= COUNT, "{further} further descriptors: these packets need more");
-    let blocked = handle.subscriptions()?.iter().map(|report| report.blocked).sum::<u64>();
+    let blocked = handle.subscriptions()?.iter().filter_map(|report| report.blocked).sum::<u64>();
     ensure!(!xdp || blocked == COUNT, "{blocked} blocked");
     Ok(Outcome { sent: COUNT, received, blocked, note: format!("{further} further descriptors") })
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use receiver::ReceiveMode;
 use receiver::probe::{ProbeReport, now_ns};
-use receiver::{Handle, Ledger, Refused, SubscriptionId, SubscriptionReport};
+use receiver::{Evidence, Handle, Ledger, Refused, SubscriptionId, SubscriptionReport};
 use receiver_common::Verdict;
 
 /// What is known from the start on.
@@ -26,6 +26,7 @@ pub struct Facts {
 /// Counts of one moment.
 pub struct Snapshot {
     at: Instant,
+    mode: ReceiveMode,
     streams: Vec<SubscriptionReport>,
     ledger: Ledger,
     now_ns: u64,
@@ -37,6 +38,7 @@ impl Snapshot {
     pub fn take(handle: &Handle) -> Result<Self, receiver::Error> {
         Ok(Self {
             at: Instant::now(),
+            mode: handle.mode(),
             streams: handle.subscriptions()?,
             ledger: handle.ledger()?,
             now_ns: now_ns(),
@@ -63,6 +65,8 @@ pub struct Figures {
     pub warnings: Vec<String>,
     /// What was received or shown, and no reader took.
     pub unread: Unread,
+    /// Why subscriptions received nothing; empty until the summary.
+    pub evidence: Evidence,
 }
 
 /// What was dropped because a reader did not read.
@@ -91,21 +95,27 @@ pub struct Flow {
     pub packets: u64,
     /// Bytes of UDP payload in them.
     pub bytes: u64,
-    /// Frames dropped for their source.
-    pub blocked: u64,
+    /// Frames dropped for their source; `None` where it is not known.
+    pub blocked: Option<u64>,
     /// Datagrams a second.
     pub packet_rate: f64,
     /// Payload bits a second.
     pub bit_rate: f64,
-    /// Blocked frames a second.
-    pub block_rate: f64,
+    /// Blocked frames a second; `None` where it is not known.
+    pub block_rate: Option<f64>,
 }
 
 impl Flow {
-    fn new(now: [u64; 3], before: [u64; 3], span: f64) -> Self {
-        let rate = |at: usize| if span > 0.0 { now[at].saturating_sub(before[at]) as f64 / span } else { 0.0 };
-        let [packets, bytes, blocked] = now;
-        Self { packets, bytes, blocked, packet_rate: rate(0), bit_rate: 8.0 * rate(1), block_rate: rate(2) }
+    fn new(now: Counts, before: Counts, span: f64) -> Self {
+        let rate = |now: u64, before: u64| if span > 0.0 { now.saturating_sub(before) as f64 / span } else { 0.0 };
+        Self {
+            packets: now.packets,
+            bytes: now.bytes,
+            blocked: now.blocked,
+            packet_rate: rate(now.packets, before.packets),
+            bit_rate: 8.0 * rate(now.bytes, before.bytes),
+            block_rate: now.blocked.map(|blocked| rate(blocked, before.blocked.unwrap_or(0))),
+        }
     }
 }
 
@@ -114,7 +124,7 @@ impl Figures {
     pub fn between(start: Instant, before: Option<&Snapshot>, now: &Snapshot, probe: Option<ProbeReport>) -> Self {
         let elapsed = now.at.saturating_duration_since(start).as_secs_f64();
         let span = before.map_or(elapsed, |before| now.at.saturating_duration_since(before.at).as_secs_f64());
-        let earlier: HashMap<SubscriptionId, [u64; 3]> =
+        let earlier: HashMap<SubscriptionId, Counts> =
             before.iter().flat_map(|before| &before.streams).map(|stream| (stream.id, counts(stream))).collect();
         let streams = now.streams.iter().map(|stream| {
             let before = earlier.get(&stream.id).copied().unwrap_or_default();
@@ -124,19 +134,32 @@ impl Figures {
         });
         let total = Flow::new(totals(now), before.map(totals).unwrap_or_default(), span);
         let (ledger, warnings) = (now.ledger.clone(), now.warnings.clone());
-        let (streams, unread) = (streams.collect(), Unread::default());
-        Self { elapsed, span, streams, total, ledger, probe, warnings, unread }
+        let (streams, unread, evidence) = (streams.collect(), Unread::default(), Evidence::default());
+        Self { elapsed, span, streams, total, ledger, probe, warnings, unread, evidence }
     }
 }
 
-fn counts(stream: &SubscriptionReport) -> [u64; 3] {
-    [stream.packets, stream.bytes, stream.blocked]
+/// Counts since the start.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    packets: u64,
+    bytes: u64,
+    blocked: Option<u64>,
+}
+
+fn counts(stream: &SubscriptionReport) -> Counts {
+    Counts { packets: stream.packets, bytes: stream.bytes, blocked: stream.blocked }
 }
 
 /// Subscriptions that share a group and port share their count of blocked frames: the ledger has it once.
-fn totals(snapshot: &Snapshot) -> [u64; 3] {
+fn totals(snapshot: &Snapshot) -> Counts {
     let sum = |of: fn(&SubscriptionReport) -> u64| snapshot.streams.iter().map(of).sum();
-    [sum(|stream| stream.packets), sum(|stream| stream.bytes), blocked(&snapshot.ledger)]
+    let known = snapshot.mode != ReceiveMode::Socket;
+    Counts {
+        packets: sum(|stream| stream.packets),
+        bytes: sum(|stream| stream.bytes),
+        blocked: known.then(|| blocked(&snapshot.ledger)),
+    }
 }
 
 fn blocked(ledger: &Ledger) -> u64 {
@@ -176,10 +199,12 @@ mod tests {
 
     #[test]
     fn rates_are_of_the_span() {
-        let flow = Flow::new([30, 3000, 5], [10, 1000, 5], 2.0);
-        assert_eq!((flow.packets, flow.bytes, flow.blocked), (30, 3000, 5));
-        assert_eq!((flow.packet_rate, flow.bit_rate, flow.block_rate), (10.0, 8000.0, 0.0));
-        assert_eq!(Flow::new([1, 1, 1], [0; 3], 0.0).packet_rate, 0.0, "no span, no rate");
+        let counts = |packets, bytes, blocked| Counts { packets, bytes, blocked };
+        let flow = Flow::new(counts(30, 3000, Some(5)), counts(10, 1000, Some(5)), 2.0);
+        assert_eq!((flow.packets, flow.bytes, flow.blocked), (30, 3000, Some(5)));
+        assert_eq!((flow.packet_rate, flow.bit_rate, flow.block_rate), (10.0, 8000.0, Some(0.0)));
+        let flow = Flow::new(counts(1, 1, None), Counts::default(), 0.0);
+        assert_eq!((flow.packet_rate, flow.block_rate), (0.0, None), "no span, no rate; what is not known has none");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! `--json`: one object a line, and the summary of `--summary`. The names are part of the interface: they stay.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use receiver::probe::ProbeReport;
-use receiver::{Ledger, ReceiveMode};
+use receiver::{Finding, Ledger, ReceiveMode};
 use serde::{Serialize, Serializer};
 
 use super::figures::{Facts, Figures, Flow};
@@ -112,6 +113,9 @@ struct Shown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     probe: Option<&'a ProbeReport>,
     warnings: &'a [String],
+    /// Why subscriptions received nothing, in the summary alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    evidence: Vec<FindingShown>,
 }
 
 #[derive(Serialize)]
@@ -120,6 +124,19 @@ struct StreamShown<'a> {
     #[serde(flatten)]
     counts: Counts,
     last_packet_seconds_ago: Option<f64>,
+    /// As the whole run's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    evidence: Vec<FindingShown>,
+}
+
+#[derive(Serialize)]
+struct FindingShown {
+    name: &'static str,
+    text: String,
+}
+
+fn shown(findings: &[Finding]) -> Vec<FindingShown> {
+    findings.iter().map(|finding| FindingShown { name: finding.name(), text: finding.to_string() }).collect()
 }
 
 /// Since the start; the rates over the interval, in a summary over the whole run.
@@ -127,14 +144,21 @@ struct StreamShown<'a> {
 struct Counts {
     packets: u64,
     bytes: u64,
-    blocked: u64,
+    /// `null` in mode `socket`, where it is not known; `blocked_per_second` likewise.
+    blocked: Option<u64>,
     packets_per_second: f64,
     bits_per_second: f64,
-    blocked_per_second: f64,
+    blocked_per_second: Option<f64>,
 }
 
 impl<'a> Shown<'a> {
     fn new(figures: &'a Figures) -> Self {
+        let silent: HashMap<String, &[Finding]> = figures
+            .evidence
+            .silent
+            .iter()
+            .map(|silence| (silence.subscription.to_string(), silence.findings.as_slice()))
+            .collect();
         Self {
             elapsed_seconds: figures.elapsed,
             total: figures.total.into(),
@@ -146,6 +170,7 @@ impl<'a> Shown<'a> {
                     subscription: &stream.subscription,
                     counts: stream.flow.into(),
                     last_packet_seconds_ago: stream.last_seconds_ago,
+                    evidence: shown(silent.get(&stream.subscription).copied().unwrap_or_default()),
                 })
                 .collect(),
             ledger: &figures.ledger,
@@ -154,6 +179,7 @@ impl<'a> Shown<'a> {
             display_dropped: figures.unread.display,
             probe: figures.probe.as_ref(),
             warnings: &figures.warnings,
+            evidence: shown(&figures.evidence.findings),
         }
     }
 }

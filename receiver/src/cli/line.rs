@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use receiver::printable;
 
-use super::figures::{Facts, Figures, Stream, Unread, drops};
+use super::explanation;
+use super::figures::{Facts, Figures, Flow, Stream, Unread, drops};
 use super::one_paragraph;
 use super::units::{age, count, short, with_unit};
 use super::view::View;
@@ -28,13 +29,13 @@ impl<W: Write> View for Lines<W> {
         let total = figures.total;
         writeln!(
             self.0,
-            "{:.1} s: {} packets/s, {}, {} blocked/s; {}, {} blocked, {} lost, {} unaccounted",
+            "{:.1} s: {} packets/s, {}{}; {}, {}, {} lost, {} unaccounted",
             figures.elapsed,
             short(total.packet_rate),
             with_unit(total.bit_rate, "bit/s"),
-            short(total.block_rate),
+            total.block_rate.map_or_else(String::new, |rate| format!(", {} blocked/s", short(rate))),
             count(total.packets, "packet"),
-            total.blocked,
+            blocked(&total),
             figures.ledger.lost(),
             figures.ledger.unaccounted(),
         )?;
@@ -69,14 +70,14 @@ pub fn write_summary(out: &mut impl Write, facts: &Facts, figures: &Figures) -> 
     let total = figures.total;
     writeln!(
         out,
-        "{}, {:.1} s: {} with {} of payload ({} packets/s, {}), {} blocked, {} lost, {} unaccounted",
+        "{}, {:.1} s: {} with {} of payload ({} packets/s, {}), {}, {} lost, {} unaccounted",
         heading(facts),
         figures.elapsed,
         count(total.packets, "packet"),
         with_unit(total.bytes as f64, "B"),
         short(total.packet_rate),
         with_unit(total.bit_rate, "bit/s"),
-        total.blocked,
+        blocked(&total),
         figures.ledger.lost(),
         figures.ledger.unaccounted(),
     )?;
@@ -88,11 +89,11 @@ pub fn write_summary(out: &mut impl Write, facts: &Facts, figures: &Figures) -> 
         };
         writeln!(
             out,
-            "  {}: {}, {}, {} blocked, {last}",
+            "  {}: {}, {}, {}, {last}",
             stream.subscription,
             count(stream.flow.packets, "packet"),
             with_unit(stream.flow.bytes as f64, "B"),
-            stream.flow.blocked,
+            blocked(&stream.flow),
         )?;
     }
     if shown.len() < figures.streams.len() {
@@ -100,6 +101,7 @@ pub fn write_summary(out: &mut impl Write, facts: &Facts, figures: &Figures) -> 
         let more = figures.streams.len() - shown.len();
         writeln!(out, "  and {more} subscriptions with fewer packets; to {silent} of all nothing came")?;
     }
+    explanation::write(out, &figures.evidence, figures.streams.len())?;
     let dropped = drops(&figures.ledger);
     if !dropped.is_empty() {
         writeln!(out, "dropped: {}", listed(dropped))?;
@@ -119,6 +121,11 @@ fn unread(unread: Unread) -> impl Iterator<Item = String> {
     let output = format!("output: {} not written, as the reader did not read", count(unread.output, "datagram"));
     let display = format!("display: {} not shown, as the reader did not read", count(unread.display, "update"));
     [(unread.output, output), (unread.display, display)].into_iter().filter(|(n, _)| *n > 0).map(|(_, line)| line)
+}
+
+/// Frames dropped for their source.
+fn blocked(flow: &Flow) -> String {
+    flow.blocked.map_or_else(|| "blocked not known in this mode".to_owned(), |blocked| format!("{blocked} blocked"))
 }
 
 /// Causes with their counts, in a row.

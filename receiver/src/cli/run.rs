@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use receiver::{Error, Handle, Worker};
+use receiver::{Error, Evidence, Handle, Worker};
 
 use super::consume::{Ended, Plan};
 use super::figures::{Facts, Figures, Snapshot, Unread};
@@ -20,7 +20,7 @@ use super::outlet::{DISPLAY_LIMIT, Outlet, OutletError, PAYLOAD_LIMIT, Units};
 use super::sink::{self, Sink};
 use super::table::Table;
 use super::view::View;
-use super::{files, log, panics, signals};
+use super::{explanation, files, log, panics, signals};
 
 /// What the main thread waits for.
 pub enum Event {
@@ -59,7 +59,16 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
     let facts = facts(&handle, &workers)?;
     let plan = Arc::new(Plan::new(workers.len(), sink, args.busy_poll, args.count));
     let display = Display::new(&args, &events);
-    let mut show = Show { facts, start, handle, display, plan: Arc::clone(&plan), before: None, last: None };
+    let mut show = Show {
+        facts,
+        start,
+        handle,
+        display,
+        plan: Arc::clone(&plan),
+        before: None,
+        last: None,
+        evidence: Evidence::default(),
+    };
 
     let (mut outcome, mut workers) = thread::scope(|scope| {
         let _threads_end_too = EndOnPanic { plan: &plan, handle: show.handle.clone() };
@@ -83,6 +92,8 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
         if outcome.is_err() {
             plan.abandon();
         }
+        // Before the groups are left: a membership that is missing is evidence.
+        show.evidence = show.handle.evidence().unwrap_or_default();
         let shutdown = show.handle.shutdown().map_err(Failure::from);
         let mut workers = Vec::new();
         for thread in threads.into_iter().flatten() {
@@ -237,6 +248,7 @@ struct Show {
     plan: Arc<Plan>,
     before: Option<Snapshot>,
     last: Option<Figures>,
+    evidence: Evidence,
 }
 
 impl Show {
@@ -297,7 +309,8 @@ impl Show {
 
     /// Shows what it all came to, writes the file, and makes of the outcome what the command returns.
     fn summary(mut self, outcome: Result<(), Failure>, file: Option<&Path>, json: bool) -> anyhow::Result<()> {
-        let figures = self.figures(None, &Snapshot::take(&self.handle)?);
+        let mut figures = self.figures(None, &Snapshot::take(&self.handle)?);
+        figures.evidence = explanation::at_the_end(std::mem::take(&mut self.evidence), &figures.streams);
         let shown = match &outcome {
             Err(Failure::DisplayGone) => Ok(()),
             other => {

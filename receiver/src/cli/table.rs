@@ -9,7 +9,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Cell, Row, Table as Grid, Widget};
 
-use super::figures::{Facts, Figures, Stream, drops};
+use super::figures::{Facts, Figures, Flow, Stream, drops};
 use super::line::{heading, why_not_better, write_summary};
 use super::log;
 use super::outlet::Units;
@@ -165,8 +165,7 @@ fn rows_of(figures: &Figures, patience: f64, room: usize, columns: &Columns) -> 
             Some(seconds) if stopped => format!("stop {}", age(*seconds)),
             Some(seconds) => age(*seconds),
         };
-        let numbers =
-            [short(flow.packet_rate), short(flow.bit_rate), short(flow.block_rate), exact(flow.packets), last];
+        let numbers = [short(flow.packet_rate), short(flow.bit_rate), block_rate(flow), exact(flow.packets), last];
         let style = if stopped { Style::new().red().bold() } else { Style::new() };
         rows.push(columns.row(shortened(subscription, columns.name), numbers).style(style));
     }
@@ -175,9 +174,13 @@ fn rows_of(figures: &Figures, patience: f64, room: usize, columns: &Columns) -> 
     }
     let total = figures.total;
     let numbers =
-        [short(total.packet_rate), short(total.bit_rate), short(total.block_rate), exact(total.packets), String::new()];
+        [short(total.packet_rate), short(total.bit_rate), block_rate(&total), exact(total.packets), String::new()];
     rows.push(columns.row("total".to_owned(), numbers).style(Style::new().bold()));
     rows
+}
+
+fn block_rate(flow: &Flow) -> String {
+    flow.block_rate.map_or_else(|| "not known".to_owned(), short)
 }
 
 fn rest(figures: &Figures, chosen: &[usize], patience: f64, columns: &Columns) -> Row<'static> {
@@ -271,7 +274,7 @@ fn shortened(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::figures::{Flow, Unread};
+    use crate::cli::figures::Unread;
     use receiver::{Ledger, ReceiveMode, Refused};
 
     fn facts() -> Facts {
@@ -300,6 +303,7 @@ mod tests {
             probe: None,
             warnings: Vec::new(),
             unread: Unread::default(),
+            evidence: receiver::Evidence::default(),
         }
     }
 

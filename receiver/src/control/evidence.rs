@@ -1,0 +1,153 @@
+//! Gathers what is known of missing datagrams: at the end, for [`Evidence`], and at the start, for a warning of sources
+//! that the reverse path filter will drop.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::Control;
+use crate::error::Error;
+use crate::evidence::{Evidence, MOST_NAMED, Observed, listed, reverse_path_remedy};
+use crate::filter::SubscriptionId;
+use crate::membership::InterfaceRef;
+use crate::mode::ReceiveMode;
+use crate::program::Program;
+use crate::shared::lock;
+use crate::subscription::Subscription;
+
+/// Sources that the kernel is asked for at most: one system call each.
+const MOST_CHECKED: usize = 1024;
+
+impl Control {
+    /// What is known of the subscriptions that have received nothing.
+    pub fn evidence(&self) -> Result<Evidence, Error> {
+        let silent: Vec<_> = self.subscriptions()?.into_iter().filter(|report| report.packets == 0).collect();
+        if silent.is_empty() {
+            return Ok(Evidence::default());
+        }
+        let ledger = self.ledger()?;
+        let interface = self.interface();
+        let inner = lock(&self.inner);
+        let joined_on = inner.membership.interface().clone();
+        let stopped = inner.stopped;
+        let (mut other_ports, mut latest) = (Vec::new(), Vec::new());
+        if let Some(program) = &inner.program {
+            other_ports = self::other_ports(program)?;
+            for report in &silent {
+                let (group, port) = (report.subscription.group(), report.subscription.port());
+                let slot = self.shared.filter.read(|table| table.slot(group, port));
+                latest.push(match slot {
+                    Some(slot) if report.blocked > Some(0) => last_unwanted(program, slot)?,
+                    _ => None,
+                });
+            }
+        }
+        drop(inner);
+        let tables = self.host.as_ref().filter(|_| !stopped).and_then(|host| host.tables().ok());
+        let dropped = ledger.host().is_some_and(|host| host.reverse_path > 0);
+        let refused = match dropped && !stopped {
+            true => {
+                self.refused_sources(silent.iter().flat_map(|report| named_sources(&report.subscription)), &joined_on)
+            }
+            false => BTreeSet::new(),
+        };
+        latest.resize(silent.len(), None);
+        let observed = Observed {
+            mode: self.mode,
+            interface: &interface.name,
+            joined_on: &joined_on,
+            vlan: self.recipe.program.vlan,
+            ledger: &ledger,
+            elapsed: self.host.as_ref().map(|host| host.elapsed()).unwrap_or_default(),
+            tables,
+            other_ports,
+            silent: silent.into_iter().zip(latest).collect(),
+            refused: refused.into_iter().map(IpAddr::from).take(MOST_NAMED).collect(),
+        };
+        Ok(observed.explain())
+    }
+
+    /// Warns of sources that the reverse path filter drops, if these were added to a subscription.
+    pub fn check_sources(&self, id: SubscriptionId, sources: &BTreeSet<IpAddr>) {
+        let subscription = self.shared.filter.read(|table| table.subscription(id).cloned());
+        if let Some(subscription) = subscription {
+            self.check_reverse_path(
+                named_sources(&subscription).filter(|(source, _)| sources.contains(&(*source).into())),
+            );
+        }
+    }
+
+    /// Warns of named sources (of source, group) that the reverse path filter drops, once for all of them. To be called
+    /// after they were joined, in the receiver's network namespace.
+    pub fn check_reverse_path(&self, joined: impl Iterator<Item = (Ipv4Addr, Ipv4Addr)>) {
+        let interface = self.membership_interface();
+        if rp_filter(&interface.name) == 0 {
+            return;
+        }
+        let sources: Vec<IpAddr> = self.refused_sources(joined, &interface).into_iter().map(IpAddr::from).collect();
+        if sources.is_empty() {
+            return;
+        }
+        let named = listed(&sources[..sources.len().min(MOST_NAMED)]);
+        let more = match sources.len().saturating_sub(MOST_NAMED) {
+            0 => String::new(),
+            more if sources.len() == MOST_CHECKED => format!(" and at least {more} more"),
+            more => format!(" and {more} more"),
+        };
+        let lost = match self.mode {
+            ReceiveMode::Socket => "nothing of them is received",
+            _ => "their fragments and packets with IP options are lost",
+        };
+        self.warn(format!(
+            "the reverse path filter (rp_filter) of {} refuses packets from {named}{more}, to which no route leads there: \
+             {lost}; {}",
+            interface.name,
+            reverse_path_remedy(&interface.name, &sources)
+        ));
+    }
+
+    /// The named IPv4 sources that the kernel refuses, of the first thousand.
+    fn refused_sources(
+        &self,
+        joined: impl Iterator<Item = (Ipv4Addr, Ipv4Addr)>,
+        interface: &InterfaceRef,
+    ) -> BTreeSet<Ipv4Addr> {
+        let Some(host) = &self.host else { return BTreeSet::new() };
+        let mut checked = BTreeSet::new();
+        joined
+            .filter(|(source, _)| checked.insert(*source))
+            .take(MOST_CHECKED)
+            .filter(|(source, group)| host.refuses(*source, *group, interface.index).unwrap_or(false))
+            .map(|(source, _)| source)
+            .collect()
+    }
+}
+
+// TODO: the program does not note them yet.
+fn last_unwanted(_: &Program, _: u32) -> Result<Option<IpAddr>, Error> {
+    Ok(None)
+}
+
+// TODO: the program does not note them yet.
+fn other_ports(_: &Program) -> Result<Vec<(IpAddr, u16)>, Error> {
+    Ok(Vec::new())
+}
+
+/// The IPv4 sources that a subscription wants by name, each with the group.
+pub(crate) fn named_sources(subscription: &Subscription) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> + '_ {
+    let included = !subscription.filter().is_exclude();
+    let sources = subscription.filter().sources().iter().filter(move |_| included);
+    sources.filter_map(|source| match (source, subscription.group()) {
+        (IpAddr::V4(source), IpAddr::V4(group)) => Some((*source, group)),
+        _ => None,
+    })
+}
+
+/// The filter in force on an interface: the larger of its own value and that of `all` (ip-sysctl.rst); 0 is off.
+fn rp_filter(interface: &str) -> u32 {
+    let of = |name: &str| -> u32 {
+        let text = fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter")).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    };
+    of("all").max(of(interface))
+}
