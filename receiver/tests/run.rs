@@ -66,7 +66,7 @@ fn json_has_its_names_and_the_right_counts() {
         let wanted = &summary["subscriptions"][0];
         assert_eq!(wanted["subscription"], WANTED);
         assert_eq!((&wanted["packets"], &wanted["bytes"]), (&2000.into(), &200_000.into()), "{mode}");
-        assert_eq!(wanted["blocked"], if mode == "socket" { Value::Null } else { 1000.into() });
+        assert_eq!(wanted["blocked"], if mode == "socket" { serde_json::Value::Null } else { 1000.into() });
         assert!(wanted["last_packet_seconds_ago"].as_f64().is_some_and(|seconds| seconds < elapsed));
         assert!(summary["subscriptions"][1]["last_packet_seconds_ago"].is_null());
         assert_eq!(summary["unaccounted"], 0, "{summary}");
