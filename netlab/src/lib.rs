@@ -37,6 +37,6 @@ pub use command::Command;
 pub use error::{Error, Result};
 pub use ethtool::Channels;
 pub use lab::{Lab, LabBuilder};
-pub use link::{End, LinkOptions, connect};
+pub use link::{End, LinkOptions, connect, move_interface};
 pub use namespace::Namespace;
 pub use unshare::enter_user_namespace;

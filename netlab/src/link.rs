@@ -72,7 +72,7 @@ pub fn connect(a: End<'_>, b: End<'_>, options: LinkOptions) -> Result<()> {
 /// # Errors
 ///
 /// Those of [`Namespace::ip`].
-pub(crate) fn move_interface(from: &Namespace, to: End<'_>) -> Result<()> {
+pub fn move_interface(from: &Namespace, to: End<'_>) -> Result<()> {
     from.ip_with(to.namespace, &["link", "set", "dev", to.interface, "netns", "/proc/self/fd/0"]).map(drop)
 }
 

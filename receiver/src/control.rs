@@ -6,21 +6,21 @@
 //! returns. A step that fails undoes the ones before it.
 
 mod evidence;
+pub(crate) mod recovery;
 
 pub(crate) use evidence::named_sources;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use receiver_common::{FlowAction, GroupAction, Verdict};
 
 use crate::error::Error;
-use crate::filter::{Member, SubscriptionId, Table};
+use crate::filter::{Member, SubscriptionId};
 use crate::host_counters::HostCounters;
 use crate::interface::Interface;
-use crate::ladder::{Ladder, Rings, attach_for};
+use crate::ladder::Rings;
 use crate::ledger::{KernelLedger, Ledger, QueueCounters, XskLedger};
 use crate::link::LinkLedger;
 use crate::membership::{InterfaceRef, MembershipSet, Options as MembershipOptions, SocketEvent};
@@ -73,6 +73,9 @@ struct Inner {
     /// Drops of sockets that are gone.
     drops_before: u64,
     link: LinkLedger,
+    lost: recovery::Lost,
+    /// The interface's MTU when the AF_XDP sockets were bound.
+    bound_mtu: u32,
     stopped: bool,
 }
 
@@ -99,6 +102,7 @@ pub(crate) struct Opened {
 
 impl Control {
     pub fn new(shared: Arc<Shared>, opened: Opened) -> Self {
+        let bound_mtu = opened.interface.mtu;
         Self {
             shared,
             interface: Mutex::new(opened.interface),
@@ -116,6 +120,8 @@ impl Control {
                 sockets: HashMap::new(),
                 drops_before: 0,
                 link: LinkLedger::default(),
+                lost: recovery::Lost::default(),
+                bound_mtu,
                 stopped: false,
             }),
         }
@@ -340,6 +346,7 @@ impl Control {
             Some(program) => program.verdicts()?,
             None => [0; Verdict::COUNT],
         };
+        let unbound = self.unbound_frames(&inner)?;
         let sockets = self.shared.cells.iter().map(socket_ledger).collect::<Result<Vec<_>, Error>>()?;
         let counters: Vec<&QueueCounters> = self.shared.cells.iter().map(|cell| &cell.counters).collect();
         let path = &self.shared.kernel;
@@ -353,7 +360,7 @@ impl Control {
             dropped: inner.drops(),
         };
         let host = self.host.as_ref().and_then(|host| host.counted(self.interface().index).ok());
-        let ledger = Ledger::new(verdicts, sockets, &counters, &path.counters, kernel);
+        let ledger = Ledger::new(verdicts, sockets, &counters, &path.counters, kernel, unbound);
         Ok(ledger.with_link(inner.link).with_host(host))
     }
 
@@ -378,52 +385,6 @@ impl Control {
         }
         self.shared.stop();
         result
-    }
-
-    /// Puts the program, the sockets and the memberships onto an interface that was made again.
-    pub fn relink(&self, interface: &Interface) -> Result<(), Error> {
-        let mut inner = self.lock()?;
-        if let (Some(program), Some(attach)) = (&mut inner.program, attach_for(self.mode)) {
-            // The old link is gone with the old interface, or this is not the first try.
-            let _ = program.detach();
-            let free = Interface { xdp_program: None, ..interface.clone() };
-            Ladder { interface: &free, program: &self.recipe.program, rings: &self.recipe.rings }
-                .put_on(program, attach)?;
-            let served = self.shared.cells.iter().filter(|cell| cell.is_served() && cell.queue < interface.queues);
-            let queues: Vec<u32> = served.clone().map(|cell| cell.queue).collect();
-            let ladder = Ladder { interface, program: &self.recipe.program, rings: &self.recipe.rings };
-            let sockets = ladder.bind(self.mode, &queues, program)?;
-            for (cell, (_, socket)) in served.zip(sockets) {
-                let monitor = socket.monitor()?;
-                cell.replace(socket, monitor);
-            }
-        }
-        let joined = membership_interface(interface, self.recipe.program.vlan)?
-            .unwrap_or_else(|| InterfaceRef::new(interface.index, &interface.name));
-        let mut membership = MembershipSet::new(joined, self.recipe.membership.clone());
-        for (group, port) in self.shared.filter.read(Table::groups) {
-            if let Some(filter) = self.group_filter(group, port) {
-                membership.join(group, port, &filter)?;
-            }
-        }
-        let mut old = std::mem::replace(&mut inner.membership, membership);
-        old.leave_all();
-        let gone = old.take_events();
-        inner.book_news(&gone);
-        self.shared.kernel.tell(gone);
-        inner.spread_news(&self.shared);
-        *lock(&self.interface) = interface.clone();
-        Ok(())
-    }
-
-    /// Books a time without the link.
-    pub fn book_outage(&self, away: Duration, recovery: Duration, missed: u64) {
-        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let link = &mut lock(&self.inner).link;
-        link.outages += 1;
-        link.outage_milliseconds += milliseconds(away);
-        link.recovery_milliseconds += milliseconds(recovery);
-        link.missed_estimate += missed;
     }
 
     fn lock(&self) -> Result<std::sync::MutexGuard<'_, Inner>, Error> {

@@ -11,7 +11,8 @@ use std::path::Path;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoData, InfoVlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, LinkXdp,
+    AfSpecInet6, AfSpecUnspec, InfoData, InfoVlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    LinkXdp,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -51,6 +52,94 @@ pub struct Interface {
     pub xdp_program: Option<u32>,
 }
 
+/// One look at a link: the interface, and what changes while it is used.
+#[derive(Clone, Debug)]
+pub(crate) struct Look {
+    pub interface: Interface,
+    /// Ids of all XDP programs on it: the driver's and the generic one can be two.
+    pub xdp_programs: Vec<u32>,
+    pub families: Families,
+    /// How often it has lost its carrier since it was made, modulo 2^32 (Linux 4.16).
+    pub carrier_downs: Option<u32>,
+}
+
+/// Which IP versions a link has. The kernel takes one away where the MTU falls below what it asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Families {
+    pub ipv4: bool,
+    pub ipv6: bool,
+    /// The sysctl `disable_ipv6`: memberships stay, but nothing is sent or received.
+    pub ipv6_disabled: bool,
+}
+
+impl Look {
+    /// Looks a link up by its index, in the calling thread's network namespace; `None` where there is none.
+    pub(crate) fn at(index: u32) -> Result<Option<Self>, Error> {
+        let mut request = LinkMessage::default();
+        request.header.index = index;
+        match ask(request) {
+            Ok(link) => Ok(Some(Self::from_link(&link))),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            Err(source) => {
+                Err(Error::Interface { name: format!("number {index}"), doing: "ask netlink for the link", source })
+            }
+        }
+    }
+
+    pub(crate) fn from_link(link: &LinkMessage) -> Self {
+        let name = link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.as_str()),
+            _ => None,
+        });
+        let mut look = Self {
+            interface: Interface::from_link(name.unwrap_or_default(), link),
+            xdp_programs: Vec::new(),
+            families: Families::default(),
+            carrier_downs: carrier_downs(link),
+        };
+        for attribute in &link.attributes {
+            match attribute {
+                LinkAttribute::Xdp(xdp) => look.xdp_programs = attached_programs(xdp).collect(),
+                LinkAttribute::AfSpecUnspec(families) => look.families = Families::of(families),
+                _ => {}
+            }
+        }
+        look
+    }
+}
+
+impl Families {
+    fn of(specifications: &[AfSpecUnspec]) -> Self {
+        let mut families = Self::default();
+        for family in specifications {
+            match family {
+                AfSpecUnspec::Inet(_) => families.ipv4 = true,
+                AfSpecUnspec::Inet6(attributes) => {
+                    families.ipv6 = true;
+                    families.ipv6_disabled = attributes
+                        .iter()
+                        .any(|attribute| matches!(attribute, AfSpecInet6::DevConf(conf) if conf.disable_ipv6 != 0));
+                }
+                _ => {}
+            }
+        }
+        families
+    }
+}
+
+/// How often a link has lost its carrier, as one message of netlink tells.
+pub(crate) fn carrier_downs(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::CarrierDownCount(count) => Some(*count),
+        _ => None,
+    })
+}
+
+/// Is a link up, and its other end there, as one message of netlink tells?
+pub(crate) fn is_usable(link: &LinkMessage) -> bool {
+    link.header.flags.contains(LinkFlags::Up) && link.header.flags.contains(LinkFlags::LowerUp)
+}
+
 impl Interface {
     /// Looks an interface up by name, in the calling thread's network namespace. Needs no privilege.
     ///
@@ -60,8 +149,9 @@ impl Interface {
         if name.is_empty() || name.len() > MAX_NAME || name.contains(['/', '\0']) {
             return Err(Error::UnknownInterface { name: name.to_owned(), known: names() });
         }
-        let asked = ask(LinkAttribute::IfName(name.to_owned()));
-        let link = asked.map_err(|error| match error.raw_os_error() {
+        let mut request = LinkMessage::default();
+        request.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let link = ask(request).map_err(|error| match error.raw_os_error() {
             Some(libc::ENODEV) => Error::UnknownInterface { name: name.to_owned(), known: names() },
             _ => Error::Interface { name: name.to_owned(), doing: "ask netlink for the link", source: error },
         })?;
@@ -104,9 +194,9 @@ impl Interface {
         self.mtu.saturating_add(FRAME_AROUND_MTU)
     }
 
-    /// Receive queues in use now, where the driver tells (`ethtool -l`).
-    pub(crate) fn queues_now(&self) -> Option<u32> {
-        channels(&self.name).filter(|&count| count > 0)
+    /// Can packets come?
+    pub(crate) fn is_usable(&self) -> bool {
+        self.up && self.carrier
     }
 
     fn from_link(name: &str, link: &LinkMessage) -> Self {
@@ -128,7 +218,7 @@ impl Interface {
             match attribute {
                 LinkAttribute::Mtu(mtu) => this.mtu = *mtu,
                 LinkAttribute::NumRxQueues(queues) => this.queues = (*queues).max(1),
-                LinkAttribute::Xdp(xdp) => this.xdp_program = attached_program(xdp),
+                LinkAttribute::Xdp(xdp) => this.xdp_program = attached_programs(xdp).next(),
                 LinkAttribute::ParentDevName(name) => device = Some(name),
                 LinkAttribute::ParentDevBusName(name) => bus = Some(name),
                 LinkAttribute::LinkInfo(infos) => this.driver = kind(infos),
@@ -157,8 +247,8 @@ fn rustix_names() -> io::Result<Vec<String>> {
     Ok((1..256).filter_map(|index| rustix::net::netdevice::index_to_name(&socket, index).ok()).collect())
 }
 
-fn attached_program(xdp: &[LinkXdp]) -> Option<u32> {
-    xdp.iter().find_map(|attribute| match attribute {
+fn attached_programs(xdp: &[LinkXdp]) -> impl Iterator<Item = u32> {
+    xdp.iter().filter_map(|attribute| match attribute {
         LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) if *id != 0 => {
             Some(*id)
         }
@@ -191,8 +281,8 @@ fn vlan_on(link: &LinkMessage, parent: u32, id: u16) -> Option<(u32, String)> {
 }
 
 /// RTM_GETLINK for one interface.
-fn ask(which: LinkAttribute) -> io::Result<LinkMessage> {
-    let socket = request(vec![which], 0)?;
+fn ask(which: LinkMessage) -> io::Result<LinkMessage> {
+    let socket = request(which, 0)?;
     let (answer, _) = socket.recv_from_full()?;
     match parse(&answer)?.payload {
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Ok(link),
@@ -203,7 +293,7 @@ fn ask(which: LinkAttribute) -> io::Result<LinkMessage> {
 
 /// RTM_GETLINK for all interfaces.
 fn dump() -> io::Result<Vec<LinkMessage>> {
-    let socket = request(Vec::new(), NLM_F_DUMP)?;
+    let socket = request(LinkMessage::default(), NLM_F_DUMP)?;
     let mut links = Vec::new();
     loop {
         let (answer, _) = socket.recv_from_full()?;
@@ -229,12 +319,10 @@ fn parse(answer: &[u8]) -> io::Result<NetlinkMessage<RouteNetlinkMessage>> {
 }
 
 /// Sends an RTM_GETLINK request, and gives the socket on which the answer comes.
-fn request(which: Vec<LinkAttribute>, flags: u16) -> io::Result<Socket> {
+fn request(mut request: LinkMessage, flags: u16) -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
-    let mut request = LinkMessage::default();
-    request.attributes = which;
     request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | flags;

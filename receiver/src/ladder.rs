@@ -44,7 +44,7 @@ impl Rings {
     }
 
     /// The largest MTU of which this holds.
-    fn single_buffer_mtu(&self) -> u32 {
+    pub fn single_buffer_mtu(&self) -> u32 {
         self.single_buffer().saturating_sub(FRAME_AROUND_MTU)
     }
 }
@@ -114,8 +114,8 @@ impl Ladder<'_> {
         })
     }
 
-    /// Binds a socket to each queue and hands it to the program.
-    pub fn bind(&self, mode: ReceiveMode, queues: &[u32], program: &mut Program) -> Result<Sockets, Error> {
+    /// Binds a socket to each queue. None receives before [`publish`].
+    pub fn bind(&self, mode: ReceiveMode, queues: &[u32]) -> Result<Sockets, Error> {
         let bind_mode = match mode {
             ReceiveMode::ZeroCopy => BindMode::ZeroCopy,
             _ => BindMode::Copy,
@@ -135,9 +135,6 @@ impl Ladder<'_> {
             let socket = XskSocket::bind(&config);
             sockets.push((queue, socket.map_err(|error| self.refused_socket(queue, error))?));
         }
-        for (queue, socket) in &sockets {
-            program.set_socket(*queue, socket.as_fd())?;
-        }
         Ok(sockets)
     }
 
@@ -156,7 +153,8 @@ impl Ladder<'_> {
         queues: &[u32],
         mut program: Program,
     ) -> Result<(Program, Sockets), Box<Failure>> {
-        match self.bind(mode, queues, &mut program) {
+        let bound = self.bind(mode, queues).and_then(|sockets| publish(&mut program, &sockets).map(|()| sockets));
+        match bound {
             Ok(sockets) => Ok((program, sockets)),
             Err(error) => Err(Box::new(Failure { error, program: Some(program) })),
         }
@@ -196,7 +194,7 @@ impl Ladder<'_> {
     }
 
     /// May a packet need several buffers?
-    fn is_multi_buffer(&self) -> bool {
+    pub fn is_multi_buffer(&self) -> bool {
         self.interface.longest_frame() > self.rings.single_buffer()
     }
 
@@ -235,6 +233,11 @@ impl Ladder<'_> {
             None => Ok(numbers),
         }
     }
+}
+
+/// Hands each queue's frames to its socket.
+pub(crate) fn publish(program: &mut Program, sockets: &Sockets) -> Result<(), Error> {
+    sockets.iter().try_for_each(|(queue, socket)| program.set_socket(*queue, socket.as_fd()))
 }
 
 /// Where the program sits in a mode; `None` in mode `socket`.

@@ -3,7 +3,8 @@
 //! Three equations are checked, and their differences added up in [`Ledger::unaccounted`]:
 //!
 //! 1. for the XDP side: frames the program redirected = frames the workers took from the rings + frames still in the
-//!    rings + frames the kernel says it dropped in between (XDP_STATISTICS); and what a worker says it took is where the
+//!    rings + frames the kernel says it dropped in between (XDP_STATISTICS) + frames for a socket whose device had gone,
+//!    which the kernel drops uncounted: what was left over when the sockets were replaced; and what a worker says it took is where the
 //!    ring's index stands (a frame over several buffers in a ring counts as many as it has descriptors, until taken);
 //! 2. for each queue: frames taken = datagrams handed over + frames refused under a named cause + datagrams held for
 //!    later;
@@ -153,6 +154,11 @@ impl KernelLedger {
 }
 
 impl XskLedger {
+    /// Frames that came to the socket's ring, or that the kernel counts as dropped there. `counters` are those of its queue.
+    pub(crate) fn arrived(&self, counters: &QueueCounters) -> u64 {
+        counters.taken.load(Ordering::Relaxed) + self.refused + self.in_ring + self.rx_dropped + self.rx_ring_full
+    }
+
     /// With the counts of another socket of the same queue that came before.
     pub(crate) fn after(self, before: &Self) -> Self {
         Self {
@@ -180,19 +186,22 @@ pub struct Ledger {
     kernel: KernelLedger,
     link: LinkLedger,
     host: Option<HostLedger>,
+    unbound: u64,
     /// By name: taken, delivered, each refusal.
     user: BTreeMap<&'static str, u64>,
     unaccounted: u64,
 }
 
 impl Ledger {
-    /// `queues` are the AF_XDP queues' counters, in the order of `sockets`; `path` is the kernel path's.
+    /// `queues` are the AF_XDP queues' counters, in the order of `sockets`; `path` is the kernel path's. `unbound` are the
+    /// frames that were redirected to sockets whose device had gone.
     pub(crate) fn new(
         verdicts: [u64; Verdict::COUNT],
         sockets: Vec<XskLedger>,
         queues: &[&QueueCounters],
         path: &QueueCounters,
         kernel: KernelLedger,
+        unbound: u64,
     ) -> Self {
         let mut user = BTreeMap::new();
         let mut book = |name: &'static str, count: u64| *user.entry(name).or_insert(0) += count;
@@ -212,16 +221,14 @@ impl Ledger {
             book("unstamped", get(&counters.unstamped));
         }
         let redirected = verdicts[Verdict::Redirected as usize];
-        let taken: u64 = queues.iter().map(|queue| get(&queue.taken)).sum();
-        let arrived: u64 =
-            taken + sockets.iter().map(|s| s.refused + s.in_ring + s.rx_dropped + s.rx_ring_full).sum::<u64>();
+        let arrived: u64 = sockets.iter().zip(queues).map(|(s, queue)| s.arrived(queue)).sum::<u64>() + unbound;
         let rings: u64 = sockets.iter().zip(queues).map(|(s, queue)| ring_gap(s, get(&queue.taken))).sum();
         let unaccounted = redirected.abs_diff(arrived)
             + rings
             + queues.iter().map(|queue| queue.unaccounted()).sum::<u64>()
             + kernel.received.abs_diff(get(&path.taken) + kernel.set_aside())
             + path.unaccounted();
-        Self { verdicts, sockets, kernel, link: LinkLedger::default(), host: None, user, unaccounted }
+        Self { verdicts, sockets, kernel, link: LinkLedger::default(), host: None, unbound, user, unaccounted }
     }
 
     pub(crate) fn with_link(self, link: LinkLedger) -> Self {
@@ -273,9 +280,10 @@ impl Ledger {
         self.count("xdp_delivered") + self.count("kernel_delivered")
     }
 
-    /// Frames lost after XDP or the kernel had accepted them: full rings and full socket buffers.
+    /// Frames lost after XDP or the kernel had accepted them: full rings, full socket buffers, and sockets whose device
+    /// had gone.
     pub fn lost(&self) -> u64 {
-        self.sockets.iter().map(|s| s.rx_dropped + s.rx_ring_full).sum::<u64>() + self.kernel.dropped
+        self.sockets.iter().map(|s| s.rx_dropped + s.rx_ring_full).sum::<u64>() + self.kernel.dropped + self.unbound
     }
 
     /// One count of [`Ledger::causes`] by its name; 0 for a name that there is not.
@@ -302,6 +310,7 @@ impl Ledger {
             ("xsk_leased", total(|s| s.leased)),
             ("xsk_refused_descs", total(|s| s.refused)),
             ("xsk_further_descs", total(|s| s.further)),
+            ("xsk_unbound", self.unbound),
             ("kernel_received", self.kernel.received),
             ("kernel_dropped", self.kernel.dropped),
             ("kernel_other_interface", self.kernel.other_interface),
@@ -322,7 +331,7 @@ impl Default for Ledger {
     /// Nothing counted yet, under every name that there is.
     fn default() -> Self {
         let kernel = KernelLedger::default();
-        Self::new([0; Verdict::COUNT], Vec::new(), &[], &QueueCounters::default(), kernel)
+        Self::new([0; Verdict::COUNT], Vec::new(), &[], &QueueCounters::default(), kernel, 0)
             .with_host(Some(HostLedger::default()))
     }
 }
@@ -364,7 +373,7 @@ mod tests {
     }
 
     fn unaccounted(redirected: u64, queue: &QueueCounters, socket: XskLedger, path: &QueueCounters) -> u64 {
-        Ledger::new(verdicts(redirected), vec![socket], &[queue], path, KernelLedger::default()).unaccounted()
+        Ledger::new(verdicts(redirected), vec![socket], &[queue], path, KernelLedger::default(), 0).unaccounted()
     }
 
     #[test]
@@ -387,7 +396,7 @@ mod tests {
     fn every_cause_has_one_name() {
         let (queue, socket) = balanced();
         let ledger =
-            Ledger::new(verdicts(20), vec![socket], &[&queue], &QueueCounters::default(), KernelLedger::default());
+            Ledger::new(verdicts(20), vec![socket], &[&queue], &QueueCounters::default(), KernelLedger::default(), 0);
         let names: Vec<_> = ledger.causes().map(|(name, _)| name).collect();
         let mut unique = names.clone();
         unique.sort_unstable();

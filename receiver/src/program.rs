@@ -206,6 +206,20 @@ impl Program {
         Ok(())
     }
 
+    /// The id of the entry that is attached, or will be, as netlink tells it of an interface.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn id(&mut self) -> Result<u32, Error> {
+        let info = xdp(&mut self.ebpf, &self.interface, self.buffers)?.info();
+        info.map(|info| info.id()).map_err(|error| refused(&self.interface, "ask about", &error))
+    }
+
+    /// The interface has another name now.
+    pub fn rename(&mut self, name: &str) {
+        name.clone_into(&mut self.interface);
+    }
+
     /// Takes the program off the interface.
     ///
     /// # Errors

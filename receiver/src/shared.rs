@@ -32,8 +32,12 @@ pub(crate) struct Cell {
     pub monitor: Mutex<Option<Monitor>>,
     /// The books of sockets that are gone.
     pub before: Mutex<XskLedger>,
+    /// Frames that arrived at sockets that are gone, or that the kernel counts as dropped there.
+    pub arrived_before: AtomicU64,
+    /// How often the worker went on with another socket. Changes with `arrived_before`, under the lock of `replacement`.
+    pub changes: AtomicU64,
     /// A socket that takes the place of the worker's, whose interface is gone.
-    replacement: Mutex<Option<(XskSocket, Monitor)>>,
+    pub replacement: Mutex<Option<(XskSocket, Monitor)>>,
     replaced: AtomicBool,
     /// Readable while there is a replacement.
     wake_fd: OwnedFd,
@@ -127,6 +131,8 @@ impl Cell {
             further_descriptors: AtomicU64::new(0),
             monitor: Mutex::default(),
             before: Mutex::default(),
+            arrived_before: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
             replacement: Mutex::default(),
             replaced: AtomicBool::new(false),
             wake_fd: event()?,
@@ -138,11 +144,22 @@ impl Cell {
         lock(&self.monitor).is_some()
     }
 
-    /// Gives the worker another socket, to go on with when its own is read to the end.
-    pub fn replace(&self, socket: XskSocket, monitor: Monitor) {
-        *lock(&self.replacement) = Some((socket, monitor));
+    /// Returns true if the socket that receives next, the replacement if there is one, is bound to its device.
+    pub fn is_bound(&self) -> bool {
+        match &*lock(&self.replacement) {
+            Some((_, monitor)) => monitor.is_bound(),
+            None => lock(&self.monitor).as_ref().is_some_and(Monitor::is_bound),
+        }
+    }
+
+    /// Gives the worker another socket, to go on with when its own is read to the end. Returns what [`Cell::changes`] will
+    /// be when it has.
+    pub fn replace(&self, socket: XskSocket, monitor: Monitor) -> u64 {
+        let mut replacement = lock(&self.replacement);
+        *replacement = Some((socket, monitor));
         self.replaced.store(true, Ordering::Release);
         raise(&self.wake_fd);
+        self.changes.load(Ordering::Relaxed) + 1
     }
 
     /// Is there another socket?
@@ -151,11 +168,10 @@ impl Cell {
         self.replaced.load(Ordering::Relaxed)
     }
 
-    /// The other socket. To be called by the worker.
-    pub fn take_replacement(&self) -> Option<(XskSocket, Monitor)> {
+    /// Says that the worker has seen that it is replaced. To be called by the worker, which holds `replacement`.
+    pub fn lower_wake_fd(&self) {
         self.replaced.store(false, Ordering::Relaxed);
         let _ = rustix::io::read(&self.wake_fd, &mut [0; 8]);
-        lock(&self.replacement).take()
     }
 
     /// Readable while there is another socket.

@@ -467,8 +467,14 @@ impl Drop for Worker {
 /// Goes on with the socket that takes the place of one whose interface is gone. Returns what the old one counted.
 #[cold]
 fn change_socket(socket: &mut XskSocket, cell: &QueueCell) -> Counters {
-    let Some((next, monitor)) = cell.take_replacement() else { return Counters::default() };
+    // Held to the end: the control side reads what arrived before together with the number of changes.
+    let mut replacement = lock(&cell.replacement);
+    cell.lower_wake_fd();
+    let Some((next, monitor)) = replacement.take() else { return Counters::default() };
     close_books(cell, Some(monitor));
+    let arrived = lock(&cell.before).arrived(&cell.counters);
+    cell.arrived_before.store(arrived, std::sync::atomic::Ordering::Relaxed);
+    add(&cell.changes, 1);
     std::mem::replace(socket, next).counters()
 }
 

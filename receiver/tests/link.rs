@@ -3,89 +3,20 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use netlab::{End, Lab, LinkOptions, connect};
-use receiver::{Error, Handle, ModeRequest, ReceiveMode, Receiver, Wait};
-use support::{Sending, causes, open, stream, subscription};
+use receiver::ReceiveMode;
+use support::counting::{Counting, sending};
+use support::{Sending, stream};
 
 /// What a link's return may take until packets come again. The requirement is one second; what is measured here is some
 /// milliseconds.
 const SOON: Duration = Duration::from_secs(1);
 
-struct Counting {
-    handle: Handle,
-    count: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl Counting {
-    fn start(receiver: Receiver) -> Self {
-        let handle = receiver.handle();
-        let (count, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let (counted, stopped) = (Arc::clone(&count), Arc::clone(&stop));
-        let mut worker = receiver.into_workers().remove(0);
-        let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                let polled = worker.poll(Wait::For(Duration::from_millis(20)), |_| {
-                    counted.fetch_add(1, Ordering::Relaxed);
-                });
-                match polled {
-                    Ok(_) => {}
-                    Err(Error::Stopped) => return,
-                    Err(error) => panic!("{error}"),
-                }
-            }
-        });
-        Self { handle, count, stop, thread }
-    }
-
-    /// How long it takes until the next packet.
-    fn next_packet(&self) -> Duration {
-        let (start, before) = (Instant::now(), self.count.load(Ordering::Relaxed));
-        while self.count.load(Ordering::Relaxed) == before {
-            assert!(
-                start.elapsed() < support::PATIENCE,
-                "nothing comes: {}",
-                causes(&self.handle.ledger().expect("ledger"))
-            );
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        start.elapsed()
-    }
-
-    fn finish(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("the consumer");
-        let ledger = self.handle.ledger().expect("ledger");
-        assert_eq!(ledger.unaccounted(), 0, "{}", causes(&ledger));
-    }
-}
-
-fn receiver(lab: &Lab, mode: ReceiveMode) -> Counting {
-    let receiver = open(lab, |builder| {
-        builder
-            .subscribe(subscription("10.0.0.1@232.1.1.1:5000"))
-            .subscribe(subscription("[2001:db8::1]@[ff3e::1]:5000"))
-            .mode(ModeRequest::Exactly(mode))
-    });
-    Counting::start(receiver.expect("receiver"))
-}
-
-/// Frames of their own making: they need no address, and a link that is down for a while does not end them.
-fn sending(lab: &Lab) -> Sending {
-    let mut config = stream(lab, "232.1.1.1", 5000, &["10.0.0.1"]);
-    config.rate = 10_000;
-    config.spoof = true;
-    Sending::start(lab, config)
-}
-
 fn down_and_up(mode: ReceiveMode) {
     let lab = Lab::new().expect("lab");
-    let counting = receiver(&lab, mode);
+    let counting = Counting::open(&lab, mode);
     let stream = sending(&lab);
     counting.next_packet();
     for round in 1..=3 {
@@ -110,7 +41,7 @@ fn down_and_up(mode: ReceiveMode) {
 
 fn address_removed(mode: ReceiveMode) {
     let lab = Lab::new().expect("lab");
-    let counting = receiver(&lab, mode);
+    let counting = Counting::open(&lab, mode);
     let stream = sending(&lab);
     counting.next_packet();
     lab.rx().ip(&["addr", "flush", "dev", "veth-rx"]).expect("flush");
@@ -126,7 +57,7 @@ fn address_removed(mode: ReceiveMode) {
 
 fn deleted_and_made_again(mode: ReceiveMode) {
     let lab = Lab::new().expect("lab");
-    let counting = receiver(&lab, mode);
+    let counting = Counting::open(&lab, mode);
     for round in 1..=3 {
         let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
         config.rate = 10_000;
@@ -158,7 +89,7 @@ fn deleted_and_made_again(mode: ReceiveMode) {
             lab.rx().run(|| std::fs::read_to_string("/proc/thread-self/net/mcfilter")).expect("run").expect("mcfilter");
         assert!(igmp.lines().any(|line| line.contains("0xe8010101 0x0a000001")), "{igmp}");
     }
-    assert!(counting.count.load(Ordering::Relaxed) > 0);
+    assert!(counting.count(None) > 0);
     let id = counting.handle.subscriptions().expect("subscriptions")[0].id;
     counting.handle.leave(id).expect("it can still be steered");
     counting.finish();
@@ -168,7 +99,7 @@ fn deleted_and_made_again(mode: ReceiveMode) {
 #[test]
 fn an_older_querier_is_told() {
     let lab = Lab::new().expect("lab");
-    let counting = receiver(&lab, ReceiveMode::Copy);
+    let counting = Counting::open(&lab, ReceiveMode::Copy);
     assert_eq!(counting.handle.warnings(), Vec::<String>::new());
     // Type 0x11, ten seconds, its checksum, group 0.0.0.0 (RFC 2236, section 2).
     let query = [0x11, 100, 0xee, 0x9b, 0, 0, 0, 0];

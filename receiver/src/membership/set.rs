@@ -36,6 +36,7 @@
 //! back, a datagram may come by two of them.
 
 mod place;
+mod renew;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

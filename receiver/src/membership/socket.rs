@@ -103,6 +103,41 @@ impl<S: AsFd> MembershipSocket<S> {
         Ok(())
     }
 
+    /// Ends what the socket holds of a group that the kernel has lost with the device. [`MembershipSocket::state`] stays.
+    pub(super) fn abandon(&self, group: IpAddr) {
+        // By index, as in `restore`. It fails where nothing is held.
+        let _ = opt::mcast_group(self.fd(), opt::MCAST_LEAVE_GROUP, self.interface.index, group);
+    }
+
+    /// Joins a group again as [`MembershipSocket::state`] says, after [`MembershipSocket::abandon`].
+    ///
+    /// # Errors
+    /// The kernel did not take it: the group is not joined.
+    pub(super) fn renew(&self, group: IpAddr) -> Result<(), SocketError> {
+        let state = self.state(group);
+        let filter = state.filter();
+        let index = self.interface.index;
+        let joined = match filter.sources().first() {
+            Some(&first) if !filter.is_exclude() => {
+                let joined = opt::mcast_source(self.fd(), opt::MCAST_JOIN_SOURCE_GROUP, index, group, first);
+                kernel(opt::MCAST_JOIN_SOURCE_GROUP, joined)
+            }
+            _ => {
+                let joined = opt::mcast_group(self.fd(), opt::MCAST_JOIN_GROUP, index, group);
+                kernel(opt::MCAST_JOIN_GROUP, joined)
+            }
+        };
+        let renewed = joined
+            .and_then(|()| match filter.sources().len() {
+                // The join has said it all.
+                1 if !filter.is_exclude() => Ok(()),
+                0 => Ok(()),
+                _ => self.set_filter_by_index(group, &filter),
+            })
+            .and_then(|()| self.confirm(group, state));
+        renewed.inspect_err(|_| self.abandon(group))
+    }
+
     /// What the kernel holds for this socket, interface and group, by the getter that belongs to the option style. The
     /// state INCLUDE with an empty list can be seen here if something else than this type changed the socket.
     ///

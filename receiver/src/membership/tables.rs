@@ -146,6 +146,12 @@ impl KernelTables {
 }
 
 impl KernelGroup {
+    /// Returns true if a member hears this source by an INCLUDE filter.
+    pub fn includes(&self, source: IpAddr) -> bool {
+        let found = self.sources.binary_search_by_key(&source, |entry| entry.source);
+        found.is_ok_and(|index| self.sources[index].included > 0)
+    }
+
     /// What can be told of the mode.
     pub fn mode(&self) -> KernelMode {
         let included = self.sources.iter().fold(0_u64, |sum, source| sum.saturating_add(source.included));

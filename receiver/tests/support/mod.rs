@@ -7,6 +7,7 @@
 #![allow(dead_code)] // Each test binary uses its part.
 
 pub mod command;
+pub mod counting;
 pub mod frame;
 pub mod traces;
 

@@ -1,0 +1,306 @@
+//! What the kernel forgot of a receiver when its link went, put back: the program, the AF_XDP sockets, the memberships.
+//!
+//! What is missing is found by asking for each of them. The interface's index does not tell: a device that left the network
+//! namespace and came back, or one that was made again, can have the index of before.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use receiver_common::Verdict;
+
+use super::{Control, Inner, membership_interface, socket_ledger};
+use crate::error::Error;
+use crate::interface::{Families, Interface, Look};
+use crate::ladder::{Ladder, attach_for, publish};
+use crate::link::Over;
+use crate::membership::tables::KernelTables;
+use crate::membership::{InterfaceRef, MembershipSet};
+use crate::shared::{Cell, lock};
+
+/// What is no longer on the link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Missing {
+    /// The XDP program.
+    pub program: bool,
+    /// AF_XDP sockets: of a served queue that the interface has.
+    pub sockets: bool,
+    /// Memberships that can be had again.
+    pub memberships: bool,
+}
+
+/// What is known to be lost, and not yet put back.
+#[derive(Default)]
+pub(super) struct Lost {
+    /// Groups that the kernel has dropped.
+    groups: BTreeSet<IpAddr>,
+    /// There may be groups that are not joined on this interface yet: of IPv4, of IPv6.
+    unjoined: [bool; 2],
+    /// The last time that all AF_XDP sockets were replaced.
+    rebind: Option<Rebind>,
+}
+
+/// A replacement of all AF_XDP sockets.
+struct Rebind {
+    /// Frames that the program had redirected before.
+    redirected: u64,
+    /// By queue in the order of the cells: [`Cell::changes`] once the worker has changed; `None` where it keeps its socket.
+    changes: Vec<Option<u64>>,
+    /// Frames that were lost in replacements before this one.
+    unbound_before: u64,
+}
+
+impl Control {
+    /// What is missing on the interface as it is now.
+    pub fn missing(&self, look: &Look) -> Result<Missing, Error> {
+        let joined = self.joined_on(&look.interface)?;
+        let families = self.families(&joined, look)?;
+        let mut inner = self.lock()?;
+        let program = match &mut inner.program {
+            Some(program) => !look.xdp_programs.contains(&program.id()?),
+            None => false,
+        };
+        let sockets = self.unbound(&look.interface).next().is_some();
+        let lost = &inner.lost;
+        let memberships = joined.index != inner.membership.interface().index
+            || lost.groups.iter().any(|group| families.has(group.is_ipv6()))
+            || [false, true].into_iter().any(|ipv6| lost.unjoined[usize::from(ipv6)] && families.has(ipv6));
+        Ok(Missing { program, sockets, memberships })
+    }
+
+    /// The device has gone. Takes the program off it wherever it is now, and ends what the sockets hold of its memberships:
+    /// done later, that would end those of others on a device that comes with the same index.
+    pub fn let_go(&self) -> Result<(), Error> {
+        let mut inner = self.lock()?;
+        if let Some(program) = &mut inner.program {
+            for cell in &self.shared.cells {
+                program.unset_socket(cell.queue)?;
+            }
+            // Where the device was deleted, the kernel has done it.
+            let _ = program.detach();
+        }
+        drop(inner);
+        self.lose_family(false)?;
+        self.lose_family(true)
+    }
+
+    /// The interface has lost its memberships of one family: they are to be joined again.
+    pub fn lose_family(&self, ipv6: bool) -> Result<(), Error> {
+        let mut inner = self.lock()?;
+        let groups = inner.membership.groups(ipv6);
+        inner.lose(groups);
+        Ok(())
+    }
+
+    /// The groups of which the kernel's tables hold less than was joined, other than those that are known to be lost.
+    pub fn groups_missing_in_tables(&self) -> BTreeSet<IpAddr> {
+        let Ok(tables) = KernelTables::read() else { return BTreeSet::new() };
+        let Ok(inner) = self.lock() else { return BTreeSet::new() };
+        inner.membership.missing_from(&tables).difference(&inner.lost.groups).copied().collect()
+    }
+
+    /// The kernel has lost these groups: they are to be joined again.
+    pub fn lose_groups(&self, groups: BTreeSet<IpAddr>) -> Result<(), Error> {
+        self.lock()?.lose(groups);
+        Ok(())
+    }
+
+    /// Puts back what is missing on the interface. What is there stays untouched.
+    ///
+    /// # Errors
+    /// The first thing that could not be put back; the rest was.
+    pub fn restore(&self, look: &Look) -> Result<(), Error> {
+        let joined = self.joined_on(&look.interface)?;
+        let families = self.families(&joined, look)?;
+        let mut inner = self.lock()?;
+        let program = self.restore_program(&mut inner, look);
+        let memberships = self.restore_memberships(&mut inner, joined, families);
+        *lock(&self.interface) = look.interface.clone();
+        program.and(memberships)
+    }
+
+    fn restore_program(&self, inner: &mut Inner, look: &Look) -> Result<(), Error> {
+        let (Some(program), Some(attach)) = (&mut inner.program, attach_for(self.mode)) else { return Ok(()) };
+        let unbound: Vec<&Cell> = self.unbound(&look.interface).collect();
+        for cell in self.shared.cells.iter().filter(|cell| !cell.is_bound()) {
+            program.unset_socket(cell.queue)?;
+        }
+        if !look.xdp_programs.contains(&program.id()?) {
+            // The old link is gone with the old interface, or this is not the first try.
+            let _ = program.detach();
+            // Sockets that stay take packets of the size that they were bound for.
+            let mtu = if unbound.is_empty() { inner.bound_mtu } else { look.interface.mtu };
+            let interface = Interface { mtu, ..look.interface.clone() };
+            Ladder { interface: &interface, program: &self.recipe.program, rings: &self.recipe.rings }
+                .put_on(program, attach)?;
+        }
+        if unbound.is_empty() {
+            return Ok(());
+        }
+        let ladder = Ladder { interface: &look.interface, program: &self.recipe.program, rings: &self.recipe.rings };
+        let queues: Vec<u32> = unbound.iter().map(|cell| cell.queue).collect();
+        let sockets = ladder.bind(self.mode, &queues)?;
+        // Before the first of them receives: what was redirected until now was for sockets that are gone.
+        let redirected = program.verdicts()?[Verdict::Redirected as usize];
+        publish(program, &sockets)?;
+        inner.bound_mtu = look.interface.mtu;
+        let unbound_before = self.unbound_frames(inner)?;
+        let stays = self.shared.cells.iter().any(|cell| cell.is_bound());
+        let mut changes = vec![None; self.shared.cells.len()];
+        for (queue, socket) in sockets {
+            let monitor = socket.monitor()?;
+            if let Some(index) = self.shared.cells.iter().position(|cell| cell.queue == queue) {
+                changes[index] = Some(self.shared.cells[index].replace(socket, monitor));
+            }
+        }
+        if !stays {
+            inner.lost.rebind = Some(Rebind { redirected, changes, unbound_before });
+        }
+        Ok(())
+    }
+
+    fn restore_memberships(&self, inner: &mut Inner, joined: InterfaceRef, families: Families) -> Result<(), Error> {
+        if joined.index != inner.membership.interface().index {
+            let new = MembershipSet::new(joined, self.recipe.membership.clone());
+            let mut old = std::mem::replace(&mut inner.membership, new);
+            old.leave_all();
+            let gone = old.take_events();
+            inner.book_news(&gone);
+            self.shared.kernel.tell(gone);
+            inner.lost.groups.clear();
+            inner.lost.unjoined = [true; 2];
+        }
+        let mut result = Ok(());
+        let (can, cannot) = std::mem::take(&mut inner.lost.groups).into_iter().partition(|g| families.has(g.is_ipv6()));
+        inner.lost.groups = cannot;
+        if let Err((groups, error)) = inner.membership.renew(&can) {
+            inner.lost.groups.extend(groups);
+            result = Err(error.into());
+        }
+        for ipv6 in [false, true].into_iter().filter(|ipv6| families.has(*ipv6)) {
+            if std::mem::take(&mut inner.lost.unjoined[usize::from(ipv6)])
+                && let Err(error) = self.join_all(inner, ipv6)
+            {
+                inner.lost.unjoined[usize::from(ipv6)] = true;
+                result = Err(error);
+            }
+        }
+        inner.spread_news(&self.shared);
+        result
+    }
+
+    /// Joins the groups of one family that are not joined yet.
+    fn join_all(&self, inner: &mut Inner, ipv6: bool) -> Result<(), Error> {
+        let mut result = Ok(());
+        for (group, port) in self.shared.filter.read(crate::filter::Table::groups) {
+            if group.is_ipv6() == ipv6
+                && !inner.membership.state(group, port).is_member()
+                && let Some(filter) = self.group_filter(group, port)
+            {
+                result = result.and(inner.membership.join(group, port, &filter).map_err(Error::from));
+            }
+        }
+        result
+    }
+
+    /// The interface has another name now.
+    pub fn rename(&self, name: &str) {
+        let mut inner = lock(&self.inner);
+        let mut interface = lock(&self.interface);
+        if inner.membership.interface().index == interface.index {
+            inner.membership.rename(name);
+        }
+        if let Some(program) = &mut inner.program {
+            program.rename(name);
+        }
+        name.clone_into(&mut interface.name);
+    }
+
+    /// The interface has another MTU now. Returns true if its longest packets no longer fit what the sockets were bound for.
+    pub fn set_mtu(&self, mtu: u32) -> bool {
+        let inner = lock(&self.inner);
+        let mut interface = lock(&self.interface);
+        interface.mtu = mtu;
+        let needs_several = |mtu| {
+            let interface = Interface { mtu, ..interface.clone() };
+            Ladder { interface: &interface, program: &self.recipe.program, rings: &self.recipe.rings }.is_multi_buffer()
+        };
+        self.has_program() && needs_several(mtu) && !needs_several(inner.bound_mtu)
+    }
+
+    /// The largest MTU of which each packet fits one buffer.
+    pub fn single_buffer_mtu(&self) -> u32 {
+        self.recipe.rings.single_buffer_mtu()
+    }
+
+    /// Returns true if there is a subscription of the family.
+    pub fn has_family(&self, ipv6: bool) -> bool {
+        self.shared.filter.read(crate::filter::Table::groups).iter().any(|(group, _)| group.is_ipv6() == ipv6)
+    }
+
+    /// Which IP versions there are where the groups are joined.
+    pub fn joined_families(&self, look: &Look) -> Result<Families, Error> {
+        self.families(&self.membership_interface(), look)
+    }
+
+    /// Records times without the link.
+    pub fn record_outages(&self, over: Over) {
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let link = &mut lock(&self.inner).link;
+        link.outages += over.count;
+        link.outage_milliseconds += milliseconds(over.away);
+        link.recovery_milliseconds += milliseconds(over.recovery);
+        link.missed_estimate += over.missed;
+    }
+
+    /// Where the groups are to be joined: the VLAN's own interface if there is one.
+    fn joined_on(&self, interface: &Interface) -> Result<InterfaceRef, Error> {
+        let own = || InterfaceRef::new(interface.index, &interface.name);
+        Ok(membership_interface(interface, self.recipe.program.vlan)?.unwrap_or_else(own))
+    }
+
+    fn families(&self, joined: &InterfaceRef, look: &Look) -> Result<Families, Error> {
+        if joined.index == look.interface.index {
+            return Ok(look.families);
+        }
+        Ok(Look::at(joined.index)?.map(|look| look.families).unwrap_or_default())
+    }
+
+    /// The queues whose socket is gone, of those that a worker serves and the interface has.
+    fn unbound(&self, interface: &Interface) -> impl Iterator<Item = &Cell> {
+        let queues = interface.queues;
+        self.shared.cells.iter().filter(move |cell| cell.is_served() && cell.queue < queues && !cell.is_bound())
+    }
+
+    /// Frames that were redirected to sockets whose device had gone. The kernel drops them uncounted.
+    pub(super) fn unbound_frames(&self, inner: &Inner) -> Result<u64, Error> {
+        let Some(rebind) = &inner.lost.rebind else { return Ok(0) };
+        let mut arrived = 0;
+        for (cell, changes) in self.shared.cells.iter().zip(&rebind.changes) {
+            let _unchanging = lock(&cell.replacement);
+            arrived += match changes {
+                Some(changes) if cell.changes.load(std::sync::atomic::Ordering::Relaxed) < *changes => {
+                    // The old socket is not yet read to the end.
+                    return Ok(rebind.unbound_before);
+                }
+                Some(_) => cell.arrived_before.load(std::sync::atomic::Ordering::Relaxed),
+                None => socket_ledger(cell)?.arrived(&cell.counters),
+            };
+        }
+        Ok(rebind.redirected.saturating_sub(arrived).max(rebind.unbound_before))
+    }
+}
+
+impl Inner {
+    /// Ends what the sockets hold of these groups, once: on a device that is back, it could be another program's.
+    fn lose(&mut self, groups: BTreeSet<IpAddr>) {
+        self.membership.abandon(&groups.difference(&self.lost.groups).copied().collect());
+        self.lost.groups.extend(groups);
+    }
+}
+
+impl Families {
+    fn has(self, ipv6: bool) -> bool {
+        if ipv6 { self.ipv6 } else { self.ipv4 }
+    }
+}

@@ -1,0 +1,89 @@
+//! What changed on the link and can not be put back, in words for its user.
+
+use crate::interface::Families;
+
+/// What a change of the number of queues means for a receiver with sockets on these; nothing for one without.
+pub(super) fn queues(name: &str, before: u32, now: u32, served: &[u32]) -> Option<String> {
+    let there = served.iter().filter(|&&queue| queue < now).count();
+    if served.is_empty() {
+        return None;
+    }
+    let change = format!("{name} has {now} receive queues now, {before} before");
+    Some(match (served.len() - there, now as usize - there) {
+        (0, 0) => format!("{change}; each has its AF_XDP socket"),
+        (0, others) => format!(
+            "{change}; {others} have no AF_XDP socket, and what comes there takes the slower kernel path: start the receiver \
+             anew to serve them, or steer the streams (`ethtool -X`, `ethtool -N`)"
+        ),
+        (gone, _) => format!(
+            "{change}; {gone} of those that had an AF_XDP socket are gone, and their streams come by the other queues: start \
+             the receiver anew to serve them as they are"
+        ),
+    })
+}
+
+/// The MTU that IPv6 asks for (RFC 8200, section 5), and what the kernel asks for to do IPv4 (RFC 791).
+const IPV6_MTU: u32 = 1280;
+const IPV4_MTU: u32 = 68;
+
+/// Why an IP version is away, and what to do; `None` while it is there.
+pub(super) fn family(name: &str, ipv6: bool, mtu: u32, families: Families) -> Option<String> {
+    let (version, there, least) =
+        if ipv6 { ("IPv6", families.ipv6, IPV6_MTU) } else { ("IPv4", families.ipv4, IPV4_MTU) };
+    let effect = format!("Its {version} groups are not joined, so that routers and switches stop sending them");
+    if !there && mtu < least {
+        return Some(format!(
+            "{name} does no {version}, because its MTU, {mtu}, is below {least}. {effect}. Raise it (ip link set {name} mtu \
+             {least}): the receiver joins them again"
+        ));
+    }
+    if !there {
+        return Some(format!(
+            "{name} does no {version}: the kernel has shut it down on this interface. {effect}. The receiver joins them \
+             again when it is back"
+        ));
+    }
+    (ipv6 && families.ipv6_disabled).then(|| {
+        format!(
+            "{name} does no IPv6, because net.ipv6.conf.{name}.disable_ipv6 is 1. Its IPv6 groups are not reported, so that \
+             routers and switches stop sending them. Set it to 0: the kernel then reports them again"
+        )
+    })
+}
+
+/// Packets became too long for one buffer, with a receiver that was set up for one.
+pub(super) fn too_long(name: &str, mtu: u32, fits: u32) -> String {
+    format!(
+        "{name} has an MTU of {mtu} now. This receiver was set up for packets of one buffer, an MTU of up to {fits}: longer \
+         ones are dropped, and counted as xsk_rx_dropped. Start the receiver anew, or lower the MTU (ip link set {name} mtu \
+         {fits})"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_number_of_queues_is_told_with_what_it_means() {
+        let news = |before, now, served: &[u32]| queues("eth7", before, now, served).unwrap_or_default();
+        assert!(news(1, 4, &[0]).starts_with("eth7 has 4 receive queues now, 1 before; 3 have no AF_XDP socket"));
+        assert!(news(4, 2, &[0, 1]).ends_with("each has its AF_XDP socket"));
+        assert!(news(4, 2, &[0, 3]).contains("1 of those that had an AF_XDP socket are gone"));
+        assert_eq!(queues("eth7", 4, 2, &[]), None, "mode socket has nothing to do with queues");
+    }
+
+    #[test]
+    fn a_family_that_is_away_is_told_with_its_reason() {
+        let both = Families { ipv4: true, ipv6: true, ipv6_disabled: false };
+        assert_eq!((family("eth7", false, 1500, both), family("eth7", true, 1500, both)), (None, None));
+        let none = Families::default();
+        let told = family("eth7", true, 1200, none).unwrap_or_default();
+        assert!(told.starts_with("eth7 does no IPv6, because its MTU, 1200, is below 1280."), "{told}");
+        assert!(family("eth7", false, 60, none).is_some_and(|told| told.contains("is below 68")));
+        assert!(family("eth7", true, 1500, none).is_some_and(|told| told.contains("shut it down")));
+        let disabled = Families { ipv6_disabled: true, ..both };
+        assert!(family("eth7", true, 1500, disabled).is_some_and(|told| told.contains("disable_ipv6 is 1")));
+        assert_eq!(family("eth7", false, 1500, disabled), None);
+    }
+}
