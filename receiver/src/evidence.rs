@@ -58,6 +58,13 @@ pub enum Finding {
         /// All frames that XDP saw.
         frames: u64,
     },
+    /// Multicast UDP datagrams came for a group or a port that nobody subscribed to. XDP modes only.
+    OtherGroups {
+        /// The interface.
+        interface: String,
+        /// How many frames.
+        frames: u64,
+    },
     /// Mode `socket`: frames came, but who they were for is not known.
     FramesUnknown {
         /// The interface.
@@ -170,6 +177,7 @@ impl Finding {
         match self {
             Self::NoFrames { .. } => "no_frames",
             Self::NoMulticast { .. } => "no_multicast",
+            Self::OtherGroups { .. } => "other_groups",
             Self::FramesUnknown { .. } => "frames_unknown",
             Self::VlanTags { .. } => "vlan_tags",
             Self::OtherHost { .. } => "other_host",
@@ -201,6 +209,11 @@ impl fmt::Display for Finding {
                 let frames = number(*frames, "frame");
                 write!(f, "{frames} arrived on {interface}, without a multicast UDP datagram among them")
             }
+            Self::OtherGroups { interface, frames } => write!(
+                f,
+                "{} on {interface} carried multicast UDP datagrams for a group or a port that was not subscribed to",
+                number(*frames, "frame")
+            ),
             Self::FramesUnknown { interface, frames } => write!(
                 f,
                 "{} arrived on {interface}; their groups, ports and sources are not known in mode socket",
@@ -281,9 +294,11 @@ impl fmt::Display for Finding {
 /// How to receive sources that the reverse path filter refuses.
 pub(crate) fn reverse_path_remedy(interface: &str, sources: &[IpAddr]) -> String {
     let source = sources.first().map_or_else(|| "SOURCE".to_owned(), IpAddr::to_string);
+    // sysctl(8) writes a dot in a name as a slash.
+    let name = interface.replace('.', "/");
     format!(
         "add a route to each source (ip route add {source}/32 dev {interface}), or turn the filter off (sysctl -w \
-         net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{interface}.rp_filter=0)"
+         net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{name}.rp_filter=0)"
     )
 }
 
@@ -347,10 +362,12 @@ impl Observed<'_> {
         }
         if xdp {
             let vlan_tags = count(Verdict::PassedVlan);
-            let others = [Verdict::PassedUnicast, Verdict::PassedMembership, Verdict::PassedOtherProtocol];
-            let not_multicast = others.into_iter().chain([Verdict::PassedNotIp]).map(count).sum::<u64>();
+            let rest = [Verdict::PassedUnicast, Verdict::PassedMembership, Verdict::PassedOtherProtocol];
+            let not_multicast = rest.into_iter().chain([Verdict::PassedNotIp]).map(count).sum::<u64>();
             let none = frames > 0 && not_multicast == frames;
             add(none, Finding::NoMulticast { interface: interface.clone(), frames });
+            let others = count(Verdict::PassedOtherGroup);
+            add(others > 0, Finding::OtherGroups { interface: interface.clone(), frames: others });
             let finding = Finding::VlanTags { interface: interface.clone(), frames: vlan_tags, wanted: self.vlan };
             add(vlan_tags > 0, finding);
         } else {

@@ -2,16 +2,15 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read};
 use std::net::IpAddr;
-use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use netlab::Lab;
 use receiver::{Finding, Handle, ModeRequest, ReceiveMode, Receiver, Vlan, Wait};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
+use support::command::Run;
 use support::frame::{Frame, FrameSocket};
 use support::{burst, open, stream, subscription};
 
@@ -124,6 +123,24 @@ fn wrong_checksums_in_xdp_modes_are_the_receivers_own() {
     receiver.poll(Wait::For(Duration::from_millis(100)), |_| panic!("delivered")).expect("poll");
     let found = wait_for(&receiver.handle(), |finding| *finding == Finding::WrongChecksum { datagrams: 3 });
     assert!(!has(&found, "nothing_seen") && !has(&found, "host_wrong_checksum"), "{found:#?}");
+}
+
+#[test]
+fn frames_of_other_groups_and_ports() {
+    for mode in XDP {
+        let lab = quiet_lab();
+        let receiver = start(&lab, mode, &[WANTED]);
+        send(&lab, &Frame::udp("10.0.0.1:4000", "232.1.1.1:5001", b"port").bytes, 4);
+        send(&lab, &Frame::udp("[2001:db8::1]:4000", "[ff3e::1]:5000", b"group").bytes, 3);
+        let others = Finding::OtherGroups { interface: "veth-rx".into(), frames: 7 };
+        let found = wait_for(&receiver.handle(), |finding| *finding == others);
+        assert!(!has(&found, "no_multicast") && !has(&found, "no_frames"), "{mode}: {found:#?}");
+    }
+    // The kernel counts datagrams for which it found no socket, but only if the group is joined.
+    let lab = quiet_lab();
+    let receiver = start(&lab, ReceiveMode::Socket, &[WANTED]);
+    send(&lab, &Frame::udp("10.0.0.1:4000", "232.1.1.1:5001", b"port").bytes, 4);
+    wait_for(&receiver.handle(), |finding| *finding == Finding::HostIgnoredMulticast { datagrams: 4 });
 }
 
 #[test]
@@ -294,19 +311,13 @@ fn a_missing_membership_and_an_older_igmp() {
 
 /// Runs the command until this is sent, and ends it. Returns its standard output after the first line.
 fn run(lab: &Lab, arguments: &[&str], frame: &[u8]) -> String {
-    let mut command = lab.rx().command(env!("CARGO_BIN_EXE_receiver"));
-    let command = command.args(["run", "-i", lab.rx_interface()]).args(arguments).env_remove("RUST_LOG");
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the receiver starts");
-    let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
-    let mut text = String::new();
-    out.read_line(&mut text).expect("the first line");
-    text.clear();
+    let (run, _) = Run::joined(lab, arguments);
     send(lab, frame, 20);
     sleep(Duration::from_millis(300));
-    kill_process(Pid::from_raw(child.id() as i32).expect("a process id"), Signal::TERM).expect("a signal");
-    out.read_to_string(&mut text).expect("text");
-    assert_eq!(child.wait().expect("a child").code(), Some(0), "{text}");
-    text
+    run.signal(Signal::TERM);
+    let (out, err, code) = run.end();
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    out
 }
 
 #[test]

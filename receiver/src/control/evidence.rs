@@ -79,19 +79,20 @@ impl Control {
 
     /// Warns of named sources (of source, group) that the reverse path filter drops, once for all of them. To be called
     /// after they were joined, in the receiver's network namespace.
-    pub fn check_reverse_path(&self, joined: impl Iterator<Item = (Ipv4Addr, Ipv4Addr)>) {
+    pub fn check_reverse_path(&self, mut joined: impl Iterator<Item = (Ipv4Addr, Ipv4Addr)>) {
         let interface = self.membership_interface();
         if rp_filter(&interface.name) == 0 {
             return;
         }
-        let sources: Vec<IpAddr> = self.refused_sources(joined, &interface).into_iter().map(IpAddr::from).collect();
+        let sources: Vec<IpAddr> =
+            self.refused_sources(&mut joined, &interface).into_iter().map(IpAddr::from).collect();
         if sources.is_empty() {
             return;
         }
         let named = listed(&sources[..sources.len().min(MOST_NAMED)]);
         let more = match sources.len().saturating_sub(MOST_NAMED) {
             0 => String::new(),
-            more if sources.len() == MOST_CHECKED => format!(" and at least {more} more"),
+            more if joined.next().is_some() => format!(" and at least {more} more"),
             more => format!(" and {more} more"),
         };
         let lost = match self.mode {
@@ -106,7 +107,7 @@ impl Control {
         ));
     }
 
-    /// The named IPv4 sources that the kernel refuses, of the first thousand.
+    /// Which of the first 1,024 sources the kernel refuses.
     fn refused_sources(
         &self,
         joined: impl Iterator<Item = (Ipv4Addr, Ipv4Addr)>,
