@@ -10,7 +10,7 @@ pub mod table;
 pub mod verdict;
 pub mod wire;
 
-pub use verdict::Verdict;
+pub use verdict::{Action, Verdict};
 
 /// Names of the maps and globals in the compiled XDP program.
 pub mod names {
@@ -28,8 +28,12 @@ pub mod names {
     pub const GROUPS_V6: &str = "GROUPS_V6";
     /// Per-CPU array with one `u64` for each [`Verdict`](crate::Verdict): frames.
     pub const VERDICTS: &str = "VERDICTS";
-    /// Per-CPU array with one `u64` for each group slot: frames dropped because of their source.
+    /// Per-CPU array with one [`Unwanted`](crate::Unwanted) for each group slot.
     pub const BLOCKED: &str = "BLOCKED";
+    /// Array of `u64`: one bit for each group slot, set while another program on the host is a member of the group.
+    pub const SHARED: &str = "SHARED";
+    /// Per-CPU array of [`OtherPort`](crate::OtherPort), by a hash of group and port.
+    pub const OTHER_PORTS: &str = "OTHER_PORTS";
     /// XSKMAP: receive queue to AF_XDP socket.
     pub const SOCKETS: &str = "SOCKETS";
     /// Global `u32`: buckets of [`FLOWS_V4`], less one.
@@ -171,6 +175,43 @@ impl GroupAction {
     }
 }
 
+/// An address of either family: IPv4 as `::ffff:a.b.c.d`, in memory order.
+pub type AnyAddress = [u64; 2];
+
+/// The address for an IPv4 address in wire order.
+#[inline(always)]
+pub const fn mapped_v4(address: u32) -> AnyAddress {
+    [0, ((u32::from_le(address) as u64) << 32 | 0xffff_0000).to_le()]
+}
+
+/// Frames of a group slot whose source was not wanted.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unwanted {
+    /// How many.
+    pub count: u64,
+    /// The source of the last one.
+    pub source: AnyAddress,
+}
+
+/// A (group, port) that nobody asked for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OtherPort {
+    /// The group; zero: none was seen.
+    pub group: AnyAddress,
+    /// The destination port in the first two bytes, wire order; the others are zero.
+    pub port: u64,
+}
+
+/// Entries of the map of [`OtherPort`]; a power of two.
+pub const OTHER_PORTS: u32 = 64;
+
+/// Words of the map of shared slots, for this many slots.
+pub const fn shared_words(slots: u32) -> u32 {
+    slots.div_ceil(u64::BITS)
+}
+
 /// What the XDP program writes directly before a redirected frame when time stamps are asked for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +236,9 @@ const _: () = {
     assert!(size_of::<GroupKeyV6>() == 20);
     assert!(size_of::<FlowAction>() == 4);
     assert!(size_of::<GroupAction>() == 4);
+    assert!(size_of::<Unwanted>() == 24);
+    assert!(size_of::<OtherPort>() == 24);
+    assert!(OTHER_PORTS.is_power_of_two());
     // Metadata must be a multiple of 4 and at most 32 bytes (Documentation/networking/xdp-rx-metadata).
     assert!(STAMP_SIZE == 16);
 };
@@ -213,6 +257,10 @@ mod pod {
     unsafe impl aya::Pod for FlowAction {}
     // SAFETY: a transparent u32.
     unsafe impl aya::Pod for GroupAction {}
+    // SAFETY: repr(C) of u64 alone, without padding (sizes asserted above).
+    unsafe impl aya::Pod for Unwanted {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for OtherPort {}
     // SAFETY: repr(C) without padding (sizes asserted in its module): every bit pattern is a value.
     unsafe impl aya::Pod for crate::generator::Flow {}
     // SAFETY: as above.

@@ -34,6 +34,19 @@ pub enum Verdict {
     PassedNotIp = 13,
     /// PASS: a frame over several buffers, whose headers reach beyond the first.
     PassedSplitHeaders = 14,
+    /// PASS: a subscribed (group, port) and an unwanted source, while another program on the host is a member of the group.
+    PassedShared = 15,
+}
+
+/// What the program does with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The frame ends here.
+    Drop,
+    /// The kernel gets it.
+    Pass,
+    /// The AF_XDP socket of its queue gets it.
+    Redirect,
 }
 
 impl Verdict {
@@ -41,7 +54,7 @@ impl Verdict {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every verdict, in the order of its number.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Redirected,
         Self::DroppedNotIncluded,
         Self::DroppedBlocked,
@@ -57,7 +70,29 @@ impl Verdict {
         Self::PassedVlan,
         Self::PassedNotIp,
         Self::PassedSplitHeaders,
+        Self::PassedShared,
     ];
+
+    /// What the program does with a frame of this verdict.
+    #[inline(always)]
+    pub const fn action(self) -> Action {
+        match self {
+            Self::Redirected => Action::Redirect,
+            Self::DroppedNotIncluded | Self::DroppedBlocked | Self::DroppedMalformed => Action::Drop,
+            Self::PassedNoSocket
+            | Self::PassedOtherGroup
+            | Self::PassedUnicast
+            | Self::PassedFragment
+            | Self::PassedOptions
+            | Self::PassedExtensionHeader
+            | Self::PassedMembership
+            | Self::PassedOtherProtocol
+            | Self::PassedVlan
+            | Self::PassedNotIp
+            | Self::PassedSplitHeaders
+            | Self::PassedShared => Action::Pass,
+        }
+    }
 
     /// The name under which the ledger shows it.
     pub const fn name(self) -> &'static str {
@@ -77,6 +112,7 @@ impl Verdict {
             Self::PassedVlan => "passed_vlan",
             Self::PassedNotIp => "passed_not_ip",
             Self::PassedSplitHeaders => "passed_split_headers",
+            Self::PassedShared => "passed_shared",
         }
     }
 }

@@ -16,7 +16,7 @@ mod verdict;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::debug;
-use receiver_common::Verdict;
+use receiver_common::Action;
 
 /// The entry for interfaces whose frames fit one buffer.
 #[xdp]
@@ -36,10 +36,10 @@ fn run<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     let verdict = verdict::judge::<FRAGS>(ctx);
     maps::count(verdict);
     debug!(ctx, "queue {} verdict {}", ctx.rx_queue_index(), verdict as u32);
-    match verdict {
-        Verdict::Redirected => xdp_action::XDP_REDIRECT,
-        Verdict::DroppedNotIncluded | Verdict::DroppedBlocked | Verdict::DroppedMalformed => xdp_action::XDP_DROP,
-        _ => xdp_action::XDP_PASS,
+    match verdict.action() {
+        Action::Redirect => xdp_action::XDP_REDIRECT,
+        Action::Drop => xdp_action::XDP_DROP,
+        Action::Pass => xdp_action::XDP_PASS,
     }
 }
 

@@ -5,7 +5,8 @@ use aya_ebpf::helpers::bpf_redirect_map;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, XskMap};
 use receiver_common::{
-    DEFAULT_MAX_FLOWS, FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, MAX_QUEUES, Verdict,
+    AnyAddress, DEFAULT_MAX_FLOWS, FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, MAX_QUEUES, OtherPort, Unwanted,
+    Verdict, shared_words,
     table::{self, Bucket, EMPTY, FlowEntry, GroupEntry, MAX_BUCKETS},
     wire::VlanTags,
 };
@@ -25,9 +26,15 @@ pub static GROUPS_V6: HashMap<GroupKeyV6, GroupAction> = HashMap::with_max_entri
 /// Frames by verdict.
 #[map]
 static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Verdict::COUNT as u32, 0);
-/// Frames dropped because of their source, by group slot.
+/// Frames of unwanted sources, by group slot.
 #[map]
-static BLOCKED: PerCpuArray<u64> = PerCpuArray::with_max_entries(DEFAULT_MAX_FLOWS, 0);
+static BLOCKED: PerCpuArray<Unwanted> = PerCpuArray::with_max_entries(DEFAULT_MAX_FLOWS, 0);
+/// One bit for each group slot: another program on the host is a member of the group.
+#[map]
+static SHARED: Array<u64> = Array::with_max_entries(shared_words(DEFAULT_MAX_FLOWS), 0);
+/// What was seen of groups and ports that nobody asked for, by a hash of both.
+#[map]
+static OTHER_PORTS: PerCpuArray<OtherPort> = PerCpuArray::with_max_entries(receiver_common::OTHER_PORTS, 0);
 /// The AF_XDP socket of each receive queue.
 #[map]
 static SOCKETS: XskMap = XskMap::with_max_entries(MAX_QUEUES, 0);
@@ -114,20 +121,33 @@ pub fn redirect(queue: u32) -> bool {
 /// Books the frame under its verdict.
 #[inline(always)]
 pub fn count(verdict: Verdict) {
-    add(&VERDICTS, verdict as u32);
-}
-
-/// Books a frame that was dropped because of its source under its group.
-#[inline(always)]
-pub fn count_blocked(slot: u32) {
-    add(&BLOCKED, slot);
-}
-
-#[inline(always)]
-fn add(counters: &PerCpuArray<u64>, index: u32) {
-    if let Some(counter) = counters.get_ptr_mut(index) {
+    if let Some(counter) = VERDICTS.get_ptr_mut(verdict as u32) {
         // SAFETY: the kernel gives this CPU's own slot, and the program is not interrupted by itself on one CPU.
         unsafe { *counter += 1 };
+    }
+}
+
+/// Counts a frame of an unwanted source under its group's slot, and returns its verdict: `dropped`, unless another program
+/// on the host may want it.
+#[inline(always)]
+pub fn unwanted(slot: u32, source: AnyAddress, dropped: Verdict) -> Verdict {
+    if let Some(value) = BLOCKED.get_ptr_mut(slot) {
+        // SAFETY: the kernel gives this CPU's own slot, and the program is not interrupted by itself on one CPU.
+        unsafe {
+            (*value).count += 1;
+            (*value).source = source;
+        }
+    }
+    let word = SHARED.get(slot / u64::BITS).copied().unwrap_or(0);
+    if word >> (slot % u64::BITS) & 1 == 0 { dropped } else { Verdict::PassedShared }
+}
+
+/// Records a group and port that nobody asked for; `hash` is of both.
+#[inline(always)]
+pub fn note_other(hash: u64, seen: OtherPort) {
+    if let Some(value) = OTHER_PORTS.get_ptr_mut(hash as u32 & (receiver_common::OTHER_PORTS - 1)) {
+        // SAFETY: as in `unwanted`.
+        unsafe { *value = seen };
     }
 }
 

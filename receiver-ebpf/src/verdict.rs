@@ -3,8 +3,8 @@
 use aya_ebpf::helpers::{bpf_ktime_get_tai_ns, bpf_xdp_adjust_meta};
 use aya_ebpf::programs::XdpContext;
 use receiver_common::table::{FlowEntry, GroupEntry};
-use receiver_common::wire::{self, Network, Udp, VlanTags};
-use receiver_common::{FlowKeyV6, GroupKeyV6, Port, STAMP_SIZE, Stamp, Verdict};
+use receiver_common::wire::{self, Network, UdpV6, VlanTags};
+use receiver_common::{AnyAddress, FlowKeyV6, GroupKeyV6, OtherPort, Port, STAMP_SIZE, Stamp, Verdict, mapped_v4};
 
 use crate::maps;
 use crate::packet::Packet;
@@ -39,15 +39,15 @@ fn judge_v4<const FRAGS: bool>(packet: &Packet<FRAGS>, offset: usize) -> Result<
     }
     let hash = GroupEntry::hash(key);
     let Some(group) = maps::group_v4(key, hash) else {
-        return Err(Verdict::PassedOtherGroup);
+        return Err(other_group_v4(datagram.destination, hash));
     };
     let source = FlowEntry::source(datagram.source);
     match maps::flow_v4(FlowEntry::key_under(source, group), FlowEntry::hash(source, hash)) {
         Some(flow) if FlowEntry::is_accept(flow) => Ok(()),
         None if GroupEntry::is_exclude(group) => Ok(()),
         flow => {
-            maps::count_blocked(GroupEntry::slot(group));
-            Err(if flow.is_some() { Verdict::DroppedBlocked } else { Verdict::DroppedNotIncluded })
+            let dropped = if flow.is_some() { Verdict::DroppedBlocked } else { Verdict::DroppedNotIncluded };
+            Err(maps::unwanted(GroupEntry::slot(group), mapped_v4(datagram.source), dropped))
         }
     }
 }
@@ -63,6 +63,18 @@ fn malformed_v4(key: u64) -> Verdict {
     }
 }
 
+/// Records a datagram that nobody asked for. Out of the usual path's way; its plain name as in [`maps`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+fn other_group_v4(destination: u64, hash: u64) -> Verdict {
+    let destination = u64::from_le(destination);
+    maps::note_other(
+        hash,
+        OtherPort { group: mapped_v4((destination as u32).to_le()), port: (destination >> 48).to_le() },
+    );
+    Verdict::PassedOtherGroup
+}
+
 #[inline(always)]
 fn judge_v6<const FRAGS: bool>(packet: &Packet<FRAGS>, offset: usize) -> Result<(), Verdict> {
     let datagram = wire::udp_v6(packet, offset)?;
@@ -70,26 +82,37 @@ fn judge_v6<const FRAGS: bool>(packet: &Packet<FRAGS>, offset: usize) -> Result<
     let flow = FlowKeyV6 { source: datagram.source, group: datagram.group, port };
     // SAFETY: the value is one word, which the kernel replaces whole.
     if let Some(action) = unsafe { maps::FLOWS_V6.get(flow) } {
-        return decide(action.is_accept(), action.slot(), &datagram.udp, Verdict::DroppedBlocked);
+        return decide(action.is_accept(), action.slot(), &datagram, Verdict::DroppedBlocked);
     }
     // SAFETY: as above.
     match unsafe { maps::GROUPS_V6.get(GroupKeyV6 { group: datagram.group, port }) } {
-        Some(action) => decide(action.is_exclude(), action.slot(), &datagram.udp, Verdict::DroppedNotIncluded),
-        None => Err(Verdict::PassedOtherGroup),
+        Some(action) => decide(action.is_exclude(), action.slot(), &datagram, Verdict::DroppedNotIncluded),
+        None => {
+            let group = two_words(datagram.group);
+            let port = u64::from(datagram.udp.destination_port);
+            let hash = GroupEntry::hash(group[0] ^ group[1] ^ port.rotate_left(20));
+            maps::note_other(hash, OtherPort { group, port: port.to_le() });
+            Err(Verdict::PassedOtherGroup)
+        }
     }
 }
 
-/// By the entry that says whether the source is wanted: its own, or its group's. `unwanted` is the verdict if it is not.
+/// By the entry that says whether the source is wanted: its own, or its group's. `dropped` is the verdict if it is not.
 #[inline(always)]
-fn decide(accept: bool, slot: u32, udp: &Udp, unwanted: Verdict) -> Result<(), Verdict> {
-    if !udp.lengths_agree {
+fn decide(accept: bool, slot: u32, datagram: &UdpV6, dropped: Verdict) -> Result<(), Verdict> {
+    if !datagram.udp.lengths_agree {
         return Err(Verdict::DroppedMalformed);
     }
     if accept {
         return Ok(());
     }
-    maps::count_blocked(slot);
-    Err(unwanted)
+    Err(maps::unwanted(slot, two_words(datagram.source), dropped))
+}
+
+#[inline(always)]
+fn two_words([a, b, c, d]: [u32; 4]) -> AnyAddress {
+    let word = |low: u32, high: u32| (u64::from(u32::from_le(low)) | u64::from(u32::from_le(high)) << 32).to_le();
+    [word(a, b), word(c, d)]
 }
 
 /// Hands the frame to the AF_XDP socket of its queue; where there is none, the kernel path gets it.

@@ -3,15 +3,18 @@
 mod filter_v4;
 mod table;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, XdpMode, loaded_programs, xdp::XdpLinkId};
 use aya::{Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
 use receiver_common::table::{MAX_SLOTS, buckets};
-use receiver_common::{FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, Port, Verdict, names};
+use receiver_common::{
+    AnyAddress, FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, OtherPort, Port, Unwanted, Verdict, names, shared_words,
+};
 
 use self::filter_v4::FilterV4;
 use crate::error::Error;
@@ -89,7 +92,9 @@ pub struct Program {
     flows_v6: HashMap<MapData, FlowKeyV6, FlowAction>,
     groups_v6: HashMap<MapData, GroupKeyV6, GroupAction>,
     verdicts: PerCpuArray<MapData, u64>,
-    blocked: PerCpuArray<MapData, u64>,
+    blocked: PerCpuArray<MapData, Unwanted>,
+    shared: Array<MapData, u64>,
+    other_ports: PerCpuArray<MapData, OtherPort>,
     sockets: XskMap<MapData>,
     max_flows: u32,
     /// The maps behind `filter_v4`: the instructions of an entry that is loaded later name them by descriptor.
@@ -128,7 +133,8 @@ impl Program {
             .map_max_entries(names::FLOWS_V6, config.max_flows)
             .map_max_entries(names::GROUPS_V6, max_groups);
         // Groups of both families share the slots, and a group for which there turns out to be no room has had one too.
-        loader.map_max_entries(names::BLOCKED, 2 * max_groups + 1);
+        let slots = 2 * max_groups + 1;
+        loader.map_max_entries(names::BLOCKED, slots).map_max_entries(names::SHARED, shared_words(slots));
         let mut ebpf = loader.load(OBJECT).map_err(|error| refused(name, "load", &error))?;
         let logger = match config.trace {
             true => Some(
@@ -149,6 +155,8 @@ impl Program {
             groups_v6: map(&mut ebpf, names::GROUPS_V6, name)?,
             verdicts: map(&mut ebpf, names::VERDICTS, name)?,
             blocked: map(&mut ebpf, names::BLOCKED, name)?,
+            shared: map(&mut ebpf, names::SHARED, name)?,
+            other_ports: map(&mut ebpf, names::OTHER_PORTS, name)?,
             sockets: map(&mut ebpf, names::SOCKETS, name)?,
             max_flows: config.max_flows,
             _tables: [flows, groups],
@@ -305,11 +313,49 @@ impl Program {
         }
     }
 
+    /// Passes the frames of unwanted sources to the kernel ([`Verdict::PassedShared`]), or drops them again. To be called
+    /// after [`Program::set_group`]; holds until [`Program::remove_group`], whatever flows are set.
+    ///
+    /// # Errors
+    /// [`Error::Program`]: also if the group has no entry.
+    pub fn set_shared(&mut self, group: IpAddr, port: u16, shared: bool) -> Result<(), Error> {
+        let slot = self.slot(group, port)?.ok_or_else(|| Error::Program {
+            name: self.interface.clone(),
+            doing: "change the filter of",
+            reason: format!("{} is not in the filter", std::net::SocketAddr::new(group, port)),
+        })?;
+        self.set_slot_shared(slot, shared)
+    }
+
+    fn set_slot_shared(&mut self, slot: u32, shared: bool) -> Result<(), Error> {
+        let refused = |error| refused(&self.interface, "change the filter of", &error);
+        let (at, bit) = (slot / u64::BITS, 1 << (slot % u64::BITS));
+        let word = self.shared.get(&at, 0).map_err(refused)?;
+        let changed = if shared { word | bit } else { word & !bit };
+        if changed == word { Ok(()) } else { self.shared.set(at, changed, 0).map_err(refused) }
+    }
+
+    /// The slot that a group's entry names.
+    fn slot(&self, group: IpAddr, port: u16) -> Result<Option<u32>, Error> {
+        match group {
+            IpAddr::V4(group) => Ok(self.filter_v4.slot_of_group(group, port)),
+            group => match self.groups_v6.get(&group_key_v6(group, port), 0) {
+                Ok(action) => Ok(Some(action.slot())),
+                Err(MapError::KeyNotFound) => Ok(None),
+                Err(error) => Err(refused(&self.interface, "read the filter of", &error)),
+            },
+        }
+    }
+
     /// Removes a group's entry: its datagrams pass from now on. One that is not there is no error.
     ///
     /// # Errors
     /// [`Error::Program`].
     pub fn remove_group(&mut self, group: IpAddr, port: u16) -> Result<(), Error> {
+        // The slot may be another group's next.
+        if let Some(slot) = self.slot(group, port)? {
+            self.set_slot_shared(slot, false)?;
+        }
         match group {
             IpAddr::V4(group) => {
                 self.filter_v4.remove_group(group, port);
@@ -329,17 +375,49 @@ impl Program {
     pub fn verdicts(&self) -> Result<[u64; Verdict::COUNT], Error> {
         let mut counts = [0; Verdict::COUNT];
         for (index, count) in (0..).zip(&mut counts) {
-            *count = self.sum(&self.verdicts, index)?;
+            let values = self.verdicts.get(&index, 0);
+            *count = values.map_err(|error| refused(&self.interface, "read a counter", &error))?.iter().sum();
         }
         Ok(counts)
     }
 
-    /// Frames dropped because of their source, for one group slot since load or reset.
+    /// Frames of unwanted sources, dropped or [passed](Program::set_shared), for one group slot since load.
     ///
     /// # Errors
     /// [`Error::Program`].
     pub fn blocked(&self, slot: u32) -> Result<u64, Error> {
-        self.sum(&self.blocked, slot)
+        Ok(self.unwanted(slot)?.map(|unwanted| unwanted.count).sum())
+    }
+
+    /// A source whose frame was dropped or [passed](Program::set_shared) as unwanted for a group slot: the last one on the
+    /// CPU that met most of them. `None` if there was none since load.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn last_unwanted(&self, slot: u32) -> Result<Option<IpAddr>, Error> {
+        let most = self.unwanted(slot)?.max_by_key(|unwanted| unwanted.count);
+        Ok(most.filter(|unwanted| unwanted.count > 0).map(|unwanted| address(unwanted.source)))
+    }
+
+    fn unwanted(&self, slot: u32) -> Result<impl Iterator<Item = Unwanted> + use<>, Error> {
+        let values = self.blocked.get(&slot, 0).map_err(|error| refused(&self.interface, "read a counter", &error))?;
+        Ok(values.to_vec().into_iter())
+    }
+
+    /// Groups and ports of frames that passed as [`Verdict::PassedOtherGroup`] since load. At most
+    /// [`receiver_common::OTHER_PORTS`] for each CPU: a new one takes the place of an older one with its hash.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn other_ports(&self) -> Result<Vec<(IpAddr, u16)>, Error> {
+        let mut seen = BTreeSet::new();
+        for index in 0..receiver_common::OTHER_PORTS {
+            let values = self.other_ports.get(&index, 0);
+            let values = values.map_err(|error| refused(&self.interface, "read a map of", &error))?;
+            let there = values.iter().filter(|other| other.group != [0; 2]);
+            seen.extend(there.map(|other| (address(other.group), Port::from_wire(other.port as u16).to_host())));
+        }
+        Ok(seen.into_iter().collect())
     }
 
     /// How many entries the maps hold.
@@ -388,11 +466,6 @@ impl Program {
         Ok(TestVerdict { action: result.return_value, nanoseconds })
     }
 
-    fn sum(&self, counters: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, Error> {
-        let values = counters.get(&index, 0).map_err(|error| refused(&self.interface, "read a counter", &error))?;
-        Ok(values.iter().sum())
-    }
-
     fn refused_update(&self, error: MapError) -> Error {
         match os_error(&error) {
             Some(libc::E2BIG | libc::ENOSPC) => Error::FilterFull { limit: self.max_flows },
@@ -416,6 +489,12 @@ impl Program {
             other => other.map_err(|error| refused(&self.interface, "change the filter", &error)),
         }
     }
+}
+
+/// An address as the program's maps hold it.
+fn address([first, last]: AnyAddress) -> IpAddr {
+    let bytes = u128::from(first.to_le()) | u128::from(last.to_le()) << 64;
+    IpAddr::from(bytes.to_le_bytes()).to_canonical()
 }
 
 fn flow_key_v6(source: IpAddr, group: IpAddr, port: u16) -> FlowKeyV6 {

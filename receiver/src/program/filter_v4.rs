@@ -92,6 +92,11 @@ impl FilterV4 {
         self.forget(group, port);
     }
 
+    /// The slot of a group that has an entry.
+    pub(super) fn slot_of_group(&self, group: Ipv4Addr, port: u16) -> Option<u32> {
+        self.known.get(&(group, port)).filter(|known| known.group).map(|known| known.slot)
+    }
+
     /// The slot, if it is the one that the other entries of (group, port) name.
     fn slot(&self, group: Ipv4Addr, port: u16, slot: u32) -> Result<u32, Refusal> {
         if slot >= MAX_SLOTS {

@@ -9,6 +9,7 @@ mod frames;
 mod full;
 mod handle;
 mod oracle;
+mod shared;
 mod stamp;
 mod table;
 
@@ -52,6 +53,8 @@ fn the_table_is_broad_and_its_names_are_unique() {
     let mut verdicts: BTreeSet<Verdict> = rows.iter().map(|row| row.verdict).collect();
     // No frame of one buffer gets it: see `buffers`.
     assert!(verdicts.insert(Verdict::PassedSplitHeaders));
+    // Only of groups that are shared: see `shared`.
+    assert!(verdicts.insert(Verdict::PassedShared));
     assert_eq!(verdicts, Verdict::ALL.into(), "a verdict is in no row");
 }
 
@@ -74,6 +77,16 @@ fn the_program_and_the_host_parser_agree_on_mutated_frames() {
             }
             assert!(seen.len() > 8, "the mutations reach only {seen:?}");
         });
+    }
+}
+
+/// By name, so that a new verdict cannot drop or pass in silence.
+#[test]
+fn names_tell_the_action() {
+    for verdict in Verdict::ALL {
+        let (start, _) = verdict.name().split_once('_').unwrap_or((verdict.name(), ""));
+        let expected = ["dropped", "passed", "", "redirected"].iter().position(|name| *name == start).expect("a name");
+        assert_eq!(action(verdict) as usize, expected + 1, "{verdict:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use receiver::program::Program;
 use receiver_common::wire::{self, Network, Udp, VlanTags};
-use receiver_common::{FlowAction, GroupAction, Port, Verdict};
+use receiver_common::{Action, FlowAction, GroupAction, Port, Verdict};
 
 use crate::table::{
     ANY_PORT, BLOCKED_V4, BLOCKED_V6, GROUP_ANY_V4, GROUP_ANY_V6, GROUP_V4, GROUP_V6, PORT, SLOT_ANY_V4, SLOT_ANY_V6,
@@ -14,13 +14,10 @@ use crate::table::{
 
 /// The XDP action that goes with a verdict (`enum xdp_action`).
 pub fn action(verdict: Verdict) -> u32 {
-    const DROP: u32 = 1;
-    const PASS: u32 = 2;
-    const REDIRECT: u32 = 4;
-    match verdict {
-        Verdict::Redirected => REDIRECT,
-        Verdict::DroppedNotIncluded | Verdict::DroppedBlocked | Verdict::DroppedMalformed => DROP,
-        _ => PASS,
+    match verdict.action() {
+        Action::Drop => 1,
+        Action::Pass => 2,
+        Action::Redirect => 4,
     }
 }
 
