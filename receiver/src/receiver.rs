@@ -37,6 +37,9 @@ pub enum Queues {
     These(Vec<u32>),
 }
 
+/// SO_RCVBUF is a C int, and the kernel doubles it.
+const MAX_SOCKET_BUFFER: usize = 1 << 30;
+
 /// Sets up a [`Receiver`].
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -170,7 +173,7 @@ impl Builder {
         self
     }
 
-    /// Bytes of receive buffer to ask for, for each socket of the kernel path. Default: 8 MiB.
+    /// Bytes of receive buffer to ask for, for each socket of the kernel path, up to 1 GiB. Default: 8 MiB.
     pub fn socket_buffer(mut self, bytes: usize) -> Self {
         self.socket_buffer = bytes;
         self
@@ -299,6 +302,10 @@ impl Builder {
         if self.program.max_flows == 0 || self.program.max_flows > 1 << 24 {
             let reason = "must be 1 to 16777216 entries";
             return Err(Error::Option { option: "max flows", value: self.program.max_flows.to_string(), reason });
+        }
+        if self.socket_buffer > MAX_SOCKET_BUFFER {
+            let reason = "must be at most 1073741824 bytes";
+            return Err(Error::Option { option: "socket buffer", value: self.socket_buffer.to_string(), reason });
         }
         let interface = Interface::lookup(&self.interface)?;
         interface.require_multicast()?;

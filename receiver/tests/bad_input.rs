@@ -164,13 +164,14 @@ fn modes_and_queues_that_there_are_not() {
 fn options_out_of_range() {
     let lab = Lab::new().expect("lab");
     type Change = fn(Builder) -> Builder;
-    let cases: [(Change, &str, &str); 8] = [
+    let cases: [(Change, &str, &str); 9] = [
         (|b| b.ring_size(1_000), "ring size", "1000"),
         (|b| b.ring_size(0), "ring size", "0"),
         (|b| b.ring_size(32), "ring size", "32"),
         (|b| b.frames(10_000), "frames", "10000"),
         (|b| b.frames(1 << 21), "frames", "2097152"),
         (|b| b.ring_size(4_096).frames(8_192), "frames", "8192"),
+        (|b| b.socket_buffer(usize::MAX), "socket buffer", "18446744073709551615"),
         (|b| b.max_flows(0), "max flows", "0"),
         (|b| b.max_flows(u32::MAX), "max flows", "4294967295"),
     ];

@@ -53,16 +53,20 @@ pub struct RunArgs {
     /// Stop after exactly N datagrams
     #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one::<u64>)]
     pub count: Option<u64>,
-    /// Seconds between two updates
+    /// Seconds between two updates, 0.01 to 1000000000
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
     pub interval: Duration,
     /// Write one JSON object a line: `type` is start, interval or summary
     #[arg(long, conflicts_with = "hex")]
     pub json: bool,
-    /// Write the JSON summary to FILE as well
+    /// Write the JSON summary to FILE as well, at the end of the run; what FILE holds by then is replaced
     #[arg(long, value_name = "FILE")]
     pub summary: Option<PathBuf>,
-    /// Write the payloads, one behind the other, to FILE; `-` is standard output, and all else goes to standard error
+    /// Append the payloads, one behind the other, to FILE; `-` is standard output, and all else goes to standard error
+    ///
+    /// FILE is opened once the receiver runs: a start that fails leaves it as it is. A FIFO may get its reader later. Up to
+    /// 64 MiB wait for a slow reader; further datagrams are dropped whole and counted (`output_dropped`). At the end of the
+    /// run a reader that takes nothing for a second is not waited for.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Dump each datagram in hexadecimal; the lines per interval go to standard error

@@ -13,6 +13,8 @@ pub const MAX_PAYLOAD_V4: usize = 65_535 - 20 - 8;
 /// Largest UDP payload over IPv6, bytes: 65,535 less the UDP header.
 pub const MAX_PAYLOAD_V6: usize = 65_535 - 8;
 
+/// Packets a second. More than any link takes; what is computed from it stays far from an overflow.
+pub(super) const MAX_RATE: u64 = 1_000_000_000_000;
 const MAX_BURST: usize = 1024;
 const MAX_THREADS: usize = 256;
 const MAX_FLOWS: usize = 1 << 20;
@@ -110,6 +112,9 @@ impl SendConfig {
         if self.duration == Some(Duration::ZERO) {
             return Err(SendError::DurationZero);
         }
+        if self.rate > MAX_RATE {
+            return Err(SendError::Rate { rate: self.rate, max: MAX_RATE });
+        }
         if let Some(burst) = self.burst
             && !(1..=MAX_BURST).contains(&burst)
         {
@@ -192,6 +197,7 @@ mod tests {
         assert!(matches!(refused(|c| c.ttl = 0), E::TtlZero));
         assert!(matches!(refused(|c| c.count = Some(0)), E::CountZero));
         assert!(matches!(refused(|c| c.duration = Some(Duration::ZERO)), E::DurationZero));
+        assert!(matches!(refused(|c| c.rate = u64::MAX), E::Rate { rate: u64::MAX, .. }));
         assert!(matches!(refused(|c| c.burst = Some(0)), E::Burst { .. }));
         assert!(matches!(refused(|c| c.vlan = vec![0]), E::VlanId(0)));
         assert!(matches!(refused(|c| c.vlan = vec![4095]), E::VlanId(4095)));

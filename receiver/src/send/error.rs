@@ -63,6 +63,14 @@ pub enum SendError {
     /// Duration 0.
     #[error("a duration of 0 sends nothing; name a longer one, or leave it out")]
     DurationZero,
+    /// A rate that no clock and no link can hold.
+    #[error("a rate of {rate} packets a second is not possible; take up to {max}, or 0 for as fast as it goes")]
+    Rate {
+        /// Asked for.
+        rate: u64,
+        /// Largest.
+        max: u64,
+    },
     /// Burst out of range.
     #[error("a burst of {burst} packets is not possible; take 1 to {max}")]
     Burst {

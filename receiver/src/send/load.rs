@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use receiver_common::generator::{self as layout, Flow};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use super::config::MAX_PAYLOAD_V4;
+use super::config::{MAX_PAYLOAD_V4, MAX_RATE};
 use super::error::SendError;
 use super::frame::{FrameSpec, FrameTemplate, ip_udp_len};
 use super::generator::{Generator, Run, Stopper};
@@ -139,6 +139,9 @@ impl LoadConfig {
         }
         if !(1..=256).contains(&self.threads) {
             return Err(SendError::Threads { threads: self.threads, max: 256 });
+        }
+        if self.rate > MAX_RATE {
+            return Err(SendError::Rate { rate: self.rate, max: MAX_RATE });
         }
         match self.burst {
             Some(burst) if burst.packets == 0 || burst.every.is_zero() || self.rate != 0 => Err(SendError::BurstShape),

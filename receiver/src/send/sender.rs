@@ -180,7 +180,8 @@ fn split(config: &SendConfig, link: &Link, flows: Vec<Flow>, raw: Option<&String
     let total = flows.len();
     // A duration at a rate is a number of packets, so that it does not depend on how time is cut at the end.
     let due_count = config.duration.filter(|_| config.rate > 0).map(|duration| {
-        u64::try_from((duration.as_nanos() * u128::from(config.rate)).div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
+        u64::try_from(duration.as_nanos().saturating_mul(config.rate.into()).div_ceil(1_000_000_000))
+            .unwrap_or(u64::MAX)
     });
     let mut shares: Vec<Vec<Flow>> = (0..config.threads).map(|_| Vec::new()).collect();
     for (at, flow) in flows.into_iter().enumerate() {
