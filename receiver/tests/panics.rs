@@ -27,6 +27,7 @@ fn a_panic_in_any_thread_ends_the_process_in_order() {
         assert_eq!(code, Some(101), "{thread}: {err}");
         let says = format!("receiver: this is a fault in the program: thread {thread} panicked at ");
         assert!(err.starts_with(&says), "{thread}: {err}");
+        assert!(!err.contains("takes too long"), "in order, and not by force: {err}");
         assert_eq!(summary.0.exists(), thread != "main", "the main thread alone makes summaries");
         assert_eq!(Traces::settled(&lab, &before), before, "{thread}");
     }

@@ -16,7 +16,9 @@ pub const EXIT_CODE: u8 = 101;
 
 /// How long the end may take. After that the kernel cleans up: it detaches the program and leaves the groups of a process
 /// that is gone.
-const GRACE: Duration = Duration::from_millis(900);
+const GRACE: Duration = Duration::from_millis(850);
+/// How long the last message may take.
+const MESSAGE: Duration = Duration::from_millis(50);
 
 static SEEN: AtomicBool = AtomicBool::new(false);
 static EVENTS: OnceLock<Sender<Event>> = OnceLock::new();
@@ -33,6 +35,10 @@ pub fn install() {
             // Without this thread the process ends as soon as the others let it.
             let _ = thread::Builder::new().name("panic".to_owned()).spawn(|| {
                 thread::sleep(GRACE);
+                super::print(
+                    "receiver: an end in order takes too long; the kernel detaches the program and leaves the groups",
+                );
+                thread::sleep(MESSAGE);
                 signal_hook::low_level::exit(EXIT_CODE.into());
             });
         }
