@@ -47,6 +47,7 @@ fn a_fifo_that_nobody_reads_costs_counted_datagrams_and_no_time() {
     let fifo = Scratch::fifo();
     let mut reader = open_fifo(&fifo);
     let arguments = ["--json", "--interval", "0.1", "--duration", "2", "--output", fifo.name(), WANTED];
+    let start = Instant::now();
     let (run, _) = Run::joined(&lab, &arguments);
     send_payloads(&lab, &payloads());
     let (out, err, code) = run.end();
@@ -54,6 +55,9 @@ fn a_fifo_that_nobody_reads_costs_counted_datagrams_and_no_time() {
     assert!(out.lines().filter(|line| line.contains(r#""type":"interval""#)).count() >= 10, "it is shown: {out}");
     let summary = last_object(&out);
     assert_eq!((&summary["packets"], &summary["unaccounted"]), (&COUNT.into(), &0.into()), "{summary}");
+    let elapsed = summary["elapsed_seconds"].as_f64().expect("a number");
+    let waited = start.elapsed().as_secs_f64() - elapsed;
+    assert!(waited >= 0.95, "the second that the reader is waited for is no time of receiving: {waited}");
     let dropped = summary["output_dropped"].as_u64().expect("a number") as usize;
     assert!(dropped > COUNT / 2, "a pipe holds 64 KiB: {summary}");
     let mut all = Vec::new();

@@ -118,8 +118,9 @@ pub fn write_summary(out: &mut impl Write, facts: &Facts, figures: &Figures) -> 
 
 /// A line for each reader that did not read.
 fn unread(unread: Unread) -> impl Iterator<Item = String> {
-    let output = format!("output: {} not written, as the reader did not read", count(unread.output, "datagram"));
-    let display = format!("display: {} not shown, as the reader did not read", count(unread.display, "update"));
+    let output =
+        format!("output: {} not written: the reader did not take everything", count(unread.output, "datagram"));
+    let display = format!("display: {} not shown: the reader did not take everything", count(unread.display, "update"));
     [(unread.output, output), (unread.display, display)].into_iter().filter(|(n, _)| *n > 0).map(|(_, line)| line)
 }
 

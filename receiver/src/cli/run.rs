@@ -111,11 +111,13 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
     });
     // What the rings still hold stays there, and in the books.
     workers.drain(..);
+    // Before slow readers are waited for: the rates are those of the time of receiving.
+    let last = Snapshot::take(&show.handle)?;
     let outlets = plan.sink.as_ref().map(|sink| sink::lock(sink).outlets()).unwrap_or_default();
     for outlet in outlets {
         outcome = outcome.and(outlet.finish().map_err(Failure::of_output));
     }
-    show.summary(outcome, args.summary.as_deref(), args.json)
+    show.summary(&last, outcome, args.summary.as_deref(), args.json)
 }
 
 fn check_files(args: &RunArgs) -> anyhow::Result<()> {
@@ -308,8 +310,14 @@ impl Show {
     }
 
     /// Shows what it all came to, writes the file, and makes of the outcome what the command returns.
-    fn summary(mut self, outcome: Result<(), Failure>, file: Option<&Path>, json: bool) -> anyhow::Result<()> {
-        let mut figures = self.figures(None, &Snapshot::take(&self.handle)?);
+    fn summary(
+        mut self,
+        last: &Snapshot,
+        outcome: Result<(), Failure>,
+        file: Option<&Path>,
+        json: bool,
+    ) -> anyhow::Result<()> {
+        let mut figures = self.figures(None, last);
         figures.evidence = explanation::at_the_end(std::mem::take(&mut self.evidence), &figures.streams);
         let shown = match &outcome {
             Err(Failure::DisplayGone) => Ok(()),
