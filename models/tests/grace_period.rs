@@ -1,5 +1,7 @@
 //! The grace period of `block` and `leave`: nothing is handed over by the old filter once the wait has returned.
 
+#![expect(clippy::duplicate_mod, reason = "the protocol with its barrier, and the same without it")]
+
 use std::sync::Arc;
 
 use loom::sync::atomic::{AtomicBool, Ordering};

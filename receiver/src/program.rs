@@ -386,7 +386,7 @@ impl Program {
     /// # Errors
     /// [`Error::Program`].
     pub fn blocked(&self, slot: u32) -> Result<u64, Error> {
-        Ok(self.unwanted(slot)?.map(|unwanted| unwanted.count).sum())
+        Ok(self.unwanted(slot)?.iter().map(|unwanted| unwanted.count).sum())
     }
 
     /// A source whose frame was dropped or [passed](Program::set_shared) as unwanted for a group slot: the last one on the
@@ -395,13 +395,13 @@ impl Program {
     /// # Errors
     /// [`Error::Program`].
     pub fn last_unwanted(&self, slot: u32) -> Result<Option<IpAddr>, Error> {
-        let most = self.unwanted(slot)?.max_by_key(|unwanted| unwanted.count);
+        let most = self.unwanted(slot)?.into_iter().max_by_key(|unwanted| unwanted.count);
         Ok(most.filter(|unwanted| unwanted.count > 0).map(|unwanted| address(unwanted.source)))
     }
 
-    fn unwanted(&self, slot: u32) -> Result<impl Iterator<Item = Unwanted> + use<>, Error> {
+    fn unwanted(&self, slot: u32) -> Result<Vec<Unwanted>, Error> {
         let values = self.blocked.get(&slot, 0).map_err(|error| refused(&self.interface, "read a counter", &error))?;
-        Ok(values.to_vec().into_iter())
+        Ok(values.to_vec())
     }
 
     /// Groups and ports of frames that passed as [`Verdict::PassedOtherGroup`] since load. At most
