@@ -102,12 +102,15 @@ impl MinimalRoot {
         let elevation = Elevation::require("making the minimal root")?;
         let mirror = vm::mirror();
         println!(
-            "About to install Debian {SUITE} with {PACKAGES} from {mirror} into {} (350 MB, some minutes); it stays there.",
+            "About to install Debian {SUITE} with {PACKAGES} from {mirror} into {} (600 MB, some minutes); it stays there.",
             self.folder.display()
         );
-        run_shown(elevation.command("rm", &[]).arg("-rf").arg(&partial))?;
-        let mut debootstrap = elevation.command("debootstrap", &[]);
-        debootstrap.args(["--variant=minbase", &format!("--include={PACKAGES}")]);
+        run_shown(elevation.command("rm", &[]).args(["-rf", "--one-file-system"]).arg(&partial))?;
+        // Its mounts vanish with it, even if it is killed.
+        let mut debootstrap = elevation.command("unshare", &[]);
+        debootstrap
+            .args(["--mount", "--", "debootstrap"])
+            .args(["--variant=minbase", &format!("--include={PACKAGES}")]);
         if Path::new(KEYRING).is_file() {
             debootstrap.arg(format!("--keyring={KEYRING}"));
         }
