@@ -135,6 +135,8 @@ fn frames_of_other_groups_and_ports() {
         let others = Finding::OtherGroups { interface: "veth-rx".into(), frames: 7 };
         let found = wait_for(&receiver.handle(), |finding| *finding == others);
         assert!(!has(&found, "no_multicast") && !has(&found, "no_frames"), "{mode}: {found:#?}");
+        let port = Finding::OtherPorts { group: ip("232.1.1.1"), port: 5000, ports: vec![5001] };
+        assert!(found.contains(&port) && !has(&found, "nothing_seen"), "{mode}: {found:#?}");
     }
     // The kernel counts datagrams for which it found no socket, but only if the group is joined.
     let lab = quiet_lab();
@@ -180,9 +182,12 @@ fn only_unwanted_sources() {
         let receiver = start(&lab, mode, &[WANTED, "!10.0.0.9@239.1.1.1:5001"]);
         send(&lab, &Frame::udp("10.0.0.3:4000", "232.1.1.1:5000", b"unwanted").bytes, 20);
         send(&lab, &Frame::udp("10.0.0.9:4000", "239.1.1.1:5001", b"blocked").bytes, 20);
-        let of = |group, port| Finding::UnwantedSources { group: ip(group), port, frames: 20, latest: None };
-        let found = wait_for(&receiver.handle(), |finding| *finding == of("239.1.1.1", 5001));
-        assert!(found.contains(&of("232.1.1.1", 5000)), "{mode}: {found:#?}");
+        let of = |group, port, latest| {
+            let (group, latest) = (ip(group), Some(ip(latest)));
+            Finding::UnwantedSources { group, port, frames: 20, latest }
+        };
+        let found = wait_for(&receiver.handle(), |finding| *finding == of("239.1.1.1", 5001, "10.0.0.9"));
+        assert!(found.contains(&of("232.1.1.1", 5000, "10.0.0.3")), "{mode}: {found:#?}");
         assert!(!has(&found, "nothing_seen"), "{mode}: {found:#?}");
     }
 }
@@ -341,6 +346,17 @@ fn the_command_explains_with_its_own_remedies() {
     ] {
         assert!(text.contains(line), "{line} is missing: {text}");
     }
+
+    let text = run(&lab, &["--mode", "copy", WANTED], &frame);
+    let line = "  10.0.0.1@232.1.1.1:5000: 20 frames of group 232.1.1.1, port 5000, came from sources that are not wanted, \
+                the latest from 10.0.0.3; for that one, subscribe to 10.0.0.3@232.1.1.1:5000\n";
+    assert!(text.contains(line), "{line} is missing: {text}");
+
+    let other = Frame::udp("10.0.0.1:4000", "232.1.1.1:5009", b"port").bytes;
+    let text = run(&lab, &["--mode", "copy", WANTED], &other);
+    let line = "  10.0.0.1@232.1.1.1:5000: frames of group 232.1.1.1 arrived for port 5009, not for 5000; for those, \
+                subscribe to 10.0.0.1@232.1.1.1:5009\n";
+    assert!(text.contains(line), "{line} is missing: {text}");
 
     let text = run(&lab, &["--mode", "copy", "10.0.0.3@232.1.1.1:5000"], &frame);
     assert!(!text.contains("nothing came"), "{text}");

@@ -11,7 +11,6 @@ use crate::evidence::{Evidence, MOST_NAMED, Observed, listed, reverse_path_remed
 use crate::filter::SubscriptionId;
 use crate::membership::InterfaceRef;
 use crate::mode::ReceiveMode;
-use crate::program::Program;
 use crate::shared::lock;
 use crate::subscription::Subscription;
 
@@ -32,12 +31,12 @@ impl Control {
         let stopped = inner.stopped;
         let (mut other_ports, mut latest) = (Vec::new(), Vec::new());
         if let Some(program) = &inner.program {
-            other_ports = self::other_ports(program)?;
+            other_ports = program.other_ports()?;
             for report in &silent {
                 let (group, port) = (report.subscription.group(), report.subscription.port());
                 let slot = self.shared.filter.read(|table| table.slot(group, port));
                 latest.push(match slot {
-                    Some(slot) if report.blocked > Some(0) => last_unwanted(program, slot)?,
+                    Some(slot) if report.blocked > Some(0) => program.last_unwanted(slot)?,
                     _ => None,
                 });
             }
@@ -122,16 +121,6 @@ impl Control {
             .map(|(source, _)| source)
             .collect()
     }
-}
-
-// TODO: the program does not note them yet.
-fn last_unwanted(_: &Program, _: u32) -> Result<Option<IpAddr>, Error> {
-    Ok(None)
-}
-
-// TODO: the program does not note them yet.
-fn other_ports(_: &Program) -> Result<Vec<(IpAddr, u16)>, Error> {
-    Ok(Vec::new())
 }
 
 /// The IPv4 sources that a subscription wants by name, each with the group.
