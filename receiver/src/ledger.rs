@@ -249,9 +249,27 @@ impl Ledger {
         self.link
     }
 
-    /// Frames that no cause was found for. 0 once traffic rests.
+    /// Frames that no cause was found for. Exact once traffic rests, and then 0; while traffic flows, frames on their
+    /// way between two counters are among them. [`Ledger::is_at_rest_since`] tells the two apart.
     pub fn unaccounted(&self) -> u64 {
         self.unaccounted
+    }
+
+    /// Frames known to be on their way to the consumer: in the rings, or taken and held for a later call.
+    pub fn in_flight(&self) -> u64 {
+        self.count("xsk_in_ring") + self.count("held")
+    }
+
+    /// Returns true if no counter of [`Ledger::unaccounted`] moved between an earlier snapshot of the same receiver and
+    /// this one. Then the counters of this one belong to one instant, although they were read one after another.
+    pub fn is_at_rest_since(&self, earlier: &Self) -> bool {
+        // Leases end without a frame that moves.
+        let sockets = |ledger: &Self| -> Vec<XskLedger> {
+            ledger.sockets.iter().map(|socket| XskLedger { leased: 0, ..*socket }).collect()
+        };
+        self.verdict(Verdict::Redirected) == earlier.verdict(Verdict::Redirected)
+            && sockets(self) == sockets(earlier)
+            && (self.kernel, self.unbound, &self.user) == (earlier.kernel, earlier.unbound, &earlier.user)
     }
 
     /// Frames under one verdict of the XDP program, over all CPUs.
@@ -390,6 +408,23 @@ mod tests {
         add(&path.taken, 5);
         add(&path.delivered, 4);
         assert_eq!(unaccounted(20, &queue, socket, &path), 7, "one forgotten on the kernel path, five never received");
+    }
+
+    #[test]
+    fn a_frame_that_moves_ends_the_rest() {
+        let path = QueueCounters::default();
+        let (queue, socket) = balanced();
+        let ledger = |redirected, queue: &QueueCounters, socket| {
+            Ledger::new(verdicts(redirected), vec![socket], &[queue], &path, KernelLedger::default(), 0)
+        };
+        let before = ledger(20, &queue, socket);
+        assert_eq!(before.in_flight(), 3, "two in the ring, one held");
+        assert!(before.is_at_rest_since(&before));
+        assert!(ledger(20, &queue, XskLedger { leased: 1, ..socket }).is_at_rest_since(&before), "a lease is no frame");
+        assert!(!ledger(21, &queue, socket).is_at_rest_since(&before));
+        assert!(!ledger(20, &queue, XskLedger { in_ring: 3, ..socket }).is_at_rest_since(&before));
+        add(&queue.delivered, 1);
+        assert!(!ledger(20, &queue, socket).is_at_rest_since(&before));
     }
 
     #[test]

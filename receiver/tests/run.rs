@@ -46,9 +46,10 @@ fn json_has_its_names_and_the_right_counts() {
         assert_eq!((code, err.as_str()), (Some(0), ""));
         let interval = object(out.lines().next().expect("an interval"));
         assert_eq!(interval["type"], "interval");
-        for name in ["elapsed_seconds", "packets_per_second", "bits_per_second", "unaccounted"] {
+        for name in ["elapsed_seconds", "packets_per_second", "bits_per_second", "in_flight"] {
             assert!(interval[name].is_number(), "{name}: {interval}");
         }
+        assert!(interval["unaccounted"].is_null() || interval["unaccounted"] == 0, "{interval}");
         for name in ["packets", "bytes", "packets_per_second", "bits_per_second"] {
             assert!(interval["subscriptions"][0][name].is_number(), "{name}: {interval}");
         }
@@ -179,18 +180,77 @@ fn a_terminal_gets_a_table() {
         .expect("script (Debian: bsdutils)");
     let mut terminal = BufReader::new(child.stdout.take().expect("a pipe"));
     let mut out = String::new();
-    while !out.contains("unaccounted") {
+    while !out.contains("in flight") {
         assert!(terminal.read_line(&mut out).expect("text") > 0, "it ended: {out}");
     }
     send(&lab, &["10.0.0.1", "10.0.0.3"], 200);
     terminal.read_to_string(&mut out).expect("text");
     assert_eq!(child.wait().expect("a child").code(), Some(0), "{out}");
-    for part in ["subscription", "packets/s", "last packet", "not zero-copy: ", "unaccounted 0", "\x1b[J", "total"] {
+    for part in ["subscription", "packets/s", "last packet", "not zero-copy: ", "0 in flight", "\x1b[J", "total"] {
         assert!(out.contains(part), "{part} is missing: {out}");
     }
     assert!(out.contains("100 packets with 2.20 kB of payload"), "the summary follows: {out}");
     for left in ["\x1b[?25l", "\x1b[?1049h"] {
         assert!(!out.contains(left), "the terminal is left as it was: {out:?}");
+    }
+}
+
+#[test]
+fn a_dumb_terminal_gets_lines() {
+    let lab = Lab::new().expect("a lab");
+    let words = format!("{} run -i veth-rx --interval 0.1 --duration 0.5 {WANTED}", env!("CARGO_BIN_EXE_receiver"));
+    for environment in [Some("dumb"), Some(""), None] {
+        let mut command = lab.rx().command("script");
+        command.args(["-q", "-e", "-c", &words, "/dev/null"]).env_remove("TERM").stdin(Stdio::null());
+        if let Some(kind) = environment {
+            command.env("TERM", kind);
+        }
+        let output = command.output().expect("script (Debian: bsdutils)");
+        let out = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && out.contains(" in flight\r\n"), "{environment:?}: {out}");
+        assert!(!out.contains('\x1b'), "{environment:?}: {out:?}");
+    }
+}
+
+#[test]
+fn traffic_on_its_way_is_in_flight_and_not_unaccounted() {
+    let lab = Lab::new().expect("a lab");
+    for json in [true, false] {
+        let mut arguments = vec!["--interval", "0.01", "--duration", "1.5", WANTED];
+        if json {
+            arguments.push("--json");
+        }
+        let (run, _) = Run::joined(&lab, &arguments);
+        send_with(&lab, &["10.0.0.1", "10.0.0.2"], 100_000, |config| config.rate = 100_000);
+        let (out, err, code) = run.end();
+        assert_eq!((code, err.as_str()), (Some(0), ""));
+        if !json {
+            let intervals: Vec<&str> = out.lines().filter(|line| line.contains(" packets/s, ")).collect();
+            let (summary, intervals) = intervals.split_last().expect("a summary");
+            assert!(summary.contains(" lost, 0 unaccounted"), "{summary}");
+            assert!(intervals.len() > 10 && intervals.iter().all(|line| line.ends_with(" in flight")), "{out}");
+            continue;
+        }
+        let objects: Vec<_> = out.lines().map(object).collect();
+        let (summary, intervals) = objects.split_last().expect("a summary");
+        assert_eq!((&summary["unaccounted"], &summary["in_flight"]), (&0.into(), &0.into()), "{summary}");
+        let mut before = 0;
+        let (mut flowing, mut resting) = (0, 0);
+        for interval in intervals {
+            let packets = interval["packets"].as_u64().expect("a number");
+            match packets > before {
+                true => {
+                    flowing += 1;
+                    assert!(interval["unaccounted"].is_null(), "{interval}");
+                }
+                false => {
+                    resting += u32::from(!interval["unaccounted"].is_null());
+                    assert!(interval["unaccounted"].is_null() || interval["unaccounted"] == 0, "{interval}");
+                }
+            }
+            before = packets;
+        }
+        assert!(flowing > 5 && resting > 0, "{flowing} with traffic, {resting} at rest: {out}");
     }
 }
 

@@ -57,8 +57,12 @@ pub struct Figures {
     pub streams: Vec<Stream>,
     /// All together.
     pub total: Flow,
-    /// The books.
+    /// The counters.
     pub ledger: Ledger,
+    /// Frames on their way: in the rings, held, or between two counters.
+    pub in_flight: u64,
+    /// Frames without a cause; `None` while traffic flows, when they cannot be told from those in flight.
+    pub unaccounted: Option<u64>,
     /// What the checker of test streams found.
     pub probe: Option<ProbeReport>,
     /// What is not as it should be.
@@ -134,8 +138,17 @@ impl Figures {
         });
         let total = Flow::new(totals(now), before.map(totals).unwrap_or_default(), span);
         let (ledger, warnings) = (now.ledger.clone(), now.warnings.clone());
+        let (in_flight, unaccounted) = on_their_way(before.map(|before| &before.ledger), &ledger);
         let (streams, unread, evidence) = (streams.collect(), Unread::default(), Evidence::default());
-        Self { elapsed, span, streams, total, ledger, probe, warnings, unread, evidence }
+        Self { elapsed, span, streams, total, ledger, in_flight, unaccounted, probe, warnings, unread, evidence }
+    }
+}
+
+/// Frames in flight, and those without a cause where that is known: at rest, and at the end.
+fn on_their_way(before: Option<&Ledger>, now: &Ledger) -> (u64, Option<u64>) {
+    match before {
+        Some(before) if !now.is_at_rest_since(before) => (now.in_flight() + now.unaccounted(), None),
+        _ => (now.in_flight(), Some(now.unaccounted())),
     }
 }
 

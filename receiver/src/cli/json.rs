@@ -105,7 +105,9 @@ struct Shown<'a> {
     subscriptions: Vec<StreamShown<'a>>,
     #[serde(serialize_with = "causes")]
     ledger: &'a Ledger,
-    unaccounted: u64,
+    in_flight: u64,
+    /// `null` in an interval with traffic, where it is not known.
+    unaccounted: Option<u64>,
     /// Datagrams that an output dropped because its reader did not read.
     output_dropped: u64,
     /// Objects that were dropped for the same reason.
@@ -174,7 +176,8 @@ impl<'a> Shown<'a> {
                 })
                 .collect(),
             ledger: &figures.ledger,
-            unaccounted: figures.ledger.unaccounted(),
+            in_flight: figures.in_flight,
+            unaccounted: figures.unaccounted,
             output_dropped: figures.unread.output,
             display_dropped: figures.unread.display,
             probe: figures.probe.as_ref(),

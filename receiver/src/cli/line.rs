@@ -29,7 +29,7 @@ impl<W: Write> View for Lines<W> {
         let total = figures.total;
         writeln!(
             self.0,
-            "{:.1} s: {} packets/s, {}{}; {}, {}, {} lost, {} unaccounted",
+            "{:.1} s: {} packets/s, {}{}; {}, {}, {} lost, {} in flight{}",
             figures.elapsed,
             short(total.packet_rate),
             with_unit(total.bit_rate, "bit/s"),
@@ -37,7 +37,8 @@ impl<W: Write> View for Lines<W> {
             count(total.packets, "packet"),
             blocked(&total),
             figures.ledger.lost(),
-            figures.ledger.unaccounted(),
+            figures.in_flight,
+            unaccounted(figures).map_or_else(String::new, |text| format!(", {text}")),
         )?;
         for line in unread(figures.unread) {
             writeln!(self.0, "{line}")?;
@@ -122,6 +123,11 @@ fn unread(unread: Unread) -> impl Iterator<Item = String> {
         format!("output: {} not written: the reader did not take everything", count(unread.output, "datagram"));
     let display = format!("display: {} not shown: the reader did not take everything", count(unread.display, "update"));
     [(unread.output, output), (unread.display, display)].into_iter().filter(|(n, _)| *n > 0).map(|(_, line)| line)
+}
+
+/// Frames without a cause, where it is known that there are any.
+pub fn unaccounted(figures: &Figures) -> Option<String> {
+    figures.unaccounted.filter(|&count| count > 0).map(|count| format!("{count} unaccounted"))
 }
 
 /// Frames dropped for their source.

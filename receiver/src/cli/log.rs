@@ -10,7 +10,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
 use super::outlet::{Outlet, Units};
-use super::panics;
+use super::{panics, screen};
 
 /// The target under which the XDP program's own log appears.
 const XDP: &str = "receiver::xdp";
@@ -29,7 +29,9 @@ pub fn init(verdicts: bool, verbose: u8) {
     if verdicts {
         targets = targets.with_target(XDP, Level::DEBUG);
     }
-    let lines = tracing_subscriber::fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(|| Line);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(io::stderr().is_terminal() && screen::has_cursor())
+        .with_writer(|| Line);
     // It fails where something else has set it up before, which nothing does.
     let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
 }

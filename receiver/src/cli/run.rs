@@ -20,7 +20,7 @@ use super::outlet::{DISPLAY_LIMIT, Outlet, OutletError, PAYLOAD_LIMIT, Units};
 use super::sink::{self, Sink};
 use super::table::Table;
 use super::view::View;
-use super::{explanation, files, log, panics, signals};
+use super::{explanation, files, log, panics, screen, signals};
 
 /// What the main thread waits for.
 pub enum Event {
@@ -160,7 +160,9 @@ impl Display {
         let units = Units::new(&outlet, DISPLAY_LIMIT, &dropped);
         let view: Box<dyn View> = match args.json {
             true => Box::new(Json(units)),
-            false if !aside && io::stdout().is_terminal() => Box::new(Table::new(units, args.interval)),
+            false if !aside && io::stdout().is_terminal() && screen::has_cursor() => {
+                Box::new(Table::new(units, args.interval))
+            }
             false => Box::new(Lines(units)),
         };
         Self { outlet, view, dropped }

@@ -24,6 +24,11 @@ pub fn terminal_size() -> (u16, u16) {
     }
 }
 
+/// Returns true if the terminal moves its cursor by escape sequences: TERM names its kind, and it is not `dumb`.
+pub fn has_cursor() -> bool {
+    std::env::var_os("TERM").is_some_and(|kind| !kind.is_empty() && kind != "dumb")
+}
+
 /// Draws blocks.
 pub struct Screen<W> {
     out: W,

@@ -10,7 +10,7 @@ use ratatui::text::{Line, Text};
 use ratatui::widgets::{Cell, Row, Table as Grid, Widget};
 
 use super::figures::{Facts, Figures, Flow, Stream, drops};
-use super::line::{heading, why_not_better, write_summary};
+use super::line::{heading, unaccounted, why_not_better, write_summary};
 use super::log;
 use super::outlet::Units;
 use super::screen::{Screen, terminal_size};
@@ -73,7 +73,7 @@ fn render(facts: &Facts, figures: Option<&Figures>, patience: f64, size: (u16, u
     // A line that ends in the last column wraps on some terminals.
     let width = size.0.saturating_sub(1).max(1);
     let height = usize::from(size.1.saturating_sub(1).max(1));
-    let columns = Columns::new(width);
+    let columns = Columns::new(width, figures.map_or(&[], |figures| &figures.streams));
     let elapsed = figures.map_or(String::new(), |figures| format!(", {}", age(figures.elapsed)));
     let mut head = vec![Line::styled(format!("{}{elapsed}", heading(facts)), Style::new().bold())];
     for reason in why_not_better(facts) {
@@ -112,10 +112,12 @@ fn render(facts: &Facts, figures: Option<&Figures>, patience: f64, size: (u16, u
 
 /// Title and width of each column of numbers.
 const NUMBERS: [(&str, u16); 5] =
-    [("packets/s", 10), ("bit/s", 10), ("blocked/s", 10), ("packets", 12), ("last packet", 13)];
-/// Which of them go first where there is no room for the name of a subscription.
-const DISPENSABLE: [usize; 3] = [2, 3, 1];
-/// A name needs so many columns: `10.0.0.1@232.1.1.1:5000`.
+    [("packets/s", 9), ("bit/s", 8), ("blocked/s", 9), ("packets", 12), ("last packet", 11)];
+/// Which of them go first where there is no room for source, group and port of a subscription with one source.
+const DISPENSABLE: [usize; 3] = [3, 1, 2];
+/// Which of them go where there is no room for group and port alone.
+const DISPENSABLE_FOR_GROUP: [usize; 5] = [3, 1, 2, 4, 0];
+/// `10.0.0.1@232.1.1.1:5000`, a subscription with one source, needs so many columns.
 const NAME: usize = 24;
 
 /// What a width has room for.
@@ -127,15 +129,18 @@ struct Columns {
 }
 
 impl Columns {
-    fn new(width: u16) -> Self {
+    fn new(width: u16, streams: &[Stream]) -> Self {
         let mut numbers: Vec<usize> = (0..NUMBERS.len()).collect();
         let name = |numbers: &[usize]| {
             let taken: u16 = numbers.iter().map(|&at| NUMBERS[at].1 + 1).sum();
             usize::from(width.saturating_sub(taken))
         };
-        for dispensable in DISPENSABLE {
-            if name(&numbers) < NAME {
-                numbers.retain(|&at| at != dispensable);
+        let longest_group = streams.iter().map(|stream| group_of(&stream.subscription).len()).max().unwrap_or(0);
+        for (dispensable, needed) in [(&DISPENSABLE[..], NAME), (&DISPENSABLE_FOR_GROUP, longest_group)] {
+            for dispensable in dispensable {
+                if name(&numbers) < needed {
+                    numbers.retain(|at| at != dispensable);
+                }
             }
         }
         Self { name: name(&numbers), numbers }
@@ -201,9 +206,12 @@ fn rest(figures: &Figures, chosen: &[usize], patience: f64, columns: &Columns) -
 }
 
 fn footer(figures: &Figures, width: usize) -> Vec<Line<'static>> {
-    let (lost, unaccounted) = (figures.ledger.lost(), figures.ledger.unaccounted());
-    let style = if lost > 0 { Style::new().yellow() } else { Style::new() };
-    let mut lines = vec![Line::styled(format!("lost {lost}, unaccounted {unaccounted}"), style)];
+    let (lost, unaccounted) = (figures.ledger.lost(), unaccounted(figures));
+    let style = if lost > 0 || unaccounted.is_some() { Style::new().yellow() } else { Style::new() };
+    let parts = [format!("{lost} lost"), format!("{} in flight", figures.in_flight)];
+    let parts: Vec<String> = parts.into_iter().chain(unaccounted).collect();
+    let mut lines: Vec<_> =
+        wrapped("", &parts, ", ", width).into_iter().map(|line| Line::styled(line, style)).collect();
     let dropped: Vec<String> = drops(&figures.ledger).iter().map(|(name, count)| format!("{name} {count}")).collect();
     lines.extend(wrapped("dropped: ", &dropped, ", ", width).into_iter().map(Line::raw));
     if let Some(probe) = &figures.probe {
@@ -257,18 +265,29 @@ fn exact(count: u64) -> String {
     if count < 1_000_000_000_000 { count.to_string() } else { short(count as f64) }
 }
 
-/// A subscription cut to a width: its group and port, then its sources, matter most.
+/// A subscription cut to a width: its group and port matter most, then its sources.
 fn shortened(text: &str, width: usize) -> String {
     if text.len() <= width {
         return text.to_owned();
     }
     // Subscriptions are ASCII, so that bytes are columns.
-    let from = text.rfind('@').unwrap_or(text.len());
-    let (sources, group) = text.split_at(from);
-    match width.checked_sub(group.len() + 1) {
-        Some(room) => format!("{}…{group}", sources.get(..room).unwrap_or(sources)),
-        None => text.chars().take(width).collect(),
+    let group = group_of(text);
+    let sources = &text[..text.len() - group.len()];
+    match width.checked_sub(group.len()) {
+        // `…@` and a character of the first source, at the least.
+        Some(room) if room > 2 => format!("{}…@{group}", sources.get(..room - 2).unwrap_or(sources)),
+        Some(_) => group.to_owned(),
+        None => {
+            let end = (width / 2).min(group.len());
+            let start = width.saturating_sub(end + 1);
+            format!("{}…{}", &group[..start], &group[group.len() - end..]).chars().take(width).collect()
+        }
     }
+}
+
+/// Group and port of a subscription.
+fn group_of(subscription: &str) -> &str {
+    subscription.rsplit_once('@').map_or(subscription, |(_, group)| group)
 }
 
 #[cfg(test)]
@@ -300,6 +319,8 @@ mod tests {
             streams,
             total,
             ledger: Ledger::default(),
+            in_flight: 3,
+            unaccounted: None,
             probe: None,
             warnings: Vec::new(),
             unread: Unread::default(),
@@ -322,7 +343,7 @@ mod tests {
         assert!(lines[3].starts_with("10.0.0.1@232.1.1.1:5000 ") && lines[3].contains("1.23 k"), "{lines:#?}");
         assert!(lines[3].ends_with(" 0.1 s") && lines[4].ends_with("stop 3.1 s") && lines[5].ends_with("never"));
         assert!(lines[6].starts_with("total") && lines[6].contains("7000"));
-        assert_eq!(lines[7], "lost 0, unaccounted 0");
+        assert_eq!(lines[7], "0 lost, 3 in flight");
         let buffer = render(&facts(), Some(&figures), 3.0, (100, 24));
         assert_eq!(buffer[(0, 4)].fg, ratatui::style::Color::Red);
         assert_ne!(buffer[(0, 3)].fg, ratatui::style::Color::Red);
@@ -338,12 +359,41 @@ mod tests {
     }
 
     #[test]
+    fn eighty_columns_have_room_for_blocked_frames() {
+        let lines = lines(&figures(vec![stream(1, 1234.0, Some(0.1))]), (80, 24));
+        let title = lines.iter().find(|line| line.starts_with("subscription ")).expect("a title");
+        let words: Vec<&str> = title.split_whitespace().collect();
+        assert_eq!(words, ["subscription", "packets/s", "bit/s", "blocked/s", "packets", "last", "packet"]);
+        assert!(lines.iter().any(|line| line.starts_with("10.0.0.1@232.1.1.1:5000 ")), "{lines:#?}");
+    }
+
+    #[test]
+    fn forty_columns_keep_the_whole_group() {
+        for group in ["232.1.1.1:5000", "239.255.255.255:65535", "[ff3e::8000:1]:65535"] {
+            let mut figures = figures(vec![stream(1, 1234.0, Some(0.1))]);
+            figures.streams[0].subscription = format!("10.100.200.30,10.100.200.31@{group}");
+            let lines = lines(&figures, (40, 24));
+            let shown = lines.iter().find(|line| line.contains(group)).unwrap_or_else(|| panic!("{group}: {lines:#?}"));
+            assert!(shown.contains("1.23 k"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_stays_unaccounted_is_shown() {
+        let mut figures = figures(vec![stream(1, 1.0, Some(0.1))]);
+        (figures.in_flight, figures.unaccounted) = (0, Some(11));
+        assert_eq!(lines(&figures, (80, 24)).last().map(String::as_str), Some("0 lost, 0 in flight, 11 unaccounted"));
+        figures.unaccounted = Some(0);
+        assert_eq!(lines(&figures, (80, 24)).last().map(String::as_str), Some("0 lost, 0 in flight"));
+    }
+
+    #[test]
     fn a_narrow_window_keeps_the_names() {
         let figures = figures(vec![stream(1, 1234.0, Some(0.1))]);
         let lines = lines(&figures, (60, 24));
         let shown = lines.iter().find(|line| line.starts_with("10.0.0.1@232.1.1.1:5000 ")).expect("the name");
         assert!(shown.contains("1.23 k") && shown.ends_with("0.1 s"), "{shown}");
-        assert!(lines.iter().any(|line| line.starts_with("subscription ") && !line.contains("blocked/s")));
+        assert!(lines.iter().any(|line| line.starts_with("subscription ") && !line.contains("bit/s")), "{lines:#?}");
     }
 
     #[test]
@@ -362,7 +412,12 @@ mod tests {
     fn names_and_lists_are_cut_to_the_width() {
         assert_eq!(shortened("10.0.0.1@232.1.1.1:5000", 30), "10.0.0.1@232.1.1.1:5000");
         assert_eq!(shortened("10.0.0.1,10.0.0.2@232.1.1.1:5000", 24), "10.0.0.1…@232.1.1.1:5000");
-        assert_eq!(shortened("10.0.0.1@232.1.1.1:5000", 4), "10.0");
+        assert_eq!(shortened("10.0.0.1@232.1.1.1:5000", 17), "1…@232.1.1.1:5000");
+        assert_eq!(shortened("10.0.0.1@232.1.1.1:5000", 16), "232.1.1.1:5000");
+        assert_eq!(shortened("10.0.0.1@232.1.1.1:5000", 9), "232.…5000");
+        for width in 0..30 {
+            assert!(shortened("10.0.0.1@232.1.1.1:5000", width).chars().count() <= width, "{width}");
+        }
         let parts: Vec<String> = ["alpha 1", "beta 2", "gamma 3"].map(str::to_owned).into();
         assert_eq!(wrapped("d: ", &parts, ", ", 18), ["d: alpha 1, beta 2", "   gamma 3"]);
         assert_eq!(wrapped("d: ", &[], ", ", 18), Vec::<String>::new());
