@@ -339,6 +339,10 @@ impl Ledger {
             ("link_outage_milliseconds", self.link.outage_milliseconds),
             ("link_recovery_milliseconds", self.link.recovery_milliseconds),
             ("link_missed_estimate", self.link.missed_estimate),
+            ("link_ipv4_outages", self.link.ipv4_outages),
+            ("link_ipv4_outage_milliseconds", self.link.ipv4_outage_milliseconds),
+            ("link_ipv6_outages", self.link.ipv6_outages),
+            ("link_ipv6_outage_milliseconds", self.link.ipv6_outage_milliseconds),
         ];
         let host = self.host.iter().flat_map(HostLedger::causes);
         verdicts.chain(sockets).chain(host).chain(self.user.iter().map(|(&name, &count)| (name, count)))

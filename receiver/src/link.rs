@@ -1,15 +1,18 @@
 //! Link life: the interface goes down and up, leaves and comes back, is made again, or loses what the receiver has on it. A
-//! thread notices by netlink and by a look each second, has [`Control`] put back what is missing, and records how long it
-//! took.
+//! thread notices by netlink and by a look each half second, has [`Control`] put back what is missing, and records how long
+//! it took.
 //!
 //! A link that only goes down keeps all of it (the kernel reports the groups again by itself). One that is deleted, or moves
 //! to another network namespace, takes the AF_XDP sockets and the memberships with it, although the old descriptors stay
 //! open and say nothing. Its index does not tell: it can come back with the same one. What tells are netlink's messages, and
-//! each part when it is asked. No message tells of a program that somebody detached, and not every kernel of another number
-//! of receive queues (`ethtool -L`): that is what the look is for.
+//! each part when it is asked. An IP version can go alone, with its memberships. No message tells of a program that somebody
+//! detached, and not every kernel of another number of receive queues (`ethtool -L`): that is what the look is for.
 
+mod detachments;
 mod events;
+mod families;
 mod outage;
+mod rate;
 mod warnings;
 
 use std::collections::BTreeSet;
@@ -20,21 +23,29 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use self::detachments::{Answer, Detachments};
 use self::events::{Event, Events};
+use self::families::FamilyOutages;
+pub(crate) use self::families::FamilyOver;
 pub use self::outage::LinkLedger;
 use self::outage::Outages;
 pub(crate) use self::outage::Over;
+use self::rate::Rate;
 use crate::control::Control;
 use crate::error::Error;
-use crate::interface::{Interface, Look};
+use crate::interface::{Families, Interface, Look};
 use crate::ledger::QueueCounters;
 use crate::membership::querier::{Compatibility, compatibility};
 use crate::shared::Shared;
 
-/// How often a look is taken at the link, and at the packet rate for the estimate of what an outage cost.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long after a failed try to put things back the next one comes.
+/// How often a look is taken at the link: what no message tells is noticed within a second.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often the packet rate is read, for the estimate of what an outage cost, and the kernel's tables.
+const SECOND: Duration = Duration::from_secs(1);
+/// How long after a failed try to put things back the next one comes, for the time of [`EAGER`].
 const RETRY: Duration = Duration::from_millis(100);
+/// How long the same failure is tried at that pace; then each [`LOOK`].
+const EAGER: Duration = Duration::from_secs(3);
 /// How long after memberships were put back the kernel's tables are looked at each [`RETRY`]. Linux can lose the sources of
 /// an IPv6 group that is joined while its device comes up (seen with 6.18).
 const SETTLING: Duration = Duration::from_secs(2);
@@ -52,14 +63,16 @@ pub(crate) fn watch(control: &Arc<Control>) -> Result<(), Error> {
         control: Arc::downgrade(control),
         events,
         outages: Outages::new(carrier_downs),
+        families: FamilyOutages::default(),
+        suspect: [false; 2],
+        detachments: Detachments::default(),
         gone: false,
         complete: Instant::now(),
         failure: None,
-        family_away: [None, None],
         settling: None,
         missing_groups: BTreeSet::new(),
-        sample: None,
-        rate: 0.0,
+        rate: Rate::default(),
+        sampled: None,
         tables: None,
         told: Vec::new(),
     };
@@ -72,21 +85,23 @@ struct Watch {
     control: Weak<Control>,
     events: Events,
     outages: Outages,
+    families: FamilyOutages,
+    /// A message told that IPv4 or IPv6 was gone: for good, for a moment, or because of a new name.
+    suspect: [bool; 2],
+    detachments: Detachments,
     /// The device went: what has its index now, if anything, is another one.
     gone: bool,
     /// When all was last seen to be in its place.
     complete: Instant,
-    /// Why things could not be put back: not told again while it lasts.
-    failure: Option<String>,
-    /// Why IPv4 and IPv6 are away, as was told.
-    family_away: [Option<String>; 2],
+    /// Why things cannot be put back, and since when: not reported again while it lasts.
+    failure: Option<(String, Instant)>,
     /// Until when memberships that were put back are looked at more often.
     settling: Option<Instant>,
     /// What the last look missed in the kernel's tables.
     missing_groups: BTreeSet<IpAddr>,
-    /// Packets handed over, and when that was read.
-    sample: Option<(u64, Instant)>,
-    rate: f64,
+    /// Of packets handed over, and when it was last read.
+    rate: Rate,
+    sampled: Option<Instant>,
     /// What the kernel said of older queriers, when, and how long it took to read its tables.
     tables: Option<(Compatibility, Instant, Duration)>,
     /// What was told of queriers: not again while it lasts.
@@ -107,7 +122,7 @@ impl Watch {
                 self.report_failure(&control, &error);
             }
             if !self.outages.is_away() {
-                self.take_sample();
+                self.take_sample(&control);
                 self.look_at_tables(&control);
             }
         }
@@ -115,8 +130,7 @@ impl Watch {
 
     /// Waits for a message, the next look, or the next try.
     fn wait(&self) -> Result<(), rustix::io::Errno> {
-        let timeout = if self.outages.is_away() || self.is_settling() { RETRY } else { LOOK };
-        let timeout = Timespec::try_from(timeout).ok();
+        let timeout = Timespec::try_from(self.pause()).ok();
         let mut fds = [
             PollFd::from_borrowed_fd(self.shared.stop_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.events.as_fd(), PollFlags::IN),
@@ -127,9 +141,23 @@ impl Watch {
         }
     }
 
+    /// How long to wait if no message comes.
+    fn pause(&self) -> Duration {
+        let now = Instant::now();
+        let hopeless = self.failure.as_ref().is_some_and(|(_, since)| now.duration_since(*since) > EAGER);
+        if let Some(rest) = self.detachments.waiting(now) {
+            rest.min(LOOK)
+        } else if (self.outages.is_away() && !hopeless) || self.is_settling() {
+            RETRY
+        } else {
+            LOOK
+        }
+    }
+
     /// Takes in what netlink tells, looks at the link, and puts back what is missing.
     fn check(&mut self, control: &Control) -> Result<(), Error> {
         let mut look = None;
+        let mut is_newest = false;
         for _ in 0..ROUNDS {
             let failed = |source| Error::Interface {
                 name: control.interface().name,
@@ -139,6 +167,7 @@ impl Watch {
             let events = self.events.take().map_err(failed)?;
             // A look that no message follows is newer than all that was told.
             if events.is_empty() && look.is_some() {
+                is_newest = true;
                 break;
             }
             for event in events {
@@ -147,15 +176,15 @@ impl Watch {
             look = Some(self.look(control)?);
         }
         let Some(look) = look.flatten() else {
-            self.outages.begin(Instant::now(), self.rate);
+            self.outages.begin(Instant::now(), self.rate.per_second());
             self.outages.look(false);
             return Ok(());
         };
+        if is_newest && !self.gone {
+            self.observe(&look.interface.name, look.interface.is_usable(), look.carrier_downs);
+        }
         if !look.interface.is_usable() {
-            if !self.outages.is_away() {
-                tracing::warn!("{}: the link went away", look.interface.name);
-            }
-            self.outages.begin(Instant::now(), self.rate);
+            self.outages.begin(Instant::now(), self.rate.per_second());
             self.outages.look(false);
             return Ok(());
         }
@@ -163,28 +192,30 @@ impl Watch {
         self.put_back(control, &look)
     }
 
+    /// The link was like this at a time after all others that were observed.
+    fn observe(&mut self, name: &str, usable: bool, carrier_downs: Option<u32>) {
+        let was_away = self.outages.is_away();
+        self.outages.observe(usable, carrier_downs, self.rate.per_second());
+        if self.outages.is_away() && !was_away {
+            tracing::warn!("{name}: the link went away");
+        }
+    }
+
     /// One message of netlink.
     fn follow(&mut self, control: &Control, event: Event) -> Result<(), Error> {
         let (interface, joined) = (control.interface(), control.membership_interface().index);
         match event {
             Event::Changed { index, usable, carrier_downs } if index == interface.index && !self.gone => {
-                let was_away = self.outages.is_away();
-                self.outages.observe(usable, carrier_downs, self.rate);
-                if self.outages.is_away() && !was_away {
-                    tracing::warn!("{}: the link went away", interface.name);
-                }
+                self.observe(&interface.name, usable, carrier_downs);
             }
             Event::Gone { index } if index == interface.index && !self.gone => self.lose_device(control, &interface)?,
             Event::Gone { index } if index == joined => {
                 control.lose_family(false)?;
                 control.lose_family(true)?;
             }
-            Event::FamilyGone { index, ipv6 } if index == joined => control.lose_family(ipv6)?,
-            Event::Overrun if !self.gone => {
-                if let Some(look) = Look::at(interface.index)? {
-                    self.outages.observe(look.interface.is_usable(), look.carrier_downs, self.rate);
-                }
-            }
+            Event::FamilyGone { index, ipv6 } if index == joined => self.suspect[usize::from(ipv6)] = true,
+            // What the lost messages told is in the look that follows, and in the tables.
+            Event::Overrun => tracing::debug!("{}: messages of netlink were lost", interface.name),
             _ => {}
         }
         Ok(())
@@ -192,7 +223,9 @@ impl Watch {
 
     fn lose_device(&mut self, control: &Control, interface: &Interface) -> Result<(), Error> {
         tracing::warn!("{}: the interface is gone", interface.name);
-        self.outages.begin(Instant::now(), self.rate);
+        self.outages.begin(Instant::now(), self.rate.per_second());
+        self.detachments.end_pause();
+        self.suspect = [false; 2];
         self.gone = true;
         control.let_go()
     }
@@ -223,22 +256,31 @@ impl Watch {
     fn put_back(&mut self, control: &Control, look: &Look) -> Result<(), Error> {
         let known = control.interface();
         let name = &look.interface.name;
-        self.look_at_families(control, look)?;
+        let families = control.joined_families(look)?;
+        self.settle_suspicion(control, families)?;
+        let back = self.look_at_families(control, look.interface.mtu, families)?;
         let missing = control.missing(look)?;
-        if missing.program || missing.sockets {
-            if !self.outages.is_away() {
-                control.warn(format!(
-                    "{name}: {} by somebody else; the receiver puts it back",
-                    if missing.program { "the XDP program was detached" } else { "the AF_XDP sockets were unbound" }
-                ));
-                // Until now the streams may have come by the kernel path: nothing is estimated to be missed.
-                self.outages.begin(self.complete, 0.0);
+        if (missing.program || missing.sockets) && !self.outages.is_away() {
+            if missing.program {
+                self.report_detached(control, name);
+            } else {
+                control.warn(format!("{name}: the AF_XDP sockets were unbound; the receiver binds new ones"));
             }
-            self.outages.look(true);
+            // Until now the streams may have come by the kernel path: nothing is estimated to be missed.
+            self.outages.begin(self.complete, 0.0);
         }
+        self.outages.look(true);
+        let is_waiting = self.detachments.waiting(Instant::now()).is_some();
         if missing != Default::default() || look.interface.index != known.index {
-            control.restore(look)?;
+            control.restore(look, !is_waiting)?;
             self.settling = missing.memberships.then(|| Instant::now() + SETTLING);
+        }
+        self.end_family_outages(control, back);
+        if is_waiting {
+            return Ok(());
+        }
+        if missing.program && !self.gone {
+            self.detachments.attached(Instant::now());
         }
         if self.gone {
             self.gone = false;
@@ -255,7 +297,7 @@ impl Watch {
         let was_away = self.outages.is_away();
         let Some(over) = self.outages.end() else { return Ok(()) };
         control.record_outages(over);
-        self.sample = None;
+        self.rate.restart();
         let how = if look.interface.index != known.index { " under a new index" } else { "" };
         match was_away {
             true => tracing::warn!(
@@ -270,13 +312,27 @@ impl Watch {
 
     /// Reports what keeps the receiver from being put back, once.
     fn report_failure(&mut self, control: &Control, error: &Error) {
-        let text = error.to_string();
-        if self.failure.as_ref() != Some(&text) {
-            control.warn(format!(
-                "{}: the receiver can not be put back on the link, and tries again: {text}",
-                control.interface().name
-            ));
-            self.failure = Some(text);
+        let cause = match error {
+            // Which processes hold it changes with each fork.
+            Error::XdpOccupied { program, .. } => format!("program {program}"),
+            Error::QueueTaken { queue, .. } => format!("queue {queue}"),
+            other => other.to_string(),
+        };
+        if self.failure.as_ref().is_none_or(|(before, _)| *before != cause) {
+            let name = control.interface().name;
+            control.warn(format!("{name}: the receiver cannot be put back on the link, and keeps trying: {error}"));
+            self.failure = Some((cause, Instant::now()));
+        }
+    }
+
+    fn report_detached(&mut self, control: &Control, name: &str) {
+        match self.detachments.detached(Instant::now()) {
+            Answer::AtOnce => control.warn(warnings::detached(name)),
+            Answer::FirstPause(_) => control.warn(warnings::detached_again(name)),
+            Answer::Pause(pause) => {
+                let seconds = pause.as_secs();
+                tracing::info!("{name}: the XDP program was detached again; it is attached in {seconds} s")
+            }
         }
     }
 
@@ -289,25 +345,71 @@ impl Watch {
         }
     }
 
-    /// Reports an IP version that went or came back, if a subscription needs it.
-    fn look_at_families(&mut self, control: &Control, look: &Look) -> Result<(), Error> {
-        let families = control.joined_families(look)?;
-        let joined = control.membership_interface();
-        for (told, ipv6) in self.family_away.iter_mut().zip([false, true]) {
-            let away =
-                warnings::family(&joined.name, ipv6, look.interface.mtu, families).filter(|_| control.has_family(ipv6));
-            if away == *told {
+    /// Finds out what the messages of gone IP versions meant: memberships are lost with the version, also if it is back
+    /// already. A new name takes none away, although it makes the same messages.
+    fn settle_suspicion(&mut self, control: &Control, families: Families) -> Result<(), Error> {
+        for ipv6 in [false, true] {
+            if !std::mem::take(&mut self.suspect[usize::from(ipv6)]) {
                 continue;
             }
-            match &away {
-                Some(warning) => control.warn(warning.clone()),
-                None => {
-                    tracing::warn!("{joined}: {} is back, and so are its groups", if ipv6 { "IPv6" } else { "IPv4" })
-                }
+            if !families.has(ipv6) {
+                control.lose_family(ipv6)?;
+            } else if self.lose_missing(control, ipv6)? {
+                self.families.begin(ipv6, self.received(control, ipv6), Instant::now());
             }
-            *told = away;
         }
         Ok(())
+    }
+
+    /// Has what the kernel's tables lack of one IP version joined again. Returns true if that is anything.
+    fn lose_missing(&self, control: &Control, ipv6: bool) -> Result<bool, Error> {
+        let missing = control.groups_missing_in_tables();
+        let groups: BTreeSet<_> = missing.into_iter().filter(|group| group.is_ipv6() == ipv6).collect();
+        let is_missing = !groups.is_empty();
+        control.lose_groups(groups)?;
+        Ok(is_missing)
+    }
+
+    /// Reports an IP version that is away, if a subscription needs it. Returns those that are back, IPv4 and IPv6.
+    fn look_at_families(&mut self, control: &Control, mtu: u32, families: Families) -> Result<[bool; 2], Error> {
+        let joined = control.membership_interface();
+        let mut back = [false; 2];
+        for ipv6 in [false, true] {
+            let away = warnings::family(&joined.name, ipv6, mtu, families).filter(|_| control.has_family(ipv6));
+            match away {
+                Some(warning) => {
+                    self.families.begin(ipv6, self.received(control, ipv6), Instant::now());
+                    if self.families.is_new(ipv6, &warning) {
+                        control.warn(warning);
+                    }
+                }
+                None if self.families.is_away(ipv6) => {
+                    back[usize::from(ipv6)] = true;
+                    // Linux joins the groups of a disabled IPv6 again by itself, but can lose their sources (seen with 6.18).
+                    self.lose_missing(control, ipv6)?;
+                }
+                None => {}
+            }
+        }
+        Ok(back)
+    }
+
+    /// These IP versions are there, and their groups are joined.
+    fn end_family_outages(&mut self, control: &Control, back: [bool; 2]) {
+        for (ipv6, version) in [(false, "IPv4"), (true, "IPv6")] {
+            if back[usize::from(ipv6)]
+                && let Some(over) = self.families.end(ipv6, self.received(control, ipv6), Instant::now())
+            {
+                control.record_family_outage(over);
+                let (joined, seconds) = (control.membership_interface(), over.away.as_secs_f64());
+                tracing::warn!("{joined}: {version} is back after {seconds:.3} s, and its groups are joined");
+            }
+        }
+    }
+
+    /// Datagrams of one IP version that were handed over.
+    fn received(&self, control: &Control, ipv6: bool) -> u64 {
+        control.delivered_by_family()[usize::from(ipv6)]
     }
 
     fn is_settling(&self) -> bool {
@@ -319,13 +421,14 @@ impl Watch {
     fn look_at_tables(&mut self, control: &Control) {
         let settling = self.is_settling();
         if let Some((_, asked, took)) = &self.tables
-            && asked.elapsed() < (if settling { RETRY / 2 } else { LOOK }).max(*took * 100)
+            && asked.elapsed() < (if settling { RETRY / 2 } else { SECOND }).max(*took * 100)
         {
             return;
         }
         let start = Instant::now();
         // What changes while the files are read can be missing once.
-        let missing = control.groups_missing_in_tables();
+        let mut missing = control.groups_missing_in_tables();
+        missing.retain(|group| !self.families.is_away(group.is_ipv6()));
         let twice: BTreeSet<_> = missing.intersection(&self.missing_groups).copied().collect();
         self.missing_groups = missing;
         if let (Some(first), Ok(())) = (twice.first(), control.lose_groups(twice.clone())) {
@@ -352,18 +455,16 @@ impl Watch {
         self.tables = Some((now, Instant::now(), start.elapsed()));
     }
 
-    fn take_sample(&mut self) {
+    fn take_sample(&mut self, control: &Control) {
+        let now = Instant::now();
+        if self.sampled.is_some_and(|then| now.duration_since(then) < SECOND) {
+            return;
+        }
+        self.sampled = Some(now);
         let delivered = |counters: &QueueCounters| counters.delivered.load(std::sync::atomic::Ordering::Relaxed);
         let total = self.shared.cells.iter().map(|cell| delivered(&cell.counters)).sum::<u64>()
             + delivered(&self.shared.kernel.counters);
-        let now = Instant::now();
-        if let Some((before, then)) = self.sample {
-            let seconds = now.duration_since(then).as_secs_f64();
-            if seconds < LOOK.as_secs_f64() / 2.0 {
-                return;
-            }
-            self.rate = total.saturating_sub(before) as f64 / seconds;
-        }
-        self.sample = Some((total, now));
+        self.rate.sample(total, now);
+        self.families.sample(control.delivered_by_family(), now);
     }
 }

@@ -11,9 +11,10 @@ use receiver_common::Verdict;
 
 use super::{Control, Inner, membership_interface, socket_ledger};
 use crate::error::Error;
+use crate::filter::MemberCounters;
 use crate::interface::{Families, Interface, Look};
 use crate::ladder::{Ladder, attach_for, publish};
-use crate::link::Over;
+use crate::link::{FamilyOver, Over};
 use crate::membership::tables::KernelTables;
 use crate::membership::{InterfaceRef, MembershipSet};
 use crate::shared::{Cell, lock};
@@ -105,15 +106,16 @@ impl Control {
         Ok(())
     }
 
-    /// Puts back what is missing on the interface. What is there stays untouched.
+    /// Puts back what is missing on the interface; the program and its sockets only if `program` says so. What is there
+    /// stays untouched.
     ///
     /// # Errors
     /// The first thing that could not be put back; the rest was.
-    pub fn restore(&self, look: &Look) -> Result<(), Error> {
+    pub fn restore(&self, look: &Look, program: bool) -> Result<(), Error> {
         let joined = self.joined_on(&look.interface)?;
         let families = self.families(&joined, look)?;
         let mut inner = self.lock()?;
-        let program = self.restore_program(&mut inner, look);
+        let program = if program { self.restore_program(&mut inner, look) } else { Ok(()) };
         let memberships = self.restore_memberships(&mut inner, joined, families);
         *lock(&self.interface) = look.interface.clone();
         program.and(memberships)
@@ -253,6 +255,33 @@ impl Control {
         link.missed_estimate += over.missed;
     }
 
+    /// Records a time without one IP version.
+    pub fn record_family_outage(&self, over: FamilyOver) {
+        let link = &mut lock(&self.inner).link;
+        let (outages, milliseconds) = match over.ipv6 {
+            false => (&mut link.ipv4_outages, &mut link.ipv4_outage_milliseconds),
+            true => (&mut link.ipv6_outages, &mut link.ipv6_outage_milliseconds),
+        };
+        *outages += 1;
+        // An outage that is shorter than the unit is not none.
+        *milliseconds += u64::try_from(over.away.as_millis()).unwrap_or(u64::MAX).max(1);
+        link.missed_estimate += over.missed;
+    }
+
+    /// Datagrams handed over, of IPv4 and of IPv6, by the subscriptions that there are.
+    pub fn delivered_by_family(&self) -> [u64; 2] {
+        let inner = lock(&self.inner);
+        self.shared.filter.read(|table| {
+            let mut totals = [0; 2];
+            for (&id, member) in &inner.members {
+                let Some(subscription) = table.subscription(id) else { continue };
+                let packets = |counters: &MemberCounters| counters.packets.load(std::sync::atomic::Ordering::Relaxed);
+                totals[usize::from(subscription.group().is_ipv6())] += member.counters.iter().map(packets).sum::<u64>();
+            }
+            totals
+        })
+    }
+
     /// Where the groups are to be joined: the VLAN's own interface if there is one.
     fn joined_on(&self, interface: &Interface) -> Result<InterfaceRef, Error> {
         let own = || InterfaceRef::new(interface.index, &interface.name);
@@ -300,7 +329,8 @@ impl Inner {
 }
 
 impl Families {
-    fn has(self, ipv6: bool) -> bool {
+    /// Returns true if the version is there, disabled or not.
+    pub(crate) fn has(self, ipv6: bool) -> bool {
         if ipv6 { self.ipv6 } else { self.ipv4 }
     }
 }

@@ -14,7 +14,18 @@ pub struct LinkLedger {
     pub recovery_milliseconds: u64,
     /// The packet rate before each outage times its length: what it may have cost. An estimate; test streams tell exactly.
     pub missed_estimate: u64,
+    /// How often IPv4 alone went away from the interface, with memberships of it, while the link stayed up.
+    pub ipv4_outages: u64,
+    /// How long it was away, in all, until its groups were joined again. What that may have cost is in `missed_estimate`.
+    pub ipv4_outage_milliseconds: u64,
+    /// The same for IPv6: by an MTU below 1,280, or `disable_ipv6`.
+    pub ipv6_outages: u64,
+    /// How long IPv6 was away, in all.
+    pub ipv6_outage_milliseconds: u64,
 }
+
+/// More lost carriers than can be between two looks.
+const MOST_UNSEEN: u32 = 1 << 31;
 
 /// Outages that are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +67,15 @@ impl Outages {
         self.away.is_some()
     }
 
-    /// Netlink tells that the link is usable or not; `rate` is that before an outage that begins now.
+    /// Netlink tells that the link is usable or not, by a message or by a look that no message follows; `rate` is that
+    /// before an outage that begins now.
     pub fn observe(&mut self, usable: bool, carrier_downs: Option<u32>, rate: f64) {
         // Those of which no message tells: they were over before it was made.
         let mut unseen = match (self.carrier_downs, carrier_downs) {
-            (Some(before), Some(now)) => u64::from(now.wrapping_sub(before)),
+            (Some(before), Some(now)) => Some(now.wrapping_sub(before))
+                // A count that went back is another device's, whose message was lost: it says nothing of this one.
+                .filter(|&more| more < MOST_UNSEEN)
+                .map_or(0, u64::from),
             _ => 0,
         };
         self.carrier_downs = carrier_downs.or(self.carrier_downs);
@@ -156,6 +171,22 @@ mod tests {
         link.observe(true, Some(2), 0.0);
         assert_eq!(link.end().map(|over| over.count), Some(1));
         assert_eq!(link.end(), None);
+    }
+
+    /// A driver that reports its carrier late: the look has counted what the message then says.
+    #[test]
+    fn a_message_after_the_look_makes_no_second_outage() {
+        let mut link = Outages::new(Some(1));
+        link.observe(false, Some(2), 0.0);
+        link.observe(true, Some(2), 0.0);
+        assert_eq!(link.end().map(|over| over.count), Some(1));
+        link.observe(true, Some(2), 0.0);
+        assert_eq!(link.end(), None);
+    }
+
+    #[test]
+    fn another_device_whose_message_was_lost_is_no_outage_by_its_count() {
+        assert_eq!(outages(&[(true, Some(9)), (true, Some(1)), (true, Some(2))]), 1);
     }
 
     #[test]

@@ -51,6 +51,23 @@ pub(super) fn family(name: &str, ipv6: bool, mtu: u32, families: Families) -> Op
     })
 }
 
+/// Somebody took the program off the interface, which stayed as it was.
+pub(super) fn detached(name: &str) -> String {
+    format!(
+        "{name}: another program or user detached the receiver's XDP program. The receiver attaches it again; until then \
+         its streams take the slower kernel path"
+    )
+}
+
+/// It was attached again, and detached again soon after.
+pub(super) fn detached_again(name: &str) -> String {
+    format!(
+        "{name}: the receiver's XDP program was detached again soon after it had been attached. From now on the receiver waits \
+         longer each time, up to 30 s, before it attaches it; meanwhile its streams take the slower kernel path. Find what \
+         detaches it (`bpftool link` and `bpftool net` list XDP programs) and stop that, or use mode socket"
+    )
+}
+
 /// Packets became too long for one buffer, with a receiver that was set up for one.
 pub(super) fn too_long(name: &str, mtu: u32, fits: u32) -> String {
     format!(

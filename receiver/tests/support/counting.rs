@@ -84,6 +84,16 @@ impl Counting {
         self.wait_until(part, || self.handle.warnings().iter().any(|warning| warning.contains(part)));
     }
 
+    /// The receiver looks at its link once more, after all that was done before: it follows the MTU to another value and back.
+    pub fn next_look(&self, lab: &Lab) {
+        let mtu = self.handle.interface().mtu;
+        for mtu in [mtu - 1, mtu] {
+            let name = self.handle.interface().name;
+            lab.rx().ip(&["link", "set", &name, "mtu", &mtu.to_string()]).expect("mtu");
+            self.wait_until("the MTU is followed", || self.handle.interface().mtu == mtu);
+        }
+    }
+
     /// Everything that came is accounted for, once it is at rest.
     pub fn finish(self) {
         self.wait_until("nothing is unaccounted", || self.handle.ledger().expect("ledger").unaccounted() == 0);

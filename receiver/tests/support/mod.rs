@@ -6,6 +6,7 @@
 //! ```
 #![allow(dead_code)] // Each test binary uses its part.
 
+pub mod bpf_link;
 pub mod command;
 pub mod counting;
 pub mod frame;
