@@ -4,9 +4,9 @@
 use std::io;
 use std::net::IpAddr;
 
-use crate::ReceiveMode;
 use crate::others::{Holder, Process, list};
 use crate::subscription::{Subscription, SubscriptionError};
+use crate::{ReceiveMode, Refused};
 
 /// An operation of the receiver that was refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -160,6 +160,31 @@ pub enum Error {
         reason: String,
     },
 
+    /// The kernel's verifier refused the XDP program. Its log is logged at level debug.
+    #[error(
+        "the verifier of this kernel refused the XDP program for {name}: {reason}; use mode socket, which needs no \
+             XDP, and report this with the verifier's log, which is logged at level debug"
+    )]
+    Verifier {
+        /// The interface.
+        name: String,
+        /// The verifier's last word.
+        reason: String,
+    },
+
+    /// XDP is required, and no mode with it can be had.
+    #[error(
+        "XDP is required on {name}, and each mode that has it was refused (remove one of these causes, or do not \
+             require XDP):\n{}",
+        one_per_line(refused)
+    )]
+    XdpRequired {
+        /// The interface.
+        name: String,
+        /// Each mode, and why it was refused.
+        refused: Vec<Refused>,
+    },
+
     /// An XDP map has no room left.
     #[error("the XDP filter holds {limit} entries and all are taken; start with a larger --max-flows")]
     FilterFull {
@@ -271,6 +296,10 @@ fn xdp_sockets(processes: &[Process]) -> String {
         [] => "/proc shows no process with such a socket (only root sees the processes of other users)".to_owned(),
         some => format!("on this host such sockets are held by {}", list(some)),
     }
+}
+
+fn one_per_line(refused: &[Refused]) -> String {
+    refused.iter().map(|refused| format!("{}: {}", refused.mode, refused.reason)).collect::<Vec<_>>().join("\n")
 }
 
 fn names(names: &[String]) -> String {

@@ -71,21 +71,31 @@ pub(crate) struct Rungs {
 struct Failure {
     error: Error,
     program: Option<Program>,
+    /// The program was not loaded, which depends on no mode.
+    not_loaded: bool,
 }
 
 impl Ladder<'_> {
-    /// Goes down to the first mode that can be had.
-    pub fn climb(&self, asked: ModeRequest, queues: &Queues) -> Result<Rungs, Error> {
+    /// Goes down to the first mode that can be had. `require_xdp`: never to mode `socket`.
+    pub fn climb(&self, asked: ModeRequest, require_xdp: bool, queues: &Queues) -> Result<Rungs, Error> {
         let ladder: &[ReceiveMode] = match &asked {
             ModeRequest::Auto => &ReceiveMode::LADDER,
             ModeRequest::Exactly(mode) => std::slice::from_ref(mode),
         };
-        let mut refused = Vec::new();
+        let mut refused: Vec<Refused> = Vec::new();
         let mut attached: Option<(Attach, Program)> = None;
+        let mut not_loaded = false;
         for &mode in ladder {
             let Some(attach) = attach_for(mode) else {
+                if require_xdp {
+                    break;
+                }
                 return Ok(Rungs { mode, refused, program: None, sockets: Vec::new() });
             };
+            if let (true, Some(before)) = (not_loaded, refused.last()) {
+                refused.push(Refused { mode, ..before.clone() });
+                continue;
+            }
             let queues = self.queue_numbers(queues)?;
             let opened = self.attach(attach, attached.take()).and_then(|program| self.bind_to(mode, &queues, program));
             match opened {
@@ -96,7 +106,8 @@ impl Ladder<'_> {
                     return Ok(Rungs { mode, refused, program: Some(program), sockets });
                 }
                 Err(failure) => {
-                    let Failure { error, program } = *failure;
+                    let Failure { error, program, .. } = *failure;
+                    not_loaded = failure.not_loaded;
                     if asked != ModeRequest::Auto || !is_next_worth_a_try(&error) {
                         return Err(named(mode, self.interface, error));
                     }
@@ -106,12 +117,7 @@ impl Ladder<'_> {
                 }
             }
         }
-        // Mode `socket` ends the ladder of `auto`; a mode by name has returned above.
-        Err(Error::ModeUnavailable {
-            mode: ReceiveMode::Socket,
-            name: self.interface.name.clone(),
-            reason: "no mode was asked for".into(),
-        })
+        Err(Error::XdpRequired { name: self.interface.name.clone(), refused })
     }
 
     /// Binds a socket to each queue. None receives before [`publish`].
@@ -156,7 +162,7 @@ impl Ladder<'_> {
         let bound = self.bind(mode, queues).and_then(|sockets| publish(&mut program, &sockets).map(|()| sockets));
         match bound {
             Ok(sockets) => Ok((program, sockets)),
-            Err(error) => Err(Box::new(Failure { error, program: Some(program) })),
+            Err(error) => Err(Box::new(Failure { error, program: Some(program), not_loaded: false })),
         }
     }
 
@@ -166,12 +172,10 @@ impl Ladder<'_> {
             Some((there, program)) if there == attach => return Ok(program),
             other => drop(other),
         }
-        let load = || {
-            let mut program = Program::load(self.interface, self.program)?;
-            self.put_on(&mut program, attach)?;
-            Ok(program)
-        };
-        load().map_err(|error| Box::new(Failure { error, program: None }))
+        let failed = |not_loaded| move |error| Box::new(Failure { error, program: None, not_loaded });
+        let mut program = Program::load(self.interface, self.program).map_err(failed(true))?;
+        self.put_on(&mut program, attach).map_err(failed(false))?;
+        Ok(program)
     }
 
     /// Attaches the program: the entry that the MTU asks for, or the other, if the driver takes only that.
@@ -183,13 +187,13 @@ impl Ladder<'_> {
         };
         let mut put = |buffers| program.set_buffers(buffers).and_then(|()| program.attach(self.interface, attach));
         let Err(first) = put(entries[0]) else { return Ok(()) };
-        if !matches!(first, Error::Program { .. }) {
+        if !is_of_program(&first) {
             return Err(first);
         }
-        put(entries[1]).map_err(|second| match second {
+        put(entries[1]).map_err(|second| match is_of_program(&second) {
             // What the first said is what the MTU asks for.
-            Error::Program { .. } => self.explained(first, attach),
-            other => other,
+            true => self.explained(first, attach),
+            false => second,
         })
     }
 
@@ -247,6 +251,11 @@ pub(crate) fn attach_for(mode: ReceiveMode) -> Option<Attach> {
         ReceiveMode::Generic => Some(Attach::Generic),
         ReceiveMode::Socket => None,
     }
+}
+
+/// Returns true if the program itself was refused: the other entry may be taken.
+fn is_of_program(error: &Error) -> bool {
+    matches!(error, Error::Program { .. } | Error::Verifier { .. })
 }
 
 /// A program that is not ours would go on deciding about our packets: nobody wants to find that out at night.

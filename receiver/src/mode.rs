@@ -71,3 +71,55 @@ pub struct Refused {
     /// Why it could not be had.
     pub reason: String,
 }
+
+impl Refused {
+    /// The reasons in their order, each with the modes in a row that it holds for: `zero-copy, copy`.
+    ///
+    /// ```
+    /// use receiver::{ReceiveMode, Refused};
+    /// let modes = [ReceiveMode::ZeroCopy, ReceiveMode::Copy];
+    /// let refused = modes.map(|mode| Refused { mode, reason: "not today".into() });
+    /// let grouped: Vec<_> = Refused::by_reason(&refused).collect();
+    /// assert_eq!(grouped, [("zero-copy, copy".to_owned(), "not today")]);
+    /// ```
+    pub fn by_reason(refused: &[Self]) -> impl Iterator<Item = (String, &str)> {
+        refused.chunk_by(|one, next| one.reason == next.reason).map(|same| {
+            let modes: Vec<&str> = same.iter().map(|refused| refused.mode.name()).collect();
+            (modes.join(", "), same[0].reason.as_str())
+        })
+    }
+}
+
+/// Reports that mode `socket` stands in for XDP, and why.
+pub(crate) fn fallback_warning(interface: &str, refused: &[Refused]) -> String {
+    let reasons: Vec<String> =
+        Refused::by_reason(refused).map(|(modes, reason)| format!("{modes}: {reason}")).collect();
+    format!(
+        "XDP is not available on {interface}, so kernel sockets receive (mode socket): at a fraction of the rate, and \
+         what they drop by source is not counted. Reasons: {}. Remove the cause, or ask for mode socket if that is what \
+         you want, or require XDP, which makes this an error",
+        reasons.join("; ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_told_once_for_all_modes_in_a_row() {
+        let refused = |mode, reason: &str| Refused { mode, reason: reason.into() };
+        let all = [
+            refused(ReceiveMode::ZeroCopy, "no driver"),
+            refused(ReceiveMode::Copy, "no privilege"),
+            refused(ReceiveMode::Generic, "no privilege"),
+        ];
+        let grouped: Vec<_> = Refused::by_reason(&all).collect();
+        assert_eq!(grouped, [("zero-copy".into(), "no driver"), ("copy, generic".into(), "no privilege")]);
+        assert_eq!(Refused::by_reason(&[]).count(), 0);
+        let warning = fallback_warning("eth1", &all);
+        let start = "XDP is not available on eth1, so kernel sockets receive (mode socket): ";
+        assert!(warning.starts_with(start), "{warning}");
+        assert!(warning.contains("Reasons: zero-copy: no driver; copy, generic: no privilege. Remove the cause"));
+    }
+}

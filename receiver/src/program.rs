@@ -2,6 +2,7 @@
 
 mod filter_v4;
 mod table;
+mod verifier;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -17,6 +18,7 @@ use receiver_common::{
 };
 
 use self::filter_v4::FilterV4;
+use self::verifier::{complaint, verifier_log};
 use crate::error::Error;
 use crate::filter::wire_v6;
 use crate::interface::Interface;
@@ -555,6 +557,10 @@ fn refused(interface: &str, doing: &'static str, error: &(dyn std::error::Error 
         let doing = if doing == "load" { "loading an XDP program" } else { "steering XDP" };
         return Error::NotPermitted { doing, name: interface.to_owned() };
     }
+    if let Some(log) = verifier_log(error) {
+        tracing::debug!("the verifier's log of the XDP program for {interface}:\n{log}");
+        return Error::Verifier { name: interface.to_owned(), reason: complaint(&log) };
+    }
     Error::Program { name: interface.to_owned(), doing, reason: reasons(error) }
 }
 
@@ -579,10 +585,7 @@ pub(crate) fn is_for_want_of_privilege(error: &(dyn std::error::Error + 'static)
 
 /// The verifier also says EACCES: then there is a log, and no privilege would help.
 fn is_verifier(error: &(dyn std::error::Error + 'static)) -> bool {
-    matches!(
-        error.downcast_ref::<ProgramError>(),
-        Some(ProgramError::LoadError { verifier_log, .. }) if !verifier_log.to_string().trim().is_empty()
-    )
+    verifier_log(error).is_some()
 }
 
 /// The errno at the end of the chain.

@@ -15,7 +15,7 @@ use crate::kernel_path::KernelSide;
 use crate::ladder::{Ladder, Rings, Rungs};
 use crate::ledger::Ledger;
 use crate::membership::{InterfaceRef, MembershipSet, Options as MembershipOptions};
-use crate::mode::{ModeRequest, ReceiveMode, Refused};
+use crate::mode::{ModeRequest, ReceiveMode, Refused, fallback_warning};
 use crate::program::Config;
 use crate::shared::{Guard, Shared, lock};
 use crate::subscription::Subscription;
@@ -46,6 +46,7 @@ pub struct Builder {
     interface: String,
     subscriptions: Vec<Subscription>,
     mode: ModeRequest,
+    require_xdp: bool,
     queues: Queues,
     program: Config,
     rings: Rings,
@@ -75,6 +76,7 @@ impl Builder {
             interface: interface.to_owned(),
             subscriptions: Vec::new(),
             mode: ModeRequest::Auto,
+            require_xdp: false,
             queues: Queues::All,
             program: Config::default(),
             rings: Rings::default(),
@@ -95,6 +97,13 @@ impl Builder {
     /// The mode. Default: the fastest there is.
     pub fn mode(mut self, mode: impl Into<ModeRequest>) -> Self {
         self.mode = mode.into();
+        self
+    }
+
+    /// Refuse to fall back from XDP to mode `socket`: [`Error::XdpRequired`] names the reason of each mode. Default:
+    /// no. Mode [`ModeRequest::Auto`] warns of a fall back ([`Handle::warnings`]).
+    pub fn require_xdp(mut self, require: bool) -> Self {
+        self.require_xdp = require;
         self
     }
 
@@ -216,11 +225,14 @@ impl Builder {
         let joined = self.membership_interface(&interface, &mut warnings)?;
         self.check_cancelled()?;
         let ladder = Ladder { interface: &interface, program: &self.program, rings: &self.rings };
-        let Rungs { mode, refused, program, sockets } = ladder.climb(self.mode, &self.queues)?;
+        let Rungs { mode, refused, program, sockets } = ladder.climb(self.mode, self.require_xdp, &self.queues)?;
         let kernel_is_untagged = self.program.vlan.is_some() && joined.index == interface.index;
         if let (ReceiveMode::Socket, true, Some(reason)) = (mode, kernel_is_untagged, warnings.first()) {
             // The last rung of `auto`: it would hear the untagged streams of the same groups alone.
             return Err(Error::ModeUnavailable { mode, name: interface.name, reason: reason.clone() });
+        }
+        if mode == ReceiveMode::Socket && !refused.is_empty() {
+            warnings.push(fallback_warning(&interface.name, &refused));
         }
         let queues: Vec<u32> = sockets.iter().map(|(queue, _)| *queue).collect();
         let shared = Arc::new(Shared::new(&queues, self.copy_limit)?);
@@ -287,6 +299,10 @@ impl Builder {
             check_range(subscription, self.allow_asm_in_ssm_range)?;
             table.check(subscription)?;
             table.insert(subscription, 0);
+        }
+        if self.require_xdp && self.mode == ModeRequest::Exactly(ReceiveMode::Socket) {
+            let reason = "it has no XDP, which is required; ask for another mode, or do not require XDP";
+            return Err(Error::Option { option: "mode", value: "socket".into(), reason });
         }
         let power = "must be a power of two, 64 to 1048576";
         for (option, value) in [("ring size", self.rings.ring_size), ("frames", self.rings.frames)] {

@@ -190,9 +190,17 @@ fn options_out_of_range() {
     }
 }
 
+/// Opens a receiver with privilege. The loader asks the kernel once per process what it can do: asked first without
+/// privilege, it would take everything for impossible in the other tests.
+fn probe_the_kernel(lab: &Lab) {
+    let receiver = open(lab, |builder| builder.subscribe(subscription(GOOD))).expect("privilege");
+    assert_eq!(receiver.handle().mode(), ReceiveMode::Copy);
+}
+
 #[test]
 fn no_privilege() {
     let lab = Lab::new().expect("lab");
+    probe_the_kernel(&lab);
     let build = |mode: ModeRequest| {
         lab.rx()
             .run(|| {
@@ -216,9 +224,53 @@ fn no_privilege() {
         let ladder = [ReceiveMode::ZeroCopy, ReceiveMode::Copy, ReceiveMode::Generic];
         assert_eq!(told, if mode == ModeRequest::Auto { &ladder[..] } else { &[] });
         assert!(handle.refused().iter().all(|refused| refused.reason.contains("not permitted")));
+        let fallback =
+            format!("XDP is not available on {}, so kernel sockets receive (mode socket): ", lab.rx_interface());
+        let warnings: Vec<String> = handle.warnings().into_iter().filter(|text| text.starts_with(&fallback)).collect();
+        assert_eq!(warnings.len(), usize::from(mode == ModeRequest::Auto), "{:?}", handle.warnings());
+        for warning in warnings {
+            assert!(warning.contains("Reasons: zero-copy, copy, generic: "), "one reason, once: {warning}");
+        }
         assert_eq!(burst(&lab, &mut receiver, stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]), 100, |_| {}), 100);
     }
     assert_eq!(Traces::settled(&lab, &before), before);
+}
+
+#[test]
+fn required_xdp_is_no_fall_back() {
+    let lab = Lab::new().expect("lab");
+    probe_the_kernel(&lab);
+    let before = Traces::of(&lab);
+    let build = |mode: ModeRequest, privileged: bool| {
+        let build = || {
+            if !privileged {
+                without_privilege();
+            }
+            let builder = Receiver::builder(lab.rx_interface()).subscribe(subscription(GOOD)).mode(mode);
+            builder.require_xdp(true).build()
+        };
+        lab.rx().run(build).expect("run")
+    };
+    let error = build(ModeRequest::Auto, false).err().expect("refused");
+    let Error::XdpRequired { refused, .. } = &error else { panic!("{error:?}") };
+    let modes: Vec<ReceiveMode> = refused.iter().map(|refused| refused.mode).collect();
+    assert_eq!(modes, [ReceiveMode::ZeroCopy, ReceiveMode::Copy, ReceiveMode::Generic]);
+    let text = error.to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines.len() == 4 && lines[0].starts_with("XDP is required on veth-rx, and each mode"), "{text}");
+    for (line, mode) in lines[1..].iter().zip(modes) {
+        assert!(line.starts_with(&format!("{mode}: ")) && line.contains("not permitted"), "{text}");
+    }
+    assert_eq!(Traces::settled(&lab, &before), before);
+
+    let error = build(ReceiveMode::Socket.into(), true).err().expect("refused");
+    assert!(error.is_usage(), "{error:?}");
+    assert_names(&error, &["mode is socket", "XDP, which is required"]);
+    assert_eq!(Traces::settled(&lab, &before), before);
+
+    let receiver = build(ModeRequest::Auto, true).expect("copy mode");
+    assert_eq!(receiver.handle().mode(), ReceiveMode::Copy);
+    assert_eq!(receiver.handle().warnings(), [""; 0]);
 }
 
 #[test]

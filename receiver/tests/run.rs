@@ -254,6 +254,46 @@ fn traffic_on_its_way_is_in_flight_and_not_unaccounted() {
     }
 }
 
+/// The command without any capability, although as root.
+fn without_privilege(lab: &Lab, arguments: &[&str]) -> std::process::Output {
+    let mut command = lab.rx().command("setpriv");
+    command.args(["--bounding-set=-all", "--inh-caps=-all", env!("CARGO_BIN_EXE_receiver"), "run", "-i", "veth-rx"]);
+    command.args(arguments).env_remove("RUST_LOG").output().expect("setpriv (Debian: util-linux)")
+}
+
+#[test]
+fn a_fall_back_from_xdp_is_prominent_and_can_be_refused() {
+    let lab = Lab::new().expect("a lab");
+    let output = without_privilege(&lab, &["--json", "--duration", "0.2", WANTED]);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    let expected =
+        "WARN receiver::receiver: XDP is not available on veth-rx, so kernel sockets receive (mode socket): ";
+    assert!(err.lines().count() == 1 && err.contains(expected), "{err}");
+    assert!(err.contains("Reasons: zero-copy, copy, generic: ") && err.contains("not permitted"), "{err}");
+    let out = String::from_utf8_lossy(&output.stdout);
+    let summary = last_object(&out);
+    assert_eq!(summary["mode"], "socket");
+    assert_eq!(summary["refused_modes"].as_array().map(Vec::len), Some(3), "{summary}");
+    let warning = summary["warnings"][0].as_str().expect("a warning");
+    assert!(err.contains(warning), "{warning}");
+
+    let output = without_privilege(&lab, &["--duration", "0.2", WANTED]);
+    let out = String::from_utf8_lossy(&output.stdout);
+    let heading = "veth-rx: mode socket (XDP is not available), ";
+    assert_eq!(out.matches(heading).count(), 2, "at the start and in the summary: {out}");
+    assert!(!out.contains("not copy: "), "the warning has named the reason: {out}");
+
+    let output = without_privilege(&lab, &["--require-xdp", WANTED]);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{err}");
+    let lines: Vec<&str> = err.lines().collect();
+    assert!(lines.len() == 4 && lines[0].starts_with("receiver: XDP is required on veth-rx, and each mode"), "{err}");
+    for (line, mode) in lines[1..].iter().zip(["zero-copy", "copy", "generic"]) {
+        assert!(line.starts_with(&format!("  {mode}: ")), "{err}");
+    }
+}
+
 #[test]
 fn a_full_disk_ends_the_run_and_a_reader_that_goes_does_so_quietly() {
     let lab = Lab::new().expect("a lab");
@@ -333,6 +373,11 @@ fn bad_requests_say_why_and_exit_with_their_code() {
         (vec!["-i", i, "232.1.1.1:5000"], 2, "--allow-asm-in-ssm-range"),
         (vec!["-i", i, WANTED, WANTED], 2, "is repeated from the command line; name each"),
         (vec!["-i", i, "--ring-size", "100", WANTED], 2, "ring size is 100"),
+        (
+            vec!["-i", i, "--require-xdp", "--mode", "socket", WANTED],
+            2,
+            "mode is socket: it has no XDP, which is required",
+        ),
         (vec!["-i", i], 2, "SUBSCRIPTION"),
         (vec!["-i", i, "--mode", "best", WANTED], 2, "a mode is auto"),
     ] {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use receiver::printable;
+use receiver::{ReceiveMode, Refused, printable};
 
 use super::explanation;
 use super::figures::{Facts, Figures, Flow, Stream, Unread, drops};
@@ -58,12 +58,19 @@ pub fn heading(facts: &Facts) -> String {
         [one] => format!(", queue {one}"),
         many => format!(", queues {}", many.iter().map(u32::to_string).collect::<Vec<_>>().join(",")),
     };
-    format!("{}: mode {}{queues}", printable(&facts.interface, 64), facts.mode)
+    let fallback = if has_fallen_back(facts) { " (XDP is not available)" } else { "" };
+    format!("{}: mode {}{fallback}{queues}", printable(&facts.interface, 64), facts.mode)
 }
 
-/// A line for each mode that would have been faster.
+/// Returns true if kernel sockets stand in for XDP.
+fn has_fallen_back(facts: &Facts) -> bool {
+    facts.mode == ReceiveMode::Socket && !facts.refused.is_empty()
+}
+
+/// A line for each reason why no faster mode was taken. The warning of a fall back from XDP has named them.
 pub fn why_not_better(facts: &Facts) -> impl Iterator<Item = String> + '_ {
-    facts.refused.iter().map(|refused| format!("not {}: {}", refused.mode, one_paragraph(&refused.reason)))
+    let refused = if has_fallen_back(facts) { &[] } else { facts.refused.as_slice() };
+    Refused::by_reason(refused).map(|(modes, reason)| format!("not {modes}: {}", one_paragraph(reason)))
 }
 
 /// The run in words.

@@ -127,8 +127,18 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     1
 }
 
-/// The error and its causes in one paragraph. A cause that was told already by what it caused is not repeated.
+fn library_error(error: &anyhow::Error) -> Option<&receiver::Error> {
+    error.chain().find_map(|cause| cause.downcast_ref())
+}
+
+/// The error and its causes in one paragraph, but a line for each mode where XDP is required. A cause that was told
+/// already by what it caused is not repeated.
 fn told(error: &anyhow::Error) -> String {
+    if let Some(error @ receiver::Error::XdpRequired { .. }) = library_error(error) {
+        let text = error.to_string();
+        let lines: Vec<String> = text.lines().map(|line| printable(&one_paragraph(line), LONGEST_MESSAGE)).collect();
+        return lines.join("\n  ");
+    }
     let mut text = String::new();
     for cause in error.chain().map(|cause| one_paragraph(&cause.to_string())) {
         if text.is_empty() {
@@ -142,7 +152,8 @@ fn told(error: &anyhow::Error) -> String {
 
 /// What the library's error cannot say: how the remedy is written on the command line.
 fn hint(error: &anyhow::Error) -> Option<String> {
-    match error.chain().find_map(|cause| cause.downcast_ref::<receiver::Error>())? {
+    match library_error(error)? {
+        receiver::Error::Verifier { .. } => Some(". The option -vv prints that log".to_owned()),
         receiver::Error::TooFewQueues { asked, .. } => {
             Some(format!(". For queue {asked} alone write `--queues {asked},`"))
         }

@@ -41,6 +41,9 @@ pub struct RunArgs {
     /// auto (the fastest that can be had), zero-copy, copy, generic or socket (no XDP, needs no privilege)
     #[arg(short, long, default_value = "auto", value_parser = str::parse::<ModeRequest>)]
     mode: ModeRequest,
+    /// Fail if no XDP mode can be had: `auto` never falls back to `socket`
+    #[arg(long)]
+    require_xdp: bool,
     /// Receive queues to serve: all, the first N, or a LIST such as 0,2 (a list of one: `2,`)
     #[arg(long, value_name = "all|N|LIST", default_value = "all", value_parser = queues)]
     queues: Queues,
@@ -126,6 +129,7 @@ impl RunArgs {
     pub fn builder(&self) -> anyhow::Result<Builder> {
         let mut builder = Receiver::builder(&self.interface)
             .mode(self.mode)
+            .require_xdp(self.require_xdp)
             .queues(self.queues.clone())
             .vlan(self.vlan)
             .verify_checksums(!self.no_verify_checksum)
