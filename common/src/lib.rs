@@ -30,7 +30,7 @@ pub mod names {
     pub const VERDICTS: &str = "VERDICTS";
     /// Per-CPU array with one [`Unwanted`](crate::Unwanted) for each group slot.
     pub const BLOCKED: &str = "BLOCKED";
-    /// Array of `u64`: one bit for each group slot, set while another program on the host is a member of the group.
+    /// Array of `u64`: one bit for each group slot, set while frames of its unwanted sources are to pass.
     pub const SHARED: &str = "SHARED";
     /// Per-CPU array of [`OtherPort`](crate::OtherPort), by a hash of group and port.
     pub const OTHER_PORTS: &str = "OTHER_PORTS";
@@ -188,9 +188,11 @@ pub const fn mapped_v4(address: u32) -> AnyAddress {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unwanted {
-    /// How many.
-    pub count: u64,
-    /// The source of the last one.
+    /// How many were dropped.
+    pub dropped: u64,
+    /// How many passed to the kernel ([`Verdict::PassedShared`]).
+    pub passed: u64,
+    /// The source of the last one of both.
     pub source: AnyAddress,
 }
 
@@ -236,7 +238,7 @@ const _: () = {
     assert!(size_of::<GroupKeyV6>() == 20);
     assert!(size_of::<FlowAction>() == 4);
     assert!(size_of::<GroupAction>() == 4);
-    assert!(size_of::<Unwanted>() == 24);
+    assert!(size_of::<Unwanted>() == 32);
     assert!(size_of::<OtherPort>() == 24);
     assert!(OTHER_PORTS.is_power_of_two());
     // Metadata must be a multiple of 4 and at most 32 bytes (Documentation/networking/xdp-rx-metadata).

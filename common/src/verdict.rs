@@ -34,7 +34,8 @@ pub enum Verdict {
     PassedNotIp = 13,
     /// PASS: a frame over several buffers, whose headers reach beyond the first.
     PassedSplitHeaders = 14,
-    /// PASS: a subscribed (group, port) and an unwanted source, while another program on the host is a member of the group.
+    /// PASS: a subscribed (group, port) and an unwanted source, while another program on the host is a member of the group,
+    /// or where nothing is to be dropped for its source.
     PassedShared = 15,
 }
 

@@ -29,7 +29,7 @@ static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Verdict::COUNT
 /// Frames of unwanted sources, by group slot.
 #[map]
 static BLOCKED: PerCpuArray<Unwanted> = PerCpuArray::with_max_entries(DEFAULT_MAX_FLOWS, 0);
-/// One bit for each group slot: another program on the host is a member of the group.
+/// One bit for each group slot: frames of unwanted sources pass, since another program on the host may want them.
 #[map]
 static SHARED: Array<u64> = Array::with_max_entries(shared_words(DEFAULT_MAX_FLOWS), 0);
 /// What was seen of groups and ports that nobody asked for, by a hash of both.
@@ -131,15 +131,20 @@ pub fn count(verdict: Verdict) {
 /// on the host may want it.
 #[inline(always)]
 pub fn unwanted(slot: u32, source: AnyAddress, dropped: Verdict) -> Verdict {
+    let word = SHARED.get(slot / u64::BITS).copied().unwrap_or(0);
+    let is_shared = word >> (slot % u64::BITS) & 1 != 0;
     if let Some(value) = BLOCKED.get_ptr_mut(slot) {
         // SAFETY: the kernel gives this CPU's own slot, and the program is not interrupted by itself on one CPU.
         unsafe {
-            (*value).count += 1;
+            if is_shared {
+                (*value).passed += 1;
+            } else {
+                (*value).dropped += 1;
+            }
             (*value).source = source;
         }
     }
-    let word = SHARED.get(slot / u64::BITS).copied().unwrap_or(0);
-    if word >> (slot % u64::BITS) & 1 == 0 { dropped } else { Verdict::PassedShared }
+    if is_shared { Verdict::PassedShared } else { dropped }
 }
 
 /// Records a group and port that nobody asked for; `hash` is of both.

@@ -6,13 +6,14 @@
 //! returns. A step that fails undoes the ones before it.
 
 mod evidence;
+pub(crate) mod others;
 pub(crate) mod recovery;
 
 pub(crate) use evidence::named_sources;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use receiver_common::{FlowAction, GroupAction, Verdict};
 
@@ -25,7 +26,7 @@ use crate::ledger::{KernelLedger, Ledger, QueueCounters, XskLedger};
 use crate::link::LinkLedger;
 use crate::membership::{InterfaceRef, MembershipSet, Options as MembershipOptions, SocketEvent};
 use crate::mode::{ReceiveMode, Refused};
-use crate::program::{Config, Program};
+use crate::program::{Config, Program, UnwantedCounts};
 use crate::shared::{Cell, Shared, lock};
 use crate::subscription::{SourceFilter, Subscription, SubscriptionError, validate_source};
 use crate::udp::{SocketId, UdpDataSocket};
@@ -45,8 +46,21 @@ pub struct SubscriptionReport {
     /// Frames that XDP dropped because of their source, for the subscription's group and port. Subscriptions that share
     /// both share this count. `None` in mode `socket`: the kernel drops them and does not count.
     pub blocked: Option<u64>,
+    /// Frames of sources that are not wanted, for the subscription's group and port, which passed to the kernel
+    /// ([`DropUnwanted`](crate::DropUnwanted)). Shared as `blocked`. `None` in mode `socket`.
+    pub passed_shared: Option<u64>,
+    /// Members of the group other than this receiver where it is joined, as of the last look: sockets of other programs.
+    /// `None` in mode `socket`, and where /proc cannot be read.
+    pub other_members: Option<u64>,
     /// When the last datagram came: nanoseconds on CLOCK_TAI. `None` before the first.
     pub last: Option<u64>,
+}
+
+impl SubscriptionReport {
+    /// Frames of sources that are not wanted, whatever became of them.
+    pub(crate) fn unwanted(&self) -> Option<u64> {
+        Some(self.blocked? + self.passed_shared?)
+    }
 }
 
 /// Steers one receiver.
@@ -60,6 +74,7 @@ pub(crate) struct Control {
     /// `None` if /proc or netlink cannot be read.
     host: Option<HostCounters>,
     allow_asm_in_ssm_range: bool,
+    others: others::Others,
     inner: Mutex<Inner>,
 }
 
@@ -68,8 +83,11 @@ struct Inner {
     membership: MembershipSet,
     members: HashMap<SubscriptionId, Arc<Member>>,
     /// What a group's slot counted for those that had it before.
-    blocked_before: HashMap<(IpAddr, u16), u64>,
+    unwanted_before: HashMap<(IpAddr, u16), UnwantedCounts>,
+    sharing: others::Sharing,
     sockets: HashMap<SocketId, Arc<UdpDataSocket>>,
+    /// Sockets without a membership that a worker may still hold.
+    leaving: Vec<Weak<UdpDataSocket>>,
     /// Drops of sockets that are gone.
     drops_before: u64,
     link: LinkLedger,
@@ -98,6 +116,7 @@ pub(crate) struct Opened {
     pub recipe: Recipe,
     pub host: Option<HostCounters>,
     pub allow_asm_in_ssm_range: bool,
+    pub others: others::Others,
 }
 
 impl Control {
@@ -112,12 +131,15 @@ impl Control {
             refused: opened.refused,
             warnings: Mutex::new(opened.warnings),
             allow_asm_in_ssm_range: opened.allow_asm_in_ssm_range,
+            others: opened.others,
             inner: Mutex::new(Inner {
                 program: opened.program,
                 membership: opened.membership,
                 members: HashMap::new(),
-                blocked_before: HashMap::new(),
+                unwanted_before: HashMap::new(),
+                sharing: others::Sharing::default(),
                 sockets: HashMap::new(),
+                leaving: Vec::new(),
                 drops_before: 0,
                 link: LinkLedger::default(),
                 lost: recovery::Lost::default(),
@@ -174,7 +196,8 @@ impl Control {
         let cells = self.shared.member_cells();
         let (member, slot, new) = self.shared.filter.change(|table| table.insert(asked, cells));
         let (group, port) = (asked.group(), asked.port());
-        let result = inner.allow(asked, slot, new).and_then(|()| {
+        let passes = new && self.passes_unwanted(&mut inner, group, port);
+        let result = inner.allow(asked, slot, new.then_some(passes)).and_then(|()| {
             let filter = self.group_filter(group, port).unwrap_or_else(|| asked.filter().clone());
             match new {
                 true => inner.membership.join(group, port, &filter),
@@ -319,9 +342,10 @@ impl Control {
             let sum = |f: fn(&crate::filter::MemberCounters) -> &std::sync::atomic::AtomicU64| {
                 member.counters.iter().map(move |cell| f(cell).load(std::sync::atomic::Ordering::Relaxed))
             };
-            let before = inner.blocked_before.get(&(subscription.group(), subscription.port())).copied();
-            let blocked = match &inner.program {
-                Some(program) => Some(program.blocked(slot)?.saturating_sub(before.unwrap_or(0))),
+            let (group, port) = (subscription.group(), subscription.port());
+            let before = inner.unwanted_before.get(&(group, port)).copied().unwrap_or_default();
+            let unwanted = match &inner.program {
+                Some(program) => Some(program.unwanted_counts(slot)?.since(before)),
                 None => None,
             };
             reports.push(SubscriptionReport {
@@ -329,7 +353,9 @@ impl Control {
                 subscription,
                 packets: sum(|cell| &cell.packets).sum(),
                 bytes: sum(|cell| &cell.bytes).sum(),
-                blocked,
+                blocked: unwanted.map(|unwanted| unwanted.blocked),
+                passed_shared: unwanted.map(|unwanted| unwanted.passed),
+                other_members: inner.sharing.members(group),
                 last: sum(|cell| &cell.last).max().filter(|&last| last > 0),
             });
         }
@@ -399,17 +425,19 @@ impl Control {
 
 impl Inner {
     /// Puts a subscription into the XDP maps. Its flows come before the group, so that no wanted frame is dropped for
-    /// want of its entry, and no blocked one let through.
-    fn allow(&mut self, subscription: &Subscription, slot: u32, new: bool) -> Result<(), Error> {
+    /// want of its entry, and no blocked one let through. `new`: the group and port are new; if true, frames of its unwanted
+    /// sources pass, from the first entry on.
+    fn allow(&mut self, subscription: &Subscription, slot: u32, new: Option<bool>) -> Result<(), Error> {
         let Some(program) = &mut self.program else { return Ok(()) };
         let (group, port) = (subscription.group(), subscription.port());
-        if new {
-            self.blocked_before.insert((group, port), program.blocked(slot)?);
+        if let Some(passes) = new {
+            self.unwanted_before.insert((group, port), program.unwanted_counts(slot)?);
+            program.set_slot_shared(slot, passes)?;
         }
         for &source in subscription.filter().sources() {
             program.set_flow(source, group, port, action(subscription.filter(), slot))?;
         }
-        if new {
+        if new.is_some() {
             let action = match subscription.filter() {
                 SourceFilter::Include(_) => GroupAction::include(slot),
                 SourceFilter::Exclude(_) => GroupAction::exclude(slot),
@@ -423,7 +451,8 @@ impl Inner {
     fn forget(&mut self, subscription: &Subscription, last: bool) {
         let (group, port) = (subscription.group(), subscription.port());
         if last {
-            self.blocked_before.remove(&(group, port));
+            self.unwanted_before.remove(&(group, port));
+            self.sharing.forget(group, port);
         }
         let Some(program) = &mut self.program else { return };
         // The entries of a map that was made are always there to be removed; nobody could be helped if not.
@@ -452,6 +481,7 @@ impl Inner {
                 SocketEvent::Removed { id } => {
                     if let Some(socket) = self.sockets.remove(id) {
                         self.drops_before += socket.drops().map_or(0, u64::from);
+                        self.leaving.push(Arc::downgrade(&socket));
                     }
                 }
             }

@@ -415,7 +415,7 @@ impl Observed<'_> {
         if joined.is_some_and(|joined| !joined.contains(&group)) {
             findings.push(Finding::NotJoined { group, interface: self.joined_on.name.clone() });
         }
-        if let Some(frames @ 1..) = report.blocked {
+        if let Some(frames @ 1..) = report.unwanted() {
             findings.push(Finding::UnwantedSources { group, port, frames, latest });
         }
         let ports: BTreeSet<u16> =
@@ -423,7 +423,7 @@ impl Observed<'_> {
         if !ports.is_empty() {
             findings.push(Finding::OtherPorts { group, port, ports: ports.into_iter().take(MOST_NAMED).collect() });
         }
-        if findings.is_empty() && report.blocked == Some(0) && self.all_groups_known() {
+        if findings.is_empty() && report.unwanted() == Some(0) && self.all_groups_known() {
             findings.push(Finding::NothingSeen { group, port, interface: self.interface.to_owned() });
         }
         findings

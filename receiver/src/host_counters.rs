@@ -205,7 +205,7 @@ impl HostCounters {
 }
 
 /// A whole file of /proc, from its beginning.
-fn contents(file: &File) -> io::Result<String> {
+pub(crate) fn contents(file: &File) -> io::Result<String> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 16_384];
     loop {

@@ -42,7 +42,7 @@ pub use interface::Interface;
 pub use ledger::{KernelLedger, Ledger, XskLedger};
 pub use link::LinkLedger;
 pub use mode::{ModeRequest, ReceiveMode, Refused};
-pub use others::{Holder, Process};
+pub use others::{DropUnwanted, Holder, Process};
 pub use receiver::{Builder, Handle, Queues, Receiver};
 pub use receiver_common::Verdict;
 pub use stream::AsyncReceiver;

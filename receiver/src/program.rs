@@ -84,6 +84,22 @@ pub struct TestVerdict {
     pub nanoseconds: u64,
 }
 
+/// Frames of one group slot whose source was not wanted, since load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnwantedCounts {
+    /// Dropped.
+    pub blocked: u64,
+    /// Passed to the kernel for other programs.
+    pub passed: u64,
+}
+
+impl UnwantedCounts {
+    /// What was counted since an earlier count of the same slot.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self { blocked: self.blocked.saturating_sub(before.blocked), passed: self.passed.saturating_sub(before.passed) }
+    }
+}
+
 /// The loaded program and its maps. Dropping it detaches: a bpf_link holds the program, so that even a killed process
 /// leaves the interface clean.
 pub struct Program {
@@ -329,7 +345,8 @@ impl Program {
         self.set_slot_shared(slot, shared)
     }
 
-    fn set_slot_shared(&mut self, slot: u32, shared: bool) -> Result<(), Error> {
+    /// As [`Program::set_shared`], by slot, so that it holds before the first entry that names the slot is set.
+    pub(crate) fn set_slot_shared(&mut self, slot: u32, shared: bool) -> Result<(), Error> {
         let refused = |error| refused(&self.interface, "change the filter of", &error);
         let (at, bit) = (slot / u64::BITS, 1 << (slot % u64::BITS));
         let word = self.shared.get(&at, 0).map_err(refused)?;
@@ -383,12 +400,22 @@ impl Program {
         Ok(counts)
     }
 
-    /// Frames of unwanted sources, dropped or [passed](Program::set_shared), for one group slot since load.
+    /// Frames of unwanted sources that were dropped for one group slot since load.
     ///
     /// # Errors
     /// [`Error::Program`].
     pub fn blocked(&self, slot: u32) -> Result<u64, Error> {
-        Ok(self.unwanted(slot)?.iter().map(|unwanted| unwanted.count).sum())
+        Ok(self.unwanted_counts(slot)?.blocked)
+    }
+
+    /// Frames of unwanted sources that were dropped or [passed](Program::set_shared) for one group slot since load.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn unwanted_counts(&self, slot: u32) -> Result<UnwantedCounts, Error> {
+        let values = self.unwanted(slot)?;
+        let sum = |of: fn(&Unwanted) -> u64| values.iter().map(of).sum();
+        Ok(UnwantedCounts { blocked: sum(|value| value.dropped), passed: sum(|value| value.passed) })
     }
 
     /// A source whose frame was dropped or [passed](Program::set_shared) as unwanted for a group slot: the last one on the
@@ -397,8 +424,9 @@ impl Program {
     /// # Errors
     /// [`Error::Program`].
     pub fn last_unwanted(&self, slot: u32) -> Result<Option<IpAddr>, Error> {
-        let most = self.unwanted(slot)?.into_iter().max_by_key(|unwanted| unwanted.count);
-        Ok(most.filter(|unwanted| unwanted.count > 0).map(|unwanted| address(unwanted.source)))
+        let count = |unwanted: &Unwanted| unwanted.dropped + unwanted.passed;
+        let most = self.unwanted(slot)?.into_iter().max_by_key(count);
+        Ok(most.filter(|unwanted| count(unwanted) > 0).map(|unwanted| address(unwanted.source)))
     }
 
     fn unwanted(&self, slot: u32) -> Result<Vec<Unwanted>, Error> {

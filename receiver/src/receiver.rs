@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::control::others::{self, Others};
 use crate::control::{Control, Opened, Recipe, SubscriptionReport, check_range, membership_interface, named_sources};
 use crate::error::Error;
 use crate::evidence::Evidence;
@@ -16,6 +17,7 @@ use crate::ladder::{Ladder, Rings, Rungs};
 use crate::ledger::Ledger;
 use crate::membership::{InterfaceRef, MembershipSet, Options as MembershipOptions};
 use crate::mode::{ModeRequest, ReceiveMode, Refused, fallback_warning};
+use crate::others::DropUnwanted;
 use crate::program::Config;
 use crate::shared::{Guard, Shared, lock};
 use crate::subscription::Subscription;
@@ -54,6 +56,7 @@ pub struct Builder {
     copy_limit: u64,
     socket_buffer: usize,
     allow_asm_in_ssm_range: bool,
+    drop_unwanted: DropUnwanted,
     cancel: Option<Arc<AtomicBool>>,
 }
 
@@ -84,6 +87,7 @@ impl Builder {
             copy_limit: 64 << 20,
             socket_buffer: SocketOptions::default().receive_buffer,
             allow_asm_in_ssm_range: false,
+            drop_unwanted: DropUnwanted::default(),
             cancel: None,
         }
     }
@@ -194,6 +198,13 @@ impl Builder {
         self
     }
 
+    /// What becomes of frames of subscribed groups whose source is not wanted, in XDP modes. Default: they are dropped,
+    /// unless another program on the host has joined the group.
+    pub fn drop_unwanted(mut self, policy: DropUnwanted) -> Self {
+        self.drop_unwanted = policy;
+        self
+    }
+
     /// A flag that ends [`Builder::build`] early once it is true, also in the middle of joining: everything is undone, and
     /// the error is [`Error::Cancelled`]. Joining 10,000 groups takes seconds; a signal handler can set the flag meanwhile.
     pub fn cancel(mut self, flag: Arc<AtomicBool>) -> Self {
@@ -251,6 +262,8 @@ impl Builder {
         };
         let recipe = Recipe { program: self.program.clone(), rings: self.rings, membership: options.clone() };
         let membership = MembershipSet::new(joined, options);
+        let (others, blind) = Others::open(self.drop_unwanted);
+        warnings.extend(blind.filter(|_| program.is_some()));
         let opened = Opened {
             interface,
             mode,
@@ -261,6 +274,7 @@ impl Builder {
             recipe,
             host,
             allow_asm_in_ssm_range: self.allow_asm_in_ssm_range,
+            others,
         };
         let control = Arc::new(Control::new(shared, opened));
         let guard = Arc::new(Guard::new(Arc::clone(&control)));
@@ -288,6 +302,8 @@ impl Builder {
             tracing::warn!("{warning}");
         }
         control.check_reverse_path(self.subscriptions.iter().flat_map(named_sources));
+        control.look_at_others();
+        others::watch(&control)?;
         link::watch(&control)?;
         Ok(Receiver { workers, handle: Handle { control }, next: 0 })
     }
@@ -404,6 +420,7 @@ impl Handle {
     /// [`Error::Overlap`], [`Error::Subscription`], [`Error::FilterFull`], [`Error::Membership`]: nothing was changed.
     pub fn join(&self, subscription: &Subscription) -> Result<SubscriptionId, Error> {
         let id = self.control.join(subscription)?;
+        self.control.look_at_others();
         self.control.check_reverse_path(named_sources(subscription));
         Ok(id)
     }
@@ -499,7 +516,8 @@ impl Handle {
     }
 
     /// What is not as it should be, but does not stand in the way: told in the order in which it was noticed, since the
-    /// start. An older querier on the link is among it (IGMPv1, IGMPv2, MLDv1), with which source joins are not signalled.
+    /// start. An older querier on the link is among it (IGMPv1, IGMPv2, MLDv1), with which source joins are not signalled; so is
+    /// each other program that uses a subscribed group and port, once when that begins and once when it ends.
     pub fn warnings(&self) -> Vec<String> {
         self.control.warnings()
     }

@@ -88,6 +88,10 @@ pub struct Stream {
     pub subscription: String,
     /// Its counts.
     pub flow: Flow,
+    /// Frames of unwanted sources that passed to the kernel; `None` where it is not known.
+    pub passed_shared: Option<u64>,
+    /// Other members of its group; `None` where it is not known.
+    pub other_members: Option<u64>,
     /// Seconds since its last packet, if there was one.
     pub last_seconds_ago: Option<f64>,
 }
@@ -134,7 +138,13 @@ impl Figures {
             let before = earlier.get(&stream.id).copied().unwrap_or_default();
             let last_seconds_ago = stream.last.map(|last| now.now_ns.saturating_sub(last) as f64 / 1e9);
             let flow = Flow::new(counts(stream), before, span);
-            Stream { subscription: stream.subscription.to_string(), flow, last_seconds_ago }
+            Stream {
+                subscription: stream.subscription.to_string(),
+                flow,
+                passed_shared: stream.passed_shared,
+                other_members: stream.other_members,
+                last_seconds_ago,
+            }
         });
         let total = Flow::new(totals(now), before.map(totals).unwrap_or_default(), span);
         let (ledger, warnings) = (now.ledger.clone(), now.warnings.clone());

@@ -125,6 +125,10 @@ struct StreamShown<'a> {
     subscription: &'a str,
     #[serde(flatten)]
     counts: Counts,
+    /// Frames of unwanted sources that passed to the kernel for other programs; `null` in mode `socket`.
+    passed_shared: Option<u64>,
+    /// Sockets of other programs that have joined the group; `null` in mode `socket`.
+    other_members: Option<u64>,
     last_packet_seconds_ago: Option<f64>,
     /// As the whole run's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -171,6 +175,8 @@ impl<'a> Shown<'a> {
                 .map(|stream| StreamShown {
                     subscription: &stream.subscription,
                     counts: stream.flow.into(),
+                    passed_shared: stream.passed_shared,
+                    other_members: stream.other_members,
                     last_packet_seconds_ago: stream.last_seconds_ago,
                     evidence: shown(silent.get(&stream.subscription).copied().unwrap_or_default()),
                 })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use receiver::xsk::BusyPoll;
-use receiver::{Builder, ModeRequest, Queues, Receiver, Vlan};
+use receiver::{Builder, DropUnwanted, ModeRequest, Queues, Receiver, Vlan};
 
 use super::subscriptions;
 use super::values::{at_least_one, seconds, whole};
@@ -47,6 +47,10 @@ pub struct RunArgs {
     /// Receive queues to serve: all, the first N, or a LIST such as 0,2 (a list of one: `2,`)
     #[arg(long, value_name = "all|N|LIST", default_value = "all", value_parser = queues)]
     queues: Queues,
+    /// Drop frames of a subscribed group from sources that are not wanted: always; unless-shared: unless another program
+    /// has joined the group; or never: they pass to the kernel. Without effect in mode socket
+    #[arg(long, value_name = "WHEN", default_value = "unless-shared", value_parser = str::parse::<DropUnwanted>)]
+    drop_unwanted: DropUnwanted,
     /// VLAN id that frames must carry, or outer and inner id with a dot between: 100 or 200.100
     #[arg(long, value_name = "ID[.ID]", value_parser = str::parse::<Vlan>)]
     vlan: Option<Vlan>,
@@ -132,6 +136,7 @@ impl RunArgs {
             .require_xdp(self.require_xdp)
             .queues(self.queues.clone())
             .vlan(self.vlan)
+            .drop_unwanted(self.drop_unwanted)
             .verify_checksums(!self.no_verify_checksum)
             .timestamps(self.timestamps)
             .trace_verdicts(self.trace_verdicts)
@@ -253,6 +258,7 @@ mod tests {
         for wrong in [
             "",
             "232.1.1.1:1 --mode fast",
+            "232.1.1.1:1 --drop-unwanted sometimes",
             "232.1.1.1:1 --duration -1",
             "232.1.1.1:1 --interval 0",
             "232.1.1.1:1 --count 0",

@@ -163,7 +163,7 @@ fn rows_of(figures: &Figures, patience: f64, room: usize, columns: &Columns) -> 
     let mut rows = vec![columns.row("subscription".to_owned(), title).style(Style::new().bold())];
     let chosen = choose(&figures.streams, room, patience);
     for &at in &chosen {
-        let Stream { subscription, flow, last_seconds_ago } = &figures.streams[at];
+        let Stream { subscription, flow, last_seconds_ago, .. } = &figures.streams[at];
         let stopped = is_stopped(&figures.streams[at], patience);
         let last = match last_seconds_ago {
             None => "never".to_owned(),
@@ -308,7 +308,13 @@ mod tests {
 
     fn stream(number: usize, packet_rate: f64, last: Option<f64>) -> Stream {
         let flow = Flow { packets: 7 * u64::from(last.is_some()), packet_rate, ..Flow::default() };
-        Stream { subscription: format!("10.0.0.{number}@232.1.1.1:5000"), flow, last_seconds_ago: last }
+        Stream {
+            subscription: format!("10.0.0.{number}@232.1.1.1:5000"),
+            flow,
+            passed_shared: Some(0),
+            other_members: Some(0),
+            last_seconds_ago: last,
+        }
     }
 
     fn figures(streams: Vec<Stream>) -> Figures {

@@ -36,7 +36,7 @@ impl Control {
                 let (group, port) = (report.subscription.group(), report.subscription.port());
                 let slot = self.shared.filter.read(|table| table.slot(group, port));
                 latest.push(match slot {
-                    Some(slot) if report.blocked > Some(0) => program.last_unwanted(slot)?,
+                    Some(slot) if report.unwanted() > Some(0) => program.last_unwanted(slot)?,
                     _ => None,
                 });
             }

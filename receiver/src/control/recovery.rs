@@ -41,6 +41,13 @@ pub(super) struct Lost {
     rebind: Option<Rebind>,
 }
 
+impl Lost {
+    /// Returns true if the kernel has dropped this group.
+    pub fn has(&self, group: IpAddr) -> bool {
+        self.groups.contains(&group)
+    }
+}
+
 /// A replacement of all AF_XDP sockets.
 struct Rebind {
     /// Frames that the program had redirected before.
@@ -118,7 +125,8 @@ impl Control {
         let program = if program { self.restore_program(&mut inner, look) } else { Ok(()) };
         let memberships = self.restore_memberships(&mut inner, joined, families);
         *lock(&self.interface) = look.interface.clone();
-        program.and(memberships)
+        let shared = self.share(&mut inner).map(drop);
+        program.and(memberships).and(shared)
     }
 
     fn restore_program(&self, inner: &mut Inner, look: &Look) -> Result<(), Error> {

@@ -5,7 +5,7 @@
 //!
 //! Parsing is pure. A line that is not understood is counted, not fatal: a later kernel may add lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -145,6 +145,30 @@ impl KernelTables {
     }
 }
 
+/// How many members each group has on one interface, from `/proc/net/igmp` and `igmp6` alone: a fraction of the work of
+/// [`KernelTables::parse`].
+pub(crate) fn members_on(interface: u32, igmp: &str, igmp6: &str) -> HashMap<IpAddr, u64> {
+    let mut members = HashMap::new();
+    let mut is_on = false;
+    for line in igmp.lines().skip(1) {
+        if !line.starts_with(char::is_whitespace) {
+            is_on = line.split_whitespace().next().and_then(|index| index.parse().ok()) == Some(interface);
+        } else if is_on && let Some((group, users)) = igmp_users(&mut line.split_whitespace()) {
+            members.insert(group.into(), users);
+        }
+    }
+    for line in igmp6.lines() {
+        let mut words = line.split_whitespace();
+        if words.next().and_then(|index| index.parse().ok()) == Some(interface)
+            && let Some(group) = words.nth(1).and_then(ipv6_of_hex)
+            && let Some(users) = words.next().and_then(|users| users.parse().ok())
+        {
+            members.insert(group, users);
+        }
+    }
+    members
+}
+
 impl KernelGroup {
     /// Returns true if a member hears this source by an INCLUDE filter.
     pub fn includes(&self, source: IpAddr) -> bool {
@@ -182,19 +206,24 @@ fn igmp_interface(line: &str) -> Option<(InterfaceRef, IgmpVersion)> {
 /// `010101E8     1 0:00000000 0`, after tabs: the group as the machine reads a word, users, the timer in 1/100 s, reporter.
 fn igmp_group(line: &str, interface: &InterfaceRef) -> Option<KernelGroup> {
     let mut words = line.split_whitespace();
-    let group = u32::from_str_radix(words.next()?, 16).ok()?;
-    let users = words.next()?.parse().ok()?;
+    let (group, users) = igmp_users(&mut words)?;
     let (running, expires) = words.next()?.split_once(':')?;
     let timer = (running != "0").then_some(u64::from_str_radix(expires, 16).ok()?).map(clock_ticks);
     let last_reporter = words.next()? != "0";
     Some(KernelGroup {
         interface: interface.clone(),
-        group: Ipv4Addr::from(group.to_ne_bytes()).into(),
+        group: group.into(),
         users,
         timer,
         last_reporter,
         sources: Vec::new(),
     })
+}
+
+/// The first two words of a group's line in `/proc/net/igmp`.
+fn igmp_users<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<(Ipv4Addr, u64)> {
+    let group = u32::from_str_radix(words.next()?, 16).ok()?;
+    Some((Ipv4Addr::from(group.to_ne_bytes()), words.next()?.parse().ok()?))
 }
 
 /// `3    veth-rx         ff3e0000000000000000000000000001     1 00000004 0`: index, name, group, users, flags, timer.
@@ -328,6 +357,15 @@ mod tests {
     }
 
     #[test]
+    fn members_are_those_of_the_whole_tables() {
+        for interface in [1, 3, 12] {
+            let tables = KernelTables::parse(IGMP, IGMP6, "", "");
+            let expected: HashMap<_, _> = tables.on(interface).map(|group| (group.group, group.users)).collect();
+            assert_eq!(members_on(interface, IGMP, IGMP6), expected);
+        }
+    }
+
+    #[test]
     fn one_member_with_sources_includes() {
         let igmp6 = "3    veth            ff3e0000000000000000000000000001     1 00000004 0";
         let mcfilter6 = "Idx\n  3 veth ff3e0000000000000000000000000001 20010db8000000000000000000000001 1 0";
@@ -365,11 +403,13 @@ mod tests {
             for group in &tables.groups {
                 let _ = group.mode();
             }
+            let _ = members_on(12, &igmp, &igmp6);
         }
 
         #[test]
         fn noise_never_panics(text in "[\\s0-9a-fxV:.\u{00e9}]{0,200}") {
             let _ = KernelTables::parse(&text, &text, &text, &text);
+            let _ = members_on(3, &text, &text);
         }
     }
 }

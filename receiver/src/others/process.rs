@@ -1,6 +1,6 @@
 //! Processes, and the descriptors that they hold, as `/proc` shows them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
@@ -76,6 +76,17 @@ pub(crate) fn holders_of_xdp_sockets() -> Vec<Process> {
         }
     });
     pids.into_iter().map(Process::of).collect()
+}
+
+/// The processes that hold these sockets, by inode: in the order of their ids, as far as `/proc` shows them.
+pub(crate) fn holders_of_sockets(inodes: &BTreeSet<u64>) -> HashMap<u64, Vec<Process>> {
+    let mut pids = HashMap::<u64, BTreeSet<u32>>::new();
+    each_descriptor(|pid, _, target| {
+        if let Some(inode) = socket_inode(target).filter(|inode| inodes.contains(inode)) {
+            pids.entry(inode).or_default().insert(pid);
+        }
+    });
+    pids.into_iter().map(|(inode, pids)| (inode, pids.into_iter().map(Process::of).collect())).collect()
 }
 
 /// `socket:[12345]`.

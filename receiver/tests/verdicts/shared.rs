@@ -50,7 +50,11 @@ fn unwanted_sources_of_a_shared_group_pass_and_no_others_do() {
         for (group, port, _, frame, dropped, slot) in unwanted() {
             expect(bench, "not shared yet", &frame, dropped, Some(slot));
             bench.program.set_shared(group, port, true).expect("shared");
-            expect(bench, "shared", &frame, Verdict::PassedShared, Some(slot));
+            // Nothing is blocked for the host.
+            let before = bench.program.unwanted_counts(slot).expect("a slot");
+            expect(bench, "shared", &frame, Verdict::PassedShared, None);
+            let after = bench.program.unwanted_counts(slot).expect("a slot");
+            assert_eq!((after.blocked, after.passed), (before.blocked, before.passed + 1), "{group}");
             for (other, _, _, frame, dropped, slot) in unwanted().iter().filter(|row| row.0 != group) {
                 expect(bench, &format!("{group} is shared, {other} is not"), frame, *dropped, Some(*slot));
             }
@@ -60,7 +64,7 @@ fn unwanted_sources_of_a_shared_group_pass_and_no_others_do() {
             let source: IpAddr = if group.is_ipv4() { [10, 0, 0, 99].into() } else { [0x20; 16].into() };
             bench.program.set_flow(source, group, port, FlowAction::accept(slot)).expect("a flow");
             bench.program.remove_flow(source, group, port).expect("no flow");
-            expect(bench, "still shared", &frame, Verdict::PassedShared, Some(slot));
+            expect(bench, "still shared", &frame, Verdict::PassedShared, None);
             bench.program.set_shared(group, port, false).expect("not shared");
             expect(bench, "no longer shared", &frame, dropped, Some(slot));
         }
@@ -93,6 +97,10 @@ fn the_last_unwanted_source_is_known_by_slot() {
         }
         bench.program.test(&v4(WANTED_V4, GROUP_V4, PORT, 18), &bench.interface, 0, 1).expect("a test run");
         assert_eq!(bench.program.last_unwanted(SLOT_V4).expect("a slot"), Some([10, 0, 0, 77].into()));
+        // Also of frames that passed.
+        bench.program.set_shared(GROUP_V4.into(), PORT, true).expect("shared");
+        bench.program.test(&v4([10, 0, 0, 78], GROUP_V4, PORT, 18), &bench.interface, 0, 1).expect("a test run");
+        assert_eq!(bench.program.last_unwanted(SLOT_V4).expect("a slot"), Some([10, 0, 0, 78].into()));
     });
 }
 

@@ -4,7 +4,7 @@
 //! where the device loses it (IPv6 below an MTU of 1,280). The sockets hear nothing of it, and their own filters still read
 //! as if joined. When the device or the family comes back, even under the same index, nothing is joined on it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::super::error::{MembershipError, Operation};
@@ -36,6 +36,15 @@ impl MembershipSet {
             }
         }
         missing
+    }
+
+    /// How many of this set's sockets are a member of each group.
+    pub(crate) fn members(&self) -> HashMap<IpAddr, u64> {
+        let mut members = HashMap::new();
+        for (group, _) in self.sockets.values().flat_map(|slot| slot.memberships.states()) {
+            *members.entry(group).or_default() += 1;
+        }
+        members
     }
 
     /// Ends what the sockets still hold of these groups, which the kernel has lost; it would take no other join. What this

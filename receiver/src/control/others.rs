@@ -1,0 +1,286 @@
+//! Other programs that use this receiver's groups: which frames of unwanted sources pass to the kernel for them, and
+//! the warnings. XDP modes only; in mode `socket` each program gets its own copy from the kernel.
+//!
+//! The kernel counts the members of a group on an interface, and does not tell who they are. Those beyond this
+//! receiver's own sockets are other programs (or other receivers of this process). Who they may be is told by the UDP
+//! sockets that are bound to the group's port. A thread looks every second; so does each join.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, TryLockError, Weak};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::fstat;
+
+use super::{Control, Inner};
+use crate::error::Error;
+use crate::filter::Table;
+use crate::others::sharing::{Change, Matches, Reported, User, last_report};
+use crate::others::{DropUnwanted, Process, Tables, holders_of_sockets};
+use crate::shared::lock;
+
+/// How often a look is taken.
+const LOOK: Duration = Duration::from_secs(1);
+/// A look waits for this many times what the last one took: long tables cost at most a twentieth of a processor.
+const REST: u32 = 20;
+/// Groups of which the kernel itself is a member on every interface that is up.
+const KERNELS_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
+const KERNELS_V6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 1), Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1)];
+
+/// How other programs are looked for.
+pub(crate) struct Others {
+    policy: DropUnwanted,
+    /// `None` if they cannot be read.
+    tables: Option<Tables>,
+    /// Never waited for while the control's state is locked.
+    names: Mutex<Names>,
+}
+
+/// Who the other programs are.
+#[derive(Default)]
+struct Names {
+    pace: Pace,
+    /// Of each socket that was found, by its inode.
+    processes: HashMap<u64, Vec<Process>>,
+    reported: Reported,
+    /// Why the last look failed: not reported again while it lasts.
+    failure: Option<String>,
+}
+
+/// What other programs have joined, and what the XDP program was told of it.
+#[derive(Default)]
+pub(super) struct Sharing {
+    pace: Pace,
+    /// How many members other than this receiver's sockets each group has, if it has any; `None` before the first look.
+    members: Option<HashMap<IpAddr, u64>>,
+    /// The groups and ports of which frames of unwanted sources pass.
+    passing: HashSet<(IpAddr, u16)>,
+}
+
+/// When the last look was, and how long it took.
+#[derive(Default)]
+struct Pace(Option<(Instant, Duration)>);
+
+impl Pace {
+    fn is_due(&self) -> bool {
+        self.0.is_none_or(|(at, took)| at.elapsed() >= took * REST)
+    }
+
+    fn looked_since(&mut self, start: Instant) {
+        self.0 = Some((Instant::now(), start.elapsed()));
+    }
+}
+
+impl Others {
+    /// Looks from now on in the calling thread's network namespace. Where that cannot be, returns why, in words.
+    pub fn open(policy: DropUnwanted) -> (Self, Option<String>) {
+        let (tables, warning) = match Tables::open() {
+            Ok(tables) => (Some(tables), None),
+            Err(error) => {
+                let warning = format!(
+                    "the memberships of other programs cannot be read in /proc/net: {error}. Programs that use the groups \
+                     of this receiver go unnoticed. Mount /proc, or have no frame dropped for its source"
+                );
+                (None, Some(warning))
+            }
+        };
+        (Self { policy, tables, names: Mutex::default() }, warning)
+    }
+}
+
+impl Sharing {
+    /// How many members other than this receiver's sockets the group has; `None` if it is not known.
+    pub fn members(&self, group: IpAddr) -> Option<u64> {
+        self.members.as_ref().map(|members| members.get(&group).copied().unwrap_or(0))
+    }
+
+    fn is_shared(&self, group: IpAddr) -> bool {
+        self.members(group) > Some(0)
+    }
+
+    /// The group's entry was removed from the XDP program.
+    pub fn forget(&mut self, group: IpAddr, port: u16) {
+        self.passing.remove(&(group, port));
+    }
+}
+
+impl Control {
+    /// Whether frames of unwanted sources of a group that is about to be joined pass. Looks first, unless it just did.
+    pub(super) fn passes_unwanted(&self, inner: &mut Inner, group: IpAddr, port: u16) -> bool {
+        if let Err(error) = self.look_at_members(inner) {
+            tracing::debug!("{error}");
+        }
+        let passes = self.others.policy.passes(inner.sharing.is_shared(group));
+        if passes {
+            inner.sharing.passing.insert((group, port));
+        }
+        passes
+    }
+
+    /// Looks at the memberships, has the XDP program pass or drop what is not wanted, and warns of what is new. Does
+    /// nothing where another thread is at it.
+    pub fn look_at_others(&self) {
+        if !self.has_program() {
+            return;
+        }
+        let mut names = match self.others.names.try_lock() {
+            Ok(names) => names,
+            Err(TryLockError::Poisoned(names)) => names.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let failure = match self.look(&mut names) {
+            Ok(()) | Err(Error::Stopped) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        if failure != names.failure
+            && let Some(failure) = &failure
+        {
+            self.warn(failure.clone());
+        }
+        names.failure = failure;
+    }
+
+    fn look(&self, names: &mut Names) -> Result<(), Error> {
+        let mut inner = self.lock()?;
+        let joined = self.share(&mut inner)?;
+        let interface = inner.membership.interface().name.clone();
+        if joined.is_empty() {
+            drop(inner);
+            names.processes.clear();
+            self.report(names.reported.changes(Default::default()), &interface);
+            return Ok(());
+        }
+        let Some(tables) = self.others.tables.as_ref().filter(|_| names.pace.is_due()) else { return Ok(()) };
+        let start = Instant::now();
+        let ports: HashSet<u16> = joined.iter().map(|(_, port)| *port).collect();
+        let own = inner.inodes(&ports);
+        drop(inner);
+        let failed = |source| Error::Interface {
+            name: interface.clone(),
+            doing: "read the UDP sockets of other programs",
+            source,
+        };
+        let sockets = tables.udp_sockets(|socket| ports.contains(&socket.port) && !own.contains(&socket.inode));
+        let sockets = sockets.map_err(failed)?;
+        let there: HashSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
+        names.processes.retain(|inode, _| there.contains(inode));
+        let unknown: BTreeSet<u64> = there.into_iter().filter(|inode| !names.processes.contains_key(inode)).collect();
+        if !unknown.is_empty() {
+            let mut found = holders_of_sockets(&unknown);
+            // What /proc does not show is not looked for again.
+            names.processes.extend(unknown.into_iter().map(|inode| (inode, found.remove(&inode).unwrap_or_default())));
+        }
+        let uses = Matches::new(&joined, &sockets).uses(&names.processes);
+        names.pace.looked_since(start);
+        self.report(names.reported.changes(uses), &interface);
+        Ok(())
+    }
+
+    fn report(&self, (changes, is_last): (Vec<Change>, bool), interface: &str) {
+        for change in changes {
+            let text = change.text(interface, self.others.policy);
+            // Most often it is the same group on another port: nobody misses anything.
+            if change.user == User::NoSocket {
+                tracing::info!("{text}");
+            } else {
+                self.warn(text);
+            }
+        }
+        if is_last {
+            self.warn(last_report());
+        }
+    }
+
+    /// Has the XDP program pass or drop what is not wanted by the memberships as they are now. Returns the groups and
+    /// ports that other programs have joined.
+    pub(super) fn share(&self, inner: &mut Inner) -> Result<Vec<(IpAddr, u16)>, Error> {
+        self.look_at_members(inner)?;
+        inner.leaving.retain(|socket| socket.strong_count() > 0);
+        let mut joined = self.shared.filter.read(Table::groups);
+        let Inner { program: Some(program), sharing, .. } = inner else { return Ok(Vec::new()) };
+        for &(group, port) in &joined {
+            let passes = self.others.policy.passes(sharing.is_shared(group));
+            if passes == sharing.passing.contains(&(group, port)) {
+                continue;
+            }
+            program.set_shared(group, port, passes)?;
+            if passes {
+                sharing.passing.insert((group, port));
+            } else {
+                sharing.passing.remove(&(group, port));
+            }
+        }
+        joined.retain(|(group, _)| sharing.is_shared(*group));
+        Ok(joined)
+    }
+
+    /// Reads how many other members each group has, unless that was just done. Nobody joins or leaves for this receiver
+    /// meanwhile, so that its own sockets are told from others'.
+    fn look_at_members(&self, inner: &mut Inner) -> Result<(), Error> {
+        let Some(tables) = self.others.tables.as_ref().filter(|_| inner.program.is_some()) else { return Ok(()) };
+        if !inner.sharing.pace.is_due() {
+            return Ok(());
+        }
+        let start = Instant::now();
+        let interface = inner.membership.interface();
+        let mut members = tables.members_on(interface.index).map_err(|source| Error::Interface {
+            name: interface.name.clone(),
+            doing: "read which groups other programs have joined",
+            source,
+        })?;
+        let own = inner.membership.members();
+        members.retain(|group, count| {
+            let own = own.get(group).filter(|_| !inner.lost.has(*group)).copied().unwrap_or(0);
+            *count = count.saturating_sub(own + u64::from(is_kernels(*group)));
+            *count > 0
+        });
+        inner.sharing.members = Some(members);
+        inner.sharing.pace.looked_since(start);
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// The inodes of this receiver's sockets on these ports, those among them that the workers still hold.
+    fn inodes(&self, ports: &HashSet<u16>) -> HashSet<u64> {
+        let leaving = self.leaving.iter().filter_map(Weak::upgrade);
+        let sockets = self.sockets.values().cloned().chain(leaving).filter(|socket| ports.contains(&socket.port()));
+        sockets.filter_map(|socket| fstat(socket.as_fd()).ok()).map(|status| status.st_ino).collect()
+    }
+}
+
+/// Begins to look every second, in a thread of its own that ends with the receiver.
+pub(crate) fn watch(control: &Arc<Control>) -> Result<(), Error> {
+    if !control.has_program() {
+        return Ok(());
+    }
+    let (shared, weak) = (Arc::clone(control.shared()), Arc::downgrade(control));
+    let watch = move || {
+        let timeout = Timespec::try_from(LOOK).ok();
+        while !shared.is_stopped() {
+            let mut fds = [PollFd::from_borrowed_fd(shared.stop_fd(), PollFlags::IN)];
+            match poll(&mut fds, timeout.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return tracing::warn!("other programs are no longer looked for: {errno}"),
+            }
+            let Some(control) = weak.upgrade() else { return };
+            control.look_at_others();
+        }
+    };
+    let failed = |source| Error::Interface {
+        name: lock(&control.interface).name.clone(),
+        doing: "start a thread that looks for other programs",
+        source,
+    };
+    std::thread::Builder::new().name("receiver-others".into()).spawn(watch).map(drop).map_err(failed)
+}
+
+fn is_kernels(group: IpAddr) -> bool {
+    match group {
+        IpAddr::V4(group) => group == KERNELS_V4,
+        IpAddr::V6(group) => KERNELS_V6.contains(&group),
+    }
+}

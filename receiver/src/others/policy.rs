@@ -1,0 +1,76 @@
+//! What becomes of frames of subscribed groups whose source is not wanted.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What the XDP program does with a frame of a subscribed group and port whose source is not wanted. Without effect in
+/// mode `socket`, where there is no XDP program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DropUnwanted {
+    /// Drop it, also if another program on the host has joined the group.
+    Always,
+    /// Drop it, unless another program has joined the group on the interface: then pass it to the kernel, as the other
+    /// program may want it. Memberships are read at the start, on a join, and every second.
+    #[default]
+    UnlessShared,
+    /// Pass it to the kernel. Where others receive the group behind the interface unseen, as through a bridge or
+    /// macvlan.
+    Never,
+}
+
+impl DropUnwanted {
+    const ALL: [Self; 3] = [Self::Always, Self::UnlessShared, Self::Never];
+
+    /// As it is written in options.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::UnlessShared => "unless-shared",
+            Self::Never => "never",
+        }
+    }
+
+    /// Returns true if frames of unwanted sources pass, of a group that other programs have joined or have not.
+    pub(crate) fn passes(self, is_shared: bool) -> bool {
+        match self {
+            Self::Always => false,
+            Self::UnlessShared => is_shared,
+            Self::Never => true,
+        }
+    }
+}
+
+impl fmt::Display for DropUnwanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for DropUnwanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|policy| policy.name() == text);
+        found.ok_or_else(|| "unwanted frames are dropped always, unless-shared or never".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_read_as_it_is_written() {
+        for policy in DropUnwanted::ALL {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
+        }
+        assert!("sometimes".parse::<DropUnwanted>().is_err_and(|reason| reason.contains("unless-shared")));
+        assert_eq!(DropUnwanted::default(), DropUnwanted::UnlessShared);
+    }
+
+    #[test]
+    fn what_passes() {
+        let of = |is_shared| DropUnwanted::ALL.map(|policy| policy.passes(is_shared));
+        assert_eq!((of(false), of(true)), ([false, false, true], [false, true, true]));
+    }
+}

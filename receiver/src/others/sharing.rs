@@ -1,0 +1,271 @@
+//! Which programs use the groups and ports of this receiver: who uses which by the kernel's tables, what is new since
+//! the last look, and its words. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+
+use super::policy::DropUnwanted;
+use super::process::Process;
+use super::udp_table::UdpSocket;
+use crate::evidence::MOST_NAMED;
+
+/// Changes that are reported in the life of one receiver: programs that come and go for weeks do not fill the memory.
+const MOST_REPORTED: usize = 100;
+
+/// Who uses a group and port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum User {
+    /// A process that has a socket.
+    Process(Process),
+    /// A socket of a process that `/proc` does not show, by the id of the user that made it.
+    Hidden(u32),
+    /// Nobody with a UDP socket: a program that forwards, raw sockets, or the kernel itself.
+    NoSocket,
+}
+
+/// Groups and ports, by who uses them.
+pub(crate) type Uses = BTreeMap<User, BTreeSet<(IpAddr, u16)>>;
+
+/// A change of who uses what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// Who.
+    pub user: User,
+    /// Returns true if the use began; else it ended.
+    pub began: bool,
+    /// Which groups and ports.
+    pub keys: Vec<(IpAddr, u16)>,
+}
+
+/// The sockets of each of these (group, port): those bound to it, or to the port alone.
+pub(crate) struct Matches<'a> {
+    by_port: HashMap<u16, Vec<IpAddr>>,
+    sockets: &'a [UdpSocket],
+}
+
+impl<'a> Matches<'a> {
+    /// Of groups and ports that other programs have joined, and the UDP sockets that are not this receiver's.
+    pub fn new(joined: &[(IpAddr, u16)], sockets: &'a [UdpSocket]) -> Self {
+        let mut by_port = HashMap::<u16, Vec<IpAddr>>::new();
+        for &(group, port) in joined {
+            by_port.entry(port).or_default().push(group);
+        }
+        Self { by_port, sockets }
+    }
+
+    /// Who uses what. `processes` are those that have a socket, by its inode.
+    pub fn uses(&self, processes: &HashMap<u64, Vec<Process>>) -> Uses {
+        let mut uses = Uses::new();
+        let mut unused: BTreeSet<(IpAddr, u16)> =
+            self.by_port.iter().flat_map(|(&port, groups)| groups.iter().map(move |&group| (group, port))).collect();
+        let mut add = |socket: &UdpSocket, keys: BTreeSet<(IpAddr, u16)>| {
+            for key in &keys {
+                unused.remove(key);
+            }
+            let users = match processes.get(&socket.inode).map(Vec::as_slice) {
+                None | Some([]) => vec![User::Hidden(socket.user)],
+                Some(some) => some.iter().cloned().map(User::Process).collect(),
+            };
+            for user in users.into_iter().filter(|_| !keys.is_empty()) {
+                uses.entry(user).or_default().extend(&keys);
+            }
+        };
+        for socket in self.sockets {
+            let groups = self.by_port.get(&socket.port).map(Vec::as_slice).unwrap_or_default();
+            let is_match = |group: &&IpAddr| match socket.address {
+                // An IPv6 socket that is not for IPv6 alone takes IPv4 groups, too.
+                any if any.is_unspecified() => any.is_ipv6() || group.is_ipv4(),
+                bound => bound == **group,
+            };
+            add(socket, groups.iter().filter(is_match).map(|&group| (group, socket.port)).collect());
+        }
+        if !unused.is_empty() {
+            uses.insert(User::NoSocket, unused);
+        }
+        uses
+    }
+}
+
+/// Who was found to use what, as far as it was reported.
+#[derive(Debug, Default)]
+pub(crate) struct Reported {
+    uses: Uses,
+    changes: usize,
+}
+
+impl Reported {
+    /// What changed since the last call. After 100 changes there are no more; the last one is marked by `true`.
+    pub fn changes(&mut self, now: Uses) -> (Vec<Change>, bool) {
+        let mut changes = Vec::new();
+        let users: BTreeSet<&User> = self.uses.keys().chain(now.keys()).collect();
+        let none = BTreeSet::new();
+        for user in users {
+            let (before, after) = (self.uses.get(user).unwrap_or(&none), now.get(user).unwrap_or(&none));
+            for (began, keys) in [(true, after.difference(before)), (false, before.difference(after))] {
+                let keys: Vec<_> = keys.copied().collect();
+                if !keys.is_empty() {
+                    changes.push(Change { user: user.clone(), began, keys });
+                }
+            }
+        }
+        self.uses = now;
+        // What has no socket is not warned of.
+        let before = self.changes;
+        changes.retain(|change| {
+            self.changes += usize::from(change.user != User::NoSocket);
+            change.user == User::NoSocket || self.changes <= MOST_REPORTED
+        });
+        (changes, before < MOST_REPORTED && self.changes >= MOST_REPORTED)
+    }
+}
+
+impl Change {
+    /// The change in words.
+    pub fn text(&self, interface: &str, policy: DropUnwanted) -> String {
+        let keys = &self.keys;
+        let named: Vec<String> =
+            keys.iter().take(MOST_NAMED).map(|&(group, port)| SocketAddr::new(group, port).to_string()).collect();
+        let more = match keys.len() - named.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let keys = format!("{}{more} on {interface}", named.join(", "));
+        let user = match &self.user {
+            User::Process(process) => process.to_string(),
+            User::Hidden(user) => format!("a program of user {user}, which /proc does not show,"),
+            User::NoSocket if self.began => {
+                return format!(
+                    "the groups of {keys} have another member, and no other program has a UDP socket for group and port"
+                );
+            }
+            User::NoSocket => {
+                return format!("the groups of {keys} have no other member without a UDP socket any more");
+            }
+        };
+        if !self.began {
+            return format!("{user} no longer uses {keys}");
+        }
+        let unwanted = match policy {
+            DropUnwanted::Always => {
+                "Frames of the sources that this receiver does not want are dropped: it was told to drop them always"
+            }
+            DropUnwanted::UnlessShared | DropUnwanted::Never => {
+                "Frames of the sources that this receiver does not want pass to the kernel"
+            }
+        };
+        format!(
+            "{user} uses {keys} too, and gets nothing of what this receiver takes there: AF_XDP takes the frames before \
+             the kernel's sockets can. {unwanted}. To serve both, run this receiver in mode socket, or have the other \
+             program take its data from this receiver"
+        )
+    }
+}
+
+/// Reported in place of what follows the last change.
+pub(crate) fn last_report() -> String {
+    format!("{MOST_REPORTED} changes of other programs' use of the groups were reported; no more are")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect(text)
+    }
+
+    fn process(pid: u32) -> Process {
+        Process { pid, name: "other".to_owned() }
+    }
+
+    fn socket(address: &str, port: u16, inode: u64) -> UdpSocket {
+        UdpSocket { address: ip(address), port, user: 1000, inode }
+    }
+
+    #[test]
+    fn sockets_use_the_groups_that_they_can_receive() {
+        let joined = [(ip("232.1.1.1"), 5000), (ip("232.1.1.2"), 5000), (ip("ff3e::1"), 5000), (ip("232.1.1.1"), 5001)];
+        let sockets = [
+            socket("232.1.1.1", 5000, 1),
+            socket("0.0.0.0", 5000, 2),
+            socket("::", 5000, 3),
+            socket("10.0.0.100", 5001, 4),
+            socket("0.0.0.0", 5002, 5),
+        ];
+        let processes = [(1, vec![process(11)]), (2, vec![process(12), process(13)]), (3, vec![])].into();
+        let uses = Matches::new(&joined, &sockets).uses(&processes);
+        let expected: Uses = [
+            (User::Process(process(11)), [joined[0]].into()),
+            (User::Process(process(12)), [joined[0], joined[1]].into()),
+            (User::Process(process(13)), [joined[0], joined[1]].into()),
+            (User::Hidden(1000), [joined[0], joined[1], joined[2]].into()),
+            (User::NoSocket, [joined[3]].into()),
+        ]
+        .into();
+        assert_eq!(uses, expected);
+    }
+
+    #[test]
+    fn words_name_group_program_and_remedy() {
+        let keys: Vec<_> = (1..=10).map(|n| (IpAddr::from([232, 1, 1, n]), 5000)).collect();
+        let change = |user, began, count: usize| Change { user, began, keys: keys[..count].to_vec() };
+        let one = change(User::Process(process(11)), true, 1).text("eth7", DropUnwanted::UnlessShared);
+        for part in ["other (pid 11) uses 232.1.1.1:5000 on eth7 too", "pass to the kernel", "mode socket"] {
+            assert!(one.contains(part), "{part}: {one}");
+        }
+        let always = change(User::Hidden(7), true, 10).text("eth7", DropUnwanted::Always);
+        for part in
+            ["a program of user 7, which /proc does not show, uses", "232.1.1.8:5000 and 2 more on eth7", "always"]
+        {
+            assert!(always.contains(part), "{part}: {always}");
+        }
+        let ended = change(User::Process(process(11)), false, 1).text("eth7", DropUnwanted::UnlessShared);
+        assert_eq!(ended, "other (pid 11) no longer uses 232.1.1.1:5000 on eth7");
+    }
+
+    #[test]
+    fn reports_have_an_end() {
+        let mut reported = Reported::default();
+        let uses: Uses = [(User::Process(process(11)), [(ip("232.1.1.1"), 5000)].into())].into();
+        let mut told = 0;
+        let mut marks = 0;
+        for round in 0..1000 {
+            let (changes, is_last) = reported.changes(if round % 2 == 0 { uses.clone() } else { Uses::new() });
+            told += changes.len();
+            marks += usize::from(is_last);
+        }
+        assert_eq!((told, marks), (MOST_REPORTED, 1));
+    }
+
+    proptest! {
+        /// Applying the changes to what was known gives what is known now, and each is reported once.
+        #[test]
+        fn changes_are_the_difference(looks in prop::collection::vec(
+            prop::collection::btree_map(0u32..4, prop::collection::btree_set(0u8..6, 1..4), 0..4), 1..12,
+        )) {
+            let (mut reported, mut model) = (Reported::default(), Uses::new());
+            for look in looks {
+                let key = |n| (IpAddr::from([232, 1, 1, n]), 5000);
+                let user = |pid| User::Process(process(pid));
+                let now: Uses = look
+                    .into_iter()
+                    .map(|(pid, keys)| (user(pid), keys.into_iter().map(key).collect()))
+                    .collect();
+                let (changes, _) = reported.changes(now.clone());
+                for change in changes {
+                    let keys = model.entry(change.user).or_default();
+                    for key in change.keys {
+                        let is_news = if change.began { keys.insert(key) } else { keys.remove(&key) };
+                        prop_assert!(is_news);
+                    }
+                }
+                model.retain(|_, keys| !keys.is_empty());
+                if reported.changes <= MOST_REPORTED {
+                    prop_assert_eq!(&model, &now);
+                }
+                prop_assert!(reported.changes(now).0.is_empty());
+            }
+        }
+    }
+}
