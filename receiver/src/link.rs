@@ -256,9 +256,9 @@ impl Watch {
     fn put_back(&mut self, control: &Control, look: &Look) -> Result<(), Error> {
         let known = control.interface();
         let name = &look.interface.name;
-        let families = control.joined_families(look)?;
+        let (joined, families) = control.joined_families(look)?;
         self.settle_suspicion(control, families)?;
-        let back = self.look_at_families(control, look.interface.mtu, families)?;
+        let back = self.look_at_families(control, &joined.name, look.interface.mtu, families)?;
         let missing = control.missing(look)?;
         if (missing.program || missing.sockets) && !self.outages.is_away() {
             if missing.program {
@@ -371,11 +371,16 @@ impl Watch {
     }
 
     /// Reports an IP version that is away, if a subscription needs it. Returns those that are back, IPv4 and IPv6.
-    fn look_at_families(&mut self, control: &Control, mtu: u32, families: Families) -> Result<[bool; 2], Error> {
-        let joined = control.membership_interface();
+    fn look_at_families(
+        &mut self,
+        control: &Control,
+        joined: &str,
+        mtu: u32,
+        families: Families,
+    ) -> Result<[bool; 2], Error> {
         let mut back = [false; 2];
         for ipv6 in [false, true] {
-            let away = warnings::family(&joined.name, ipv6, mtu, families).filter(|_| control.has_family(ipv6));
+            let away = warnings::family(joined, ipv6, mtu, families).filter(|_| control.has_family(ipv6));
             match away {
                 Some(warning) => {
                     self.families.begin(ipv6, self.received(control, ipv6), Instant::now());

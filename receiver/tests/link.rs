@@ -89,6 +89,9 @@ fn deleted_and_made_again(mode: ReceiveMode) {
             lab.rx().run(|| std::fs::read_to_string("/proc/thread-self/net/mcfilter")).expect("run").expect("mcfilter");
         assert!(igmp.lines().any(|line| line.contains("0xe8010101 0x0a000001")), "{igmp}");
     }
+    let link = counting.handle.ledger().expect("ledger").link();
+    assert_eq!((link.ipv4_outages, link.ipv6_outages), (0, 0), "both went with the link: {link:?}");
+    assert_eq!(counting.handle.warnings(), Vec::<String>::new());
     assert!(counting.count(None) > 0);
     let id = counting.handle.subscriptions().expect("subscriptions")[0].id;
     counting.handle.leave(id).expect("it can still be steered");

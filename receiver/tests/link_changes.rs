@@ -178,6 +178,7 @@ fn foreign_after_a_relink(mode: ReceiveMode) {
     lab.rx().ip(&["link", "set", "other0", "name", "veth-rx"]).expect("rename");
     counting.wait_for_warning("`drop_all`");
     let told = counting.handle.warnings();
+    assert_eq!(told.len(), 1, "{told:?}");
     for _ in 0..3 {
         counting.next_look(&lab);
     }

@@ -248,9 +248,11 @@ impl Control {
         self.shared.filter.read(crate::filter::Table::groups).iter().any(|(group, _)| group.is_ipv6() == ipv6)
     }
 
-    /// Which IP versions there are where the groups are joined.
-    pub fn joined_families(&self, look: &Look) -> Result<Families, Error> {
-        self.families(&self.membership_interface(), look)
+    /// Where the groups are to be joined on the interface as it is now, and which IP versions there are.
+    pub fn joined_families(&self, look: &Look) -> Result<(InterfaceRef, Families), Error> {
+        let joined = self.joined_on(&look.interface)?;
+        let families = self.families(&joined, look)?;
+        Ok((joined, families))
     }
 
     /// Records times without the link.
