@@ -92,8 +92,10 @@ struct Inner {
     drops_before: u64,
     link: LinkLedger,
     lost: recovery::Lost,
-    /// The interface's MTU when the AF_XDP sockets were bound.
+    /// The interface's MTU when the AF_XDP sockets were bound, or the program was last put on the interface for it.
     bound_mtu: u32,
+    /// The AF_XDP sockets take packets over several buffers.
+    several_buffers: bool,
     stopped: bool,
 }
 
@@ -112,6 +114,8 @@ pub(crate) struct Opened {
     pub refused: Vec<Refused>,
     pub warnings: Vec<String>,
     pub program: Option<Program>,
+    /// The AF_XDP sockets take packets over several buffers.
+    pub several_buffers: bool,
     pub membership: MembershipSet,
     pub recipe: Recipe,
     pub host: Option<HostCounters>,
@@ -144,6 +148,7 @@ impl Control {
                 link: LinkLedger::default(),
                 lost: recovery::Lost::default(),
                 bound_mtu,
+                several_buffers: opened.several_buffers,
                 stopped: false,
             }),
         }

@@ -138,6 +138,7 @@ impl Ladder<'_> {
             };
             config.busy_poll = self.rings.busy_poll;
             config.multi_buffer = self.is_multi_buffer().then_some(self.interface.mtu);
+            config.multi_buffer_if_possible = true;
             let socket = XskSocket::bind(&config);
             sockets.push((queue, socket.map_err(|error| self.refused_socket(queue, error))?));
         }
@@ -242,6 +243,11 @@ impl Ladder<'_> {
 /// Hands each queue's frames to its socket.
 pub(crate) fn publish(program: &mut Program, sockets: &Sockets) -> Result<(), Error> {
     sockets.iter().try_for_each(|(queue, socket)| program.set_socket(*queue, socket.as_fd()))
+}
+
+/// Returns true if packets may come over several buffers: each socket takes them.
+pub(crate) fn take_several_buffers(sockets: &Sockets) -> bool {
+    sockets.iter().all(|(_, socket)| socket.takes_several_buffers())
 }
 
 /// Where the program sits in a mode; `None` in mode `socket`.

@@ -32,6 +32,7 @@ use self::outage::Outages;
 pub(crate) use self::outage::Over;
 use self::rate::Rate;
 use crate::control::Control;
+use crate::control::recovery::Mtu;
 use crate::error::Error;
 use crate::interface::{Families, Interface, Look};
 use crate::ledger::QueueCounters;
@@ -289,8 +290,8 @@ impl Watch {
         if look.interface.queues != known.queues {
             self.report_queues(control, known.queues, &look.interface);
         }
-        if look.interface.mtu != known.mtu && control.set_mtu(look.interface.mtu) {
-            control.warn(warnings::too_long(name, look.interface.mtu, control.single_buffer_mtu()));
+        if look.interface.mtu != known.mtu {
+            self.follow_mtu(control, look)?;
         }
         self.failure = None;
         self.complete = Instant::now();
@@ -368,6 +369,17 @@ impl Watch {
         let is_missing = !groups.is_empty();
         control.lose_groups(groups)?;
         Ok(is_missing)
+    }
+
+    /// Longer packets are received as far as the program, the sockets and the driver allow.
+    fn follow_mtu(&self, control: &Control, look: &Look) -> Result<(), Error> {
+        let (name, mtu) = (&look.interface.name, look.interface.mtu);
+        match control.follow_mtu(look)? {
+            Mtu::Fits => {}
+            Mtu::Followed => tracing::info!("{name} has an MTU of {mtu} now; longer packets come over several buffers"),
+            Mtu::TooLong => control.warn(warnings::too_long(name, mtu, control.single_buffer_mtu())),
+        }
+        Ok(())
     }
 
     /// Reports an IP version that is away, if a subscription needs it. Returns those that are back, IPv4 and IPv6.

@@ -13,7 +13,7 @@ use crate::filter::{SubscriptionId, Table};
 use crate::host_counters::HostCounters;
 use crate::interface::Interface;
 use crate::kernel_path::KernelSide;
-use crate::ladder::{Ladder, Rings, Rungs};
+use crate::ladder::{Ladder, Rings, Rungs, take_several_buffers};
 use crate::ledger::Ledger;
 use crate::membership::{InterfaceRef, MembershipSet, Options as MembershipOptions};
 use crate::mode::{ModeRequest, ReceiveMode, Refused, fallback_warning};
@@ -270,6 +270,7 @@ impl Builder {
             refused,
             warnings,
             program,
+            several_buffers: take_several_buffers(&sockets),
             membership,
             recipe,
             host,

@@ -13,10 +13,11 @@ use super::{Control, Inner, membership_interface, socket_ledger};
 use crate::error::Error;
 use crate::filter::MemberCounters;
 use crate::interface::{Families, Interface, Look};
-use crate::ladder::{Ladder, attach_for, publish};
+use crate::ladder::{Ladder, attach_for, publish, take_several_buffers};
 use crate::link::{FamilyOver, Over};
 use crate::membership::tables::KernelTables;
 use crate::membership::{InterfaceRef, MembershipSet};
+use crate::program::{Attach, Buffers};
 use crate::shared::{Cell, lock};
 
 /// What is no longer on the link.
@@ -28,6 +29,17 @@ pub(crate) struct Missing {
     pub sockets: bool,
     /// Memberships that can be had again.
     pub memberships: bool,
+}
+
+/// What a changed MTU means for packets that are longer than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mtu {
+    /// They fit what there is.
+    Fits,
+    /// They take several buffers from now on, as the program and the sockets allow.
+    Followed,
+    /// They do not fit one buffer, and the sockets or the driver take no more: they are dropped.
+    TooLong,
 }
 
 /// What is known to be lost, and not yet put back.
@@ -139,10 +151,12 @@ impl Control {
             // The old link is gone with the old interface, or this is not the first try.
             let _ = program.detach();
             // Sockets that stay take packets of the size that they were bound for.
-            let mtu = if unbound.is_empty() { inner.bound_mtu } else { look.interface.mtu };
+            let stay = unbound.is_empty() && !inner.several_buffers;
+            let mtu = if stay { inner.bound_mtu } else { look.interface.mtu };
             let interface = Interface { mtu, ..look.interface.clone() };
             Ladder { interface: &interface, program: &self.recipe.program, rings: &self.recipe.rings }
                 .put_on(program, attach)?;
+            inner.bound_mtu = mtu;
         }
         if unbound.is_empty() {
             return Ok(());
@@ -154,6 +168,7 @@ impl Control {
         let redirected = program.verdicts()?[Verdict::Redirected as usize];
         publish(program, &sockets)?;
         inner.bound_mtu = look.interface.mtu;
+        inner.several_buffers = take_several_buffers(&sockets);
         let unbound_before = self.unbound_frames(inner)?;
         let stays = self.shared.cells.iter().any(|cell| cell.is_bound());
         let mut changes = vec![None; self.shared.cells.len()];
@@ -226,16 +241,41 @@ impl Control {
         name.clone_into(&mut interface.name);
     }
 
-    /// The interface has another MTU now. Returns true if its longest packets no longer fit what the sockets were bound for.
-    pub fn set_mtu(&self, mtu: u32) -> bool {
-        let inner = lock(&self.inner);
-        let mut interface = lock(&self.interface);
-        interface.mtu = mtu;
-        let needs_several = |mtu| {
-            let interface = Interface { mtu, ..interface.clone() };
-            Ladder { interface: &interface, program: &self.recipe.program, rings: &self.recipe.rings }.is_multi_buffer()
-        };
-        self.has_program() && needs_several(mtu) && !needs_several(inner.bound_mtu)
+    /// The interface has another MTU now. If a packet of it may need several buffers, and none did before, the program for
+    /// such packets takes the place of the other in the driver. In the network stack either takes them.
+    ///
+    /// # Errors
+    /// The program could not be put on the interface: then it is missing.
+    pub fn follow_mtu(&self, look: &Look) -> Result<Mtu, Error> {
+        let mut inner = self.lock()?;
+        let followed = self.fit_mtu(&mut inner, look)?;
+        lock(&self.interface).mtu = look.interface.mtu;
+        Ok(followed)
+    }
+
+    fn fit_mtu(&self, inner: &mut Inner, look: &Look) -> Result<Mtu, Error> {
+        let ladder_for = |interface| Ladder { interface, program: &self.recipe.program, rings: &self.recipe.rings };
+        let before = Interface { mtu: inner.bound_mtu, ..look.interface.clone() };
+        let ladder = ladder_for(&look.interface);
+        let (Some(program), Some(attach)) = (&mut inner.program, attach_for(self.mode)) else { return Ok(Mtu::Fits) };
+        if !ladder.is_multi_buffer() || ladder_for(&before).is_multi_buffer() {
+            return Ok(Mtu::Fits);
+        }
+        if !inner.several_buffers {
+            return Ok(Mtu::TooLong);
+        }
+        if attach == Attach::Native && program.buffers() == Buffers::One {
+            // Until it is back its frames take the kernel path.
+            program.detach()?;
+            // As the kernel has it after the detachment.
+            let interface = Interface { xdp_program: None, ..look.interface.clone() };
+            ladder_for(&interface).put_on(program, attach)?;
+            if program.buffers() == Buffers::One {
+                return Ok(Mtu::TooLong);
+            }
+        }
+        inner.bound_mtu = look.interface.mtu;
+        Ok(Mtu::Followed)
     }
 
     /// The largest MTU of which each packet fits one buffer.

@@ -68,12 +68,13 @@ pub(super) fn detached_again(name: &str) -> String {
     )
 }
 
-/// Packets became too long for one buffer, with a receiver that was set up for one.
+/// Packets became too long for one buffer, with sockets or a driver that take no more.
 pub(super) fn too_long(name: &str, mtu: u32, fits: u32) -> String {
     format!(
-        "{name} has an MTU of {mtu} now. This receiver was set up for packets of one buffer, an MTU of up to {fits}: longer \
-         ones are dropped, and counted as xsk_rx_dropped. Start the receiver anew, or lower the MTU (ip link set {name} mtu \
-         {fits})"
+        "{name} has an MTU of {mtu} now. This receiver takes packets of one buffer here, which is sure to hold those of an MTU \
+         of up to {fits}; longer ones may be dropped, and are counted as xsk_rx_dropped or by the driver. Lower the MTU (ip \
+         link set {name} mtu {fits}), or start the receiver anew: mode copy, generic or socket takes them where zero-copy does \
+         not, XDP over several buffers needs Linux 6.6 and a driver that has it"
     )
 }
 
@@ -88,6 +89,27 @@ mod tests {
         assert!(news(4, 2, &[0, 1]).ends_with("each has its AF_XDP socket"));
         assert!(news(4, 2, &[0, 3]).contains("1 of those that had an AF_XDP socket are gone"));
         assert_eq!(queues("eth7", 4, 2, &[]), None, "mode socket has nothing to do with queues");
+    }
+
+    #[test]
+    fn packets_that_are_too_long_are_told_with_what_fits() {
+        let told = too_long("eth7", 9000, 1770);
+        for part in ["eth7 has an MTU of 9000 now", "xsk_rx_dropped", "ip link set eth7 mtu 1770", "Linux 6.6"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_detached_program_is_told_with_what_the_receiver_does() {
+        assert!(
+            detached("eth7")
+                .starts_with("eth7: another program or user detached the receiver's XDP program. The receiver")
+        );
+        let again = detached_again("eth7");
+        assert!(
+            again.contains("up to 30 s") && again.contains("`bpftool link`") && again.contains("mode socket"),
+            "{again}"
+        );
     }
 
     #[test]

@@ -81,6 +81,9 @@ pub struct BindConfig {
     /// this MTU; the MTU is for messages only. `None`: packets that are longer than a frame are dropped by the kernel
     /// (`rx_dropped`).
     pub multi_buffer: Option<u32>,
+    /// In copy mode: take packets over several buffers also where [`BindConfig::multi_buffer`] does not ask for them, if the
+    /// kernel can, so that the MTU can grow under the socket. It costs nothing while packets fit one buffer.
+    pub multi_buffer_if_possible: bool,
 }
 
 impl BindConfig {
@@ -96,6 +99,7 @@ impl BindConfig {
             umem: UmemConfig::default(),
             busy_poll: None,
             multi_buffer: None,
+            multi_buffer_if_possible: false,
         }
     }
 
@@ -104,6 +108,11 @@ impl BindConfig {
         self.rx_ring_size = slots;
         self.fill_ring_size = slots.saturating_mul(2);
         self
+    }
+
+    /// Returns true if packets over several buffers are to be taken, if the kernel can.
+    fn gathers(&self) -> bool {
+        self.multi_buffer.is_some() || (self.multi_buffer_if_possible && self.mode == BindMode::Copy)
     }
 
     fn fault(&self) -> Option<String> {
@@ -143,6 +152,7 @@ pub struct XskSocket {
     fd: OwnedFd,
     queue: Queue,
     zero_copy: bool,
+    several_buffers: bool,
     busy_polling: bool,
     context: Context,
 }
@@ -175,18 +185,23 @@ impl XskSocket {
         let mut queue = make_rings(&fd, umem, config, &context)?;
         queue.refill();
 
-        let several = match config.multi_buffer {
-            Some(_) => SocketAddrXdpFlags::XDP_USE_SG,
-            None => SocketAddrXdpFlags::empty(),
-        };
         let flags = SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP
-            | several
             | match config.mode {
                 BindMode::ZeroCopy => SocketAddrXdpFlags::XDP_ZEROCOPY,
                 BindMode::Copy => SocketAddrXdpFlags::XDP_COPY,
             };
-        let address = SocketAddrXdp::new(flags, config.if_index, config.queue);
-        context.check(Call::Bind, bind_patiently(&fd, &address))?;
+        let bind_with = |flags| bind_patiently(&fd, &SocketAddrXdp::new(flags, config.if_index, config.queue));
+        let mut several_buffers = config.gathers();
+        let mut bound = match several_buffers {
+            true => bind_with(flags | SocketAddrXdpFlags::XDP_USE_SG),
+            false => bind_with(flags),
+        };
+        if bound == Err(Errno::INVAL) && several_buffers && config.multi_buffer.is_none() {
+            // What kernels before 6.6 say of the flag, before they look at anything else.
+            several_buffers = false;
+            bound = bind_with(flags);
+        }
+        context.check(Call::Bind, bound)?;
         let zero_copy =
             context.check(Call::Options, sockopt::xdp_options(&fd))?.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY);
         if zero_copy != (config.mode == BindMode::ZeroCopy) {
@@ -195,7 +210,7 @@ impl XskSocket {
         if let Some(busy_poll) = config.busy_poll {
             set_busy_poll(&fd, busy_poll, &context)?;
         }
-        Ok(Self { fd, queue, zero_copy, busy_polling: config.busy_poll.is_some(), context })
+        Ok(Self { fd, queue, zero_copy, several_buffers, busy_polling: config.busy_poll.is_some(), context })
     }
 
     /// Takes at most `limit` descriptors from the RX ring (more only to end a packet over several buffers) and shows each
@@ -262,6 +277,11 @@ impl XskSocket {
     /// Is the socket bound in zero-copy mode? As the kernel told after the bind.
     pub fn zero_copy(&self) -> bool {
         self.zero_copy
+    }
+
+    /// Returns true if packets over several buffers are taken, and not dropped by the kernel.
+    pub fn takes_several_buffers(&self) -> bool {
+        self.several_buffers
     }
 
     /// The pages that the packet memory got.
@@ -423,7 +443,7 @@ fn make_rings(fd: &OwnedFd, umem: Umem, config: &BindConfig, context: &Context) 
         .and_then(|length| Mapping::of_fd(fd.as_fd(), length, XDP_PGOFF_RX_RING))
         .and_then(|memory| Consumer::of_kernel_ring(memory, &layout.rx, rx_size));
     let queue = Queue::new(umem, context.check(Call::MapRing, fill)?, context.check(Call::MapRing, rx)?);
-    let queue = if config.multi_buffer.is_some() { queue.gathering() } else { queue };
+    let queue = if config.gathers() { queue.gathering() } else { queue };
     Ok(match config.mode {
         BindMode::Copy => queue.sparing(),
         BindMode::ZeroCopy => queue,
