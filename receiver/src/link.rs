@@ -1,12 +1,13 @@
-//! Link life: the interface goes down and up, leaves and comes back, is made again, or loses what the receiver has on it. A
-//! thread notices by netlink and by a look each half second, has [`Control`] put back what is missing, and records how long
-//! it took.
+//! Link life: the interface goes down and up, leaves and comes back, is made again, or loses what the receiver has on
+//! it. A thread notices by netlink and by a look each half second, has [`Control`] put back what is missing, and
+//! records how long it took.
 //!
-//! A link that only goes down keeps all of it (the kernel reports the groups again by itself). One that is deleted, or moves
-//! to another network namespace, takes the AF_XDP sockets and the memberships with it, although the old descriptors stay
-//! open and say nothing. Its index does not tell: it can come back with the same one. What tells are netlink's messages, and
-//! each part when it is asked. An IP version can go alone, with its memberships. No message tells of a program that somebody
-//! detached, and not every kernel of another number of receive queues (`ethtool -L`): that is what the look is for.
+//! A link that only goes down keeps all of it (the kernel reports the groups again by itself). One that is deleted, or
+//! moves to another network namespace, takes the AF_XDP sockets and the memberships with it, although the old
+//! descriptors stay open and say nothing. Its index does not tell: it can come back with the same one. What tells are
+//! netlink's messages, and each part when it is asked. An IP version can go alone, with its memberships. No message
+//! tells of a program that somebody detached, and not every kernel of another number of receive queues (`ethtool -L`):
+//! that is what the look is for.
 
 mod detachments;
 mod events;
@@ -47,8 +48,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(100);
 /// How long the same failure is tried at that pace; then each [`LOOK`].
 const EAGER: Duration = Duration::from_secs(3);
-/// How long after memberships were put back the kernel's tables are looked at each [`RETRY`]. Linux can lose the sources of
-/// an IPv6 group that is joined while its device comes up (seen with 6.18).
+/// How long after memberships were put back the kernel's tables are looked at each [`RETRY`]. Linux can lose the
+/// sources of an IPv6 group that is joined while its device comes up (seen with 6.18).
 const SETTLING: Duration = Duration::from_secs(2);
 /// How often messages are taken in before a look counts, where they keep coming.
 const ROUNDS: usize = 16;
@@ -231,7 +232,8 @@ impl Watch {
         control.let_go()
     }
 
-    /// The interface as it is now: by its index, so that a new name makes no difference, until it is gone; then by its name.
+    /// The interface as it is now: by its index, so that a new name makes no difference, until it is gone; then by its
+    /// name.
     fn look(&mut self, control: &Control) -> Result<Option<Look>, Error> {
         let known = control.interface();
         if !self.gone {
@@ -402,7 +404,7 @@ impl Watch {
                 }
                 None if self.families.is_away(ipv6) => {
                     back[usize::from(ipv6)] = true;
-                    // Linux joins the groups of a disabled IPv6 again by itself, but can lose their sources (seen with 6.18).
+                    // Linux joins the groups of an IPv6 that was disabled again by itself. This is for what it has lost.
                     self.lose_missing(control, ipv6)?;
                 }
                 None => {}
@@ -433,8 +435,8 @@ impl Watch {
         self.settling.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Looks into the kernel's tables for memberships that are missing and for an older querier. The tables are long where
-    /// many groups are joined: the time to read them is kept below a hundredth.
+    /// Looks into the kernel's tables for memberships that are missing and for an older querier. The tables are long
+    /// where many groups are joined: the time to read them is kept below a hundredth.
     fn look_at_tables(&mut self, control: &Control) {
         let settling = self.is_settling();
         if let Some((_, asked, took)) = &self.tables

@@ -1,5 +1,5 @@
-//! An IP version that the interface loses for a while: by an MTU below 1,280, or by `disable_ipv6`. The receiver warns with the
-//! remedy, joins its groups again once it is back, and records the outage of that version alone.
+//! An IP version that the interface loses for a while: by an MTU below 1,280, or by `disable_ipv6`. The receiver warns
+//! with the remedy, joins its groups again once it is back, and records the outage of that version alone.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! Changes of a link under a running receiver that are no outage, many outages, or somebody else's doing: a new name, flaps at
-//! either end, a program that is detached, other queues, a larger MTU, a foreign program.
+//! Changes of a link under a running receiver that are no outage, many outages, or somebody else's doing: a new name,
+//! flaps at either end, a program that is detached, other queues, a larger MTU, a foreign program.
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! What the kernel forgot of a receiver when its link went, put back: the program, the AF_XDP sockets, the memberships.
 //!
-//! What is missing is found by asking for each of them. The interface's index does not tell: a device that left the network
-//! namespace and came back, or one that was made again, can have the index of before.
+//! What is missing is found by asking for each of them. The interface's index does not tell: a device that left the
+//! network namespace and came back, or one that was made again, can have the index of before.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -64,7 +64,8 @@ impl Lost {
 struct Rebind {
     /// Frames that the program had redirected before.
     redirected: u64,
-    /// By queue in the order of the cells: [`Cell::changes`] once the worker has changed; `None` where it keeps its socket.
+    /// By queue in the order of the cells: [`Cell::changes`] once the worker has changed; `None` where it keeps its
+    /// socket.
     changes: Vec<Option<u64>>,
     /// Frames that were lost in replacements before this one.
     unbound_before: u64,
@@ -88,8 +89,8 @@ impl Control {
         Ok(Missing { program, sockets, memberships })
     }
 
-    /// The device has gone. Takes the program off it wherever it is now, and ends what the sockets hold of its memberships:
-    /// done later, that would end those of others on a device that comes with the same index.
+    /// The device has gone. Takes the program off it wherever it is now, and ends what the sockets hold of its
+    /// memberships: done later, that would end those of others on a device that comes with the same index.
     pub fn let_go(&self) -> Result<(), Error> {
         let mut inner = self.lock()?;
         if let Some(program) = &mut inner.program {
@@ -241,8 +242,8 @@ impl Control {
         name.clone_into(&mut interface.name);
     }
 
-    /// The interface has another MTU now. If a packet of it may need several buffers, and none did before, the program for
-    /// such packets takes the place of the other in the driver. In the network stack either takes them.
+    /// The interface has another MTU now. If a packet of it may need several buffers, and none did before, the program
+    /// for such packets takes the place of the other in the driver. In the network stack either takes them.
     ///
     /// # Errors
     /// The program could not be put on the interface: then it is missing.

@@ -1,5 +1,5 @@
-//! How soon a program that somebody detached is attached again: at once, and ever later if it is detached again and again, so
-//! that two programs that want the interface do not fight over it.
+//! How soon a program that somebody detached is attached again: at once, and ever later if it is detached again and
+//! again, so that two programs that want the interface do not fight over it.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! What netlink tells of links while they change, message by message: a state that lasted for a moment is in its message,
-//! where a look would come too late.
+//! What netlink tells of links while they change, message by message: a state that lasted for a moment is in its
+//! message, where a look would come too late.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

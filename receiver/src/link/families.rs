@@ -1,4 +1,5 @@
-//! When an IP version is away from a link that is up, and what that cost its subscriptions. The other version has no outage.
+//! When an IP version is away from a link that is up, and what that cost its subscriptions. The other version has no
+//! outage.
 
 use std::time::{Duration, Instant};
 

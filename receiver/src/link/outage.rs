@@ -1,22 +1,25 @@
-//! When the link is away, and how often it went: from the states and the carrier count that netlink tells, in their order.
+//! When the link is away, and how often it went: from the states and the carrier count that netlink tells, in their
+//! order.
 
 use std::time::{Duration, Instant};
 
 /// What link changes cost. Durations are in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkLedger {
-    /// How often the link went away, or the receiver was taken off it. Outages that were over before they could be seen are
-    /// among them, by the kernel's count of lost carriers; they add to no duration.
+    /// How often the link went away, or the receiver was taken off it. Outages that were over before they could be seen
+    /// are among them, by the kernel's count of lost carriers; they add to no duration.
     pub outages: u64,
     /// How long it was away, in all, until packets could be received again.
     pub outage_milliseconds: u64,
     /// Of that, from the link's return until everything was put back.
     pub recovery_milliseconds: u64,
-    /// The packet rate before each outage times its length: what it may have cost. An estimate; test streams tell exactly.
+    /// The packet rate before each outage times its length: what it may have cost. An estimate; test streams tell
+    /// exactly.
     pub missed_estimate: u64,
     /// How often IPv4 alone went away from the interface, with memberships of it, while the link stayed up.
     pub ipv4_outages: u64,
-    /// How long it was away, in all, until its groups were joined again. What that may have cost is in `missed_estimate`.
+    /// How long it was away, in all, until its groups were joined again. What that may have cost is in
+    /// `missed_estimate`.
     pub ipv4_outage_milliseconds: u64,
     /// The same for IPv6: by an MTU below 1,280, or `disable_ipv6`.
     pub ipv6_outages: u64,

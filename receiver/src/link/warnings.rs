@@ -12,12 +12,12 @@ pub(super) fn queues(name: &str, before: u32, now: u32, served: &[u32]) -> Optio
     Some(match (served.len() - there, now as usize - there) {
         (0, 0) => format!("{change}; each has its AF_XDP socket"),
         (0, others) => format!(
-            "{change}; {others} have no AF_XDP socket, and what comes there takes the slower kernel path: start the receiver \
-             anew to serve them, or steer the streams (`ethtool -X`, `ethtool -N`)"
+            "{change}; {others} have no AF_XDP socket, and what comes there takes the slower kernel path: start the \
+             receiver anew to serve them, or steer the streams (`ethtool -X`, `ethtool -N`)"
         ),
         (gone, _) => format!(
-            "{change}; {gone} of those that had an AF_XDP socket are gone, and their streams come by the other queues: start \
-             the receiver anew to serve them as they are"
+            "{change}; {gone} of those that had an AF_XDP socket are gone, and their streams come by the other \
+             queues: start the receiver anew to serve them as they are"
         ),
     })
 }
@@ -33,20 +33,20 @@ pub(super) fn family(name: &str, ipv6: bool, mtu: u32, families: Families) -> Op
     let effect = format!("Its {version} groups are not joined, so that routers and switches stop sending them");
     if !there && mtu < least {
         return Some(format!(
-            "{name} does no {version}, because its MTU, {mtu}, is below {least}. {effect}. Raise it (ip link set {name} mtu \
-             {least}): the receiver joins them again"
+            "{name} does no {version}, because its MTU, {mtu}, is below {least}. {effect}. Raise it (ip link set \
+             {name} mtu {least}): the receiver joins them again"
         ));
     }
     if !there {
         return Some(format!(
-            "{name} does no {version}: the kernel has shut it down on this interface. {effect}. The receiver joins them \
-             again when it is back"
+            "{name} does no {version}: the kernel has shut it down on this interface. {effect}. The receiver joins \
+             them again when it is back"
         ));
     }
     (ipv6 && families.ipv6_disabled).then(|| {
         format!(
-            "{name} does no IPv6, because net.ipv6.conf.{name}.disable_ipv6 is 1. Its IPv6 groups are not reported, so that \
-             routers and switches stop sending them. Set it to 0: the kernel then reports them again"
+            "{name} does no IPv6, because net.ipv6.conf.{name}.disable_ipv6 is 1. Its IPv6 groups are not reported, \
+             so that routers and switches stop sending them. Set it to 0: the kernel then reports them again"
         )
     })
 }
@@ -54,27 +54,28 @@ pub(super) fn family(name: &str, ipv6: bool, mtu: u32, families: Families) -> Op
 /// Somebody took the program off the interface, which stayed as it was.
 pub(super) fn detached(name: &str) -> String {
     format!(
-        "{name}: another program or user detached the receiver's XDP program. The receiver attaches it again; until then \
-         its streams take the slower kernel path"
+        "{name}: another program or user detached the receiver's XDP program. The receiver attaches it again; until \
+         then its streams take the slower kernel path"
     )
 }
 
 /// It was attached again, and detached again soon after.
 pub(super) fn detached_again(name: &str) -> String {
     format!(
-        "{name}: the receiver's XDP program was detached again soon after it had been attached. From now on the receiver waits \
-         longer each time, up to 30 s, before it attaches it; meanwhile its streams take the slower kernel path. Find what \
-         detaches it (`bpftool link` and `bpftool net` list XDP programs) and stop that, or use mode socket"
+        "{name}: the receiver's XDP program was detached again soon after it had been attached. From now on the \
+         receiver waits longer each time, up to 30 s, before it attaches it; meanwhile its streams take the slower \
+         kernel path. Find what detaches it (`bpftool link` and `bpftool net` list XDP programs) and stop that, or \
+         use mode socket"
     )
 }
 
 /// Packets became too long for one buffer, with sockets or a driver that take no more.
 pub(super) fn too_long(name: &str, mtu: u32, fits: u32) -> String {
     format!(
-        "{name} has an MTU of {mtu} now. This receiver takes packets of one buffer here, which is sure to hold those of an MTU \
-         of up to {fits}; longer ones may be dropped, and are counted as xsk_rx_dropped or by the driver. Lower the MTU (ip \
-         link set {name} mtu {fits}), or start the receiver anew: mode copy, generic or socket takes them where zero-copy does \
-         not, XDP over several buffers needs Linux 6.6 and a driver that has it"
+        "{name} has an MTU of {mtu} now. This receiver takes packets of one buffer here, which is sure to hold those \
+         of an MTU of up to {fits}; longer ones may be dropped, and are counted as xsk_rx_dropped or by the driver. \
+         Lower the MTU (ip link set {name} mtu {fits}), or start the receiver anew: mode copy, generic or socket \
+         takes them where zero-copy does not, XDP over several buffers needs Linux 6.6 and a driver that has it"
     )
 }
 

@@ -77,12 +77,12 @@ pub struct BindConfig {
     pub umem: UmemConfig,
     /// Busy polling, if it is wanted.
     pub busy_poll: Option<BusyPoll>,
-    /// Take packets over several buffers (`XDP_USE_SG`, Linux 6.6), as a frame of [`BindConfig::umem`] may not hold one of
-    /// this MTU; the MTU is for messages only. `None`: packets that are longer than a frame are dropped by the kernel
-    /// (`rx_dropped`).
+    /// Take packets over several buffers (`XDP_USE_SG`, Linux 6.6), as a frame of [`BindConfig::umem`] may not hold one
+    /// of this MTU; the MTU is for messages only. `None`: packets that are longer than a frame are dropped by the
+    /// kernel (`rx_dropped`).
     pub multi_buffer: Option<u32>,
-    /// In copy mode: take packets over several buffers also where [`BindConfig::multi_buffer`] does not ask for them, if the
-    /// kernel can, so that the MTU can grow under the socket. It costs nothing while packets fit one buffer.
+    /// In copy mode: take packets over several buffers also where [`BindConfig::multi_buffer`] does not ask for them,
+    /// if the kernel can, so that the MTU can grow under the socket. It costs nothing while packets fit one buffer.
     pub multi_buffer_if_possible: bool,
 }
 
@@ -158,10 +158,10 @@ pub struct XskSocket {
 }
 
 impl XskSocket {
-    /// Opens, sets up and binds a socket. All free frames for which it has room (in copy mode: for which the RX ring has
-    /// room, and a few) are in the fill ring before the bind, as some drivers need. While the queue is taken the bind is
-    /// tried again, for up to 2 s: the call can block that long. Needs CAP_NET_RAW, and CAP_IPC_LOCK or an RLIMIT_MEMLOCK
-    /// that is large enough.
+    /// Opens, sets up and binds a socket. All free frames for which it has room (in copy mode: for which the RX ring
+    /// has room, and a few) are in the fill ring before the bind, as some drivers need. While the queue is taken the
+    /// bind is tried again, for up to 2 s: the call can block that long. Needs CAP_NET_RAW, and CAP_IPC_LOCK or an
+    /// RLIMIT_MEMLOCK that is large enough.
     ///
     /// # Errors
     /// [`Error`] tells the call that failed, why, and what to do about it; [`Error::is_mode_unsupported`] tells whether
@@ -213,10 +213,10 @@ impl XskSocket {
         Ok(Self { fd, queue, zero_copy, several_buffers, busy_polling: config.busy_poll.is_some(), context })
     }
 
-    /// Takes at most `limit` descriptors from the RX ring (more only to end a packet over several buffers) and shows each
-    /// packet to `each`, until that says `ControlFlow::Break`: the packet in hand is done with then, the rest stays in the ring. After the batch all free frames go to the fill
-    /// ring, and the kernel is woken if it asks to be. Returns how many descriptors were taken; 0 means that the ring
-    /// was empty (or `limit` 0).
+    /// Takes at most `limit` descriptors from the RX ring (more only to end a packet over several buffers) and shows
+    /// each packet to `each`, until that says `ControlFlow::Break`: the packet in hand is done with then, the rest
+    /// stays in the ring. After the batch all free frames go to the fill ring, and the kernel is woken if it asks to
+    /// be. Returns how many descriptors were taken; 0 means that the ring was empty (or `limit` 0).
     ///
     /// When `each` panics, no frame is lost: the packet in hand is done with, the rest stays in the ring.
     #[inline]
@@ -226,8 +226,8 @@ impl XskSocket {
         taken as usize
     }
 
-    /// Hands the frames of dropped leases to the kernel, and wakes it if it asks to be. [`XskSocket::receive`] does this
-    /// too; call it when leases were dropped while nothing was received.
+    /// Hands the frames of dropped leases to the kernel, and wakes it if it asks to be. [`XskSocket::receive`] does
+    /// this too; call it when leases were dropped while nothing was received.
     #[inline]
     pub fn refill(&mut self) {
         self.queue.refill();
@@ -295,8 +295,8 @@ impl XskSocket {
         self.queue.rx().pending()
     }
 
-    /// The kernel's index of the RX ring: the number of descriptors it has put there (one a packet, but for packets over
-    /// several buffers), modulo 2^32. An acquire load.
+    /// The kernel's index of the RX ring: the number of descriptors it has put there (one a packet, but for packets
+    /// over several buffers), modulo 2^32. An acquire load.
     #[inline]
     pub fn producer_position(&self) -> u32 {
         self.queue.rx().peer_position()

@@ -9,8 +9,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
-/// Takes a program of this process off its interface, as `bpftool link detach id N` does: the descriptor of the link stays
-/// open, and says nothing.
+/// Takes a program of this process off its interface, as `bpftool link detach id N` does: the descriptor of the link
+/// stays open, and says nothing.
 pub fn detach(program: u32) {
     let link = link_of(program).unwrap_or_else(|| panic!("no bpf_link of program {program} in this process"));
     let descriptor = i32::try_from(bpf(BPF_LINK_GET_FD_BY_ID, link).expect("open the link")).expect("a descriptor");

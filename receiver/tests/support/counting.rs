@@ -84,7 +84,8 @@ impl Counting {
         self.wait_until(part, || self.handle.warnings().iter().any(|warning| warning.contains(part)));
     }
 
-    /// The receiver looks at its link once more, after all that was done before: it follows the MTU to another value and back.
+    /// The receiver looks at its link once more, after all that was done before: it follows the MTU to another value
+    /// and back.
     pub fn next_look(&self, lab: &Lab) {
         let mtu = self.handle.interface().mtu;
         for mtu in [mtu - 1, mtu] {
