@@ -70,6 +70,8 @@ pub(crate) fn watch(control: &Arc<Control>) -> Result<(), Error> {
         detachments: Detachments::default(),
         gone: false,
         complete: Instant::now(),
+        settled: known.clone(),
+        parts_alone: false,
         failure: None,
         settling: None,
         missing_groups: BTreeSet::new(),
@@ -95,6 +97,10 @@ struct Watch {
     gone: bool,
     /// When all was last seen to be in its place.
     complete: Instant,
+    /// The interface as it was then.
+    settled: Interface,
+    /// The link is there, and the outage is that of the program or the sockets alone.
+    parts_alone: bool,
     /// Why things cannot be put back, and since when: not reported again while it lasts.
     failure: Option<(String, Instant)>,
     /// Until when memberships that were put back are looked at more often.
@@ -201,6 +207,7 @@ impl Watch {
         if self.outages.is_away() && !was_away {
             tracing::warn!("{name}: the link went away");
         }
+        self.parts_alone &= usable;
     }
 
     /// One message of netlink.
@@ -210,7 +217,8 @@ impl Watch {
             Event::Changed { index, usable, carrier_downs } if index == interface.index && !self.gone => {
                 self.observe(&interface.name, usable, carrier_downs);
             }
-            Event::Gone { index } if index == interface.index && !self.gone => self.lose_device(control, &interface)?,
+            // Also one that took the place of a device that was gone, and that the receiver was not wholly put on.
+            Event::Gone { index } if index == interface.index => self.lose_device(control, &interface)?,
             Event::Gone { index } if index == joined => {
                 control.lose_family(false)?;
                 control.lose_family(true)?;
@@ -224,7 +232,10 @@ impl Watch {
     }
 
     fn lose_device(&mut self, control: &Control, interface: &Interface) -> Result<(), Error> {
-        tracing::warn!("{}: the interface is gone", interface.name);
+        if !self.gone {
+            tracing::warn!("{}: the interface is gone", interface.name);
+        }
+        self.parts_alone = false;
         self.outages.begin(Instant::now(), self.rate.per_second());
         self.detachments.end_pause();
         self.suspect = [false; 2];
@@ -271,6 +282,7 @@ impl Watch {
             }
             // Until now the streams may have come by the kernel path: nothing is estimated to be missed.
             self.outages.begin(self.complete, 0.0);
+            self.parts_alone = true;
         }
         self.outages.look(true);
         let is_waiting = self.detachments.waiting(Instant::now()).is_some();
@@ -289,26 +301,29 @@ impl Watch {
             self.gone = false;
             self.outages.change_device(look.carrier_downs);
         }
-        if look.interface.queues != known.queues {
-            self.report_queues(control, known.queues, &look.interface);
+        if look.interface.queues != self.settled.queues {
+            self.report_queues(control, self.settled.queues, &look.interface);
+            self.settled.queues = look.interface.queues;
         }
-        if look.interface.mtu != known.mtu {
+        if look.interface.mtu != self.settled.mtu {
             self.follow_mtu(control, look)?;
         }
         self.failure = None;
         self.complete = Instant::now();
+        let is_new = look.interface.index != self.settled.index;
+        self.settled = look.interface.clone();
         let was_away = self.outages.is_away();
         let Some(over) = self.outages.end() else { return Ok(()) };
         control.record_outages(over);
         self.rate.restart();
-        let how = if look.interface.index != known.index { " under a new index" } else { "" };
-        match was_away {
-            true => tracing::warn!(
-                "{name}: the link is back{how}; away for {:.3} s, put back in {:.3} s",
-                over.away.as_secs_f64(),
-                over.recovery.as_secs_f64()
-            ),
-            false => tracing::warn!("{name}: the link went away and came back at once, {} times", over.count),
+        let how = if is_new { " under a new index" } else { "" };
+        let (away, recovery) = (over.away.as_secs_f64(), over.recovery.as_secs_f64());
+        if !was_away {
+            tracing::warn!("{name}: the link went away and came back at once, {} times", over.count);
+        } else if std::mem::take(&mut self.parts_alone) {
+            tracing::warn!("{name}: the receiver is on the link again, after {away:.3} s");
+        } else {
+            tracing::warn!("{name}: the link is back{how}; away for {away:.3} s, put back in {recovery:.3} s");
         }
         Ok(())
     }

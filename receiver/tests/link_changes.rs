@@ -169,7 +169,7 @@ fn foreign_after_a_relink(mode: ReceiveMode) {
     connect(
         End { namespace: lab.rx(), interface: "other0" },
         End { namespace: lab.tx(), interface: "veth-tx" },
-        LinkOptions::default(),
+        LinkOptions { rx_queues: 2, tx_queues: 2, ..LinkOptions::default() },
     )
     .expect("connect");
     let index = lab.rx().interface_index("other0").expect("index");
@@ -186,6 +186,7 @@ fn foreign_after_a_relink(mode: ReceiveMode) {
     assert_eq!(link(&counting).outages, 0, "it lasts");
     drop(ebpf);
     counting.wait_for_outages(1);
+    assert_eq!(warnings_with(&counting, "2 receive queues now, 1 before; 1 have no AF_XDP socket"), 1);
     let stream = sending(&lab);
     counting.next_packet();
     drop(stream.stop());
