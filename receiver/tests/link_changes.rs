@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use aya::Ebpf;
 use aya::programs::{Xdp, XdpMode};
-use netlab::{End, Lab, LinkOptions, Namespace, connect};
+use netlab::{End, Lab, LinkOptions, Namespace, connect, move_interface};
 use receiver::{LinkLedger, ReceiveMode, Wait};
 use support::bpf_link::detach;
-use support::counting::{Counting, sending, sending_v6};
+use support::counting::{Counting, sending, sending_v6, table};
 use support::traces::interface;
 use support::{Checking, PATIENCE, causes, open, subscription};
 
@@ -161,10 +161,7 @@ fn foreign(ebpf: &mut Ebpf) -> &mut Xdp {
 }
 
 /// The interface is made again, and another program has it before the receiver.
-fn foreign_after_a_relink(mode: ReceiveMode) {
-    let lab = Lab::new().expect("lab");
-    let counting = Counting::open(&lab, mode);
-    let mut ebpf = Ebpf::load(FOREIGN).expect("load");
+fn make_again_with(lab: &Lab, ebpf: &mut Ebpf) {
     lab.rx().ip(&["link", "del", "veth-rx"]).expect("delete");
     connect(
         End { namespace: lab.rx(), interface: "other0" },
@@ -173,9 +170,16 @@ fn foreign_after_a_relink(mode: ReceiveMode) {
     )
     .expect("connect");
     let index = lab.rx().interface_index("other0").expect("index");
-    let program = foreign(&mut ebpf);
+    let program = foreign(ebpf);
     lab.rx().run(|| program.attach_to_if_index(index, XdpMode::Driver)).expect("run").expect("attach");
     lab.rx().ip(&["link", "set", "other0", "name", "veth-rx"]).expect("rename");
+}
+
+fn foreign_after_a_relink(mode: ReceiveMode) {
+    let lab = Lab::new().expect("lab");
+    let counting = Counting::open(&lab, mode);
+    let mut ebpf = Ebpf::load(FOREIGN).expect("load");
+    make_again_with(&lab, &mut ebpf);
     counting.wait_for_warning("`drop_all`");
     let told = counting.handle.warnings();
     assert_eq!(told.len(), 1, "{told:?}");
@@ -187,6 +191,28 @@ fn foreign_after_a_relink(mode: ReceiveMode) {
     drop(ebpf);
     counting.wait_for_outages(1);
     assert_eq!(warnings_with(&counting, "2 receive queues now, 1 before; 1 have no AF_XDP socket"), 1);
+    let stream = sending(&lab);
+    counting.next_packet();
+    drop(stream.stop());
+    counting.finish();
+}
+
+/// The device that another program had goes, too: what was joined there is joined on the third one, which has its index.
+fn foreign_between_two_relinks(mode: ReceiveMode) {
+    let lab = Lab::new().expect("lab");
+    let counting = Counting::open(&lab, mode);
+    let mut ebpf = Ebpf::load(FOREIGN).expect("load");
+    make_again_with(&lab, &mut ebpf);
+    counting.wait_for_warning("`drop_all`");
+    let index = lab.rx().interface_index("veth-rx").expect("index").to_string();
+    lab.rx().ip(&["link", "del", "veth-rx"]).expect("delete");
+    lab.rx().ip(&["link", "add", "veth-rx", "index", &index, "type", "veth", "peer", "name", "veth-tx"]).expect("make");
+    move_interface(lab.rx(), End { namespace: lab.tx(), interface: "veth-tx" }).expect("the other end");
+    lab.tx().ip(&["link", "set", "veth-tx", "up"]).expect("up");
+    lab.rx().ip(&["link", "set", "veth-rx", "up"]).expect("up");
+    counting.wait_for_outages(1);
+    assert!(table(lab.rx(), "mcfilter").contains("0xe8010101 0x0a000001"));
+    assert!(table(lab.rx(), "mcfilter6").contains("ff3e0000000000000000000000000001"));
     let stream = sending(&lab);
     counting.next_packet();
     drop(stream.stop());
@@ -300,4 +326,14 @@ fn foreign_after_a_relink_copy() {
 #[test]
 fn foreign_after_a_relink_generic() {
     foreign_after_a_relink(ReceiveMode::Generic);
+}
+
+#[test]
+fn foreign_between_two_relinks_copy() {
+    foreign_between_two_relinks(ReceiveMode::Copy);
+}
+
+#[test]
+fn foreign_between_two_relinks_generic() {
+    foreign_between_two_relinks(ReceiveMode::Generic);
 }
