@@ -6,6 +6,8 @@
 #![no_std]
 
 pub mod generator;
+pub mod martian;
+pub mod partial;
 pub mod table;
 pub mod verdict;
 pub mod wire;
@@ -48,6 +50,10 @@ pub mod names {
     pub const VLAN_INNER: &str = "VLAN_INNER";
     /// Global `u32`: 1 writes a [`Stamp`](crate::Stamp) before each redirected frame.
     pub const STAMP: &str = "STAMP";
+    /// Global `u64`: the interface's own MAC address ([`wire::mac`](crate::wire::mac)); 0: it has none.
+    pub const OWN_MAC: &str = "OWN_MAC";
+    /// Global `u32`: 1 passes wanted frames whose UDP checksum is partial ([`partial`](crate::partial)) to the kernel.
+    pub const PASS_PARTIAL: &str = "PASS_PARTIAL";
 }
 
 /// How many (source, group, port) entries, and how many (group, port) entries, the maps hold unless told otherwise.

@@ -37,6 +37,15 @@ pub enum Verdict {
     /// PASS: a subscribed (group, port) and an unwanted source, while another program on the host is a member of the group,
     /// or where nothing is to be dropped for its source.
     PassedShared = 15,
+    /// DROP: a group in EXCLUDE mode, and a source from which Linux takes no multicast ([`martian`](crate::martian)).
+    DroppedMartian = 16,
+    /// PASS: wanted, but to another unicast MAC address than the interface's; the kernel decides.
+    PassedUnicastMac = 17,
+    /// PASS: an IPv6 datagram whose UDP length is 0, as in a jumbogram; the kernel takes its length from the packet.
+    PassedZeroLength = 18,
+    /// PASS: wanted, in generic mode, and its UDP checksum is partial: it may be several datagrams, which the kernel
+    /// takes apart.
+    PassedPartialChecksum = 19,
 }
 
 /// What the program does with a frame.
@@ -55,7 +64,7 @@ impl Verdict {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every verdict, in the order of its number.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::Redirected,
         Self::DroppedNotIncluded,
         Self::DroppedBlocked,
@@ -72,6 +81,10 @@ impl Verdict {
         Self::PassedNotIp,
         Self::PassedSplitHeaders,
         Self::PassedShared,
+        Self::DroppedMartian,
+        Self::PassedUnicastMac,
+        Self::PassedZeroLength,
+        Self::PassedPartialChecksum,
     ];
 
     /// What the program does with a frame of this verdict.
@@ -79,7 +92,9 @@ impl Verdict {
     pub const fn action(self) -> Action {
         match self {
             Self::Redirected => Action::Redirect,
-            Self::DroppedNotIncluded | Self::DroppedBlocked | Self::DroppedMalformed => Action::Drop,
+            Self::DroppedNotIncluded | Self::DroppedBlocked | Self::DroppedMalformed | Self::DroppedMartian => {
+                Action::Drop
+            }
             Self::PassedNoSocket
             | Self::PassedOtherGroup
             | Self::PassedUnicast
@@ -91,7 +106,10 @@ impl Verdict {
             | Self::PassedVlan
             | Self::PassedNotIp
             | Self::PassedSplitHeaders
-            | Self::PassedShared => Action::Pass,
+            | Self::PassedShared
+            | Self::PassedUnicastMac
+            | Self::PassedZeroLength
+            | Self::PassedPartialChecksum => Action::Pass,
         }
     }
 
@@ -114,6 +132,10 @@ impl Verdict {
             Self::PassedNotIp => "passed_not_ip",
             Self::PassedSplitHeaders => "passed_split_headers",
             Self::PassedShared => "passed_shared",
+            Self::DroppedMartian => "dropped_martian",
+            Self::PassedUnicastMac => "passed_unicast_mac",
+            Self::PassedZeroLength => "passed_zero_length",
+            Self::PassedPartialChecksum => "passed_partial_checksum",
         }
     }
 }

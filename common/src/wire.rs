@@ -125,6 +125,21 @@ pub struct Udp {
     pub lengths_agree: bool,
 }
 
+/// A MAC address as a number: its first byte is the lowest.
+pub const fn mac([a, b, c, d, e, f]: [u8; 6]) -> u64 {
+    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+}
+
+/// Returns true if the kernel takes the frame as one for this host, whose MAC address is `own` ([`mac`]): it is to a group
+/// of hosts, to all, or to this one. Linux does not compare the address with the IP group's.
+#[inline(always)]
+pub fn is_for_host<W: Window + ?Sized>(window: &W, own: u64) -> bool {
+    let Some(ethernet) = window.bytes::<ETHERNET_LEN>(0) else {
+        return false;
+    };
+    ethernet[0] & 1 != 0 || u64::from_le_bytes(piece(ethernet, 0)) << 16 == own << 16
+}
+
 /// Reads the Ethernet header and the tags.
 ///
 /// `Err` is the verdict for frames that go no further: other tags, not IP, too short.
@@ -265,6 +280,9 @@ pub fn udp_v6<W: Window + ?Sized>(window: &W, offset: usize) -> Result<UdpV6, Ve
     };
     let payload_len = be16(header, 4) as usize;
     let udp_len = be16(udp, 4);
+    if udp_len == 0 {
+        return Err(Verdict::PassedZeroLength);
+    }
     Ok(UdpV6 {
         source: [ne32(header, 8), ne32(header, 12), ne32(header, 16), ne32(header, 20)],
         group: [ne32(header, 24), ne32(header, 28), ne32(header, 32), ne32(header, 36)],

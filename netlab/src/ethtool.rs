@@ -1,4 +1,5 @@
-//! What `ethtool` sets on an interface, by its ioctl: the number of queues, and GRO. So no test needs that program.
+//! What `ethtool` sets on an interface, by its ioctl: the number of queues, GRO, and other features. So no test needs that
+//! program.
 
 #![allow(unsafe_code)] // The ioctl; rustix has no safe call for it.
 
@@ -11,9 +12,16 @@ use crate::error::{Error, Result};
 use crate::namespace::Namespace;
 
 /// Commands of include/uapi/linux/ethtool.h.
+const ETHTOOL_GSTRINGS: u32 = 0x1b;
 const ETHTOOL_SGRO: u32 = 0x2c;
+const ETHTOOL_GSSET_INFO: u32 = 0x37;
+const ETHTOOL_SFEATURES: u32 = 0x3b;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 const ETHTOOL_SCHANNELS: u32 = 0x3d;
+/// The string set of feature names (`ETH_SS_FEATURES`).
+const FEATURES: u32 = 4;
+/// Most features that there is room for; Linux 6.18 has 64.
+const MOST_FEATURES: usize = 128;
 /// Longest name of an interface, without the final zero (`IFNAMSIZ - 1`).
 const MAX_NAME: usize = 15;
 
@@ -50,6 +58,32 @@ struct EthtoolValue {
     data: u32,
 }
 
+/// `struct ethtool_sset_info` for one string set.
+#[repr(C)]
+struct EthtoolSsetInfo {
+    cmd: u32,
+    reserved: u32,
+    mask: u64,
+    count: u32,
+}
+
+/// `struct ethtool_gstrings`.
+#[repr(C)]
+struct EthtoolStrings {
+    cmd: u32,
+    set: u32,
+    count: u32,
+    names: [[u8; 32]; MOST_FEATURES],
+}
+
+/// `struct ethtool_sfeatures`: for each 32 features which are meant, and which of them shall be on.
+#[repr(C)]
+struct EthtoolFeatures {
+    cmd: u32,
+    blocks: u32,
+    features: [[u32; 2]; MOST_FEATURES / 32],
+}
+
 /// Structures that SIOCETHTOOL may be given: the kernel reads and writes no byte beyond them for the command in their first field.
 ///
 /// # Safety
@@ -60,6 +94,12 @@ unsafe trait Request {}
 unsafe impl Request for EthtoolChannels {}
 // SAFETY: `struct ethtool_value` for SGRO; numbers alone.
 unsafe impl Request for EthtoolValue {}
+// SAFETY: `struct ethtool_sset_info` with room for the one count that is asked for; numbers alone.
+unsafe impl Request for EthtoolSsetInfo {}
+// SAFETY: `struct ethtool_gstrings` with room for `MOST_FEATURES` names, which is checked against the kernel's count before.
+unsafe impl Request for EthtoolStrings {}
+// SAFETY: `struct ethtool_sfeatures`, which the kernel only reads; numbers alone.
+unsafe impl Request for EthtoolFeatures {}
 
 impl Namespace {
     /// Sets a number of queues (`ethtool -L`); the other numbers stay.
@@ -92,9 +132,45 @@ impl Namespace {
         self.run(set)?.map_err(|source| self.ethtool_error(interface, format!("GRO to {on}"), source))
     }
 
+    /// Turns a feature on or off by the kernel's name for it (`ethtool -K`), such as `tx-checksum-ip-generic`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ethtool`] with the kernel's answer: `EINVAL` also if there is no such feature.
+    pub fn set_feature(&self, interface: &str, feature: &str, on: bool) -> Result<()> {
+        let set = || {
+            let bit = feature_bit(interface, feature)?.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+            let mut request = EthtoolFeatures { cmd: ETHTOOL_SFEATURES, blocks: 0, features: Default::default() };
+            let mask = 1 << (bit % 32);
+            request.features[bit / 32] = [mask, if on { mask } else { 0 }];
+            let mut info = sset_info();
+            ask(interface, &mut info)?;
+            request.blocks = info.count.div_ceil(32);
+            ask(interface, &mut request)
+        };
+        self.run(set)?.map_err(|source| self.ethtool_error(interface, format!("{feature} to {on}"), source))
+    }
+
     fn ethtool_error(&self, interface: &str, what: String, source: io::Error) -> Error {
         Error::Ethtool { name: self.name().to_owned(), interface: interface.to_owned(), what, source }
     }
+}
+
+fn sset_info() -> EthtoolSsetInfo {
+    EthtoolSsetInfo { cmd: ETHTOOL_GSSET_INFO, reserved: 0, mask: 1 << FEATURES, count: 0 }
+}
+
+/// The number of a feature, by its name.
+fn feature_bit(interface: &str, feature: &str) -> io::Result<Option<usize>> {
+    let mut info = sset_info();
+    ask(interface, &mut info)?;
+    if info.count as usize > MOST_FEATURES {
+        return Err(io::Error::from_raw_os_error(libc::E2BIG));
+    }
+    let mut strings =
+        EthtoolStrings { cmd: ETHTOOL_GSTRINGS, set: FEATURES, count: info.count, names: [[0; 32]; MOST_FEATURES] };
+    ask(interface, &mut strings)?;
+    Ok(strings.names.iter().position(|name| name.split(|&byte| byte == 0).next() == Some(feature.as_bytes())))
 }
 
 fn ask<T: Request>(interface: &str, request: &mut T) -> io::Result<()> {

@@ -51,6 +51,10 @@ static VLAN_OUTER: u32 = 0;
 static VLAN_INNER: u32 = 0;
 #[unsafe(no_mangle)]
 static STAMP: u32 = 0;
+#[unsafe(no_mangle)]
+static OWN_MAC: u64 = 0;
+#[unsafe(no_mangle)]
+static PASS_PARTIAL: u32 = 0;
 
 /// The entry of a source under its group's slot, by its key. `hash` as [`FlowEntry::hash`] has it.
 #[inline(always)]
@@ -110,6 +114,18 @@ pub fn stamp() -> bool {
     global(&STAMP) != 0
 }
 
+/// The interface's own MAC address.
+#[inline(always)]
+pub fn own_mac() -> u64 {
+    global(&OWN_MAC)
+}
+
+/// Returns true if wanted frames with a partial UDP checksum pass to the kernel.
+#[inline(always)]
+pub fn pass_partial() -> bool {
+    global(&PASS_PARTIAL) != 0
+}
+
 /// Hands the frame to the AF_XDP socket of a queue. Is there one?
 #[inline(always)]
 pub fn redirect(queue: u32) -> bool {
@@ -158,7 +174,7 @@ pub fn note_other(hash: u64, seen: OtherPort) {
 
 /// Reads a value that user space sets in the object before load, and the compiler must not take for its initial value.
 #[inline(always)]
-fn global(value: &u32) -> u32 {
+fn global<T: Copy>(value: &T) -> T {
     // SAFETY: a reference is readable.
     unsafe { core::ptr::read_volatile(value) }
 }

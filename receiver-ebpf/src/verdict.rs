@@ -2,6 +2,8 @@
 
 use aya_ebpf::helpers::{bpf_ktime_get_tai_ns, bpf_xdp_adjust_meta};
 use aya_ebpf::programs::XdpContext;
+use receiver_common::martian::{is_martian_v4, is_martian_v6};
+use receiver_common::partial::{is_partial_v4, is_partial_v6};
 use receiver_common::table::{FlowEntry, GroupEntry};
 use receiver_common::wire::{self, Network, UdpV6, VlanTags};
 use receiver_common::{AnyAddress, FlowKeyV6, GroupKeyV6, OtherPort, Port, STAMP_SIZE, Stamp, Verdict, mapped_v4};
@@ -23,6 +25,7 @@ pub fn judge<const FRAGS: bool>(ctx: &XdpContext) -> Verdict {
         Err(verdict) => Err(verdict),
     };
     match accepted {
+        Ok(()) if !wire::is_for_host(&packet, maps::own_mac()) => Verdict::PassedUnicastMac,
         Ok(()) => redirect(ctx),
         // What is missing may lie in the next buffer: the kernel finds it.
         Err(Verdict::DroppedMalformed) if packet.has_split_headers() => Verdict::PassedSplitHeaders,
@@ -43,13 +46,18 @@ fn judge_v4<const FRAGS: bool>(packet: &Packet<FRAGS>, offset: usize) -> Result<
     };
     let source = FlowEntry::source(datagram.source);
     match maps::flow_v4(FlowEntry::key_under(source, group), FlowEntry::hash(source, hash)) {
-        Some(flow) if FlowEntry::is_accept(flow) => Ok(()),
-        None if GroupEntry::is_exclude(group) => Ok(()),
+        Some(flow) if FlowEntry::is_accept(flow) => {}
+        None if GroupEntry::is_exclude(group) => {
+            if is_martian_v4(datagram.source, datagram.group) {
+                return Err(Verdict::DroppedMartian);
+            }
+        }
         flow => {
             let dropped = if flow.is_some() { Verdict::DroppedBlocked } else { Verdict::DroppedNotIncluded };
-            Err(maps::unwanted(GroupEntry::slot(group), mapped_v4(datagram.source), dropped))
+            return Err(maps::unwanted(GroupEntry::slot(group), mapped_v4(datagram.source), dropped));
         }
     }
+    if maps::pass_partial() && is_partial_v4(&datagram) { Err(Verdict::PassedPartialChecksum) } else { Ok(()) }
 }
 
 /// The verdict for a datagram whose lengths contradict each other: dropped if anybody asked for its group. Out of the
@@ -86,6 +94,9 @@ fn judge_v6<const FRAGS: bool>(packet: &Packet<FRAGS>, offset: usize) -> Result<
     }
     // SAFETY: as above.
     match unsafe { maps::GROUPS_V6.get(GroupKeyV6 { group: datagram.group, port }) } {
+        Some(action) if action.is_exclude() && datagram.udp.lengths_agree && is_martian_v6(datagram.source) => {
+            Err(Verdict::DroppedMartian)
+        }
         Some(action) => decide(action.is_exclude(), action.slot(), &datagram, Verdict::DroppedNotIncluded),
         None => {
             let group = two_words(datagram.group);
@@ -103,10 +114,10 @@ fn decide(accept: bool, slot: u32, datagram: &UdpV6, dropped: Verdict) -> Result
     if !datagram.udp.lengths_agree {
         return Err(Verdict::DroppedMalformed);
     }
-    if accept {
-        return Ok(());
+    if !accept {
+        return Err(maps::unwanted(slot, two_words(datagram.source), dropped));
     }
-    Err(maps::unwanted(slot, two_words(datagram.source), dropped))
+    if maps::pass_partial() && is_partial_v6(datagram) { Err(Verdict::PassedPartialChecksum) } else { Ok(()) }
 }
 
 #[inline(always)]

@@ -445,6 +445,10 @@ impl Observed<'_> {
             Verdict::PassedExtensionHeader,
             Verdict::PassedVlan,
             Verdict::PassedSplitHeaders,
+            Verdict::DroppedMartian,
+            Verdict::PassedUnicastMac,
+            Verdict::PassedZeroLength,
+            Verdict::PassedPartialChecksum,
         ];
         unknown.into_iter().all(|verdict| self.ledger.verdict(verdict) == 0)
             && self.ledger.verdict(Verdict::Redirected) == self.ledger.count("xdp_delivered")

@@ -48,6 +48,11 @@ pub struct Interface {
     pub queues: u32,
     /// Kernel driver, where it can be told: `veth`, `virtio_net`, `mlx5_core`.
     pub driver: Option<String>,
+    /// On a bus of the machine, with no software in between that hands over the packets of senders on the same host: of
+    /// what it receives, no UDP checksum is partial.
+    pub physical: bool,
+    /// Its MAC address, if it has one.
+    pub mac: Option<[u8; 6]>,
     /// Id of the XDP program that is attached, if one is.
     pub xdp_program: Option<u32>,
 }
@@ -211,6 +216,8 @@ impl Interface {
             loopback: flags.contains(LinkFlags::Loopback),
             queues: 1,
             driver: None,
+            physical: false,
+            mac: None,
             xdp_program: None,
         };
         let (mut bus, mut device) = (None, None);
@@ -219,6 +226,7 @@ impl Interface {
                 LinkAttribute::Mtu(mtu) => this.mtu = *mtu,
                 LinkAttribute::NumRxQueues(queues) => this.queues = (*queues).max(1),
                 LinkAttribute::Xdp(xdp) => this.xdp_program = attached_programs(xdp).next(),
+                LinkAttribute::Address(mac) => this.mac = mac.as_slice().try_into().ok(),
                 LinkAttribute::ParentDevName(name) => device = Some(name),
                 LinkAttribute::ParentDevBusName(name) => bus = Some(name),
                 LinkAttribute::LinkInfo(infos) => this.driver = kind(infos),
@@ -230,9 +238,16 @@ impl Interface {
         if let (None, Some(bus), Some(device)) = (&this.driver, bus, device) {
             let link = Path::new("/sys/bus").join(bus).join("devices").join(device).join("driver");
             this.driver = fs::read_link(link).ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+            this.physical = is_physical(bus, this.driver.as_deref());
         }
         this
     }
+}
+
+/// Returns true if no sender on the same host reaches the device without a NIC in between. A hypervisor's device hands over
+/// packets as the host's senders left them: virtio has a bus of its own, vmxnet3 is on PCI.
+fn is_physical(bus: &str, driver: Option<&str>) -> bool {
+    matches!(bus, "pci" | "usb") && driver.is_some_and(|driver| driver != "vmxnet3")
 }
 
 /// The multicast-capable interfaces of this namespace, for the error that names what could have been meant.
@@ -366,4 +381,19 @@ fn channels(name: &str) -> Option<u32> {
     // SAFETY: SIOCETHTOOL reads the ifreq and writes at most one ethtool_channels through its pointer; both outlive it.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
     (result == 0).then(|| channels.rx_count + channels.combined_count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_nic_on_a_bus_is_physical() {
+        assert!(is_physical("pci", Some("mlx5_core")) && is_physical("usb", Some("r8152")));
+        for (bus, driver) in
+            [("virtio", Some("virtio_net")), ("vmbus", Some("hv_netvsc")), ("pci", Some("vmxnet3")), ("pci", None)]
+        {
+            assert!(!is_physical(bus, driver), "{bus} {driver:?}");
+        }
+    }
 }

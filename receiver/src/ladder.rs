@@ -174,7 +174,9 @@ impl Ladder<'_> {
             other => drop(other),
         }
         let failed = |not_loaded| move |error| Box::new(Failure { error, program: None, not_loaded });
-        let mut program = Program::load(self.interface, self.program).map_err(failed(true))?;
+        let pass_partial = attach == Attach::Generic && !self.interface.physical;
+        let config = Config { pass_partial, ..self.program.clone() };
+        let mut program = Program::load(self.interface, &config).map_err(failed(true))?;
         self.put_on(&mut program, attach).map_err(failed(false))?;
         Ok(program)
     }

@@ -14,7 +14,8 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
 use receiver_common::table::{MAX_SLOTS, buckets};
 use receiver_common::{
-    AnyAddress, FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, OtherPort, Port, Unwanted, Verdict, names, shared_words,
+    AnyAddress, FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, OtherPort, Port, Unwanted, Verdict, names,
+    shared_words, wire,
 };
 
 use self::filter_v4::FilterV4;
@@ -35,6 +36,8 @@ pub struct Config {
     pub vlan: Option<Vlan>,
     /// Write the time before each redirected frame (`bpf_ktime_get_tai_ns`, Linux 6.1).
     pub stamp: bool,
+    /// Pass wanted frames whose UDP checksum is partial to the kernel: in generic mode one may hold several datagrams.
+    pub pass_partial: bool,
     /// Log every verdict through aya-log. Slow; for debugging.
     pub trace: bool,
     /// How many (source, group, port) entries, and how many (group, port) entries, of each family. There are 131,072
@@ -44,7 +47,13 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { vlan: None, stamp: false, trace: false, max_flows: receiver_common::DEFAULT_MAX_FLOWS }
+        Self {
+            vlan: None,
+            stamp: false,
+            pass_partial: false,
+            trace: false,
+            max_flows: receiver_common::DEFAULT_MAX_FLOWS,
+        }
     }
 }
 
@@ -130,7 +139,8 @@ impl Program {
     pub fn load(interface: &Interface, config: &Config) -> Result<Self, Error> {
         let name = interface.name.as_str();
         let (count, outer, inner) = config.vlan.map_or((0, 0, 0), Vlan::as_globals);
-        let stamp = u32::from(config.stamp);
+        let (stamp, pass_partial) = (u32::from(config.stamp), u32::from(config.pass_partial));
+        let own_mac = interface.mac.map_or(0, wire::mac);
         // 0 is "off" (aya_log::Level starts at 1); the verifier then removes the calls.
         let level = if config.trace { aya_log::Level::Debug as u8 } else { 0 };
         let max_groups = config.max_flows.min(MAX_SLOTS / 2);
@@ -144,6 +154,8 @@ impl Program {
             .override_global(names::VLAN_OUTER, &outer, true)
             .override_global(names::VLAN_INNER, &inner, true)
             .override_global(names::STAMP, &stamp, true)
+            .override_global(names::OWN_MAC, &own_mac, true)
+            .override_global(names::PASS_PARTIAL, &pass_partial, true)
             .override_global(aya_log::LEVEL, &level, true);
         loader
             .map_max_entries(names::FLOWS_V4, flow_buckets)

@@ -90,6 +90,13 @@ pub enum SubscriptionError {
     /// 232.0.0.0 must not be used (RFC 4607, section 1).
     #[error("group {0} is reserved and must not be used (RFC 4607, section 1); take another of 232.0.0.0/8")]
     GroupReserved(IpAddr),
+    /// An IPv6 group of which Linux takes no datagram from a network: scope 0, or 1, which stays within a host.
+    #[error(
+        "group {0} has scope {scope} in its fourth digit, and no host takes a datagram of it from a network (RFC 4291, \
+             section 2.7); take a group with a wider scope: ff02 for the link, ff05 for the site, ff0e for the Internet",
+        scope = scope(*.0)
+    )]
+    GroupScope(Ipv6Addr),
     /// The source is a multicast address.
     #[error("source {0} is a multicast address; a source is the unicast address of a sender")]
     SourceMulticast(IpAddr),
@@ -133,6 +140,7 @@ impl Subscription {
     /// source-specific range is not judged here, since it can be allowed: see [`Subscription::is_asm_in_ssm_range`].
     pub fn new(group: IpAddr, port: u16, filter: SourceFilter) -> Result<Self, SubscriptionError> {
         validate_group(group)?;
+        validate_scope(group)?;
         if port == 0 {
             return Err(SubscriptionError::PortZero(group));
         }
@@ -201,6 +209,22 @@ pub fn validate_group(group: IpAddr) -> Result<(), SubscriptionError> {
         return Err(SubscriptionError::GroupReserved(group));
     }
     Ok(())
+}
+
+/// Checks that a group's datagrams can come from a network.
+///
+/// # Errors
+/// [`SubscriptionError::GroupScope`].
+fn validate_scope(group: IpAddr) -> Result<(), SubscriptionError> {
+    match group {
+        IpAddr::V6(group) if scope(group) <= 1 => Err(SubscriptionError::GroupScope(group)),
+        _ => Ok(()),
+    }
+}
+
+/// The scope of an IPv6 group (RFC 4291, section 2.7).
+fn scope(group: Ipv6Addr) -> u8 {
+    group.octets()[1] & 0x0f
 }
 
 /// Checks that a source can send to the group.

@@ -56,6 +56,9 @@ fn subscriptions_that_make_no_sense() {
     assert_refused!("10.0.0.1@232.1.1.1:0", E::PortZero(_), "232.1.1.1", "1 to 65535");
     assert_refused!("10.0.0.1@10.0.0.2:5000", E::GroupNotMulticast(_), "10.0.0.2", "239.255.255.255");
     assert_refused!("10.0.0.1@232.0.0.0:5000", E::GroupReserved(_), "232.0.0.0", "another");
+    assert_refused!("[ff01::1]:5000", E::GroupScope(_), "ff01::1", "scope 1", "ff02");
+    assert_refused!("[ff31::1]:5000", E::GroupScope(_), "ff31::1", "scope 1", "wider");
+    assert_refused!("[2001:db8::1]@[ff10::1]:5000", E::GroupScope(_), "ff10::1", "scope 0", "wider");
     assert_refused!("10.0.0.1,10.0.0.1@232.1.1.1:5000", E::SourceTwice(_), "10.0.0.1", "once");
     assert_refused!("127.0.0.1@232.1.1.1:5000", E::SourceUnusable(_), "127.0.0.1", "unicast");
     assert_refused!("10.0.0.1@232.1.1.1", E::Syntax { .. }, "10.0.0.1@232.1.1.1", ":PORT");

@@ -190,10 +190,11 @@ fn blocked(ledger: &Ledger) -> u64 {
 }
 
 /// Causes of the ledger for which something was not handed over.
-const DROPS: [&str; 18] = [
+const DROPS: [&str; 19] = [
     "dropped_not_included",
     "dropped_blocked",
     "dropped_malformed",
+    "dropped_martian",
     "xsk_rx_dropped",
     "xsk_rx_ring_full",
     "xsk_rx_invalid_descs",

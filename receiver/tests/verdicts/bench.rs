@@ -11,7 +11,7 @@ use receiver::xsk::{BindConfig, BindMode, XskSocket};
 use receiver_common::Verdict;
 
 use crate::oracle::{Filter, action};
-use crate::table::{Row, SLOTS};
+use crate::table::{OWN_MAC, Row, SLOTS};
 
 /// The queue for which the XSKMAP holds nothing.
 pub const QUEUE_WITHOUT_SOCKET: u32 = 1;
@@ -49,6 +49,8 @@ impl Bench {
     }
 
     fn new(lab: &Lab, config: &Config) -> Self {
+        let mac = OWN_MAC.map(|byte| format!("{byte:02x}")).join(":");
+        lab.rx().ip(&["link", "set", lab.rx_interface(), "address", &mac]).expect("the MAC address");
         let interface = Interface::lookup(lab.rx_interface()).expect("the interface");
         let mut program = Program::load(&interface, config).expect("the program loads");
         program.attach(&interface, Attach::Native).expect("the program is attached");

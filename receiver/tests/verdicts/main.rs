@@ -9,6 +9,7 @@ mod frames;
 mod full;
 mod handle;
 mod oracle;
+mod partial;
 mod shared;
 mod stamp;
 mod table;
@@ -55,6 +56,8 @@ fn the_table_is_broad_and_its_names_are_unique() {
     assert!(verdicts.insert(Verdict::PassedSplitHeaders));
     // Only of groups that are shared: see `shared`.
     assert!(verdicts.insert(Verdict::PassedShared));
+    // Only in generic mode: see `partial`.
+    assert!(verdicts.insert(Verdict::PassedPartialChecksum));
     assert_eq!(verdicts, Verdict::ALL.into(), "a verdict is in no row");
 }
 

@@ -8,8 +8,8 @@ use receiver_common::wire::{self, Network, Udp, VlanTags};
 use receiver_common::{Action, FlowAction, GroupAction, Port, Verdict};
 
 use crate::table::{
-    ANY_PORT, BLOCKED_V4, BLOCKED_V6, GROUP_ANY_V4, GROUP_ANY_V6, GROUP_V4, GROUP_V6, PORT, SLOT_ANY_V4, SLOT_ANY_V6,
-    SLOT_V4, SLOT_V6, UNBLOCKED_V4, UNBLOCKED_V6, WANTED_V4, WANTED_V6,
+    ANY_PORT, BLOCKED_V4, BLOCKED_V6, GROUP_ANY_V4, GROUP_ANY_V6, GROUP_V4, GROUP_V6, OWN_MAC, PORT, SLOT_ANY_V4,
+    SLOT_ANY_V6, SLOT_V4, SLOT_V6, UNBLOCKED_V4, UNBLOCKED_V6, WANTED_V4, WANTED_V6,
 };
 
 /// The XDP action that goes with a verdict (`enum xdp_action`).
@@ -63,25 +63,42 @@ impl Filter {
 
     /// The verdict, and the slot that counts a drop because of the source.
     pub fn judge(&self, frame: &[u8], tags: VlanTags, socket: bool) -> (Verdict, Option<u32>) {
-        let (source, group, udp) = match read(frame, tags) {
+        let (source, address, udp) = match read(frame, tags) {
             Ok(datagram) => datagram,
             Err(verdict) => return (verdict, None),
         };
         let port = Port::from_wire(udp.destination_port).to_host();
-        let flow = self.flows.get(&(source, group, port));
-        let group = self.groups.get(&(group, port));
+        let flow = self.flows.get(&(source, address, port));
+        let group = self.groups.get(&(address, port));
         if flow.is_none() && group.is_none() {
             return (Verdict::PassedOtherGroup, None);
         }
         if !udp.lengths_agree {
             return (Verdict::DroppedMalformed, None);
         }
+        if flow.is_none() && group.is_some_and(|group| group.is_exclude()) && is_martian(source, address) {
+            return (Verdict::DroppedMartian, None);
+        }
+        let for_host = frame[0] & 1 == 1 || frame[..6] == OWN_MAC;
         match (flow, group) {
             (Some(flow), _) if !flow.is_accept() => (Verdict::DroppedBlocked, Some(flow.slot())),
             (None, Some(group)) if !group.is_exclude() => (Verdict::DroppedNotIncluded, Some(group.slot())),
+            _ if !for_host => (Verdict::PassedUnicastMac, None),
             _ if socket => (Verdict::Redirected, None),
             _ => (Verdict::PassedNoSocket, None),
         }
+    }
+}
+
+/// Returns true if Linux drops what this source sends to a group, whoever has joined it.
+fn is_martian(source: IpAddr, group: IpAddr) -> bool {
+    match (source, group) {
+        (IpAddr::V4(source), IpAddr::V4(group)) => {
+            let of_the_link = group.octets()[..3] == [224, 0, 0];
+            let unspecified = source.is_unspecified() && !of_the_link;
+            unspecified || source.is_loopback() || source.is_multicast() || source.is_broadcast()
+        }
+        (source, _) => source.is_loopback() || source.is_multicast(),
     }
 }
 

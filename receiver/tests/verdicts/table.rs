@@ -26,6 +26,9 @@ pub const BLOCKED_V6: [u8; 16] = v6_address(0x2001, 3);
 pub const UNBLOCKED_V4: [u8; 4] = [10, 0, 0, 4];
 pub const UNBLOCKED_V6: [u8; 16] = v6_address(0x2001, 4);
 
+/// The interface's own MAC address.
+pub const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x99];
+
 /// The groups' slots: 1 to 4, and 0 for none.
 pub const SLOT_V4: u32 = 1;
 pub const SLOT_ANY_V4: u32 = 2;
@@ -92,6 +95,7 @@ pub fn rows() -> Vec<Row> {
 pub fn named_rows() -> Vec<Row> {
     let mut table = Table::default();
     filters(&mut table);
+    martians(&mut table);
     ethernet(&mut table);
     vlans(&mut table);
     ipv4_headers(&mut table);
@@ -177,10 +181,91 @@ fn filters(table: &mut Table) {
     }
 }
 
+fn martians(table: &mut Table) {
+    for (source, verdict) in [
+        ([0, 0, 0, 0], DroppedMartian),
+        ([0, 0, 0, 1], Redirected),
+        ([1, 0, 0, 0], Redirected),
+        ([126, 255, 255, 255], Redirected),
+        ([127, 0, 0, 0], DroppedMartian),
+        ([127, 0, 0, 1], DroppedMartian),
+        ([127, 255, 255, 255], DroppedMartian),
+        ([128, 0, 0, 0], Redirected),
+        ([223, 255, 255, 255], Redirected),
+        ([224, 0, 0, 0], DroppedMartian),
+        (GROUP_ANY_V4, DroppedMartian),
+        ([239, 255, 255, 255], DroppedMartian),
+        ([240, 0, 0, 0], Redirected),
+        ([255, 255, 255, 254], Redirected),
+        ([255, 255, 255, 255], DroppedMartian),
+    ] {
+        table.add(&format!("v4 any source, {source:?}"), v4(source, GROUP_ANY_V4, ANY_PORT, 18), verdict);
+        let name = format!("v4 unwanted source, {source:?}");
+        table.dropped(&name, v4(source, GROUP_V4, PORT, 18), DroppedNotIncluded, SLOT_V4);
+    }
+    let loopback = [127, 0, 0, 1];
+    table.without_socket("v4 martian, no socket", v4(loopback, GROUP_ANY_V4, ANY_PORT, 18), DroppedMartian);
+    table.add("v4 martian of another group", v4(loopback, [232, 1, 1, 2], PORT, 18), PassedOtherGroup);
+    let lying = with(v4(loopback, GROUP_ANY_V4, ANY_PORT, 18), NETWORK + 2, &[1, 0]);
+    table.add("v4 martian, lying length", lying, DroppedMalformed);
+
+    let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1];
+    for (name, source, verdict) in [
+        ("unspecified", [0; 16], Redirected),
+        ("loopback", v6_address(0, 1), DroppedMartian),
+        ("behind loopback", v6_address(0, 2), Redirected),
+        ("IPv4-mapped", mapped, Redirected),
+        ("before the groups", v6_address(0xfeff, 1), Redirected),
+        ("first group", v6_address(0xff00, 0), DroppedMartian),
+        ("its group", GROUP_ANY_V6, DroppedMartian),
+        ("last group", [0xff; 16], DroppedMartian),
+    ] {
+        table.add(&format!("v6 any source, {name}"), v6(source, GROUP_ANY_V6, ANY_PORT, 18), verdict);
+        let name = format!("v6 unwanted source, {name}");
+        table.dropped(&name, v6(source, GROUP_V6, PORT, 18), DroppedNotIncluded, SLOT_V6);
+    }
+    // Each word counts: loopback but for one bit.
+    for word in 0..4 {
+        let mut source = v6_address(0, 1);
+        source[word * 4 + 2] = 1;
+        let name = format!("v6 any source, loopback but for word {word}");
+        table.add(&name, v6(source, GROUP_ANY_V6, ANY_PORT, 18), Redirected);
+    }
+    table.add("v6 martian of another group", v6(v6_address(0, 1), v6_address(0xff3e, 2), PORT, 18), PassedOtherGroup);
+}
+
 fn ethernet(table: &mut Table) {
-    // The MAC address is the kernel's and the card's business.
+    // Linux does not compare a frame's group with the packet's.
     table.add("v4 wanted, broadcast MAC", with(wanted_v4(), 0, &[0xff; 6]), Redirected);
-    table.add("v4 wanted, unicast MAC", with(wanted_v4(), 0, &[2, 0, 0, 0, 0, 2]), Redirected);
+    table.add("v4 wanted, another group's MAC", with(wanted_v4(), 0, &[1, 0, 0x5e, 9, 9, 9]), Redirected);
+    for (family, wanted, any, unwanted) in [
+        ("v4", wanted_v4(), v4(WANTED_V4, GROUP_ANY_V4, ANY_PORT, 18), v4([127, 0, 0, 1], GROUP_ANY_V4, ANY_PORT, 18)),
+        (
+            "v6",
+            wanted_v6(),
+            v6(WANTED_V6, GROUP_ANY_V6, ANY_PORT, 18),
+            v6(v6_address(0, 1), GROUP_ANY_V6, ANY_PORT, 18),
+        ),
+    ] {
+        let mut row = |name: &str, frame: &[u8], mac: [u8; 6], verdict| {
+            table.add(&format!("{family} {name}"), with(frame.to_vec(), 0, &mac), verdict);
+        };
+        let other = [2, 0, 0, 0, 0, 0x98];
+        row("wanted, the interface's MAC", &wanted, OWN_MAC, Redirected);
+        row("wanted, another host's MAC", &wanted, other, PassedUnicastMac);
+        row("wanted, the interface's MAC with the group bit", &wanted, [3, 0, 0, 0, 0, 0x99], Redirected);
+        row("wanted, zero MAC", &wanted, [0; 6], PassedUnicastMac);
+        row("any source, another host's MAC", &any, other, PassedUnicastMac);
+        row("martian, another host's MAC", &unwanted, other, DroppedMartian);
+        // Each byte of the address counts.
+        for at in 0..6 {
+            let mut mac = OWN_MAC;
+            mac[at] ^= 4;
+            row(&format!("wanted, the interface's MAC but for byte {at}"), &wanted, mac, PassedUnicastMac);
+        }
+    }
+    let unwanted = with(v4(UNWANTED_V4, GROUP_V4, PORT, 18), 0, &[2, 0, 0, 0, 0, 2]);
+    table.dropped("v4 unwanted source, another host's MAC", unwanted, DroppedNotIncluded, SLOT_V4);
     table.add(
         "v4 unicast in a broadcast frame",
         with(v4(WANTED_V4, [10, 0, 0, 100], PORT, 18), 0, &[0xff; 6]),
@@ -486,8 +571,8 @@ fn ipv6_lengths(table: &mut Table) {
         ("one short of the IP length", 107, Redirected),
         ("8", 8, Redirected),
         ("7", 7, DroppedMalformed),
-        // Only a jumbogram may say so (RFC 2675, section 4), and that has hop-by-hop options.
-        ("0", 0, DroppedMalformed),
+        // Only a jumbogram may say so (RFC 2675, section 4), and that has hop-by-hop options; Linux takes it all the same.
+        ("0", 0, PassedZeroLength),
     ] {
         table.add(&format!("v6 UDP length {name}"), with(wanted(), UDP_LEN, &length.to_be_bytes()), verdict);
     }

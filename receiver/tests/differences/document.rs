@@ -1,0 +1,93 @@
+//! docs/differences.md, made of the table of cases.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use crate::cases::Case;
+
+/// Set: the document is written instead of compared.
+const WRITE: &str = "RECEIVER_WRITE_DIFFERENCES";
+
+const HEAD: &str = "\
+# What a kernel socket receives, and the receiver does not, or the other way round
+
+The receiver's modes are meant to deliver what a UDP socket of the kernel delivers. Mode `socket` does exactly that.
+The other modes leave to the kernel what only the kernel can judge: fragments, options, extension headers, frames to a
+unicast MAC address, and in generic mode datagrams whose UDP checksum is partial.
+
+`receiver/tests/differences` sends each frame below to plain sockets and to the receiver in each mode, and compares
+who received what, byte for byte. This file is made of the same table, and a test compares the two. A change of the
+table needs `RECEIVER_WRITE_DIFFERENCES=1 cargo test -p receiver --test differences document`.
+
+The plain sockets' column is Linux 6.18 with `rp_filter`, `accept_local` and `route_localnet` off. Zero-copy runs the
+same program as copy.
+
+## Differences
+";
+
+const MORE: &str = "
+### Settings of the kernel that XDP does not follow
+
+- `route_localnet`: with it, a kernel socket receives from 127.0.0.0/8. The XDP program drops these sources as
+  `dropped_martian`.
+- `rp_filter`: the kernel drops sources without a route back. The XDP program delivers them; of what is left to the
+  kernel, such as fragments, the kernel drops them. The receiver warns of such sources when they are joined.
+- `IP_MINTTL`, netfilter and tc rules, and socket filters of other programs see only what is left to the kernel.
+
+### Groups that the receiver refuses
+
+A socket can join an IPv6 group of scope 0 or 1 (`ff10::1`, `ff01::1`) and never receives a datagram from a network:
+the kernel drops them (RFC 4291, section 2.7). The receiver refuses the subscription.
+
+## All cases
+
+\"yes\" is one datagram, received once and with the bytes that were sent; \"no\" is none.
+";
+
+/// Compares the document with the table, or writes it.
+pub fn check(cases: &[Case]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/differences.md");
+    let text = render(cases);
+    if std::env::var_os(WRITE).is_some() {
+        fs::write(&path, &text).expect("the document is written");
+    }
+    let there = fs::read_to_string(&path).unwrap_or_default();
+    let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > 120).collect();
+    assert!(long.is_empty(), "too long: {long:#?}");
+    assert!(
+        there == text,
+        "docs/differences.md is not what the table says: run {WRITE}=1 cargo test -p receiver --test differences document"
+    );
+}
+
+fn render(cases: &[Case]) -> String {
+    let mut text = HEAD.to_owned();
+    let mut reasons: BTreeMap<&str, Vec<&Case>> = BTreeMap::new();
+    for case in cases.iter().filter(|case| !case.reason.is_empty()) {
+        reasons.entry(case.reason).or_default().push(case);
+    }
+    for (reason, cases) in reasons {
+        text += &format!("\n{reason}\n\n");
+        table(&mut text, cases.into_iter().map(|case| (format!("{}: {}", case.section, case.name), case)));
+    }
+    text += MORE;
+    let mut rest = cases;
+    while let Some(first) = rest.first() {
+        let (section, others) = rest.split_at(rest.iter().take_while(|case| case.section == first.section).count());
+        text += &format!("\n### {}\n\n", first.section);
+        table(&mut text, section.iter().map(|case| (case.name.clone(), case)));
+        rest = others;
+    }
+    text
+}
+
+fn table<'a>(text: &mut String, rows: impl Iterator<Item = (String, &'a Case)>) {
+    text.push_str("| case | socket | copy | generic |\n| --- | --- | --- | --- |\n");
+    for (name, case) in rows {
+        let [socket, copy, generic] =
+            [case.socket, case.copy, case.generic].map(|received| if received { "yes" } else { "no" });
+        writeln!(text, "| {name} | {socket} | {copy} | {generic} |").expect("a string");
+    }
+}

@@ -1,0 +1,76 @@
+//! Partial UDP checksums, as the program is loaded for generic mode.
+
+use receiver::program::Config;
+use receiver_common::Verdict;
+
+use crate::bench::Bench;
+use crate::frames::{NETWORK, v4, v6, with};
+use crate::oracle::action;
+use crate::table::{ANY_PORT, BLOCKED_V4, GROUP_ANY_V4, GROUP_ANY_V6, GROUP_V4, GROUP_V6, PORT, WANTED_V4, WANTED_V6};
+
+/// The sum of the pseudo header, by RFC 768 and RFC 8200, section 8.1: of `addresses`, the protocol and the length.
+fn pseudo(addresses: &[u8], length: u16) -> u16 {
+    let words = addresses.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+    let mut sum = words.sum::<u32>() + 17 + u32::from(length);
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+/// The frame with its UDP checksum partial, or off from that by `off`.
+fn partial(frame: Vec<u8>, off: u16) -> Vec<u8> {
+    let (addresses, udp) = if frame[12] == 8 { (NETWORK + 12, NETWORK + 20) } else { (NETWORK + 8, NETWORK + 40) };
+    let length = u16::from_be_bytes([frame[udp + 4], frame[udp + 5]]);
+    let sum = pseudo(&frame[addresses..udp], length).wrapping_add(off);
+    with(frame, udp + 6, &sum.to_be_bytes())
+}
+
+/// Source, group, port and payload of frames, and the verdict where their checksum is partial.
+fn frames() -> Vec<(Vec<u8>, Verdict)> {
+    let mut frames = Vec::new();
+    for payload in [0, 18, 100, 999, 1472] {
+        frames.push((v4(WANTED_V4, GROUP_V4, PORT, payload), Verdict::PassedPartialChecksum));
+        frames.push((v4(WANTED_V4, GROUP_ANY_V4, ANY_PORT, payload), Verdict::PassedPartialChecksum));
+        frames.push((v6(WANTED_V6, GROUP_V6, PORT, payload), Verdict::PassedPartialChecksum));
+        frames.push((v6([0xfe; 16], GROUP_ANY_V6, ANY_PORT, payload), Verdict::PassedPartialChecksum));
+        frames.push((v4([254; 4], GROUP_ANY_V4, ANY_PORT, payload), Verdict::PassedPartialChecksum));
+    }
+    frames.push((v4(BLOCKED_V4, GROUP_ANY_V4, ANY_PORT, 18), Verdict::DroppedBlocked));
+    frames.push((v4([127, 0, 0, 1], GROUP_ANY_V4, ANY_PORT, 18), Verdict::DroppedMartian));
+    frames.push((v4(WANTED_V4, [232, 1, 1, 2], PORT, 18), Verdict::PassedOtherGroup));
+    frames
+}
+
+fn check(pass_partial: bool, off: u16, expected: impl Fn(Verdict) -> Verdict + Sync) {
+    Bench::run(&Config { pass_partial, ..Config::default() }, |bench| {
+        for (frame, verdict) in frames() {
+            let (frame, expected) = (partial(frame, off), expected(verdict));
+            let before = bench.counts().0[expected as usize];
+            let ran = bench.program.test(&frame, &bench.interface, 0, 1).expect("a test run");
+            let after = bench.counts().0[expected as usize];
+            assert_eq!((ran.action, after - before), (action(expected), 1), "{expected:?}: {frame:02x?}");
+        }
+    });
+}
+
+fn redirected(verdict: Verdict) -> Verdict {
+    if verdict == Verdict::PassedPartialChecksum { Verdict::Redirected } else { verdict }
+}
+
+#[test]
+fn wanted_frames_with_a_partial_checksum_pass_in_generic_mode() {
+    check(true, 0, |verdict| verdict);
+}
+
+#[test]
+fn any_other_checksum_is_redirected_in_generic_mode() {
+    for off in [1, 0xffff, 0x0100] {
+        check(true, off, redirected);
+    }
+}
+
+#[test]
+fn partial_checksums_are_redirected_in_native_modes() {
+    check(false, 0, redirected);
+}
