@@ -6,11 +6,13 @@
 //! returns. A step that fails undoes the ones before it.
 
 mod evidence;
+mod join;
 pub(crate) mod others;
 pub(crate) mod recovery;
 
 pub(crate) use evidence::named_sources;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, Weak};
@@ -194,33 +196,6 @@ impl Control {
         lock(&self.inner).membership.interface().clone()
     }
 
-    pub fn join(&self, asked: &Subscription) -> Result<SubscriptionId, Error> {
-        check_range(asked, self.allow_asm_in_ssm_range)?;
-        let mut inner = self.lock()?;
-        self.shared.filter.read(|table| table.check(asked))?;
-        let cells = self.shared.member_cells();
-        let (member, slot, new) = self.shared.filter.change(|table| table.insert(asked, cells));
-        let (group, port) = (asked.group(), asked.port());
-        let passes = new && self.passes_unwanted(&mut inner, group, port);
-        let result = inner.allow(asked, slot, new.then_some(passes)).and_then(|()| {
-            let filter = self.group_filter(group, port).unwrap_or_else(|| asked.filter().clone());
-            match new {
-                true => inner.membership.join(group, port, &filter),
-                false => inner.membership.set_filter(group, port, &filter),
-            }
-            .map_err(Error::from)
-        });
-        inner.spread_news(&self.shared);
-        if let Err(error) = result {
-            self.shared.filter.change(|table| table.remove(member.id));
-            inner.forget(asked, new);
-            return Err(error);
-        }
-        let id = member.id;
-        inner.members.insert(id, member);
-        Ok(id)
-    }
-
     pub fn leave(&self, id: SubscriptionId) -> Result<(), Error> {
         let mut inner = self.lock()?;
         let removed = self.shared.filter.change(|table| table.remove(id));
@@ -337,6 +312,8 @@ impl Control {
     pub fn subscriptions(&self) -> Result<Vec<SubscriptionReport>, Error> {
         let inner = lock(&self.inner);
         let mut reports = Vec::with_capacity(inner.members.len());
+        // Subscriptions that share a group and port share the count, which costs a system call.
+        let mut counted = HashMap::new();
         for (&id, member) in &inner.members {
             let found = self.shared.filter.read(|table| {
                 let subscription = table.subscription(id)?.clone();
@@ -350,7 +327,13 @@ impl Control {
             let (group, port) = (subscription.group(), subscription.port());
             let before = inner.unwanted_before.get(&(group, port)).copied().unwrap_or_default();
             let unwanted = match &inner.program {
-                Some(program) => Some(program.unwanted_counts(slot)?.since(before)),
+                Some(program) => {
+                    let now = match counted.entry(slot) {
+                        Entry::Occupied(known) => *known.get(),
+                        Entry::Vacant(unknown) => *unknown.insert(program.unwanted_counts(slot)?),
+                    };
+                    Some(now.since(before))
+                }
                 None => None,
             };
             reports.push(SubscriptionReport {

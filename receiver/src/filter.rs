@@ -70,6 +70,16 @@ struct Group {
     sources: Sources,
 }
 
+/// A subscription that [`Table::insert_all`] added.
+#[derive(Debug)]
+pub(crate) struct Inserted {
+    pub member: Arc<Member>,
+    /// The group's.
+    pub slot: u32,
+    /// The group came with it.
+    pub new: bool,
+}
+
 /// All of them. Pure.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
@@ -154,9 +164,27 @@ impl Table {
             self.groups.insert(key, Group { slot, sources });
         }
         let slot = self.groups.get(&key).map_or(0, |group| group.slot);
-        self.subscriptions.insert(id, subscription.clone());
         self.set(id, subscription.clone(), &member);
         (member, slot, new)
+    }
+
+    /// Adds subscriptions in their order, each as [`Table::insert`] does: all of them or none.
+    ///
+    /// # Errors
+    /// The first that [`Table::check`] finds not to fit.
+    pub fn insert_all(&mut self, all: &[Subscription], cells: usize) -> Result<Vec<Inserted>, Error> {
+        let mut inserted: Vec<Inserted> = Vec::with_capacity(all.len());
+        for subscription in all {
+            if let Err(error) = self.check(subscription) {
+                for Inserted { member, .. } in inserted {
+                    self.remove(member.id);
+                }
+                return Err(error);
+            }
+            let (member, slot, new) = self.insert(subscription, cells);
+            inserted.push(Inserted { member, slot, new });
+        }
+        Ok(inserted)
     }
 
     /// Replaces the sources of a subscription by those of `to`, which has the same group, port and mode.
@@ -168,7 +196,10 @@ impl Table {
         if let Some(group) = self.groups.get_mut(&(to.group(), to.port())) {
             match &mut group.sources {
                 Sources::Include(members) => {
-                    members.retain(|_, other| other.id != id);
+                    // Its own entries alone are looked at: a group can have thousands of subscriptions.
+                    for source in self.subscriptions.get(&id).iter().flat_map(|before| before.filter().sources()) {
+                        members.remove(source);
+                    }
                     members.extend(to.filter().sources().iter().map(|&source| (source, Arc::clone(member))));
                 }
                 Sources::Exclude { blocked, .. } => *blocked = to.filter().sources().iter().copied().collect(),
@@ -185,7 +216,9 @@ impl Table {
         let slot = group.slot;
         let last = match &mut group.sources {
             Sources::Include(members) => {
-                members.retain(|_, other| other.id != id);
+                for source in subscription.filter().sources() {
+                    members.remove(source);
+                }
                 members.is_empty()
             }
             Sources::Exclude { .. } => true,
@@ -355,6 +388,9 @@ pub(crate) fn address_v6(words: [u32; 4]) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
 
     fn subscription(text: &str) -> Subscription {
         text.parse().expect(text)
@@ -389,6 +425,60 @@ mod tests {
         assert!(matches!(table.remove(b.id), Some((_, s, true)) if s == slot));
         assert!(table.remove(b.id).is_none());
         assert!(table.check(&subscription("!10.0.0.9@232.1.1.1:5000")).is_ok());
+    }
+
+    #[test]
+    fn several_are_added_in_order_or_not_at_all() {
+        let mut table = Table::default();
+        let of = |texts: &[&str]| texts.iter().map(|text| subscription(text)).collect::<Vec<_>>();
+        let good = of(&["10.0.0.1@232.1.1.1:5000", "10.0.0.2@232.1.1.1:5000", "10.0.0.1@232.1.1.2:5000"]);
+        let inserted = table.insert_all(&good, 1).expect("they fit");
+        assert_eq!(inserted.iter().map(|one| one.new).collect::<Vec<_>>(), [true, false, true]);
+        let bad = of(&["10.0.0.3@232.1.1.1:5000", "239.1.1.1:5000", "10.0.0.3,10.0.0.4@232.1.1.1:5000"]);
+        assert!(matches!(table.insert_all(&bad, 1), Err(Error::Overlap { .. })), "the last overlaps the first");
+        assert_eq!((table.subscriptions.len(), table.groups.len()), (3, 2));
+        assert!(table.resolve([10, 0, 0, 3].into(), [232, 1, 1, 1].into(), 5000).is_none());
+        assert!(table.resolve([10, 0, 0, 2].into(), [232, 1, 1, 1].into(), 5000).is_some());
+    }
+
+    proptest! {
+        /// After any sequence of changes a source belongs to the subscription that names it.
+        #[test]
+        fn each_source_belongs_to_who_names_it(
+            steps in prop::collection::vec(
+                (0_usize..8, prop::collection::btree_set(1_u8..12, 1..4), any::<bool>()),
+                1..40,
+            )
+        ) {
+            let group = IpAddr::from([232, 1, 1, 1]);
+            let of = |sources: &BTreeSet<u8>| {
+                let sources = sources.iter().map(|&last| IpAddr::from([10, 0, 0, last])).collect();
+                Subscription::new(group, 5000, SourceFilter::Include(sources)).expect("valid")
+            };
+            let mut table = Table::default();
+            let mut model: Vec<(Arc<Member>, Subscription)> = Vec::new();
+            for (at, sources, leave) in steps {
+                let wanted = of(&sources);
+                if at >= model.len() {
+                    if table.check(&wanted).is_ok() {
+                        let (member, ..) = table.insert(&wanted, 0);
+                        model.push((member, wanted));
+                    }
+                } else if leave {
+                    let (member, _) = model.remove(at);
+                    let removed = table.remove(member.id).map(|(_, _, last)| last);
+                    prop_assert_eq!(removed, Some(model.is_empty()));
+                } else if table.check_replacement(model[at].0.id, &wanted).is_ok() {
+                    table.replace(&model[at].0, wanted.clone());
+                    model[at].1 = wanted;
+                }
+                for last in 1..12 {
+                    let source = IpAddr::from([10, 0, 0, last]);
+                    let expected = model.iter().find(|(_, wants)| wants.filter().accepts(source)).map(|(m, _)| m.id);
+                    prop_assert_eq!(table.resolve(source, group, 5000).map(|member| member.id), expected);
+                }
+            }
+        }
     }
 
     #[test]

@@ -205,7 +205,7 @@ impl Control {
         }
         for ipv6 in [false, true].into_iter().filter(|ipv6| families.has(*ipv6)) {
             if std::mem::take(&mut inner.lost.unjoined[usize::from(ipv6)])
-                && let Err(error) = self.join_all(inner, ipv6)
+                && let Err(error) = self.join_missing(inner, ipv6)
             {
                 inner.lost.unjoined[usize::from(ipv6)] = true;
                 result = Err(error);
@@ -216,7 +216,7 @@ impl Control {
     }
 
     /// Joins the groups of one family that are not joined yet.
-    fn join_all(&self, inner: &mut Inner, ipv6: bool) -> Result<(), Error> {
+    fn join_missing(&self, inner: &mut Inner, ipv6: bool) -> Result<(), Error> {
         let mut result = Ok(());
         for (group, port) in self.shared.filter.read(crate::filter::Table::groups) {
             if group.is_ipv6() == ipv6

@@ -183,6 +183,9 @@ pub enum Reason {
         /// `ENODEV`, or `EADDRNOTAVAIL` of bind for a link-local group.
         errno: Errno,
     },
+    /// The caller's flag was set; what had been joined of the group was left again.
+    #[error("the join was cancelled; nothing of the group is joined")]
+    Cancelled,
     /// The kernel refused a step for another reason.
     #[error("{step}: {errno}")]
     Kernel {
@@ -209,7 +212,7 @@ impl MembershipError {
             | Reason::Kernel { errno, .. } => Some(*errno),
             Reason::TooManyBlocked { .. } => Some(Errno::NOBUFS),
             Reason::Invalid(_) => Some(Errno::INVAL),
-            Reason::Socket(_) => None,
+            Reason::Socket(_) | Reason::Cancelled => None,
         }
     }
 

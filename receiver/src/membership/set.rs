@@ -41,6 +41,7 @@ mod renew;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rustix::io::Errno;
 
@@ -111,6 +112,7 @@ pub struct MembershipSet {
     sockets: BTreeMap<SocketId, Slot>,
     memberships: BTreeMap<(IpAddr, u16), Membership>,
     events: Vec<SocketEvent>,
+    cancel: Option<Arc<AtomicBool>>,
 }
 
 #[derive(Debug)]
@@ -145,6 +147,7 @@ impl MembershipSet {
             sockets: BTreeMap::new(),
             memberships: BTreeMap::new(),
             events: Vec::new(),
+            cancel: None,
         }
     }
 
@@ -213,9 +216,18 @@ impl MembershipSet {
 
     /// Ends all memberships.
     pub fn leave_all(&mut self) {
-        for (group, port) in self.memberships.keys().copied().collect::<Vec<_>>() {
-            let _ = self.try_leave(group, port);
+        self.memberships.clear();
+        // The kernel looks for a membership from the latest on: to leave them in the order of joining would take time
+        // that grows with the square of their number.
+        while let Some((id, slot)) = self.sockets.pop_last() {
+            slot.memberships.abandon_all();
+            self.events.push(SocketEvent::Removed { id });
         }
+    }
+
+    /// A flag that ends a join of many sources early once it is true: nothing is joined then, and the error says so.
+    pub(crate) fn cancel_by(&mut self, flag: Option<Arc<AtomicBool>>) {
+        self.cancel = flag;
     }
 
     /// The sockets that came and went since the last call, in order.

@@ -109,6 +109,11 @@ impl<S: AsFd> MembershipSocket<S> {
         let _ = opt::mcast_group(self.fd(), opt::MCAST_LEAVE_GROUP, self.interface.index, group);
     }
 
+    /// As [`MembershipSocket::abandon`], of all groups: for a socket that is given up.
+    pub(super) fn abandon_all(&self) {
+        self.states.keys().for_each(|&group| self.abandon(group));
+    }
+
     /// Joins a group again as [`MembershipSocket::state`] says, after [`MembershipSocket::abandon`].
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -26,6 +27,10 @@ impl MembershipSet {
         let mut placed = Vec::new();
         let mut room = self.sources_per_part(group, rest.len());
         while !rest.is_empty() {
+            if self.cancel.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+                self.displace(group, &placed);
+                return Err(Reason::Cancelled);
+            }
             let count = room.min(rest.len());
             let left = rest.len() - count;
             let part = SourceFilter::Include(rest[left..].iter().copied().collect());
@@ -133,7 +138,8 @@ impl MembershipSet {
 
     /// Takes back what an operation that failed had set up. Nobody was told of its sockets yet.
     pub(super) fn displace(&mut self, group: IpAddr, placed: &[Placed]) {
-        for part in placed {
+        // The latest first, as in `leave_all`.
+        for part in placed.iter().rev() {
             if part.fresh {
                 self.sockets.remove(&part.id);
             } else {

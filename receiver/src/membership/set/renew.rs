@@ -50,7 +50,8 @@ impl MembershipSet {
     /// Ends what the sockets still hold of these groups, which the kernel has lost; it would take no other join. What this
     /// set says of itself stays, until [`MembershipSet::renew`] makes it true again.
     pub(crate) fn abandon(&self, groups: &BTreeSet<IpAddr>) {
-        for slot in self.sockets.values() {
+        // The latest first, as in `leave_all`.
+        for slot in self.sockets.values().rev() {
             for (group, _) in slot.memberships.states().filter(|(group, _)| groups.contains(group)) {
                 slot.memberships.abandon(group);
             }

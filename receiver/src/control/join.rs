@@ -1,0 +1,98 @@
+//! Joining, of one subscription or of thousands at once. The cost grows with their number, however they share groups:
+//! the membership of each group and port is changed once.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::{Control, Inner, check_range};
+use crate::error::Error;
+use crate::filter::{Inserted, SubscriptionId};
+use crate::shared::lock;
+use crate::subscription::Subscription;
+
+impl Control {
+    pub fn join(&self, asked: &Subscription) -> Result<SubscriptionId, Error> {
+        let ids = self.join_all(std::slice::from_ref(asked), &|| false)?;
+        // One subscription, one id.
+        ids.first().copied().ok_or(Error::NoSubscription)
+    }
+
+    /// Joins all of them or none, in their order, with one change of the membership for each group and port. Returns
+    /// their ids.
+    pub fn join_all(
+        &self,
+        asked: &[Subscription],
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<SubscriptionId>, Error> {
+        for subscription in asked {
+            check_range(subscription, self.allow_asm_in_ssm_range)?;
+        }
+        let mut inner = self.lock()?;
+        let cells = self.shared.member_cells();
+        let inserted = self.shared.filter.change(|table| table.insert_all(asked, cells))?;
+        let mut groups = Vec::new();
+        let result = self.put_in_place(&mut inner, asked, &inserted, &mut groups, is_cancelled);
+        if result.is_err() {
+            self.shared.filter.change(|table| inserted.iter().for_each(|one| drop(table.remove(one.member.id))));
+            for (subscription, one) in asked.iter().zip(&inserted) {
+                inner.forget(subscription, one.new);
+            }
+            // Back to what it was. What fails now was told already.
+            for (group, port) in groups {
+                let _ = match self.group_filter(group, port) {
+                    Some(before) => inner.membership.set_filter(group, port, &before),
+                    None => inner.membership.leave(group, port),
+                };
+            }
+        }
+        inner.spread_news(&self.shared);
+        result?;
+        let ids = inserted.iter().map(|one| one.member.id).collect();
+        inner.members.extend(inserted.into_iter().map(|one| (one.member.id, one.member)));
+        Ok(ids)
+    }
+
+    /// Brings subscriptions that stand in the filter's table to the XDP maps, then to the kernel's memberships. `groups`
+    /// are those whose membership was changed.
+    fn put_in_place(
+        &self,
+        inner: &mut Inner,
+        asked: &[Subscription],
+        inserted: &[Inserted],
+        groups: &mut Vec<(IpAddr, u16)>,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<(), Error> {
+        // A group's own entry comes with the first of its subscriptions: the flows of the others go before it.
+        for new in [false, true] {
+            for (subscription, one) in asked.iter().zip(inserted).filter(|(_, one)| one.new == new) {
+                let passes = new && self.passes_unwanted(inner, subscription.group(), subscription.port());
+                inner.allow(subscription, one.slot, new.then_some(passes))?;
+            }
+        }
+        let mut done = HashSet::new();
+        for (subscription, one) in asked.iter().zip(inserted) {
+            let (group, port) = (subscription.group(), subscription.port());
+            if !done.insert((group, port)) {
+                continue;
+            }
+            if is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let filter = self.group_filter(group, port).unwrap_or_else(|| subscription.filter().clone());
+            match one.new {
+                true => inner.membership.join(group, port, &filter),
+                false => inner.membership.set_filter(group, port, &filter),
+            }
+            .map_err(|error| if is_cancelled() { Error::Cancelled } else { error.into() })?;
+            groups.push((group, port));
+        }
+        Ok(())
+    }
+
+    /// A flag that ends a join in the middle of a group, or none.
+    pub fn cancel_joins_by(&self, flag: Option<Arc<AtomicBool>>) {
+        lock(&self.inner).membership.cancel_by(flag);
+    }
+}
