@@ -42,8 +42,8 @@ pub struct Flow {
     pub length: u32,
     /// 1 for IPv6.
     pub v6: u32,
-    /// Zero.
-    pub padding: u32,
+    /// Bytes by which the frame is shorter than the longest flow's.
+    pub trim: u32,
     /// The frame up to the end of the probe header; UDP checksum, sequence and time are zero. Begins on 8 bytes.
     pub head: [u32; 22],
 }

@@ -54,6 +54,8 @@ pub mod names {
     pub const OWN_MAC: &str = "OWN_MAC";
     /// Global `u32`: 1 passes wanted frames whose UDP checksum is partial ([`partial`](crate::partial)) to the kernel.
     pub const PASS_PARTIAL: &str = "PASS_PARTIAL";
+    /// Global `u32`: 1 if the process that loads the program has CAP_PERFMON, so that it may compute with packet pointers.
+    pub const POINTER_ARITHMETIC: &str = "POINTER_ARITHMETIC";
 }
 
 /// How many (source, group, port) entries, and how many (group, port) entries, the maps hold unless told otherwise.

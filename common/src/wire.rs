@@ -42,14 +42,10 @@ pub trait Window {
     /// The `N` bytes at `offset`, or `None` if the frame (of one over several buffers: its first) ends before.
     fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]>;
 
-    /// Bytes in the frame, over all of its buffers.
-    fn len(&self) -> usize;
-
-    /// Is there nothing in it?
-    #[inline(always)]
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
+    /// Returns true if the frame, over all of its buffers, has at least `len` bytes.
+    ///
+    /// A question in place of a length: the XDP program cannot compute one without CAP_PERFMON.
+    fn has(&self, len: usize) -> bool;
 }
 
 impl Window for [u8] {
@@ -59,8 +55,8 @@ impl Window for [u8] {
     }
 
     #[inline(always)]
-    fn len(&self) -> usize {
-        <[u8]>::len(self)
+    fn has(&self, len: usize) -> bool {
+        len <= self.len()
     }
 }
 
@@ -228,7 +224,7 @@ pub fn udp_v4<W: Window + ?Sized>(window: &W, offset: usize) -> Result<UdpV4, Ve
             offset: offset + IPV4_LEN,
             lengths_agree: usize::from(udp_len) >= UDP_LEN
                 && usize::from(udp_len) + IPV4_LEN <= usize::from(total_len)
-                && usize::from(total_len) + offset <= window.len(),
+                && window.has(usize::from(total_len) + offset),
         },
     })
 }
@@ -294,7 +290,7 @@ pub fn udp_v6<W: Window + ?Sized>(window: &W, offset: usize) -> Result<UdpV6, Ve
             offset: offset + IPV6_LEN,
             lengths_agree: udp_len as usize >= UDP_LEN
                 && udp_len as usize <= payload_len
-                && payload_len + IPV6_LEN + offset <= window.len(),
+                && window.has(payload_len + IPV6_LEN + offset),
         },
     })
 }

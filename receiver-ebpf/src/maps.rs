@@ -55,6 +55,8 @@ static STAMP: u32 = 0;
 static OWN_MAC: u64 = 0;
 #[unsafe(no_mangle)]
 static PASS_PARTIAL: u32 = 0;
+#[unsafe(no_mangle)]
+static POINTER_ARITHMETIC: u32 = 0;
 
 /// The entry of a source under its group's slot, by its key. `hash` as [`FlowEntry::hash`] has it.
 #[inline(always)]
@@ -124,6 +126,12 @@ pub fn own_mac() -> u64 {
 #[inline(always)]
 pub fn pass_partial() -> bool {
     global(&PASS_PARTIAL) != 0
+}
+
+/// Returns true if the verifier lets the program compute with packet pointers.
+#[inline(always)]
+pub fn pointer_arithmetic() -> bool {
+    global(&POINTER_ARITHMETIC) != 0
 }
 
 /// Hands the frame to the AF_XDP socket of a queue. Is there one?

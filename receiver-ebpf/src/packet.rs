@@ -1,27 +1,91 @@
 //! The frame as the parser's window: every piece is checked against `data_end`, which is what the verifier asks for.
+//!
+//! The verifier accepts this from a process without CAP_PERFMON too. Such a program must not compute with packet pointers: it may
+//! compare them and add constants, but must not subtract them or add a variable. Where the process has CAP_PERFMON, a
+//! length is checked by adding it; else a helper tells the frame's length, which costs a call.
+
+use core::arch::asm;
 
 use aya_ebpf::helpers::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::XdpContext;
-use receiver_common::wire::{MAX_HEADERS_LEN, Window};
+use receiver_common::wire::{ETHERNET_LEN, MAX_HEADERS_LEN, VLAN_TAG_LEN, Window};
 
-/// `data..data_end` of one frame: all of it, or with `FRAGS` the first of its buffers.
+use crate::maps;
+
+const ONE_TAG: usize = ETHERNET_LEN + VLAN_TAG_LEN;
+const TWO_TAGS: usize = ETHERNET_LEN + 2 * VLAN_TAG_LEN;
+
+/// `data..data_end` of one frame, from some header on: all of it, or with `FRAGS` the first of its buffers.
 pub struct Packet<'a, const FRAGS: bool> {
     ctx: &'a XdpContext,
     start: usize,
     end: usize,
+    /// Bytes of the frame before `start`.
+    before: usize,
 }
 
 impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
     /// The frame of a context. Taken anew after `bpf_xdp_adjust_meta`, which invalidates it.
     #[inline(always)]
     pub fn new(ctx: &'a XdpContext) -> Self {
-        Self { ctx, start: ctx.data(), end: ctx.data_end() }
+        Self { ctx, start: ctx.data(), end: ctx.data_end(), before: 0 }
     }
 
-    /// May headers lie in another buffer than the first?
+    /// The window from the network header on: `offset` is behind the Ethernet header and up to two tags.
+    #[inline(always)]
+    pub fn network(&self, offset: usize) -> Self {
+        let start = match offset {
+            ETHERNET_LEN => plus::<ETHERNET_LEN>(self.start),
+            ONE_TAG => plus::<ONE_TAG>(self.start),
+            _ => plus::<TWO_TAGS>(self.start),
+        };
+        Self { start, before: offset, ..*self }
+    }
+
+    /// Returns true if headers may lie in another buffer than the first.
     #[inline(always)]
     pub fn has_split_headers(&self) -> bool {
-        FRAGS && self.end - self.start < MAX_HEADERS_LEN && self.end - self.start < self.len()
+        FRAGS && self.start + MAX_HEADERS_LEN > self.end && self.is_first_of_several()
+    }
+
+    /// Returns true if the frame continues in another buffer. The first must be shorter than [`MAX_HEADERS_LEN`].
+    #[inline(always)]
+    fn is_first_of_several(&self) -> bool {
+        let len = self.len();
+        if len >= MAX_HEADERS_LEN {
+            return true;
+        }
+        // Bit by bit: each step adds a constant.
+        let mut frame_end = self.start;
+        if len & 1 != 0 {
+            frame_end = plus::<1>(frame_end);
+        }
+        if len & 2 != 0 {
+            frame_end = plus::<2>(frame_end);
+        }
+        if len & 4 != 0 {
+            frame_end = plus::<4>(frame_end);
+        }
+        if len & 8 != 0 {
+            frame_end = plus::<8>(frame_end);
+        }
+        if len & 16 != 0 {
+            frame_end = plus::<16>(frame_end);
+        }
+        if len & 32 != 0 {
+            frame_end = plus::<32>(frame_end);
+        }
+        if len & 64 != 0 {
+            frame_end = plus::<64>(frame_end);
+        }
+        frame_end > self.end
+    }
+
+    /// Bytes of the frame, over all of its buffers.
+    #[inline(always)]
+    fn len(&self) -> usize {
+        // SAFETY: the helper only reads the context, which is the kernel's.
+        unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) as usize }
     }
 }
 
@@ -41,11 +105,21 @@ impl<const FRAGS: bool> Window for Packet<'_, FRAGS> {
     }
 
     #[inline(always)]
-    fn len(&self) -> usize {
-        if FRAGS {
-            // SAFETY: the helper only reads the context, which is the kernel's.
-            return unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) as usize };
+    fn has(&self, len: usize) -> bool {
+        if !FRAGS && maps::pointer_arithmetic() {
+            return self.start + len <= self.end;
         }
-        self.end - self.start
+        self.before + len <= self.len()
     }
+}
+
+const _: () = assert!(MAX_HEADERS_LEN < 128, "a shorter length has 7 bits");
+
+/// Adds a constant by an instruction of its own, which the compiler can neither merge with others into the addition of a variable
+/// nor take apart.
+#[inline(always)]
+fn plus<const N: usize>(mut address: usize) -> usize {
+    // SAFETY: it changes the one register that it names.
+    unsafe { asm!("{0} += {1}", inout(reg) address, const N, options(pure, nomem, nostack)) };
+    address
 }

@@ -20,8 +20,8 @@ pub fn judge<const FRAGS: bool>(ctx: &XdpContext) -> Verdict {
         Some(tags) => wire::network(&packet, tags),
     };
     let accepted = match network {
-        Ok(Network::V4(offset)) => judge_v4(&packet, offset),
-        Ok(Network::V6(offset)) => judge_v6(&packet, offset),
+        Ok(Network::V4(offset)) => judge_v4(&packet.network(offset)),
+        Ok(Network::V6(offset)) => judge_v6(&packet.network(offset)),
         Err(verdict) => Err(verdict),
     };
     match accepted {
@@ -34,8 +34,8 @@ pub fn judge<const FRAGS: bool>(ctx: &XdpContext) -> Verdict {
 }
 
 #[inline(always)]
-fn judge_v4<const FRAGS: bool>(packet: &Packet<FRAGS>, offset: usize) -> Result<(), Verdict> {
-    let datagram = wire::udp_v4(packet, offset)?;
+fn judge_v4<const FRAGS: bool>(packet: &Packet<FRAGS>) -> Result<(), Verdict> {
+    let datagram = wire::udp_v4(packet, 0)?;
     let key = GroupEntry::key_of_packet(datagram.destination);
     if !datagram.udp.lengths_agree {
         return Err(malformed_v4(key));
@@ -84,8 +84,8 @@ fn other_group_v4(destination: u64, hash: u64) -> Verdict {
 }
 
 #[inline(always)]
-fn judge_v6<const FRAGS: bool>(packet: &Packet<FRAGS>, offset: usize) -> Result<(), Verdict> {
-    let datagram = wire::udp_v6(packet, offset)?;
+fn judge_v6<const FRAGS: bool>(packet: &Packet<FRAGS>) -> Result<(), Verdict> {
+    let datagram = wire::udp_v6(packet, 0)?;
     let port = Port::from_wire(datagram.udp.destination_port);
     let flow = FlowKeyV6 { source: datagram.source, group: datagram.group, port };
     // SAFETY: the value is one word, which the kernel replaces whole.

@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 
 use crate::others::{Holder, Process, list};
+use crate::privilege::{Capability, Lack, XDP};
 use crate::subscription::{Subscription, SubscriptionError};
 use crate::{ReceiveMode, Refused};
 
@@ -138,15 +139,36 @@ pub enum Error {
 
     /// Not enough privilege for XDP or AF_XDP.
     #[error(
-        "{doing} on interface {name} is not permitted; run as root, or give the program cap_net_admin, cap_net_raw, \
-             cap_bpf and cap_ipc_lock (setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep FILE), or use --mode socket, \
-             which needs none"
+        "{doing} on interface {name} is not permitted: {lack}. {}, or use mode socket, which needs none",
+        lack.remedy(&XDP)
     )]
     NotPermitted {
         /// What was tried.
         doing: &'static str,
         /// The interface.
         name: String,
+        /// What the process lacks.
+        lack: Lack,
+    },
+
+    /// The packet memory is locked memory, and the process may not lock as much.
+    #[error(
+        "queue {queue} of interface {name} needs {} KiB of locked memory, and this process, which lacks CAP_IPC_LOCK, may not \
+             lock as much: the limit, {}, is for all AF_XDP sockets of the user. {}, or raise the limit (ulimit -l; \
+             LimitMEMLOCK= of a systemd unit), or take fewer frames, or use mode socket",
+        needed / 1024,
+        lock_limit(*limit),
+        Lack::Capabilities(vec![Capability::IpcLock]).remedy(&XDP)
+    )]
+    LockedMemory {
+        /// The interface.
+        name: String,
+        /// The queue.
+        queue: u32,
+        /// Bytes that the queue's packet memory takes.
+        needed: u64,
+        /// The limit in bytes (RLIMIT_MEMLOCK); `None` if there is none.
+        limit: Option<u64>,
     },
 
     /// Loading, attaching or steering the XDP program failed.
@@ -285,6 +307,10 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Subscription(_) | Self::Overlap { .. } | Self::NoSubscription | Self::Option { .. })
     }
+}
+
+fn lock_limit(limit: Option<u64>) -> String {
+    limit.map_or_else(|| "none".to_owned(), |bytes| format!("{} KiB", bytes / 1024))
 }
 
 fn receive_queues(count: u32) -> String {

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::interface::{FRAME_AROUND_MTU, Interface};
 use crate::mode::{ModeRequest, ReceiveMode, Refused};
 use crate::others::holders_of_xdp_sockets;
+use crate::privilege::{self, Capability, Lack, XDP};
 use crate::program::{Attach, Buffers, Config, Program};
 use crate::receiver::Queues;
 use crate::xsk::{self, BindConfig, BindMode, BusyPoll, HugePages, UmemConfig, XskSocket};
@@ -149,6 +150,14 @@ impl Ladder<'_> {
         match error.cause {
             xsk::Cause::System { call: xsk::Call::Bind, errno: Errno::BUSY } => {
                 Error::QueueTaken { name: self.interface.name.clone(), queue, processes: holders_of_xdp_sockets() }
+            }
+            xsk::Cause::System { errno: Errno::PERM | Errno::ACCESS, call: xsk::Call::Socket } => {
+                let doing = "opening an AF_XDP socket";
+                Error::NotPermitted { doing, name: self.interface.name.clone(), lack: Lack::of(&XDP) }
+            }
+            xsk::Cause::System { errno: Errno::NOBUFS, call: xsk::Call::UmemReg } if !Capability::IpcLock.is_held() => {
+                let needed = u64::from(self.rings.frames) * u64::from(self.rings.frame_size);
+                Error::LockedMemory { name: self.interface.name.clone(), queue, needed, limit: privilege::lock_limit() }
             }
             _ => error.of_driver(self.interface.driver.as_deref()).into(),
         }

@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::filter::wire_v6;
 use crate::interface::Interface;
 use crate::others::Holder;
+use crate::privilege::{self, Lack, XDP};
 use crate::vlan::Vlan;
 
 /// The compiled program, checked in; `cargo xtask build-ebpf --check` proves that it matches its source.
@@ -141,6 +142,10 @@ impl Program {
         let (count, outer, inner) = config.vlan.map_or((0, 0, 0), Vlan::as_globals);
         let (stamp, pass_partial) = (u32::from(config.stamp), u32::from(config.pass_partial));
         let own_mac = interface.mac.map_or(0, wire::mac);
+        let pointer_arithmetic = u32::from(privilege::is_full_speed());
+        if pointer_arithmetic == 0 {
+            tracing::info!("{name}: without CAP_PERFMON a verdict of the XDP program costs two to three times as much");
+        }
         // 0 is "off" (aya_log::Level starts at 1); the verifier then removes the calls.
         let level = if config.trace { aya_log::Level::Debug as u8 } else { 0 };
         let max_groups = config.max_flows.min(MAX_SLOTS / 2);
@@ -156,6 +161,7 @@ impl Program {
             .override_global(names::STAMP, &stamp, true)
             .override_global(names::OWN_MAC, &own_mac, true)
             .override_global(names::PASS_PARTIAL, &pass_partial, true)
+            .override_global(names::POINTER_ARITHMETIC, &pointer_arithmetic, true)
             .override_global(aya_log::LEVEL, &level, true);
         loader
             .map_max_entries(names::FLOWS_V4, flow_buckets)
@@ -595,7 +601,7 @@ fn foreign(interface: &str) -> Error {
 fn refused(interface: &str, doing: &'static str, error: &(dyn std::error::Error + 'static)) -> Error {
     if is_for_want_of_privilege(error) {
         let doing = if doing == "load" { "loading an XDP program" } else { "steering XDP" };
-        return Error::NotPermitted { doing, name: interface.to_owned() };
+        return Error::NotPermitted { doing, name: interface.to_owned(), lack: Lack::of(&XDP) };
     }
     if let Some(log) = verifier_log(error) {
         tracing::debug!("the verifier's log of the XDP program for {interface}:\n{log}");

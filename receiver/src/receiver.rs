@@ -223,7 +223,8 @@ impl Builder {
     /// Opens everything, in this order: look, load the XDP program, attach it, fill and bind the AF_XDP sockets, hand them
     /// to the program, join.
     ///
-    /// XDP needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF; mode `socket` needs nothing.
+    /// XDP needs CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and, for the packet memory, CAP_IPC_LOCK or a large RLIMIT_MEMLOCK; with
+    /// CAP_PERFMON a verdict costs half. Mode `socket` needs nothing.
     ///
     /// # Errors
     /// Whatever is wrong with the request is told before anything is changed; whatever the machine refuses is undone.

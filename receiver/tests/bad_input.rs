@@ -216,7 +216,10 @@ fn no_privilege() {
     for mode in [ReceiveMode::ZeroCopy, ReceiveMode::Copy, ReceiveMode::Generic] {
         let error = build(mode.into()).err().expect("not permitted");
         assert!(matches!(error, Error::NotPermitted { .. }), "{mode}: {error:?}");
-        assert_names(&error, &[lab.rx_interface(), "cap_net_admin", "--mode socket"]);
+        assert_names(
+            &error,
+            &[lab.rx_interface(), "lacks CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF", "setcap", "mode socket"],
+        );
         assert_eq!(Traces::settled(&lab, &before), before);
     }
     for mode in [ModeRequest::Auto, ReceiveMode::Socket.into()] {

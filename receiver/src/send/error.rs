@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use crate::SubscriptionError;
+use crate::privilege::{GENERATOR, Lack};
 
 /// Why the sender refused to start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -219,10 +220,16 @@ pub enum SendError {
     },
     /// No right to load the generator.
     #[error(
-        "the generator for {0} is an XDP program, and loading it needs CAP_BPF and CAP_NET_ADMIN: run as root, or \
-             `setcap cap_bpf,cap_net_admin,cap_perfmon+ep` the program, or send with the socket engine"
+        "loading the load generator, an XDP program, for interface {interface} is not permitted: {lack}. {}, or send with \
+             the socket engine",
+        lack.remedy(&GENERATOR)
     )]
-    NoBpfPrivilege(String),
+    NoBpfPrivilege {
+        /// The interface.
+        interface: String,
+        /// What the process lacks.
+        lack: Lack,
+    },
     /// The kernel refused the generator.
     #[error(
         "could not {doing} the generator for {interface}: {reason}. It needs Linux 6.1 or later, and frames that fit a page \
@@ -280,7 +287,7 @@ impl SendError {
             | Self::Tentative { .. }
             | Self::AboveMtu { .. }
             | Self::NoPrivilege { .. }
-            | Self::NoBpfPrivilege(_)
+            | Self::NoBpfPrivilege { .. }
             | Self::Generator { .. }
             | Self::NotRedirected(_)
             | Self::TooFewCpus { .. }

@@ -9,6 +9,7 @@ use aya::{Ebpf, EbpfLoader};
 pub(super) use receiver_common::generator::Run;
 use receiver_common::generator::{Flow, names};
 
+use crate::privilege::{GENERATOR, Lack};
 use crate::program::{is_for_want_of_privilege, os_error, reasons};
 
 use super::error::SendError;
@@ -60,13 +61,13 @@ impl Generator {
             order.set(at, turn, 0).map_err(|error| refused("fill", &error))?;
         }
         let mut own: Array<MapData, Flow> = map(&mut ebpf, names::FLOWS, interface)?;
+        let longest = flows.iter().map(|flow| flow.length).max().unwrap_or(0);
         for (at, flow) in (0..).zip(flows) {
-            own.set(at, flow, 0).map_err(|error| refused("fill", &error))?;
+            own.set(at, Flow { trim: longest - flow.length, ..*flow }, 0).map_err(|error| refused("fill", &error))?;
         }
         let mut run: Array<MapData, Run> = map(&mut ebpf, names::RUN, interface)?;
         run.set(0, Run { turns: turns.len() as u32, ..plan }, 0).map_err(|error| refused("fill", &error))?;
         let stop = map(&mut ebpf, names::STOP, interface)?;
-        let longest = flows.iter().map(|flow| flow.length).max().unwrap_or(0);
         let batch = if plan.step == 0 { BATCH } else { TIMED_BATCH };
         let frame = vec![0; longest as usize];
         Ok((Self { interface: interface.to_owned(), flows: own, run, frame, batch, count, ebpf }, Stopper(stop)))
@@ -151,7 +152,7 @@ fn foreign(interface: &str) -> SendError {
 /// The loader's error as ours, with the chain of its reasons in one line.
 fn refused(interface: &str, doing: &'static str, error: &(dyn std::error::Error + 'static)) -> SendError {
     if is_for_want_of_privilege(error) {
-        return SendError::NoBpfPrivilege(interface.to_owned());
+        return SendError::NoBpfPrivilege { interface: interface.to_owned(), lack: Lack::of(&GENERATOR) };
     }
     SendError::Generator { interface: interface.to_owned(), doing, reason: reasons(error) }
 }

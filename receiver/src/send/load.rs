@@ -366,7 +366,7 @@ fn flow(config: &LoadConfig, link: &Link, stream: &StreamSpec, source: SocketAdd
         *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     }
     let length = (bytes.len() + config.size - PROBE_LEN) as u32;
-    Ok(Flow { next: 0, sum, length, v6: v6.into(), padding: 0, head })
+    Ok(Flow { next: 0, sum, length, v6: v6.into(), trim: 0, head })
 }
 
 const _: () = assert!(PROBE_LEN == layout::PROBE_LEN);

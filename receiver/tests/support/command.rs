@@ -38,9 +38,13 @@ impl Run {
         for (name, value) in environment {
             command.env(name, value);
         }
+        command.args(["run", "-i", lab.rx_interface()]).args(arguments);
+        Self::spawn(&mut command)
+    }
+
+    /// A command that ends up as `receiver run`.
+    pub fn spawn(command: &mut netlab::Command) -> Self {
         let mut child = command
-            .args(["run", "-i", lab.rx_interface()])
-            .args(arguments)
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -81,8 +81,17 @@ pub fn open(lab: &Lab, build: impl FnOnce(receiver::Builder) -> receiver::Builde
 
 /// Gives up what root may do; for a thread that ends soon.
 pub fn without_privilege() {
-    let none = CapabilitySet::empty();
-    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none }).expect("capset");
+    keep_capabilities(CapabilitySet::empty());
+}
+
+/// What README names as needed in the modes that use XDP.
+pub const XDP_CAPABILITIES: CapabilitySet =
+    CapabilitySet::NET_ADMIN.union(CapabilitySet::NET_RAW).union(CapabilitySet::BPF).union(CapabilitySet::IPC_LOCK);
+
+/// Leaves the calling thread these capabilities only; for a thread that ends soon.
+pub fn keep_capabilities(kept: CapabilitySet) {
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() })
+        .expect("capset");
 }
 
 /// Polls until nothing has come for `quiet`.

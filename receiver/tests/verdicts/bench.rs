@@ -9,6 +9,7 @@ use receiver::Interface;
 use receiver::program::{Attach, Buffers, Config, Program};
 use receiver::xsk::{BindConfig, BindMode, XskSocket};
 use receiver_common::Verdict;
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 use crate::oracle::{Filter, action};
 use crate::table::{OWN_MAC, Row, SLOTS};
@@ -27,7 +28,12 @@ pub struct Bench {
 impl Bench {
     /// Sets all up in a namespace of its own, with the table's filter, and runs the test on a thread inside.
     pub fn run(config: &Config, test: impl FnOnce(&mut Bench) + Send) {
-        Self::in_lab(config, |lab, bench| {
+        Self::run_with(CapabilitySet::all(), config, test);
+    }
+
+    /// As [`Bench::run`], with no other capabilities than these: CAP_PERFMON makes another program.
+    pub fn run_with(kept: CapabilitySet, config: &Config, test: impl FnOnce(&mut Bench) + Send) {
+        Self::in_lab_with(kept, config, |lab, bench| {
             // What the kernel says by itself (IPv6 neighbours, MLD) would be counted as well.
             lab.tx().ip(&["link", "set", lab.tx_interface(), "down"]).expect("the link down");
             // What came in before is on its way no longer once the counts stand still.
@@ -44,13 +50,24 @@ impl Bench {
 
     /// As [`Bench::run`], with the link up.
     pub fn in_lab(config: &Config, test: impl FnOnce(&Lab, &mut Bench) + Send) {
+        Self::in_lab_with(CapabilitySet::all(), config, test);
+    }
+
+    fn in_lab_with(kept: CapabilitySet, config: &Config, test: impl FnOnce(&Lab, &mut Bench) + Send) {
         let lab = Lab::builder().queues(2).build().expect("root, and iproute2");
-        lab.rx().run(|| test(&lab, &mut Self::new(&lab, config))).expect("the namespace");
+        let mac = OWN_MAC.map(|byte| format!("{byte:02x}")).join(":");
+        lab.rx().ip(&["link", "set", lab.rx_interface(), "address", &mac]).expect("the MAC address");
+        let make = || {
+            let held = capabilities(None).expect("capget").effective;
+            keep_capabilities(held & kept);
+            Self::new(&lab, config)
+        };
+        // On a thread of its own, as capabilities are a thread's: the test needs what is given up here.
+        let mut bench = lab.rx().run(make).expect("the namespace");
+        lab.rx().run(|| test(&lab, &mut bench)).expect("the namespace");
     }
 
     fn new(lab: &Lab, config: &Config) -> Self {
-        let mac = OWN_MAC.map(|byte| format!("{byte:02x}")).join(":");
-        lab.rx().ip(&["link", "set", lab.rx_interface(), "address", &mac]).expect("the MAC address");
         let interface = Interface::lookup(lab.rx_interface()).expect("the interface");
         let mut program = Program::load(&interface, config).expect("the program loads");
         program.attach(&interface, Attach::Native).expect("the program is attached");
@@ -97,4 +114,17 @@ impl Bench {
         let blocked = std::array::from_fn(|slot| self.program.blocked(slot as u32).expect("a slot"));
         (self.program.verdicts().expect("the counts"), blocked)
     }
+}
+
+/// With CAP_PERFMON, and without.
+pub const PRIVILEGES: [CapabilitySet; 2] = [CapabilitySet::all(), XDP_CAPABILITIES];
+
+/// What README names as needed.
+pub const XDP_CAPABILITIES: CapabilitySet =
+    CapabilitySet::NET_ADMIN.union(CapabilitySet::NET_RAW).union(CapabilitySet::BPF).union(CapabilitySet::IPC_LOCK);
+
+/// Leaves the calling thread these capabilities only.
+fn keep_capabilities(kept: CapabilitySet) {
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() })
+        .expect("capset");
 }

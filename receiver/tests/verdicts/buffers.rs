@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use receiver::program::Config;
 use receiver_common::Verdict;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, XDP_CAPABILITIES};
 use crate::oracle::action;
 use crate::table::{self, Row, Tags};
 
@@ -17,7 +17,7 @@ fn frames_in_one_buffer_get_the_same_verdicts() {
     let rows = table::rows();
     for tags in [Tags::None, Tags::One, Tags::Two] {
         let rows: Vec<&Row> = rows.iter().filter(|row| row.tags == tags).collect();
-        Bench::run(&Config { vlan: tags.vlan(), ..Config::default() }, |bench| {
+        Bench::run_with(XDP_CAPABILITIES, &Config { vlan: tags.vlan(), ..Config::default() }, |bench| {
             bench.take_several_buffers();
             let wrong: Vec<String> = rows.iter().filter_map(|row| bench.check(row)).collect();
             assert!(wrong.is_empty(), "{} of {} frames:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
@@ -30,7 +30,7 @@ fn frames_in_one_buffer_get_the_same_verdicts() {
 #[test]
 fn frames_in_two_buffers_get_the_same_verdicts_or_pass() {
     let rows = table::rows();
-    Bench::run(&Config::default(), |bench| {
+    Bench::run_with(XDP_CAPABILITIES, &Config::default(), |bench| {
         bench.take_several_buffers();
         let mut seen = BTreeSet::new();
         for row in rows.iter().filter(|row| row.tags == Tags::None) {

@@ -16,7 +16,7 @@ mod table;
 
 use std::collections::BTreeSet;
 
-use bench::{Bench, QUEUE_WITHOUT_SOCKET};
+use bench::{Bench, PRIVILEGES, QUEUE_WITHOUT_SOCKET};
 use oracle::{Filter, action};
 use receiver::Vlan;
 use receiver::program::Config;
@@ -29,10 +29,12 @@ fn every_frame_of_the_table_gets_its_verdict_and_no_other_count_moves() {
     for tags in [Tags::None, Tags::One, Tags::Two] {
         let rows: Vec<&Row> = rows.iter().filter(|row| row.tags == tags).collect();
         let config = Config { vlan: tags.vlan(), ..Config::default() };
-        Bench::run(&config, |bench| {
-            let wrong: Vec<String> = rows.iter().filter_map(|row| bench.check(row)).collect();
-            assert!(wrong.is_empty(), "{} of {} frames:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
-        });
+        for kept in PRIVILEGES {
+            Bench::run_with(kept, &config, |bench| {
+                let wrong: Vec<String> = rows.iter().filter_map(|row| bench.check(row)).collect();
+                assert!(wrong.is_empty(), "{} of {} frames:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+            });
+        }
     }
 }
 
@@ -69,17 +71,19 @@ fn the_program_and_the_host_parser_agree_on_mutated_frames() {
         let frames: Vec<&[u8]> = rows.iter().filter(|row| row.tags == tags).map(|row| row.frame.as_slice()).collect();
         let mut mutator = oracle::Mutator::new(seed);
         let filter = Filter::of_the_table();
-        Bench::run(&Config { vlan: tags.vlan(), ..Config::default() }, |bench| {
-            let mut seen = BTreeSet::new();
-            for _ in 0..2_000 {
-                let frame = mutator.mutated(&frames);
-                let (verdict, slot) = filter.judge(&frame, tags.wire(), true);
-                let row = Row { name: format!("{frame:02x?}"), tags, queue: 0, frame, verdict, slot };
-                assert_eq!(bench.check(&row), None);
-                seen.insert(verdict);
-            }
-            assert!(seen.len() > 8, "the mutations reach only {seen:?}");
-        });
+        for kept in PRIVILEGES {
+            Bench::run_with(kept, &Config { vlan: tags.vlan(), ..Config::default() }, |bench| {
+                let mut seen = BTreeSet::new();
+                for _ in 0..2_000 {
+                    let frame = mutator.mutated(&frames);
+                    let (verdict, slot) = filter.judge(&frame, tags.wire(), true);
+                    let row = Row { name: format!("{frame:02x?}"), tags, queue: 0, frame, verdict, slot };
+                    assert_eq!(bench.check(&row), None);
+                    seen.insert(verdict);
+                }
+                assert!(seen.len() > 8, "the mutations reach only {seen:?}");
+            });
+        }
     }
 }
 
