@@ -129,7 +129,9 @@ impl Builder {
         self
     }
 
-    /// Verify IPv4 header and UDP checksums of XDP's frames. Default: yes. The kernel path's are always verified.
+    /// Verify IPv4 header and UDP checksums of XDP's frames. Default: yes. The kernel path's are always verified, and so
+    /// are those of generic mode, unless the interface is a NIC on a bus: of datagrams that GRO joined in a list
+    /// (`rx-gro-list`), a wrong checksum is the only sign.
     pub fn verify_checksums(mut self, verify: bool) -> Self {
         self.verify_checksums = verify;
         self
@@ -265,6 +267,7 @@ impl Builder {
         let membership = MembershipSet::new(joined, options);
         let (others, blind) = Others::open(self.drop_unwanted);
         warnings.extend(blind.filter(|_| program.is_some()));
+        let may_be_joined = mode == ReceiveMode::Generic && !interface.physical;
         let opened = Opened {
             interface,
             mode,
@@ -281,7 +284,7 @@ impl Builder {
         let control = Arc::new(Control::new(shared, opened));
         let guard = Arc::new(Guard::new(Arc::clone(&control)));
         let options = WorkerOptions {
-            verify_checksums: self.verify_checksums,
+            verify_checksums: self.verify_checksums || may_be_joined,
             stamp: self.program.stamp,
             vlan: self.program.vlan,
             reserve: self.rings.frames / 2,

@@ -127,7 +127,7 @@ fn of_a_sender_without_offload_in_generic_mode() {
 }
 
 /// Joined by GRO on a port of the bridge on which the receiver is: its generic XDP sees the joined packet.
-fn by_gro(feature: &str) -> (BTreeMap<usize, usize>, Ledger) {
+fn by_gro(feature: &str, verify: bool) -> (BTreeMap<usize, usize>, Ledger) {
     let lab = Lab::new().expect("lab");
     for arguments in [
         &["link", "add", "bridge0", "type", "bridge", "mcast_snooping", "0"][..],
@@ -145,6 +145,7 @@ fn by_gro(feature: &str) -> (BTreeMap<usize, usize>, Ledger) {
     let open = || {
         Receiver::builder("bridge0")
             .mode(ReceiveMode::Generic)
+            .verify_checksums(verify)
             .subscribe(subscription("10.0.0.1@232.1.1.1:5000"))
             .subscribe(subscription("[2001:db8::1]@[ff3e::1]:5000"))
             .build()
@@ -159,9 +160,21 @@ fn by_gro(feature: &str) -> (BTreeMap<usize, usize>, Ledger) {
 
 #[test]
 fn by_gro_for_forwarding() {
-    let (sizes, ledger) = by_gro("rx-udp-gro-forwarding");
+    let (sizes, ledger) = by_gro("rx-udp-gro-forwarding", true);
     let told = causes(&ledger);
     assert_eq!(sizes, [(SEGMENT, 2 * COUNT)].into(), "{told}");
     assert!((1..2 * COUNT as u64).contains(&ledger.count("passed_partial_checksum")), "nothing was joined: {told}");
     assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{told}");
+}
+
+/// The checksum of such a packet is that of its first datagram. It is refused, even if nobody asks for verification.
+#[test]
+fn by_gro_in_lists() {
+    for verify in [true, false] {
+        let (sizes, ledger) = by_gro("rx-gro-list", verify);
+        let told = causes(&ledger);
+        assert!(sizes.keys().all(|&size| size == SEGMENT), "{sizes:?}: {told}");
+        assert!(ledger.count("udp_checksum") > 0, "nothing was joined: {told}");
+        assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{told}");
+    }
 }

@@ -85,7 +85,8 @@ pub struct RunArgs {
     /// Poll without sleeping: lowest latency, a whole CPU per queue
     #[arg(long)]
     pub busy_poll: bool,
-    /// Do not verify IPv4 header and UDP checksums of XDP's frames
+    /// Do not verify IPv4 header and UDP checksums of XDP's frames. Mode generic verifies all the same, except on a NIC
+    /// on a bus
     #[arg(long)]
     no_verify_checksum: bool,
     /// Take each datagram's time in the XDP program or the kernel, not when its batch is read

@@ -34,6 +34,9 @@ const MORE: &str = "
   `dropped_martian`.
 - `rp_filter`: the kernel drops sources without a route back. The XDP program delivers them; of what is left to the
   kernel, such as fragments, the kernel drops them. The receiver warns of such sources when they are joined.
+- `rx-gro-list` on an interface below the receiver's, such as a bridge's port: in generic mode the datagrams that it
+  joins are refused and counted as `udp_checksum`, never delivered as one. Turn it off there:
+  `ethtool -K PORT rx-gro-list off`.
 - `IP_MINTTL`, netfilter and tc rules, and socket filters of other programs see only what is left to the kernel.
 
 ### Groups that the receiver refuses
