@@ -17,7 +17,7 @@ use rustix::fs::fstat;
 use super::{Control, Inner};
 use crate::error::Error;
 use crate::filter::Table;
-use crate::others::sharing::{Change, Matches, Reported, User, last_report};
+use crate::others::sharing::{Change, Reported, User, last_report, uses};
 use crate::others::{DropUnwanted, Process, Tables, holders_of_sockets};
 use crate::shared::lock;
 
@@ -173,7 +173,7 @@ impl Control {
             // What /proc does not show is not looked for again.
             names.processes.extend(unknown.into_iter().map(|inode| (inode, found.remove(&inode).unwrap_or_default())));
         }
-        let uses = Matches::new(&joined, &sockets).uses(&names.processes);
+        let uses = uses(&joined, &sockets, &names.processes);
         names.pace.looked_since(start);
         self.report(names.reported.changes(uses), &interface);
         Ok(())

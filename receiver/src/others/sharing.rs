@@ -1,7 +1,7 @@
 //! Which programs use the groups and ports of this receiver: who uses which by the kernel's tables, what is new since
 //! the last look, and its words. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::policy::DropUnwanted;
@@ -37,53 +37,42 @@ pub(crate) struct Change {
     pub keys: Vec<(IpAddr, u16)>,
 }
 
-/// The sockets of each of these (group, port): those bound to it, or to the port alone.
-pub(crate) struct Matches<'a> {
-    by_port: HashMap<u16, Vec<IpAddr>>,
-    sockets: &'a [UdpSocket],
-}
-
-impl<'a> Matches<'a> {
-    /// Of groups and ports that other programs have joined, and the UDP sockets that are not this receiver's.
-    pub fn new(joined: &[(IpAddr, u16)], sockets: &'a [UdpSocket]) -> Self {
-        let mut by_port = HashMap::<u16, Vec<IpAddr>>::new();
-        for &(group, port) in joined {
-            by_port.entry(port).or_default().push(group);
-        }
-        Self { by_port, sockets }
+/// Who uses which of these groups and ports, which other programs have joined. `sockets` are the UDP sockets on these
+/// ports that are not this receiver's, `processes` those that have a socket, by its inode. Linear where each socket is
+/// bound to a group; sockets bound to a port alone count once for each user.
+pub(crate) fn uses(joined: &[(IpAddr, u16)], sockets: &[UdpSocket], processes: &HashMap<u64, Vec<Process>>) -> Uses {
+    let mut by_port = HashMap::<u16, HashSet<IpAddr>>::new();
+    for &(group, port) in joined {
+        by_port.entry(port).or_default().insert(group);
     }
-
-    /// Who uses what. `processes` are those that have a socket, by its inode.
-    pub fn uses(&self, processes: &HashMap<u64, Vec<Process>>) -> Uses {
-        let mut uses = Uses::new();
-        let mut unused: BTreeSet<(IpAddr, u16)> =
-            self.by_port.iter().flat_map(|(&port, groups)| groups.iter().map(move |&group| (group, port))).collect();
-        let mut add = |socket: &UdpSocket, keys: BTreeSet<(IpAddr, u16)>| {
-            for key in &keys {
-                unused.remove(key);
+    let mut users = BTreeMap::<(IpAddr, u16), BTreeSet<User>>::new();
+    for socket in sockets {
+        let users = users.entry((socket.address, socket.port)).or_default();
+        match processes.get(&socket.inode).map(Vec::as_slice) {
+            None | Some([]) => drop(users.insert(User::Hidden(socket.user))),
+            Some(some) => users.extend(some.iter().cloned().map(User::Process)),
+        }
+    }
+    let (mut uses, mut used) = (Uses::new(), HashSet::<(IpAddr, u16)>::new());
+    for ((address, port), users) in users {
+        let Some(groups) = by_port.get(&port) else { continue };
+        let keys: Vec<(IpAddr, u16)> = match address.is_unspecified() {
+            // An IPv6 socket that is not for IPv6 alone takes IPv4 groups, too.
+            true => {
+                groups.iter().filter(|group| address.is_ipv6() || group.is_ipv4()).map(|&group| (group, port)).collect()
             }
-            let users = match processes.get(&socket.inode).map(Vec::as_slice) {
-                None | Some([]) => vec![User::Hidden(socket.user)],
-                Some(some) => some.iter().cloned().map(User::Process).collect(),
-            };
-            for user in users.into_iter().filter(|_| !keys.is_empty()) {
-                uses.entry(user).or_default().extend(&keys);
-            }
+            false => groups.get(&address).map(|&group| (group, port)).into_iter().collect(),
         };
-        for socket in self.sockets {
-            let groups = self.by_port.get(&socket.port).map(Vec::as_slice).unwrap_or_default();
-            let is_match = |group: &&IpAddr| match socket.address {
-                // An IPv6 socket that is not for IPv6 alone takes IPv4 groups, too.
-                any if any.is_unspecified() => any.is_ipv6() || group.is_ipv4(),
-                bound => bound == **group,
-            };
-            add(socket, groups.iter().filter(is_match).map(|&group| (group, socket.port)).collect());
+        used.extend(&keys);
+        for user in users.into_iter().filter(|_| !keys.is_empty()) {
+            uses.entry(user).or_default().extend(&keys);
         }
-        if !unused.is_empty() {
-            uses.insert(User::NoSocket, unused);
-        }
-        uses
     }
+    let unused: BTreeSet<_> = joined.iter().filter(|key| !used.contains(*key)).copied().collect();
+    if !unused.is_empty() {
+        uses.insert(User::NoSocket, unused);
+    }
+    uses
 }
 
 /// Who was found to use what, as far as it was reported.
@@ -194,7 +183,7 @@ mod tests {
             socket("0.0.0.0", 5002, 5),
         ];
         let processes = [(1, vec![process(11)]), (2, vec![process(12), process(13)]), (3, vec![])].into();
-        let uses = Matches::new(&joined, &sockets).uses(&processes);
+        let uses = uses(&joined, &sockets, &processes);
         let expected: Uses = [
             (User::Process(process(11)), [joined[0]].into()),
             (User::Process(process(12)), [joined[0], joined[1]].into()),
