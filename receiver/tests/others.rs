@@ -88,7 +88,14 @@ fn start(lab: &Lab, mode: ReceiveMode, policy: DropUnwanted, wanted: &[&str]) ->
 
 /// A burst of each source, one after the other. Returns how many the receiver took.
 fn send(lab: &Lab, receiver: &mut Receiver, group: &str, port: u16, sources: &[&str]) -> u64 {
-    sources.iter().map(|source| burst(lab, receiver, stream(lab, group, port, &[source]), COUNT, |_| {})).sum()
+    let mut taken = 0;
+    for source in sources {
+        let mut config = stream(lab, group, port, &[source]);
+        // Frames of a UDP socket have a partial checksum here, which mode generic leaves to the kernel.
+        config.spoof = receiver.handle().mode() == ReceiveMode::Generic;
+        taken += burst(lab, receiver, config, COUNT, |_| {});
+    }
+    taken
 }
 
 fn report(handle: &Handle, of: &str) -> SubscriptionReport {
@@ -141,9 +148,13 @@ fn passes_while_shared(mode: ReceiveMode, group: &str, wanted: &str, sources: [&
     assert!(warnings[0].contains("run this receiver in mode socket, or have the other program take"), "{warnings:?}");
 
     assert_eq!(send(&lab, &mut receiver, group, 5000, &sources), COUNT);
-    let theirs = member.receive(COUNT);
+    // A whole checksum looks partial once in 65,536 frames.
+    let partial = handle.ledger().expect("ledger").count("passed_partial_checksum");
+    let theirs = member.receive(COUNT + partial);
     let other: IpAddr = sources[1].parse().expect("an address");
-    assert!(theirs.iter().all(|source| *source == other), "AF_XDP has taken the others: {theirs:?}");
+    let taken = theirs.iter().filter(|source| **source != other).count();
+    assert_eq!(taken as u64, partial, "AF_XDP has taken the others: {theirs:?}");
+    assert!(partial < COUNT, "{partial}");
     assert_eq!(unwanted(&handle), (0, COUNT), "{}", causes(&handle.ledger().expect("ledger")));
     let shared = report(&handle, wanted);
     assert_eq!((shared.blocked, shared.passed_shared, shared.other_members), (Some(0), Some(COUNT), Some(1)));
