@@ -436,6 +436,7 @@ impl Handle {
     /// As [`Handle::join`].
     pub fn join_all(&self, subscriptions: &[Subscription]) -> Result<Vec<SubscriptionId>, Error> {
         let ids = self.control.join_all(subscriptions, &|| false)?;
+        self.control.look_at_others();
         self.control.check_reverse_path(subscriptions.iter().flat_map(named_sources));
         Ok(ids)
     }

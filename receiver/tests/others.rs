@@ -337,7 +337,7 @@ fn joins_under_way_look_first() {
     let id = report(&handle, WANTED).id;
     handle.leave(id).expect("left");
     let alone = "10.0.0.1@239.1.1.9:5000";
-    lab.rx().run(|| handle.join(&subscription(alone))).expect("run").expect("joined");
+    lab.rx().run(|| handle.join_all(&[subscription(alone)])).expect("run").expect("joined");
     assert_eq!(send(&lab, &mut receiver, "239.1.1.9", 5000, &["10.0.0.1", "10.0.0.2"]), COUNT);
     assert_eq!(report(&handle, alone).blocked, Some(COUNT));
 }
