@@ -352,10 +352,17 @@ impl Control {
     }
 
     pub fn ledger(&self) -> Result<Ledger, Error> {
-        let mut inner = lock(&self.inner);
-        if let Some(program) = &mut inner.program {
-            program.flush_log();
-        }
+        let inner = lock(&self.inner);
+        let unlogged = match &inner.program {
+            Some(program) => {
+                // While frames come, the log may have no end.
+                if inner.stopped {
+                    program.flush_log();
+                }
+                program.unlogged()?
+            }
+            None => None,
+        };
         let verdicts = match &inner.program {
             Some(program) => program.verdicts()?,
             None => [0; Verdict::COUNT],
@@ -375,7 +382,7 @@ impl Control {
         };
         let host = self.host.as_ref().and_then(|host| host.counted(self.interface().index).ok());
         let ledger = Ledger::new(verdicts, sockets, &counters, &path.counters, kernel, unbound);
-        Ok(ledger.with_link(inner.link).with_host(host))
+        Ok(ledger.with_link(inner.link).with_host(host).with_unlogged(unlogged))
     }
 
     /// Leaves all groups, takes the program off the interface, and tells the workers. They still hand over what had come.

@@ -187,6 +187,7 @@ pub struct Ledger {
     link: LinkLedger,
     host: Option<HostLedger>,
     unbound: u64,
+    unlogged: Option<u64>,
     /// By name: taken, delivered, each refusal.
     user: BTreeMap<&'static str, u64>,
     unaccounted: u64,
@@ -228,11 +229,32 @@ impl Ledger {
             + queues.iter().map(|queue| queue.unaccounted()).sum::<u64>()
             + kernel.received.abs_diff(get(&path.taken) + kernel.set_aside())
             + path.unaccounted();
-        Self { verdicts, sockets, kernel, link: LinkLedger::default(), host: None, unbound, user, unaccounted }
+        Self {
+            verdicts,
+            sockets,
+            kernel,
+            link: LinkLedger::default(),
+            host: None,
+            unbound,
+            unlogged: None,
+            user,
+            unaccounted,
+        }
     }
 
     pub(crate) fn with_link(self, link: LinkLedger) -> Self {
         Self { link, ..self }
+    }
+
+    pub(crate) fn with_unlogged(self, unlogged: Option<u64>) -> Self {
+        Self { unlogged, ..self }
+    }
+
+    /// Verdicts that [`Builder::trace_verdicts`](crate::Builder::trace_verdicts) did not log, for want of room in the
+    /// XDP program's log; `None` unless it was asked for. Exact after [`Handle::shutdown`](crate::Handle::shutdown);
+    /// before, verdicts on their way to the log are among them.
+    pub fn unlogged(&self) -> Option<u64> {
+        self.unlogged
     }
 
     pub(crate) fn with_host(self, host: Option<HostLedger>) -> Self {

@@ -2,6 +2,7 @@
 
 mod filter_v4;
 mod table;
+mod trace;
 mod verifier;
 
 use std::collections::BTreeSet;
@@ -11,7 +12,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, XdpMode, loaded_programs, xdp::XdpLinkId};
 use aya::{Ebpf, EbpfLoader, Pod};
-use aya_log::EbpfLogger;
 use receiver_common::table::{MAX_SLOTS, buckets};
 use receiver_common::{
     AnyAddress, FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, OtherPort, Port, Unwanted, Verdict, names,
@@ -19,6 +19,7 @@ use receiver_common::{
 };
 
 use self::filter_v4::FilterV4;
+use self::trace::Trace;
 use self::verifier::{complaint, verifier_log};
 use crate::error::Error;
 use crate::filter::wire_v6;
@@ -127,7 +128,7 @@ pub struct Program {
     max_flows: u32,
     /// The maps behind `filter_v4`: the instructions of an entry that is loaded later name them by descriptor.
     _tables: [MapData; 2],
-    logger: Option<EbpfLogger<TracingLog>>,
+    trace: Option<Trace>,
     link: Option<XdpLinkId>,
     ebpf: Ebpf,
 }
@@ -172,11 +173,10 @@ impl Program {
         let slots = 2 * max_groups + 1;
         loader.map_max_entries(names::BLOCKED, slots).map_max_entries(names::SHARED, shared_words(slots));
         let mut ebpf = loader.load(OBJECT).map_err(|error| refused(name, "load", &error))?;
-        let logger = match config.trace {
-            true => Some(
-                EbpfLogger::init_with_logger(&mut ebpf, TracingLog)
-                    .map_err(|error| refused(name, "read the program's log", &error))?,
-            ),
+        let trace = match config.trace {
+            true => {
+                Some(Trace::start(&mut ebpf).map_err(|error| refused(name, "read the program's log", error.as_ref()))?)
+            }
             false => None,
         };
         xdp(&mut ebpf, name, Buffers::One)?.load().map_err(|error| refused(name, "load", &error))?;
@@ -196,7 +196,7 @@ impl Program {
             sockets: map(&mut ebpf, names::SOCKETS, name)?,
             max_flows: config.max_flows,
             _tables: [flows, groups],
-            logger,
+            trace,
             link: None,
             ebpf,
         })
@@ -473,11 +473,24 @@ impl Program {
         self.max_flows
     }
 
-    /// Passes what the program logged on to `tracing` (target `receiver::xdp`). Nothing unless `trace` was asked for.
-    pub fn flush_log(&mut self) {
-        if let Some(logger) = &mut self.logger {
-            logger.flush();
+    /// Passes what is left of the program's log on to `tracing` (target `receiver::xdp`); a thread does so all the
+    /// time. To be called while no frames come: it goes on as long as the program logs. Nothing unless `trace` was asked
+    /// for.
+    pub fn flush_log(&self) {
+        if let Some(trace) = &self.trace {
+            trace.flush();
         }
+    }
+
+    /// Verdicts that were not logged since load, for want of room in the program's log; `None` unless `trace` was asked
+    /// for. Exact after [`Program::flush_log`]; before, those on their way to the log are among them.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn unlogged(&self) -> Result<Option<u64>, Error> {
+        let Some(trace) = &self.trace else { return Ok(None) };
+        let verdicts: u64 = self.verdicts()?.iter().sum();
+        Ok(Some(verdicts.saturating_sub(trace.logged())))
     }
 
     /// Runs the program over a frame by BPF_PROG_TEST_RUN, as if it came in on `queue` of the attached interface.
@@ -644,21 +657,6 @@ pub(crate) fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32>
         next = error.source();
     }
     None
-}
-
-/// Hands the program's log lines to `tracing`.
-struct TracingLog;
-
-impl log::Log for TracingLog {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        tracing::debug!(target: "receiver::xdp", "{}", record.args());
-    }
-
-    fn flush(&self) {}
 }
 
 /// Keeps the bound that the maps ask for in sight: keys and values are plain bytes.

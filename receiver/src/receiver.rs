@@ -145,7 +145,8 @@ impl Builder {
         self
     }
 
-    /// Log every verdict of the XDP program to `tracing`. Slow. Default: no.
+    /// Log every verdict of the XDP program to `tracing`, by its name. Slow: at high rates some are lost, and counted
+    /// ([`Ledger::unlogged`]). Default: no.
     pub fn trace_verdicts(mut self, trace: bool) -> Self {
         self.program.trace = trace;
         self
@@ -227,6 +228,9 @@ impl Builder {
     ///
     /// XDP needs CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and, for the packet memory, CAP_IPC_LOCK or a large RLIMIT_MEMLOCK; with
     /// CAP_PERFMON a verdict costs half. Mode `socket` needs nothing.
+    ///
+    /// Each group and port takes a descriptor as long as half of the soft limit (RLIMIT_NOFILE) lasts. Before groups
+    /// share descriptors, the soft limit of the process is raised to the hard one, which is logged at level info.
     ///
     /// # Errors
     /// Whatever is wrong with the request is told before anything is changed; whatever the machine refuses is undone.

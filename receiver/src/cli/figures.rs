@@ -80,6 +80,8 @@ pub struct Unread {
     pub output: u64,
     /// Lines, objects or table updates that were not shown.
     pub display: u64,
+    /// Lines of the log that were not written.
+    pub log: u64,
 }
 
 /// One subscription.

@@ -112,6 +112,11 @@ struct Shown<'a> {
     output_dropped: u64,
     /// Objects that were dropped for the same reason.
     display_dropped: u64,
+    /// Lines of the log that were dropped for the same reason.
+    log_dropped: u64,
+    /// Verdicts that `--trace-verdicts` did not log, for want of room in the program's log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdicts_not_logged: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     probe: Option<&'a ProbeReport>,
     warnings: &'a [String],
@@ -186,6 +191,8 @@ impl<'a> Shown<'a> {
             unaccounted: figures.unaccounted,
             output_dropped: figures.unread.output,
             display_dropped: figures.unread.display,
+            log_dropped: figures.unread.log,
+            verdicts_not_logged: figures.ledger.unlogged(),
             probe: figures.probe.as_ref(),
             warnings: &figures.warnings,
             evidence: shown(&figures.evidence.findings),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use receiver::{ReceiveMode, Refused, printable};
+use receiver::{Ledger, ReceiveMode, Refused, Verdict, printable};
 
 use super::explanation;
 use super::figures::{Facts, Figures, Flow, Stream, Unread, drops};
@@ -118,10 +118,19 @@ pub fn write_summary(out: &mut impl Write, facts: &Facts, figures: &Figures) -> 
     if let Some(probe) = &figures.probe {
         writeln!(out, "probe: {probe}")?;
     }
+    if let Some(unlogged) = figures.ledger.unlogged() {
+        writeln!(out, "trace: {} not logged", of_verdicts(unlogged, &figures.ledger))?;
+    }
     for line in unread(figures.unread) {
         writeln!(out, "{line}")?;
     }
     out.flush()
+}
+
+/// `0 of 7 verdicts were`.
+fn of_verdicts(some: u64, ledger: &Ledger) -> String {
+    let all = Verdict::ALL.into_iter().map(|verdict| ledger.verdict(verdict)).sum();
+    format!("{some} of {} {}", count(all, "verdict"), if all == 1 { "was" } else { "were" })
 }
 
 /// A line for each reader that did not read.
@@ -129,7 +138,9 @@ fn unread(unread: Unread) -> impl Iterator<Item = String> {
     let output =
         format!("output: {} not written: the reader did not take everything", count(unread.output, "datagram"));
     let display = format!("display: {} not shown: the reader did not take everything", count(unread.display, "update"));
-    [(unread.output, output), (unread.display, display)].into_iter().filter(|(n, _)| *n > 0).map(|(_, line)| line)
+    let log = format!("log: {} not written: the reader did not take everything", count(unread.log, "line"));
+    let all = [(unread.output, output), (unread.display, display), (unread.log, log)];
+    all.into_iter().filter(|(n, _)| *n > 0).map(|(_, line)| line)
 }
 
 /// Frames without a cause, where it is known that there are any.

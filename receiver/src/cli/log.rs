@@ -3,13 +3,14 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
-use super::outlet::{Outlet, Units};
+use super::outlet::{DISPLAY_LIMIT, Outlet, Units};
 use super::{panics, screen};
 
 /// The target under which the XDP program's own log appears.
@@ -17,6 +18,8 @@ const XDP: &str = "receiver::xdp";
 
 /// Lines that wait for the table, while there is one.
 static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+
+static DROPPED: OnceLock<Arc<AtomicU64>> = OnceLock::new();
 
 /// Sets it up: what `verbose` asks for, or else `RUST_LOG`, or else warnings; and the XDP program's verdicts, if asked for.
 pub fn init(verdicts: bool, verbose: u8) {
@@ -60,9 +63,14 @@ fn held() -> MutexGuard<'static, Option<Vec<u8>>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Lines that were not written, since their reader did not read.
+pub fn dropped() -> u64 {
+    DROPPED.get().map_or(0, |dropped| dropped.load(Ordering::Relaxed))
+}
+
 /// A terminal that is stuck does not hold up the thread that logs.
 fn to_stderr(bytes: &[u8]) -> io::Result<()> {
-    let mut out = Units::display(Outlet::stderr());
+    let mut out = Units::new(Outlet::stderr(), DISPLAY_LIMIT, DROPPED.get_or_init(Arc::default));
     out.write_all(bytes)?;
     out.flush()
 }

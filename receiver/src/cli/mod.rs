@@ -11,6 +11,7 @@ use outlet::{Outlet, Units};
 
 mod conformance;
 mod consume;
+mod descriptors;
 mod explanation;
 mod figures;
 mod files;

@@ -92,7 +92,7 @@ pub struct RunArgs {
     /// Take each datagram's time in the XDP program or the kernel, not when its batch is read
     #[arg(long)]
     timestamps: bool,
-    /// Log every verdict of the XDP program to standard error. Slow
+    /// Log every verdict of the XDP program to standard error. Slow; the summary has the number of those that were lost
     #[arg(long)]
     pub trace_verdicts: bool,
     /// Log to standard error what is decided on the way; twice (-vv): every detail, such as the verifier's log

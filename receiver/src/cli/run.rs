@@ -20,7 +20,7 @@ use super::outlet::{DISPLAY_LIMIT, Outlet, OutletError, PAYLOAD_LIMIT, Units};
 use super::sink::{self, Sink};
 use super::table::Table;
 use super::view::View;
-use super::{explanation, files, log, panics, screen, signals};
+use super::{descriptors, explanation, files, log, panics, screen, signals};
 
 /// What the main thread waits for.
 pub enum Event {
@@ -38,6 +38,7 @@ pub enum Event {
 /// What the receiver refuses or fails with, and what can not be written. The summary was shown by then, if anything ran.
 pub fn run(args: RunArgs) -> anyhow::Result<()> {
     log::init(args.trace_verdicts, args.verbose);
+    descriptors::raise_limit();
     let builder = args.builder()?;
     check_files(&args)?;
     let (events, waiting) = mpsc::channel();
@@ -307,7 +308,7 @@ impl Show {
         let sink = self.plan.sink.as_ref().map(sink::lock);
         let probe = sink.as_ref().and_then(|sink| sink.probe());
         let output = sink.map_or(0, |sink| sink.dropped());
-        let unread = Unread { output, display: self.display.dropped.load(Ordering::Relaxed) };
+        let unread = Unread { output, display: self.display.dropped.load(Ordering::Relaxed), log: log::dropped() };
         Figures { unread, ..Figures::between(self.start, before, now, probe) }
     }
 

@@ -151,14 +151,16 @@ pub enum Reason {
     },
     /// No more sockets can be opened.
     #[error(
-        "{errno} with {sockets} sockets open for memberships: raise the limit of open files (`ulimit -n`, LimitNOFILE=, \
-         fs.file-max), or share sockets among groups (the shared layout)"
+        "{errno}: this process may have {limit} files open, and {sockets} of them are sockets of memberships; raise \
+             the limit (`ulimit -n`, LimitNOFILE=, fs.file-max), or share sockets among groups (the shared layout)"
     )]
     OutOfDescriptors {
         /// `EMFILE` or `ENFILE`.
         errno: Errno,
         /// Sockets that this set has open.
         sockets: usize,
+        /// The soft limit of the process (RLIMIT_NOFILE).
+        limit: usize,
     },
     /// Another program holds the port for itself.
     #[error("bind: {errno}: another socket holds this port without SO_REUSEADDR: see `ss -ulpn`")]

@@ -511,7 +511,7 @@ impl MembershipSet {
     fn open_reason(&self, error: OpenError) -> Reason {
         match (error.step, error.errno) {
             (_, errno @ (Errno::MFILE | Errno::NFILE)) => {
-                Reason::OutOfDescriptors { errno, sockets: self.sockets.len() }
+                Reason::OutOfDescriptors { errno, sockets: self.sockets.len(), limit: place::descriptors() }
             }
             ("bind", errno @ Errno::ADDRINUSE) => Reason::PortTaken { errno },
             ("bind", errno @ Errno::ACCESS) => Reason::PortPrivileged { errno },

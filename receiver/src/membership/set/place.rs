@@ -188,8 +188,11 @@ pub(super) fn descriptors() -> usize {
 /// Raises the soft limit to the hard one. Where that is refused, it stays as it is.
 fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    if limit.current != limit.maximum
+        && setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_ok()
+    {
+        let (from, to) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
+        tracing::info!("many groups: the limit of open files (RLIMIT_NOFILE) is raised from {from} to {to}");
     }
 }
 

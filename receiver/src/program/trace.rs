@@ -1,0 +1,121 @@
+//! The XDP program's log of its verdicts: a thread takes the records from the program's ring buffer as they come, and gives
+//! them to `tracing` in words. The program drops a record for which the buffer has no room; how many is known from the
+//! counters of verdicts.
+
+use std::borrow::Cow;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use aya::Ebpf;
+use aya_log::EbpfLogger;
+use receiver_common::Verdict;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::io::Errno;
+
+use crate::shared::lock;
+
+/// The log and the thread that takes its records. Dropping it ends the thread.
+pub(super) struct Trace {
+    logger: Arc<Mutex<EbpfLogger<Words>>>,
+    logged: Arc<AtomicU64>,
+    stop: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Trace {
+    /// Takes the log of a program that is not loaded yet.
+    pub fn start(ebpf: &mut Ebpf) -> Result<Self, Box<dyn std::error::Error>> {
+        let logged = Arc::default();
+        let logger = EbpfLogger::init_with_logger(ebpf, Words { logged: Arc::clone(&logged) })?;
+        let logger = Arc::new(Mutex::new(logger));
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).map_err(io::Error::from)?);
+        let follow = {
+            let (logger, stop) = (Arc::clone(&logger), Arc::clone(&stop));
+            let records = lock(&logger).as_fd().try_clone_to_owned()?;
+            move || follow(&logger, &records, &stop)
+        };
+        let thread = std::thread::Builder::new().name("receiver-trace".into()).spawn(follow)?;
+        Ok(Self { logger, logged, stop, thread: Some(thread) })
+    }
+
+    /// Takes all records that are there. Waits for the thread that does the same, and as long as records keep coming.
+    pub fn flush(&self) {
+        lock(&self.logger).flush();
+    }
+
+    /// Records that were taken so far.
+    pub fn logged(&self) -> u64 {
+        self.logged.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        // It can only fail when the counter is full: then it is raised.
+        let _ = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported by its thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Takes records as they come.
+fn follow(logger: &Mutex<EbpfLogger<Words>>, records: &OwnedFd, stop: &OwnedFd) {
+    loop {
+        let mut fds = [PollFd::new(stop, PollFlags::IN), PollFd::new(records, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return tracing::warn!("the XDP program's verdicts are no longer logged: {errno}"),
+        }
+        if !fds[0].revents().is_empty() {
+            return;
+        }
+        lock(logger).flush();
+    }
+}
+
+/// Gives records to `tracing`, and counts them.
+struct Words {
+    logged: Arc<AtomicU64>,
+}
+
+impl log::Log for Words {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        self.logged.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(target: "receiver::xdp", "{}", named(&record.args().to_string()));
+    }
+
+    fn flush(&self) {}
+}
+
+/// A record of the program, `queue 0 verdict 3`, with the verdict by its name.
+fn named(record: &str) -> Cow<'_, str> {
+    let verdict = |number: &str| Verdict::ALL.get(number.parse::<usize>().ok()?).copied();
+    match record.split_once(" verdict ").and_then(|(queue, number)| Some((queue, verdict(number)?))) {
+        Some((queue, verdict)) => Cow::Owned(format!("{queue}: {}", verdict.name())),
+        None => Cow::Borrowed(record),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verdict_is_logged_by_its_name() {
+        for (number, verdict) in Verdict::ALL.into_iter().enumerate() {
+            assert_eq!(named(&format!("queue 3 verdict {number}")), format!("queue 3: {}", verdict.name()));
+        }
+        for other in ["queue 3 verdict 4000", "queue 3 verdict", "", "hello"] {
+            assert_eq!(named(other), other);
+        }
+    }
+}
