@@ -11,10 +11,12 @@ use crate::{setup, tree};
 /// The version of virtme-ng that is installed; the first to take a kernel's modules from wherever they were unpacked.
 const VIRTME_VERSION: &str = "1.42";
 /// Programs, and Debian's packages of them.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("modprobe", "kmod"),
     ("busybox", "busybox-static"),
+    // Names the ports by which a guest's output and exit code come out (/dev/virtio-ports).
+    ("udevadm", "udev"),
     ("file", "file"),
     ("ip", "iproute2"),
     ("python3", "python3-venv"),
