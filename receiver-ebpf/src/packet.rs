@@ -107,13 +107,22 @@ impl<const FRAGS: bool> Window for Packet<'_, FRAGS> {
     #[inline(always)]
     fn has(&self, len: usize) -> bool {
         if !FRAGS && maps::pointer_arithmetic() {
-            return self.start + len <= self.end;
+            return self.start + bounded(len) <= self.end;
         }
         self.before + len <= self.len()
     }
 }
 
 const _: () = assert!(MAX_HEADERS_LEN < 128, "a shorter length has 7 bits");
+
+/// The same length, at most an IPv6 packet's, as the verifier can see. Those before Linux 6.2 do not see the bound of a number
+/// whose bytes were swapped, and the compiler leaves out what it knows to change nothing.
+#[inline(always)]
+fn bounded(mut len: usize) -> usize {
+    // SAFETY: it changes the one register that it names.
+    unsafe { asm!("{0} &= 0x1ffff", inout(reg) len, options(pure, nomem, nostack)) };
+    len
+}
 
 /// Adds a constant by an instruction of its own, which the compiler can neither merge with others into the addition of a variable
 /// nor take apart.

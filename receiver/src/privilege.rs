@@ -73,6 +73,8 @@ impl fmt::Display for Capability {
 pub enum Lack {
     /// The process lacks these.
     Capabilities(Vec<Capability>),
+    /// The process has all but CAP_PERFMON, and the verifier of this kernel does not take the program without it.
+    Perfmon,
     /// The process has all that it takes, but in a user namespace, and bpf(2) asks for them in the initial one.
     UserNamespace,
     /// The process has all that it takes: something else forbids it.
@@ -99,9 +101,11 @@ impl Lack {
 
     /// How to have all of `needed`: the start of a sentence.
     pub(crate) fn remedy(&self, needed: &[Capability]) -> String {
-        let names = |separator: &str| needed.iter().map(ToString::to_string).collect::<Vec<_>>().join(separator);
+        let perfmon = (*self == Self::Perfmon).then_some(&Capability::Perfmon);
+        let names =
+            |separator: &str| needed.iter().chain(perfmon).map(ToString::to_string).collect::<Vec<_>>().join(separator);
         match self {
-            Self::Capabilities(_) => format!(
+            Self::Capabilities(_) | Self::Perfmon => format!(
                 "Run as root, or grant the program's file what it needs (setcap {}+ep FILE), or its systemd unit \
                  (AmbientCapabilities={})",
                 names(",").to_lowercase(),
@@ -126,6 +130,10 @@ impl fmt::Display for Lack {
                 let and = if first.is_empty() { "" } else { " and " };
                 write!(f, "this process lacks {}{and}{last}", first.join(", "))
             }
+            Self::Perfmon => f.write_str(
+                "this process lacks CAP_PERFMON, without which the verifier of this kernel refuses the program (Linux 6.18 \
+                 takes it)",
+            ),
             Self::UserNamespace => f.write_str(
                 "this process has the capabilities in its user namespace only, and the kernel asks for them in the initial one",
             ),
@@ -202,6 +210,12 @@ mod tests {
         ] {
             assert!(remedy.contains(part), "{remedy}");
         }
+        assert!(Lack::Perfmon.to_string().starts_with("this process lacks CAP_PERFMON, "));
+        assert!(
+            Lack::Perfmon.remedy(&XDP).contains("cap_bpf,cap_ipc_lock,cap_perfmon+ep"),
+            "{}",
+            Lack::Perfmon.remedy(&XDP)
+        );
         assert!(Lack::UserNamespace.to_string().contains("user namespace"));
         assert!(Lack::UserNamespace.remedy(&XDP).contains("outside of the user namespace"));
         assert!(Lack::Unknown.remedy(&XDP).contains("seccomp"));

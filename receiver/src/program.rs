@@ -618,6 +618,10 @@ fn refused(interface: &str, doing: &'static str, error: &(dyn std::error::Error 
     }
     if let Some(log) = verifier_log(error) {
         tracing::debug!("the verifier's log of the XDP program for {interface}:\n{log}");
+        if !privilege::is_full_speed() {
+            let doing = "loading an XDP program";
+            return Error::NotPermitted { doing, name: interface.to_owned(), lack: Lack::Perfmon };
+        }
         return Error::Verifier { name: interface.to_owned(), reason: complaint(&log) };
     }
     Error::Program { name: interface.to_owned(), doing, reason: reasons(error) }

@@ -1,5 +1,6 @@
 //! The rows: which test runs in which mode.
 
+mod capabilities;
 mod channels;
 mod delivery;
 mod jumbo;
@@ -41,6 +42,9 @@ pub fn all(best: ReceiveMode) -> Vec<Row> {
     let mut rows = vec![Row { name: "ladder", mode: best, run: modes::ladder }];
     for mode in ReceiveMode::LADDER.into_iter().filter(|mode| !had(mode)) {
         rows.push(Row { name: "refused by name", mode, run: modes::refused });
+    }
+    for mode in ReceiveMode::LADDER.into_iter().filter(|mode| had(mode) && *mode != Socket) {
+        rows.push(Row { name: "capabilities", mode, run: capabilities::run });
     }
     rows.push(Row { name: "receiver run, IPv4", mode: best, run: delivery::long });
     for mode in [Copy, Generic, Socket].into_iter().filter(|mode| had(mode) && *mode != best) {
