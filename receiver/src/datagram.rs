@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::filter::{FlowKey, Member, SubscriptionId};
 use crate::ledger::{QueueCounters, Refusal, add};
 use crate::vlan::Vlan;
-use crate::xsk::Received;
+use receiver_xsk::Received;
 
 /// Which way a datagram came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

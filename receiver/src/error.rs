@@ -268,7 +268,7 @@ pub enum Error {
 
     /// An AF_XDP socket could not be had.
     #[error(transparent)]
-    Xsk(#[from] crate::xsk::Error),
+    Xsk(#[from] receiver_xsk::Error),
 
     /// A group could not be joined or left, or its filter not be set.
     #[error(transparent)]

@@ -14,7 +14,7 @@ use crate::others::holders_of_xdp_sockets;
 use crate::privilege::{self, Capability, Lack, XDP};
 use crate::program::{Attach, Buffers, Config, Program};
 use crate::receiver::Queues;
-use crate::xsk::{self, BindConfig, BindMode, BusyPoll, HugePages, UmemConfig, XskSocket};
+use receiver_xsk::{self as xsk, BindConfig, BindMode, BusyPoll, HugePages, UmemConfig, XskSocket};
 
 /// The shape of each queue's rings and packet memory.
 #[derive(Clone, Copy, Debug)]
@@ -159,7 +159,13 @@ impl Ladder<'_> {
                 let needed = u64::from(self.rings.frames) * u64::from(self.rings.frame_size);
                 Error::LockedMemory { name: self.interface.name.clone(), queue, needed, limit: privilege::lock_limit() }
             }
-            _ => error.of_driver(self.interface.driver.as_deref()).into(),
+            xsk::Cause::System { call: xsk::Call::Bind, errno } if error.mode == BindMode::ZeroCopy => {
+                match driver::zero_copy(self.interface.driver.as_deref(), errno) {
+                    Some(limit) => error.explained(limit.to_string()).into(),
+                    None => error.into(),
+                }
+            }
+            _ => error.into(),
         }
     }
 

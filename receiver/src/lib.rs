@@ -31,7 +31,6 @@ mod text;
 pub mod udp;
 mod vlan;
 mod worker;
-pub mod xsk;
 
 pub use control::SubscriptionReport;
 pub use datagram::{Datagram, OwnedDatagram, Path, ReceiveTime, TimeOrigin};
@@ -47,6 +46,7 @@ pub use others::{DropUnwanted, Holder, Process};
 pub use privilege::{Capability, Lack};
 pub use receiver::{Builder, Handle, Queues, Receiver};
 pub use receiver_common::Verdict;
+pub use receiver_xsk as xsk;
 pub use stream::AsyncReceiver;
 pub use subscription::{Channel, SourceFilter, Subscription, SubscriptionError, is_ssm_range};
 pub use text::printable;

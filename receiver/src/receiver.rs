@@ -24,8 +24,8 @@ use crate::subscription::Subscription;
 use crate::udp::SocketOptions;
 use crate::vlan::Vlan;
 use crate::worker::{Wait, Worker, WorkerOptions};
-use crate::xsk::{BusyPoll, HugePages};
 use crate::{Datagram, link, stream::AsyncReceiver};
+use receiver_xsk::{BusyPoll, HugePages};
 
 /// Which receive queues are served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::filter::Filter;
 use crate::grace_period::{self, BatchState};
 use crate::ledger::{QueueCounters, XskLedger};
 use crate::membership::SocketEvent;
-use crate::xsk::{Monitor, XskSocket};
+use receiver_xsk::{Monitor, XskSocket};
 
 /// One AF_XDP queue's part.
 #[derive(Debug)]

@@ -25,7 +25,7 @@ use crate::kernel_path::KernelSide;
 use crate::ledger::{QueueCounters, Refusal, add};
 use crate::shared::{Cell as QueueCell, Guard, Shared, lock};
 use crate::vlan::Vlan;
-use crate::xsk::{Counters, Monitor, Received, XskSocket};
+use receiver_xsk::{Counters, Monitor, Received, XskSocket};
 
 /// Datagrams that are taken from a ring at a time.
 const BATCH: usize = 64;

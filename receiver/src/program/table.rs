@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use receiver_common::table::{BUCKET, EMPTY, MAX_PROBES, TOMBSTONE, buckets, home};
 use rustix::io;
 
-use crate::xsk::Mapping;
+use receiver_xsk::Mapping;
 
 /// The one writer of a table.
 pub(super) struct Table {

@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::boot::quoted;
 use crate::artifacts::{self, Artifact};
 
-/// Test programs of the receiver, and which tests of them, by parts of their names; all if none is named. To make namespaces alone
+/// Test programs, and which tests of them, by parts of their names; all if none is named. To make namespaces alone
 /// takes seconds here, so that what a row tests as well is left out.
 const PROGRAMS: [(&str, &[&str]); 5] = [
     ("xsk", &[]),
@@ -34,7 +34,7 @@ pub fn build(root: &Path, only: &str) -> Result<Vec<Test>> {
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let mut arguments = vec!["test", "--package", "receiver", "--no-run"];
+    let mut arguments = vec!["test", "--package", "receiver", "--package", "receiver-xsk", "--no-run"];
     arguments.extend(wanted.iter().flat_map(|(name, _)| ["--test", *name]));
     let built = artifacts::build(root, &arguments)?;
     let test = |artifact: Artifact| {

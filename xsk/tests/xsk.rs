@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use receiver::xsk::{BindConfig, BindMode, BusyPoll, Call, Cause, HugePages, Lease, Statistics, UmemConfig, XskSocket};
+use receiver_xsk::{BindConfig, BindMode, BusyPoll, Call, Cause, HugePages, Lease, Statistics, UmemConfig, XskSocket};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, UnshareFlags};

@@ -19,8 +19,8 @@ pub struct Error {
     /// What failed.
     #[source]
     pub cause: Cause,
-    /// What is known of the driver that explains it, and what to do: in place of the general remedy.
-    pub known: Option<&'static crate::driver::Limit>,
+    /// What the caller knows of the driver that explains the failure, and what to do about it: see [`Error::explained`].
+    pub known: Option<String>,
 }
 
 /// What failed.
@@ -131,12 +131,10 @@ impl Error {
         }
     }
 
-    /// With what is known of the interface's driver, where that explains it better.
-    pub(crate) fn of_driver(mut self, driver: Option<&str>) -> Self {
-        if let (Cause::System { call: Call::Bind, errno }, BindMode::ZeroCopy) = (&self.cause, self.mode) {
-            self.known = crate::driver::zero_copy(driver, *errno);
-        }
-        self
+    /// The same error with what the caller knows of the driver. It replaces the general [remedy](Self::remedy) in the text.
+    #[must_use]
+    pub fn explained(self, known: impl Into<String>) -> Self {
+        Self { known: Some(known.into()), ..self }
     }
 
     /// What to do about it in general, where that is known.
@@ -196,8 +194,8 @@ fn mtu_clause(error: &Error) -> String {
 }
 
 fn remedy_clause(error: &Error) -> String {
-    match error.known {
-        Some(limit) => format!(": {limit}"),
+    match &error.known {
+        Some(known) => format!(": {known}"),
         None => error.remedy().map(|remedy| format!(": {remedy}")).unwrap_or_default(),
     }
 }

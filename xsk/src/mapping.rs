@@ -23,7 +23,7 @@ pub enum PageSize {
 /// It hands out nothing but its address: who may touch which bytes when is settled by its users, the ring cursors,
 /// the frame tokens, the filter's tables.
 #[derive(Debug)]
-pub(crate) struct Mapping {
+pub struct Mapping {
     start: NonNull<u8>,
     length: usize,
 }
@@ -36,12 +36,12 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Zeroed private memory of at least `length` bytes, present from the start.
-    pub(crate) fn anonymous(length: usize) -> io::Result<Self> {
+    pub fn anonymous(length: usize) -> io::Result<Self> {
         Self::new_anonymous(length, MapFlags::empty())
     }
 
     /// As [`Mapping::anonymous`], in pages of 2 MiB; an error where the system has none to give.
-    pub(crate) fn anonymous_huge(length: usize) -> io::Result<Self> {
+    pub fn anonymous_huge(length: usize) -> io::Result<Self> {
         let length = length.checked_next_multiple_of(HUGE_2_MIB).ok_or(Errno::NOMEM)?;
         Self::new_anonymous(length, MapFlags::HUGETLB | MapFlags::HUGE_2MB)
     }
@@ -54,7 +54,7 @@ impl Mapping {
     }
 
     /// `length` bytes of what `fd` offers at `offset`, shared with the kernel.
-    pub(crate) fn of_fd(fd: BorrowedFd<'_>, length: usize, offset: u64) -> io::Result<Self> {
+    pub fn of_fd(fd: BorrowedFd<'_>, length: usize, offset: u64) -> io::Result<Self> {
         let flags = MapFlags::SHARED | MapFlags::POPULATE;
         // SAFETY: with a null hint and without MAP_FIXED the kernel picks a range that nothing else uses.
         let start = unsafe { mmap(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags, fd, offset) }?;
@@ -67,12 +67,12 @@ impl Mapping {
 
     /// The first byte; aligned to a page.
     #[inline]
-    pub(crate) fn start(&self) -> NonNull<u8> {
+    pub fn start(&self) -> NonNull<u8> {
         self.start
     }
 
     /// Bytes mapped.
-    pub(crate) fn length(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.length
     }
 }

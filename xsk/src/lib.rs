@@ -32,8 +32,7 @@ mod tests;
 
 pub use error::{Call, Cause, Error};
 pub use lease::Lease;
-pub(crate) use mapping::Mapping;
-pub use mapping::PageSize;
+pub use mapping::{Mapping, PageSize};
 pub use monitor::Monitor;
 pub use queue::{Counters, Queue, Received};
 pub use ring::{Consumer, Producer, Slot, Taken, pair};

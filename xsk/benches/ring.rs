@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::ops::ControlFlow;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use receiver::xsk::{Consumer, Descriptor, HugePages, Lease, Producer, Queue, Umem, UmemConfig, pair};
+use receiver_xsk::{Consumer, Descriptor, HugePages, Lease, Producer, Queue, Umem, UmemConfig, pair};
 use rustix::net::xdp::XdpDescOptions;
 
 const BATCH: u32 = 64;
