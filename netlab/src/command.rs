@@ -1,10 +1,13 @@
-//! A child process that starts inside a namespace: `std::process::Command`, spawned from a thread that has moved there.
+//! Programs inside a namespace, `ip` among them: `std::process::Command`, spawned from a thread that has moved there.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Write};
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Output, Stdio};
+use std::thread;
 
+use crate::error::{Error, Result};
 use crate::namespace::{Namespace, on_thread};
 
 /// As [`std::process::Command`], made by [`Namespace::command`].
@@ -103,4 +106,81 @@ impl Command {
             start(inner)
         })?
     }
+}
+
+impl Namespace {
+    /// A command that will be started inside the namespace.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        Command::new(self.clone(), program.as_ref())
+    }
+
+    /// Runs `ip` with these arguments inside the namespace, and returns what it wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ip`] with the command and its complaint; [`Error::NoIpCommand`] where iproute2 is not installed.
+    pub fn ip(&self, arguments: &[&str]) -> Result<String> {
+        self.run_ip(arguments, Stdio::null())
+    }
+
+    /// Runs several commands of `ip`, a line each, in one process: starting one is what takes the time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Namespace::ip`]; the complaint names the line. Those before it were carried out.
+    pub(crate) fn ip_batch(&self, lines: &str) -> Result<()> {
+        let arguments = ["-batch", "-"];
+        let failed = |source| self.run_error(&arguments, source);
+        let (reader, mut writer) = io::pipe().map_err(failed)?;
+        thread::scope(|scope| {
+            // On a thread, as a pipe holds only so much.
+            let writing = scope.spawn(move || writer.write_all(lines.as_bytes()));
+            let ran = self.run_ip(&arguments, Stdio::from(reader));
+            let wrote = writing.join().unwrap_or_else(|panic| resume_unwind(panic));
+            ran?;
+            wrote.map_err(failed)
+        })
+    }
+
+    /// As [`Namespace::ip`], for commands that concern a second namespace: they find it as `/proc/self/fd/0`.
+    pub(crate) fn ip_with(&self, other: &Namespace, arguments: &[&str]) -> Result<String> {
+        let descriptor = other.descriptor.try_clone().map_err(|source| self.run_error(arguments, source))?;
+        self.run_ip(arguments, Stdio::from(descriptor))
+    }
+
+    fn run_ip(&self, arguments: &[&str], stdin: Stdio) -> Result<String> {
+        let program = find_ip().ok_or(Error::NoIpCommand)?;
+        let output = self
+            .command(program)
+            .args(arguments)
+            .stdin(stdin)
+            .output()
+            .map_err(|source| self.run_error(arguments, source))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(Error::Ip {
+            name: self.name().to_string(),
+            command: shown(arguments),
+            status: output.status,
+            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        })
+    }
+
+    fn run_error(&self, arguments: &[&str], source: io::Error) -> Error {
+        Error::Run { name: self.name().to_string(), command: shown(arguments), source }
+    }
+}
+
+fn shown(arguments: &[&str]) -> String {
+    format!("ip {}", arguments.join(" "))
+}
+
+/// `ip` by the search path, and in the two folders that the search path of an ordinary user lacks on Debian.
+fn find_ip() -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|folder| folder.join("ip"))
+        .find(|candidate| candidate.is_file())
 }

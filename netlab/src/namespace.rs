@@ -1,18 +1,15 @@
-//! One network namespace, and the ways to run something inside of it.
+//! One network namespace, and threads inside of it. Programs: [`crate::command`].
 
-use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::unshare::unshare_network;
 
@@ -20,7 +17,7 @@ use crate::unshare::unshare_network;
 #[derive(Debug, Clone)]
 pub struct Namespace {
     name: Arc<str>,
-    descriptor: Arc<OwnedFd>,
+    pub(crate) descriptor: Arc<OwnedFd>,
 }
 
 impl Namespace {
@@ -90,45 +87,6 @@ impl Namespace {
             .map_err(|source| self.enter_error(source))
     }
 
-    /// A command that will be started inside the namespace.
-    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        Command::new(self.clone(), program.as_ref())
-    }
-
-    /// Runs `ip` with these arguments inside the namespace, and returns what it wrote.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Ip`] with the command and its complaint; [`Error::NoIpCommand`] where iproute2 is not installed.
-    pub fn ip(&self, arguments: &[&str]) -> Result<String> {
-        self.run_ip(arguments, Stdio::null())
-    }
-
-    /// Runs several commands of `ip`, a line each, in one process: starting one is what takes the time.
-    ///
-    /// # Errors
-    ///
-    /// As [`Namespace::ip`]; the complaint names the line. Those before it were carried out.
-    pub(crate) fn ip_batch(&self, lines: &str) -> Result<()> {
-        let arguments = ["-batch", "-"];
-        let failed = |source| self.run_error(&arguments, source);
-        let (reader, mut writer) = io::pipe().map_err(failed)?;
-        thread::scope(|scope| {
-            // On a thread, as a pipe holds only so much.
-            let writing = scope.spawn(move || writer.write_all(lines.as_bytes()));
-            let ran = self.run_ip(&arguments, Stdio::from(reader));
-            let wrote = writing.join().unwrap_or_else(|panic| resume_unwind(panic));
-            ran?;
-            wrote.map_err(failed)
-        })
-    }
-
-    /// As [`Namespace::ip`], for commands that concern a second namespace: they find it as `/proc/self/fd/0`.
-    pub(crate) fn ip_with(&self, other: &Namespace, arguments: &[&str]) -> Result<String> {
-        let descriptor = other.descriptor.try_clone().map_err(|source| self.run_error(arguments, source))?;
-        self.run_ip(arguments, Stdio::from(descriptor))
-    }
-
     /// Sets a sysctl of this namespace, named by its path below `/proc/sys`: `net/ipv4/conf/all/rp_filter`.
     ///
     /// Writes nothing where it holds the value already, as `/proc/sys` may be read-only (in containers).
@@ -170,29 +128,6 @@ impl Namespace {
         move_into_link_name_space(self.descriptor.as_fd(), Some(LinkNameSpaceType::Network)).map_err(io::Error::from)
     }
 
-    fn run_ip(&self, arguments: &[&str], stdin: Stdio) -> Result<String> {
-        let program = find_ip().ok_or(Error::NoIpCommand)?;
-        let output = self
-            .command(program)
-            .args(arguments)
-            .stdin(stdin)
-            .output()
-            .map_err(|source| self.run_error(arguments, source))?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        Err(Error::Ip {
-            name: self.name.to_string(),
-            command: shown(arguments),
-            status: output.status,
-            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        })
-    }
-
-    fn run_error(&self, arguments: &[&str], source: io::Error) -> Error {
-        Error::Run { name: self.name.to_string(), command: shown(arguments), source }
-    }
-
     fn enter_error(&self, source: io::Error) -> Error {
         Error::Enter { name: self.name.to_string(), source }
     }
@@ -210,17 +145,4 @@ pub(crate) fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<
         let thread = thread::Builder::new().spawn_scoped(scope, work)?;
         Ok(thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
     })
-}
-
-fn shown(arguments: &[&str]) -> String {
-    format!("ip {}", arguments.join(" "))
-}
-
-/// `ip` by the search path, and in the two folders that the search path of an ordinary user lacks on Debian.
-fn find_ip() -> Option<std::path::PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .map(|folder| folder.join("ip"))
-        .find(|candidate| candidate.is_file())
 }

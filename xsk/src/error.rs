@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 
-use super::socket::BindMode;
+use super::config::BindMode;
 
 /// A failure to set up or to use an AF_XDP socket.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -16,6 +16,8 @@
 //! - [`XskSocket::bind`] does all of the setting up, [`XskSocket::receive`] all of the work.
 //! - [`Queue`] is the same work without a socket, over any pair of rings: what the tests and the benchmark drive.
 
+mod config;
+mod context;
 mod error;
 mod lease;
 mod mapping;
@@ -23,6 +25,7 @@ mod monitor;
 mod queue;
 mod ring;
 mod socket;
+mod statistics;
 mod umem;
 
 #[cfg(test)]
@@ -30,13 +33,15 @@ mod fake_kernel;
 #[cfg(test)]
 mod tests;
 
+pub use config::{BindConfig, BindMode, BusyPoll};
 pub use error::{Call, Cause, Error};
 pub use lease::Lease;
 pub use mapping::{Mapping, PageSize};
 pub use monitor::Monitor;
 pub use queue::{Counters, Queue, Received};
 pub use ring::{Consumer, Producer, Slot, Taken, pair};
-pub use socket::{BindConfig, BindMode, BusyPoll, Statistics, XskSocket};
+pub use socket::XskSocket;
+pub use statistics::Statistics;
 pub use umem::{HugePages, Umem, UmemConfig};
 
 /// A descriptor of the RX ring, as the kernel writes it: `struct xdp_desc`.

@@ -5,9 +5,10 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
+use super::context::Context;
 use super::error::Error;
 use super::ring::View;
-use super::socket::{Context, Statistics, statistics};
+use super::statistics::{Statistics, statistics};
 
 /// Reads a socket's statistics and ring indices. Keeps the socket open: its queue stays taken until this is dropped too.
 #[derive(Debug)]

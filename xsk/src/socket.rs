@@ -1,7 +1,6 @@
 //! The AF_XDP socket: set up in the order that drivers need, bound to one queue, and kept running.
 #![allow(unsafe_code)]
 
-use std::fmt;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::thread;
@@ -15,12 +14,15 @@ use rustix::net::xdp::{
 };
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with, sockopt};
 
+use super::config::{BindConfig, BindMode, BusyPoll};
+use super::context::Context;
 use super::error::{Call, Cause, Error};
 use super::mapping::{Mapping, PageSize};
 use super::monitor::Monitor;
 use super::queue::{Counters, Queue, Received};
 use super::ring::{Consumer, Producer, mapping_length};
-use super::umem::{Umem, UmemConfig, near_power};
+use super::statistics::{Statistics, statistics};
+use super::umem::Umem;
 
 /// The least completion ring the kernel takes. Nothing is ever sent, so nothing ever completes.
 const COMPLETION_RING_SIZE: u32 = 2;
@@ -30,117 +32,6 @@ const COMPLETION_RING_SIZE: u32 = 2;
 const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 const BUSY_PAUSE_FIRST: Duration = Duration::from_millis(2);
 const BUSY_PAUSE_MOST: Duration = Duration::from_millis(100);
-
-/// How packets come from the driver into the packet memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BindMode {
-    /// The device writes into it (`XDP_ZEROCOPY`). Not every driver can.
-    ZeroCopy,
-    /// The kernel copies into it (`XDP_COPY`). Also for an XDP program that is attached in generic mode.
-    Copy,
-}
-
-impl fmt::Display for BindMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ZeroCopy => "zero-copy",
-            Self::Copy => "copy",
-        })
-    }
-}
-
-/// Preferred busy polling (Linux 5.11; af_xdp.rst, and napi.rst, "Busy polling"). Needs CAP_NET_ADMIN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BusyPoll {
-    /// Packets taken by one poll of the device: `SO_BUSY_POLL_BUDGET`.
-    pub budget: u16,
-    /// How long one system call polls at most, in microseconds: `SO_BUSY_POLL`.
-    pub microseconds: u32,
-}
-
-/// What to bind to, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BindConfig {
-    /// The interface's index, in the calling thread's network namespace.
-    pub if_index: u32,
-    /// The interface's name, for messages only.
-    pub interface_name: String,
-    /// The receive queue, from 0.
-    pub queue: u32,
-    /// The mode: got or refused, never changed for another.
-    pub mode: BindMode,
-    /// Slots of the RX ring, a power of two.
-    pub rx_ring_size: u32,
-    /// Slots of the fill ring, a power of two; at least twice the RX ring is advised.
-    pub fill_ring_size: u32,
-    /// The packet memory.
-    pub umem: UmemConfig,
-    /// Busy polling, if it is wanted.
-    pub busy_poll: Option<BusyPoll>,
-    /// Take packets over several buffers (`XDP_USE_SG`, Linux 6.6), as a frame of [`BindConfig::umem`] may not hold one
-    /// of this MTU; the MTU is for messages only. `None`: packets that are longer than a frame are dropped by the
-    /// kernel (`rx_dropped`).
-    pub multi_buffer: Option<u32>,
-    /// In copy mode: take packets over several buffers also where [`BindConfig::multi_buffer`] does not ask for them,
-    /// if the kernel can, so that the MTU can grow under the socket. It costs nothing while packets fit one buffer.
-    pub multi_buffer_if_possible: bool,
-}
-
-impl BindConfig {
-    /// The defaults: an RX ring of 2048, a fill ring of twice that, the default packet memory, no busy polling.
-    pub fn new(if_index: u32, interface_name: impl Into<String>, queue: u32, mode: BindMode) -> Self {
-        Self {
-            if_index,
-            interface_name: interface_name.into(),
-            queue,
-            mode,
-            rx_ring_size: 2048,
-            fill_ring_size: 4096,
-            umem: UmemConfig::default(),
-            busy_poll: None,
-            multi_buffer: None,
-            multi_buffer_if_possible: false,
-        }
-    }
-
-    /// With an RX ring of `slots`, and a fill ring of twice that.
-    pub fn with_rx_ring_size(mut self, slots: u32) -> Self {
-        self.rx_ring_size = slots;
-        self.fill_ring_size = slots.saturating_mul(2);
-        self
-    }
-
-    /// Returns true if packets over several buffers are to be taken, if the kernel can.
-    fn gathers(&self) -> bool {
-        self.multi_buffer.is_some() || (self.multi_buffer_if_possible && self.mode == BindMode::Copy)
-    }
-
-    fn fault(&self) -> Option<String> {
-        [("rx_ring_size", self.rx_ring_size), ("fill_ring_size", self.fill_ring_size)]
-            .into_iter()
-            .find(|(_, size)| !size.is_power_of_two())
-            .map(|(name, size)| format!("{name} {size} is not a power of two; take {}", near_power(size)))
-            .or_else(|| self.umem.fault())
-    }
-}
-
-/// The kernel's counters of one socket, named as in `struct xdp_statistics`. Those that the kernel does not know
-/// (before Linux 5.9) are 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Statistics {
-    /// Dropped for other reasons than the following, as a packet that is longer than a frame.
-    pub rx_dropped: u64,
-    /// Dropped for an invalid address in the fill ring.
-    pub rx_invalid_descs: u64,
-    /// Dropped for an invalid descriptor in the TX ring.
-    pub tx_invalid_descs: u64,
-    /// Dropped because the RX ring was full.
-    pub rx_ring_full: u64,
-    /// Times that the kernel found the fill ring empty.
-    pub rx_fill_ring_empty_descs: u64,
-    /// Times that the kernel found the TX ring empty.
-    pub tx_ring_empty_descs: u64,
-}
 
 /// A socket that receives from one queue. Receives nothing until it stands in the XSKMAP of an XDP program.
 ///
@@ -362,18 +253,6 @@ impl XskSocket {
     }
 }
 
-pub(super) fn statistics(fd: &OwnedFd, context: &Context) -> Result<Statistics, Error> {
-    let kernel = context.check(Call::Statistics, sockopt::xdp_statistics(fd))?;
-    Ok(Statistics {
-        rx_dropped: kernel.rx_dropped,
-        rx_invalid_descs: kernel.rx_invalid_descs,
-        tx_invalid_descs: kernel.tx_invalid_descs,
-        rx_ring_full: kernel.rx_ring_full.unwrap_or(0),
-        rx_fill_ring_empty_descs: kernel.rx_fill_ring_empty_descs.unwrap_or(0),
-        tx_ring_empty_descs: kernel.tx_ring_empty_descs.unwrap_or(0),
-    })
-}
-
 impl AsFd for XskSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -383,36 +262,6 @@ impl AsFd for XskSocket {
 impl AsRawFd for XskSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
-    }
-}
-
-/// What every error tells.
-#[derive(Clone, Debug)]
-pub(super) struct Context {
-    interface: String,
-    queue: u32,
-    mode: BindMode,
-    multi_buffer: Option<u32>,
-}
-
-impl Context {
-    fn check<T>(&self, call: Call, result: io::Result<T>) -> Result<T, Error> {
-        result.map_err(|errno| self.system(call, errno))
-    }
-
-    fn system(&self, call: Call, errno: Errno) -> Error {
-        self.error(Cause::System { call, errno })
-    }
-
-    fn error(&self, cause: Cause) -> Error {
-        Error {
-            interface: self.interface.clone(),
-            queue: self.queue,
-            mode: self.mode,
-            multi_buffer: self.multi_buffer,
-            cause,
-            known: None,
-        }
     }
 }
 

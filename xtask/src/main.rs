@@ -13,6 +13,7 @@ mod preflight;
 mod privilege;
 mod process;
 mod run;
+mod scenario;
 mod setup;
 mod test;
 mod toolchain;

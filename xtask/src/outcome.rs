@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::demonstration::{KEPT_SIZE, PARTS, UNWANTED_SIZE};
+use crate::scenario::{KEPT_SIZE, PARTS, UNWANTED_SIZE};
 
 /// The parts of the receiver's summary (`"type": "summary"`) that count here.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,36 @@
+//! The socket that an error is about, kept beside it.
+
+use rustix::io::{self, Errno};
+
+use super::config::BindMode;
+use super::error::{Call, Cause, Error};
+
+/// What every error names.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    pub(super) interface: String,
+    pub(super) queue: u32,
+    pub(super) mode: BindMode,
+    pub(super) multi_buffer: Option<u32>,
+}
+
+impl Context {
+    pub(super) fn check<T>(&self, call: Call, result: io::Result<T>) -> Result<T, Error> {
+        result.map_err(|errno| self.system(call, errno))
+    }
+
+    pub(super) fn system(&self, call: Call, errno: Errno) -> Error {
+        self.error(Cause::System { call, errno })
+    }
+
+    pub(super) fn error(&self, cause: Cause) -> Error {
+        Error {
+            interface: self.interface.clone(),
+            queue: self.queue,
+            mode: self.mode,
+            multi_buffer: self.multi_buffer,
+            cause,
+            known: None,
+        }
+    }
+}
