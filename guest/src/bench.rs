@@ -14,7 +14,7 @@ use receiver::probe::{ProbeChecker, ProbeReport};
 use receiver::send::{SendConfig, SendReport, Sender};
 use receiver::{Builder, Datagram, Handle, Interface, Ledger, ReceiveMode, Receiver, Wait};
 
-use crate::{Arguments, interface_by_mac};
+use crate::arguments::Arguments;
 
 /// Nothing for so long, after the last was sent, means that nothing is on its way any more.
 const QUIET: Duration = Duration::from_millis(700);
@@ -112,6 +112,18 @@ impl Bench {
         ensure!(program.is_none(), "an XDP program was left on {}: {program:?}", self.lab.rx_interface());
         Ok(())
     }
+}
+
+/// The name of the interface with this MAC address.
+fn interface_by_mac(mac: &str) -> Result<String> {
+    let folder = "/sys/class/net";
+    for entry in std::fs::read_dir(folder).context(folder)? {
+        let entry = entry.context(folder)?;
+        if std::fs::read_to_string(entry.path().join("address")).is_ok_and(|address| address.trim() == mac) {
+            return Ok(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    bail!("no interface has the MAC address {mac}: is its driver's module loaded?")
 }
 
 /// A sender at work.

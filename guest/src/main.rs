@@ -6,57 +6,28 @@
 //!
 //! Of no use outside a guest: it takes interfaces away from the system it runs on.
 
+mod arguments;
 mod bench;
 mod rows;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Parser;
 use receiver::ReceiveMode;
 use serde_json::json;
 
+use crate::arguments::Arguments;
 use crate::bench::Bench;
 use crate::rows::{Outcome, Row};
 
 /// More than any row takes under emulation, on a busy machine.
 const ROW_LIMIT: Duration = Duration::from_secs(150);
-
-#[derive(Parser)]
-#[command(about = "The rows of `cargo xtask vm`; for the inside of a virtual machine only")]
-struct Arguments {
-    /// MAC address of the interface to receive on
-    #[arg(long)]
-    receiving: String,
-    /// MAC address of the interface to send on
-    #[arg(long)]
-    sending: String,
-    /// The built command
-    #[arg(long)]
-    receiver: PathBuf,
-    /// The mode in which the ladder has to end; any, if not given
-    #[arg(long, value_parser = mode)]
-    expect: Option<ReceiveMode>,
-    /// Wanted datagrams of the long row; as many unwanted ones beside them
-    #[arg(long, default_value_t = 100_000)]
-    packets: u64,
-    /// Datagrams a second, of wanted and unwanted ones together
-    #[arg(long, default_value_t = 10_000)]
-    rate: u64,
-    /// Only rows whose name has this in it
-    #[arg(long, default_value = "")]
-    only: String,
-}
-
-fn mode(text: &str) -> Result<ReceiveMode, String> {
-    ReceiveMode::LADDER.into_iter().find(|mode| mode.name() == text).ok_or_else(|| format!("no mode is called {text}"))
-}
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -120,16 +91,4 @@ fn tell(name: &str, mode: ReceiveMode, took: Duration, outcome: &Result<Outcome>
     let mut out = std::io::stdout().lock();
     // Nobody is left to tell if this fails.
     let _ = writeln!(out, "vm-row {row}").and_then(|()| out.flush());
-}
-
-/// The name of the interface with this MAC address.
-fn interface_by_mac(mac: &str) -> Result<String> {
-    let folder = "/sys/class/net";
-    for entry in std::fs::read_dir(folder).context(folder)? {
-        let entry = entry.context(folder)?;
-        if std::fs::read_to_string(entry.path().join("address")).is_ok_and(|address| address.trim() == mac) {
-            return Ok(entry.file_name().to_string_lossy().into_owned());
-        }
-    }
-    bail!("no interface has the MAC address {mac}: is its driver's module loaded?")
 }
