@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use receiver_common::Verdict;
 
-use crate::control::SubscriptionReport;
 use crate::filter::SubscriptionId;
 use crate::ledger::Ledger;
 use crate::membership::InterfaceRef;
 use crate::membership::tables::{IgmpVersion, KernelTables};
 use crate::mode::ReceiveMode;
+use crate::report::SubscriptionReport;
 use crate::subscription::Subscription;
 use crate::vlan::Vlan;
 

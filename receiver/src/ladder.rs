@@ -13,7 +13,7 @@ use crate::mode::{ModeRequest, ReceiveMode, Refused};
 use crate::others::holders_of_xdp_sockets;
 use crate::privilege::{self, Capability, Lack, XDP};
 use crate::program::{Attach, Buffers, Config, Program};
-use crate::receiver::Queues;
+use crate::queues::Queues;
 use receiver_xsk::{self as xsk, BindConfig, BindMode, BusyPoll, HugePages, UmemConfig, XskSocket};
 
 /// The shape of each queue's rings and packet memory.

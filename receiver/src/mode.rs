@@ -102,6 +102,12 @@ pub(crate) fn fallback_warning(interface: &str, refused: &[Refused]) -> String {
     )
 }
 
+impl From<ReceiveMode> for ModeRequest {
+    fn from(mode: ReceiveMode) -> Self {
+        Self::Exactly(mode)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

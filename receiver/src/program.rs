@@ -588,18 +588,13 @@ fn array(ebpf: &mut Ebpf, name: &str, interface: &str) -> Result<MapData, Error>
 }
 
 fn occupied(interface: &str, program: u32) -> Error {
-    Error::XdpOccupied { name: interface.to_owned(), program, holder: Box::new(Holder::of(program)) }
+    Error::XdpOccupied { name: interface.to_owned(), program, holder: Box::new(Holder::of(program, name_of(program))) }
 }
 
 /// The name of a program that is loaded, by its id. Needs CAP_SYS_ADMIN.
-pub(crate) fn name_of(id: u32) -> Option<String> {
+fn name_of(id: u32) -> Option<String> {
     let program = loaded_programs().filter_map(Result::ok).find(|program| program.id() == id)?;
     program.name_as_str().map(ToOwned::to_owned)
-}
-
-/// Returns true if the XDP program of a receiver has this name.
-pub(crate) fn is_own_name(name: &str) -> bool {
-    [Buffers::One, Buffers::Several].iter().any(|buffers| buffers.entry() == name)
 }
 
 fn foreign(interface: &str) -> Error {

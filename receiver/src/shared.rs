@@ -2,16 +2,16 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::control::Control;
 use crate::datagram::CopyBudget;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::grace_period::{self, BatchState};
 use crate::ledger::{QueueCounters, XskLedger};
+use crate::lock::lock;
 use crate::membership::SocketEvent;
 use receiver_xsk::{Monitor, XskSocket};
 
@@ -215,33 +215,4 @@ impl KernelCell {
 fn raise(fd: &OwnedFd) {
     // It can only fail when the counter is full: then it is raised.
     let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
-}
-
-/// Locks; a panic elsewhere does not make the data worse than it was.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Shared by the workers: when the last is dropped, the receiver is shut down.
-pub(crate) struct Guard {
-    shared: Arc<Shared>,
-    control: Arc<Control>,
-}
-
-impl Guard {
-    pub fn new(control: Arc<Control>) -> Self {
-        Self { shared: Arc::clone(control.shared()), control }
-    }
-
-    pub fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if let Err(error) = self.control.shutdown() {
-            tracing::warn!("shutting down: {error}");
-        }
-    }
 }

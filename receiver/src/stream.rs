@@ -14,7 +14,7 @@ use tokio::runtime::Handle as RuntimeHandle;
 use crate::datagram::OwnedDatagram;
 use crate::error::Error;
 use crate::filter::Member;
-use crate::receiver::Handle;
+use crate::handle::Handle;
 use crate::worker::{Wait, Worker};
 
 /// Datagrams that are taken from one queue before the next has its turn.

@@ -21,9 +21,11 @@ use crate::control::socket_ledger;
 use crate::datagram::{Datagram, Keep, OwnedDatagram, Path, Payload, ReceiveTime, TimeOrigin};
 use crate::error::Error;
 use crate::filter::{FlowCache, FlowKey, Member, MemberCounters};
+use crate::guard::Guard;
 use crate::kernel_path::KernelSide;
 use crate::ledger::{QueueCounters, Refusal, add};
-use crate::shared::{Cell as QueueCell, Guard, Shared, lock};
+use crate::lock::lock;
+use crate::shared::{Cell as QueueCell, Shared};
 use crate::vlan::Vlan;
 use receiver_xsk::{Counters, Monitor, Received, XskSocket};
 

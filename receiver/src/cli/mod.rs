@@ -12,6 +12,7 @@ use outlet::{Outlet, Units};
 mod conformance;
 mod consume;
 mod descriptors;
+mod event;
 mod explanation;
 mod figures;
 mod files;

@@ -7,8 +7,8 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
+use super::event::Event;
 use super::outlet::{Outlet, Units};
-use super::run::Event;
 use super::signals;
 
 /// The exit code after a panic, as Rust's own.

@@ -12,6 +12,7 @@ use anyhow::{Context, anyhow};
 use receiver::{Error, Evidence, Handle, Worker};
 
 use super::consume::{Ended, Plan};
+use super::event::Event;
 use super::figures::{Facts, Figures, Snapshot, Unread};
 use super::json::Json;
 use super::line::Lines;
@@ -21,16 +22,6 @@ use super::sink::{self, Sink};
 use super::table::Table;
 use super::view::View;
 use super::{descriptors, explanation, files, log, panics, screen, signals};
-
-/// What the main thread waits for.
-pub enum Event {
-    /// SIGINT, SIGTERM or SIGHUP.
-    Signal,
-    /// SIGWINCH.
-    Resized,
-    /// A receiving thread is done, writing has failed, or a thread has panicked; all should end.
-    Done,
-}
 
 /// Runs until the time is over, the count is reached, a signal comes, or something fails.
 ///

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
 
-use super::run::Event;
+use super::event::Event;
 
 /// Set by the first signal that ends the run, in the handler itself.
 static ENDING: OnceLock<Arc<AtomicBool>> = OnceLock::new();

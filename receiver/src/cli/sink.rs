@@ -10,11 +10,11 @@ use receiver::Datagram;
 use receiver::probe::{ProbeChecker, ProbeReport};
 use rustix::fs::{Mode, OFlags};
 
+use super::event::Event;
 use super::files;
 use super::hex;
 use super::options::RunArgs;
 use super::outlet::{Outlet, OutletError, PAYLOAD_LIMIT, Units};
-use super::run::Event;
 
 /// All that is done with a datagram.
 pub struct Sink {

@@ -9,9 +9,9 @@ use super::Control;
 use crate::error::Error;
 use crate::evidence::{Evidence, MOST_NAMED, Observed, listed, reverse_path_remedy};
 use crate::filter::SubscriptionId;
+use crate::lock::lock;
 use crate::membership::InterfaceRef;
 use crate::mode::ReceiveMode;
-use crate::shared::lock;
 use crate::subscription::Subscription;
 
 /// Sources that the kernel is asked for at most: one system call each.

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use super::{Control, Inner, check_range};
 use crate::error::Error;
 use crate::filter::{Inserted, SubscriptionId};
-use crate::shared::lock;
+use crate::lock::lock;
 use crate::subscription::Subscription;
 
 impl Control {

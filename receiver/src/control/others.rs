@@ -17,9 +17,9 @@ use rustix::fs::fstat;
 use super::{Control, Inner};
 use crate::error::Error;
 use crate::filter::Table;
+use crate::lock::lock;
 use crate::others::sharing::{Change, Reported, User, last_report, uses};
 use crate::others::{DropUnwanted, Process, Tables, holders_of_sockets};
-use crate::shared::lock;
 
 /// How often a look is taken.
 const LOOK: Duration = Duration::from_secs(1);

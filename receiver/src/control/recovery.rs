@@ -15,10 +15,11 @@ use crate::filter::MemberCounters;
 use crate::interface::{Families, Interface, Look};
 use crate::ladder::{Ladder, attach_for, publish, take_several_buffers};
 use crate::link::{FamilyOver, Over};
+use crate::lock::lock;
 use crate::membership::tables::KernelTables;
 use crate::membership::{InterfaceRef, MembershipSet};
 use crate::program::{Attach, Buffers};
-use crate::shared::{Cell, lock};
+use crate::shared::Cell;
 
 /// What is no longer on the link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,9 @@ use std::fmt;
 use std::fs;
 
 use super::process::{Process, each_descriptor, list};
-use crate::program;
+
+/// The names of a receiver's own XDP programs, as the kernel cuts them.
+const OWN_NAMES: [&str; 2] = ["receiver", "receiver_frags"];
 
 /// An XDP program that is on an interface, and who holds it there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub struct Holder {
 }
 
 impl Holder {
-    pub(crate) fn of(program: u32) -> Self {
+    pub(crate) fn of(program: u32, name: Option<String>) -> Self {
         let (mut link, mut pids) = (None, Vec::new());
         let is_complete = each_descriptor(|pid, number, target| {
             if !target.to_str().is_some_and(|target| target.starts_with("anon_inode:bpf")) {
@@ -39,13 +41,13 @@ impl Holder {
         pids.sort_unstable();
         pids.dedup();
         let processes = pids.into_iter().map(Process::of).collect();
-        Self { program, name: program::name_of(program), link, processes, is_complete }
+        Self { program, name, link, processes, is_complete }
     }
 
     /// Returns true if it looks like the program of a receiver.
     fn is_receiver(&self) -> bool {
         match &self.name {
-            Some(name) => program::is_own_name(name),
+            Some(name) => OWN_NAMES.contains(&name.as_str()),
             None => self.processes.iter().any(|process| process.name == "receiver"),
         }
     }

@@ -15,7 +15,7 @@ use receiver_common::Verdict;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
 
-use crate::shared::lock;
+use crate::lock::lock;
 
 /// The log and the thread that takes its records. Dropping it ends the thread.
 pub(super) struct Trace {

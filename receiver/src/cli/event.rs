@@ -1,0 +1,11 @@
+//! What the main thread of `receiver run` waits for.
+
+/// Sent by the threads that watch signals, receive and write.
+pub enum Event {
+    /// SIGINT, SIGTERM or SIGHUP.
+    Signal,
+    /// SIGWINCH.
+    Resized,
+    /// A receiving thread is done, writing has failed, or a thread has panicked; all should end.
+    Done,
+}

@@ -1,0 +1,35 @@
+//! What one subscription has received, as users see it.
+
+use crate::filter::SubscriptionId;
+use crate::subscription::Subscription;
+
+/// What one subscription has received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscriptionReport {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// The subscription as it is now.
+    pub subscription: Subscription,
+    /// Datagrams handed over.
+    pub packets: u64,
+    /// Bytes of UDP payload in them.
+    pub bytes: u64,
+    /// Frames that XDP dropped because of their source, for the subscription's group and port. Subscriptions that share
+    /// both share this count. `None` in mode `socket`: the kernel drops them and does not count.
+    pub blocked: Option<u64>,
+    /// Frames of sources that are not wanted, for the subscription's group and port, which passed to the kernel
+    /// ([`DropUnwanted`](crate::DropUnwanted)). Shared as `blocked`. `None` in mode `socket`.
+    pub passed_shared: Option<u64>,
+    /// Members of the group other than this receiver where it is joined, as of the last look: sockets of other programs.
+    /// `None` in mode `socket`, and where /proc cannot be read.
+    pub other_members: Option<u64>,
+    /// When the last datagram came: nanoseconds on CLOCK_TAI. `None` before the first.
+    pub last: Option<u64>,
+}
+
+impl SubscriptionReport {
+    /// Frames of sources that are not wanted, whatever became of them.
+    pub(crate) fn unwanted(&self) -> Option<u64> {
+        Some(self.blocked? + self.passed_shared?)
+    }
+}
