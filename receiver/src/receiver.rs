@@ -128,7 +128,7 @@ impl Builder {
     }
 
     /// Log every verdict of the XDP program to `tracing`, by its name. Slow: at high rates some are lost, and counted
-    /// ([`Ledger::unlogged`]). Default: no.
+    /// ([`Ledger::unlogged`](crate::Ledger::unlogged)). Default: no.
     pub fn trace_verdicts(mut self, trace: bool) -> Self {
         self.program.trace = trace;
         self
