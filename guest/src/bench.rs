@@ -247,3 +247,13 @@ pub fn load_module(name: &str) -> Result<()> {
     ensure!(output.status.success(), "modprobe {name}: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(())
 }
+
+/// Version of the running kernel: its first two numbers.
+pub fn kernel() -> Result<(u32, u32)> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("no kernel version")?;
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
+        _ => bail!("no kernel version: {release}"),
+    }
+}

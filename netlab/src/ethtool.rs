@@ -1,5 +1,5 @@
-//! What `ethtool` sets on an interface, by its ioctl: the number of queues, GRO, and other features. So no test needs that
-//! program.
+//! What `ethtool` sets on an interface, by its ioctl: the number of queues, GRO, and other features. So no test needs
+//! that program.
 
 #![allow(unsafe_code)] // The ioctl; rustix has no safe call for it.
 
@@ -96,7 +96,8 @@ unsafe impl Request for EthtoolChannels {}
 unsafe impl Request for EthtoolValue {}
 // SAFETY: `struct ethtool_sset_info` with room for the one count that is asked for; numbers alone.
 unsafe impl Request for EthtoolSsetInfo {}
-// SAFETY: `struct ethtool_gstrings` with room for `MOST_FEATURES` names, which is checked against the kernel's count before.
+// SAFETY: `struct ethtool_gstrings` with room for `MOST_FEATURES` names, which is checked against the kernel's count
+// before.
 unsafe impl Request for EthtoolStrings {}
 // SAFETY: `struct ethtool_sfeatures`, which the kernel only reads; numbers alone.
 unsafe impl Request for EthtoolFeatures {}

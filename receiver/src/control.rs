@@ -391,8 +391,8 @@ impl Control {
 
 impl Inner {
     /// Puts a subscription into the XDP maps. Its flows come before the group, so that no wanted frame is dropped for
-    /// want of its entry, and no blocked one let through. `new`: the group and port are new; if true, frames of its unwanted
-    /// sources pass, from the first entry on.
+    /// want of its entry, and no blocked one let through. `new`: the group and port are new; if true, frames of its
+    /// unwanted sources pass, from the first entry on.
     fn allow(&mut self, subscription: &Subscription, slot: u32, new: Option<bool>) -> Result<(), Error> {
         let Some(program) = &mut self.program else { return Ok(()) };
         let (group, port) = (subscription.group(), subscription.port());

@@ -21,7 +21,8 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Joins. To be called in the network namespace that the receiver was built in. Packets come from when this returns, at the latest; none that is wanted is lost for the change.
+    /// Joins. To be called in the network namespace that the receiver was built in. Packets come from when this
+    /// returns, at the latest; none that is wanted is lost for the change.
     ///
     /// # Errors
     /// [`Error::Overlap`], [`Error::Subscription`], [`Error::FilterFull`], [`Error::Membership`]: nothing was changed.
@@ -52,8 +53,8 @@ impl Handle {
         self.control.leave(id)
     }
 
-    /// Blocks a source of an any-source subscription. None of its datagrams is handed over after this returned: the call
-    /// waits for a callback that is under way, for a second at most (but not for the one it is called from).
+    /// Blocks a source of an any-source subscription. None of its datagrams is handed over after this returned: the
+    /// call waits for a callback that is under way, for a second at most (but not for the one it is called from).
     ///
     /// # Errors
     /// [`Error::WrongFilterMode`], [`Error::SourceState`], [`Error::Membership`] and others: nothing was changed.
@@ -114,7 +115,8 @@ impl Handle {
         self.control.ledger()
     }
 
-    /// What is known of the reasons why subscriptions have received nothing so far. Ask before [`Handle::shutdown`]: the
+    /// What is known of the reasons why subscriptions have received nothing so far. Ask before [`Handle::shutdown`]:
+    /// the
     /// memberships are looked at, too. Costs some system calls, and one for each named source, up to 1,024, where the
     /// reverse path filter has dropped packets.
     ///
@@ -135,7 +137,8 @@ impl Handle {
     }
 
     /// What is not as it should be, but does not stand in the way: told in the order in which it was noticed, since the
-    /// start. An older querier on the link is among it (IGMPv1, IGMPv2, MLDv1), with which source joins are not signalled; so is
+    /// start. An older querier on the link is among it (IGMPv1, IGMPv2, MLDv1), with which source joins are not
+    /// signalled; so is
     /// each other program that uses a subscribed group and port, once when that begins and once when it ends.
     pub fn warnings(&self) -> Vec<String> {
         self.control.warnings()
@@ -146,7 +149,8 @@ impl Handle {
         self.control.interface()
     }
 
-    /// Leaves all groups and takes the program off the interface. Workers hand over what had come, then their `poll` says
+    /// Leaves all groups and takes the program off the interface. Workers hand over what had come, then their `poll`
+    /// says
     /// [`Error::Stopped`]. The books stay open.
     ///
     /// # Errors

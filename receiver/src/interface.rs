@@ -244,8 +244,8 @@ impl Interface {
     }
 }
 
-/// Returns true if no sender on the same host reaches the device without a NIC in between. A hypervisor's device hands over
-/// packets as the host's senders left them: virtio has a bus of its own, vmxnet3 is on PCI.
+/// Returns true if no sender on the same host reaches the device without a NIC in between. A hypervisor's device hands
+/// over packets as the host's senders left them: virtio has a bus of its own, vmxnet3 is on PCI.
 fn is_physical(bus: &str, driver: Option<&str>) -> bool {
     matches!(bus, "pci" | "usb") && driver.is_some_and(|driver| driver != "vmxnet3")
 }

@@ -419,7 +419,8 @@ impl Watch {
                 }
                 None if self.families.is_away(ipv6) => {
                     back[usize::from(ipv6)] = true;
-                    // Linux joins the groups of an IPv6 that was disabled again by itself. This is for what it has lost.
+                    // Linux joins the groups of an IPv6 that was disabled again by itself. This is for what it has
+                    // lost.
                     self.lose_missing(control, ipv6)?;
                 }
                 None => {}

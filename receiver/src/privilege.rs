@@ -144,8 +144,8 @@ impl fmt::Display for Lack {
     }
 }
 
-/// Returns true if the verifier takes a program that computes with packet pointers, and adds nothing against speculative
-/// execution to it.
+/// Returns true if the verifier takes a program that computes with packet pointers, and adds nothing against
+/// speculative execution to it.
 pub(crate) fn is_full_speed() -> bool {
     Capability::Perfmon.is_held()
 }

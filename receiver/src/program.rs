@@ -474,8 +474,8 @@ impl Program {
     }
 
     /// Passes what is left of the program's log on to `tracing` (target `receiver::xdp`); a thread does so all the
-    /// time. To be called while no frames come: it goes on as long as the program logs. Nothing unless `trace` was asked
-    /// for.
+    /// time. To be called while no frames come: it goes on as long as the program logs. Nothing unless `trace` was
+    /// asked for.
     pub fn flush_log(&self) {
         if let Some(trace) = &self.trace {
             trace.flush();

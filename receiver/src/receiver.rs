@@ -111,8 +111,8 @@ impl Builder {
         self
     }
 
-    /// Verify IPv4 header and UDP checksums of XDP's frames. Default: yes. The kernel path's are always verified, and so
-    /// are those of generic mode, unless the interface is a NIC on a bus: of datagrams that GRO joined in a list
+    /// Verify IPv4 header and UDP checksums of XDP's frames. Default: yes. The kernel path's are always verified, and
+    /// so are those of generic mode, unless the interface is a NIC on a bus: of datagrams that GRO joined in a list
     /// (`rx-gro-list`), a wrong checksum is the only sign.
     pub fn verify_checksums(mut self, verify: bool) -> Self {
         self.verify_checksums = verify;
@@ -208,8 +208,8 @@ impl Builder {
     /// Opens everything, in this order: look, load the XDP program, attach it, fill and bind the AF_XDP sockets, hand them
     /// to the program, join.
     ///
-    /// XDP needs CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and, for the packet memory, CAP_IPC_LOCK or a large RLIMIT_MEMLOCK; with
-    /// CAP_PERFMON a verdict costs half. Mode `socket` needs nothing.
+    /// XDP needs CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and, for the packet memory, CAP_IPC_LOCK or a large
+    /// RLIMIT_MEMLOCK; with CAP_PERFMON a verdict costs half. Mode `socket` needs nothing.
     ///
     /// Each group and port takes a descriptor as long as half of the soft limit (RLIMIT_NOFILE) lasts. Before groups
     /// share descriptors, the soft limit of the process is raised to the hard one, which is logged at level info.

@@ -20,7 +20,8 @@ pub struct SubscriptionReport {
     /// Frames of sources that are not wanted, for the subscription's group and port, which passed to the kernel
     /// ([`DropUnwanted`](crate::DropUnwanted)). Shared as `blocked`. `None` in mode `socket`.
     pub passed_shared: Option<u64>,
-    /// Members of the group other than this receiver where it is joined, as of the last look: sockets of other programs.
+    /// Members of the group other than this receiver where it is joined, as of the last look: sockets of other
+    /// programs.
     /// `None` in mode `socket`, and where /proc cannot be read.
     pub other_members: Option<u64>,
     /// When the last datagram came: nanoseconds on CLOCK_TAI. `None` before the first.

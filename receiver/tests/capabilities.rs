@@ -1,7 +1,8 @@
-//! What each mode needs, row by row: as user `nobody` with the capabilities that README names, and with each of them missing.
+//! What each mode needs, row by row: as user `nobody` with the capabilities that README names, and with each of them
+//! missing.
 //!
-//! The whole command runs under setpriv(1) and prlimit(1), which every Debian has (util-linux). What one thread can show is
-//! shown by a thread that gives up capabilities.
+//! The whole command runs under setpriv(1) and prlimit(1), which every Debian has (util-linux). What one thread can
+//! show is shown by a thread that gives up capabilities.
 
 mod support;
 
@@ -135,7 +136,8 @@ fn each_mode_needs_what_readme_names() {
     assert_eq!(Traces::settled(&lab, &before), before);
 }
 
-/// As `setcap` grants them. Such a process cannot be looked into by its own user, so much of /proc/self belongs to root.
+/// As `setcap` grants them. Such a process cannot be looked into by its own user, so much of /proc/self belongs to
+/// root.
 #[test]
 fn capabilities_of_the_file_do_as_well() {
     let lab = Lab::new().expect("lab");

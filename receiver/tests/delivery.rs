@@ -53,7 +53,8 @@ fn deliver(mode: ReceiveMode, family: &Family, rate: u64) {
     assert_eq!(sent.packets, 2 * COUNT);
     assert_eq!(report.received, COUNT, "{told}");
     assert_eq!(report.flows.len(), 1, "none from another source: {told}");
-    // In generic mode a checksum that is the pseudo header's by chance takes another path, and overtakes or is overtaken.
+    // In generic mode a checksum that is the pseudo header's by chance takes another path, and overtakes or is
+    // overtaken.
     let by_other_path = ledger.count("passed_partial_checksum");
     assert!(by_other_path < COUNT / 10_000, "one in 65,536 is expected: {told}");
     assert_eq!(report.lost + report.duplicated + report.untracked, 0, "{told}");

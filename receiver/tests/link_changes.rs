@@ -197,7 +197,8 @@ fn foreign_after_a_relink(mode: ReceiveMode) {
     counting.finish();
 }
 
-/// The device that another program had goes, too: what was joined there is joined on the third one, which has its index.
+/// The device that another program had goes, too: what was joined there is joined on the third one, which has its
+/// index.
 fn foreign_between_two_relinks(mode: ReceiveMode) {
     let lab = Lab::new().expect("lab");
     let counting = Counting::open(&lab, mode);

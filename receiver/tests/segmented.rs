@@ -1,4 +1,5 @@
-//! Datagrams that the kernel holds as one large packet, by a sender's `UDP_SEGMENT` or by GRO: each is delivered by itself.
+//! Datagrams that the kernel holds as one large packet, by a sender's `UDP_SEGMENT` or by GRO: each is delivered by
+//! itself.
 #![allow(unsafe_code)] // The socket option UDP_SEGMENT.
 
 mod support;

@@ -19,7 +19,8 @@ pub struct Error {
     /// What failed.
     #[source]
     pub cause: Cause,
-    /// What the caller knows of the driver that explains the failure, and what to do about it: see [`Error::explained`].
+    /// What the caller knows of the driver that explains the failure, and what to do about it: see
+    /// [`Error::explained`].
     pub known: Option<String>,
 }
 
@@ -131,7 +132,8 @@ impl Error {
         }
     }
 
-    /// The same error with what the caller knows of the driver. It replaces the general [remedy](Self::remedy) in the text.
+    /// The same error with what the caller knows of the driver. It replaces the general [remedy](Self::remedy) in the
+    /// text.
     #[must_use]
     pub fn explained(self, known: impl Into<String>) -> Self {
         Self { known: Some(known.into()), ..self }

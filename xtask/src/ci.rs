@@ -128,8 +128,8 @@ fn minimal(root: &Path, command: &[&str]) -> Result<()> {
     MinimalRoot::make(root)?.run(root, command)
 }
 
-/// A process of its own, as it enters a user namespace where it is not root. Not by its path: an earlier step may have built this
-/// program anew, and then nothing is where it was started from.
+/// A process of its own, as it enters a user namespace where it is not root. Not by its path: an earlier step may have
+/// built this program anew, and then nothing is where it was started from.
 fn guest(root: &Path, arguments: &[&str]) -> Result<()> {
     run_shown(Command::new("/proc/self/exe").current_dir(root).arg("vm").args(arguments))
 }

@@ -1,12 +1,12 @@
-//! The capabilities that README names are enough on this kernel, and each that is missing is named: CAP_PERFMON, too, which
-//! older verifiers ask for.
+//! The capabilities that README names are enough on this kernel, and each that is missing is named: CAP_PERFMON, too,
+//! which older verifiers ask for.
 
 use anyhow::{Context, Result, bail, ensure};
 use receiver::{Error, ReceiveMode};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use super::Outcome;
-use crate::bench::{Bench, expect_balance};
+use crate::bench::{Bench, expect_balance, kernel};
 
 /// CAP_IPC_LOCK is not among them: whether it is needed depends on RLIMIT_MEMLOCK.
 const NEEDED: [(&str, CapabilitySet); 3] = [
@@ -21,7 +21,7 @@ const TAKES: (u32, u32) = (6, 18);
 
 pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     let mut enough = NEEDED.iter().fold(CapabilitySet::IPC_LOCK, |all, (_, one)| all | *one);
-    let version = version()?;
+    let version = kernel()?;
     let asks = match open(bench, mode, enough)? {
         Ok(_) => false,
         Err(error @ Error::NotPermitted { .. }) if error.to_string().contains("lacks CAP_PERFMON,") => true,
@@ -51,14 +51,6 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     bench.expect_clean()?;
     let note = if asks { "with CAP_PERFMON" } else { "without CAP_PERFMON" };
     Ok(Outcome { sent: COUNT, received: came, note: note.into(), ..Outcome::default() })
-}
-
-/// The running kernel's version: its first two numbers.
-fn version() -> Result<(u32, u32)> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("the kernel's version")?;
-    let mut numbers = text.split(['.', '-']).map(str::parse);
-    let mut next = || numbers.next().context("a number is missing")?.with_context(|| format!("{text} is no version"));
-    Ok((next()?, next()?))
 }
 
 /// Opens a receiver on a thread that keeps these capabilities only.

@@ -1,10 +1,10 @@
 //! MTU 9000: a datagram over several buffers comes as one, or the refusal says why before anything is joined.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use receiver::ReceiveMode;
 
 use super::Outcome;
-use crate::bench::{Bench, expect_balance};
+use crate::bench::{Bench, expect_balance, kernel};
 
 const MTU: u32 = 9_000;
 /// Bytes of payload: over several buffers of any driver.
@@ -69,14 +69,4 @@ fn refused(bench: &Bench, mode: ReceiveMode, why: &str) -> Result<Outcome> {
     let joined = joined.map_err(anyhow::Error::msg)?;
     ensure!(!joined.contains("232.1.1.1"), "joined although refused: {joined}");
     Ok(Outcome { note: format!("refused: {why}"), ..Outcome::default() })
-}
-
-/// Version of the running kernel.
-fn kernel() -> Result<(u32, u32)> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("no kernel version")?;
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
-        _ => bail!("no kernel version: {release}"),
-    }
 }

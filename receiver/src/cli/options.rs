@@ -47,8 +47,8 @@ pub struct RunArgs {
     /// Receive queues to serve: all, the first N, or a LIST such as 0,2 (a list of one: `2,`)
     #[arg(long, value_name = "all|N|LIST", default_value = "all", value_parser = queues)]
     queues: Queues,
-    /// Drop frames of a subscribed group from sources that are not wanted: always; unless-shared: unless another program
-    /// has joined the group; or never: they pass to the kernel. Without effect in mode socket
+    /// Drop frames of a subscribed group from sources that are not wanted: always; unless-shared: unless another
+    /// program has joined the group; or never: they pass to the kernel. Without effect in mode socket
     #[arg(long, value_name = "WHEN", default_value = "unless-shared", value_parser = str::parse::<DropUnwanted>)]
     drop_unwanted: DropUnwanted,
     /// VLAN id that frames must carry, or outer and inner id with a dot between: 100 or 200.100

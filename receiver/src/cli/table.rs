@@ -117,7 +117,7 @@ const NUMBERS: [(&str, u16); 5] =
 const DISPENSABLE: [usize; 3] = [3, 1, 2];
 /// Which of them go where there is no room for group and port alone.
 const DISPENSABLE_FOR_GROUP: [usize; 5] = [3, 1, 2, 4, 0];
-/// `10.0.0.1@232.1.1.1:5000`, a subscription with one source, needs so many columns.
+/// Columns that `10.0.0.1@232.1.1.1:5000`, a subscription with one source, needs.
 const NAME: usize = 24;
 
 /// What a width has room for.

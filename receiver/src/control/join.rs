@@ -54,8 +54,8 @@ impl Control {
         Ok(ids)
     }
 
-    /// Brings subscriptions that stand in the filter's table to the XDP maps, then to the kernel's memberships. `groups`
-    /// are those whose membership was changed.
+    /// Brings subscriptions that stand in the filter's table to the XDP maps, then to the kernel's memberships.
+    /// `groups` are those whose membership was changed.
     fn put_in_place(
         &self,
         inner: &mut Inner,

@@ -2,7 +2,7 @@
 //! the warnings. XDP modes only; in mode `socket` each program gets its own copy from the kernel.
 //!
 //! The kernel counts the members of a group on an interface, and does not tell who they are. Those beyond this
-//! receiver's own sockets are other programs (or other receivers of this process). Who they may be is told by the UDP
+//! receiver's own sockets are other programs (or other receivers of this process). Who they may be follows from the UDP
 //! sockets that are bound to the group's port. A thread looks every second; so does each join.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -218,7 +218,7 @@ impl Control {
     }
 
     /// Reads how many other members each group has, unless that was just done. Nobody joins or leaves for this receiver
-    /// meanwhile, so that its own sockets are told from others'.
+    /// meanwhile, so that it can tell its own sockets from others'.
     fn look_at_members(&self, inner: &mut Inner) -> Result<(), Error> {
         let Some(tables) = self.others.tables.as_ref().filter(|_| inner.program.is_some()) else { return Ok(()) };
         if !inner.sharing.pace.is_due() {

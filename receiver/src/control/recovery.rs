@@ -127,7 +127,7 @@ impl Control {
         Ok(())
     }
 
-    /// Puts back what is missing on the interface; the program and its sockets only if `program` says so. What is there
+    /// Puts back what is missing on the interface; the program and its sockets only if `program` is true. What is there
     /// stays untouched.
     ///
     /// # Errors

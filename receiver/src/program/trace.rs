@@ -1,4 +1,5 @@
-//! The XDP program's log of its verdicts: a thread takes the records from the program's ring buffer as they come, and gives
+//! The XDP program's log of its verdicts: a thread takes the records from the program's ring buffer as they come, and
+//! gives
 //! them to `tracing` in words. The program drops a record for which the buffer has no room; how many is known from the
 //! counters of verdicts.
 

@@ -115,8 +115,8 @@ fn the_document_is_the_table() {
     document::check(&cases());
 }
 
-/// The kernel lets a socket join them, and drops what comes; the receiver refuses them. The last one shows that the others
-/// would be heard.
+/// The kernel lets a socket join them, and drops what comes; the receiver refuses them. The last one shows that the
+/// others would be heard.
 #[test]
 fn groups_of_which_a_kernel_socket_hears_nothing_are_refused() {
     const PORT: u16 = 5004;

@@ -571,7 +571,8 @@ fn ipv6_lengths(table: &mut Table) {
         ("one short of the IP length", 107, Redirected),
         ("8", 8, Redirected),
         ("7", 7, DroppedMalformed),
-        // Only a jumbogram may say so (RFC 2675, section 4), and that has hop-by-hop options; Linux takes it all the same.
+        // Only a jumbogram may say so (RFC 2675, section 4), and that has hop-by-hop options; Linux takes it all the
+        // same.
         ("0", 0, PassedZeroLength),
     ] {
         table.add(&format!("v6 UDP length {name}"), with(wanted(), UDP_LEN, &length.to_be_bytes()), verdict);
