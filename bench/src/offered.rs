@@ -8,7 +8,7 @@ use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use receiver::send::{Burst, Load, LoadConfig, SendReport, StreamSpec};
+use receiver_send::{Burst, Load, LoadConfig, SendReport, StreamSpec};
 
 use crate::lab::{Bench, GENERATOR_CPU, GROUP, PORT, UNWANTED, WANTED};
 use crate::wake;

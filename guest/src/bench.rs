@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use netlab::Lab;
-use receiver::probe::{ProbeChecker, ProbeReport};
-use receiver::send::{SendConfig, SendReport, Sender};
 use receiver::{Builder, Datagram, Handle, Interface, Ledger, ReceiveMode, Receiver, Wait};
+use receiver_send::probe::{ProbeChecker, ProbeReport};
+use receiver_send::{SendConfig, SendReport, Sender};
 
 use crate::arguments::Arguments;
 
@@ -129,7 +129,7 @@ fn interface_by_mac(mac: &str) -> Result<String> {
 /// A sender at work.
 pub struct Sending {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<SendReport, receiver::send::SendError>>>,
+    thread: Option<JoinHandle<Result<SendReport, receiver_send::SendError>>>,
 }
 
 impl Drop for Sending {

@@ -27,14 +27,14 @@ use crate::ladder::Rings;
 use crate::ledger::{KernelLedger, Ledger, QueueCounters, XskLedger};
 use crate::link::LinkLedger;
 use crate::lock::lock;
-use crate::membership::{InterfaceRef, MembershipSet, Options as MembershipOptions, SocketEvent};
 use crate::mode::{ReceiveMode, Refused};
 use crate::program::{Config, Program, UnwantedCounts};
 use crate::report::SubscriptionReport;
 use crate::shared::{Cell, Shared};
-use crate::subscription::{SourceFilter, Subscription, SubscriptionError, validate_source};
-use crate::udp::{SocketId, UdpDataSocket};
 use crate::vlan::Vlan;
+use receiver_membership::udp::{SocketId, UdpDataSocket};
+use receiver_membership::{InterfaceRef, MembershipSet, Options as MembershipOptions, SocketEvent};
+use receiver_membership::{SourceFilter, Subscription, SubscriptionError, validate_source};
 
 /// Steers one receiver.
 pub(crate) struct Control {

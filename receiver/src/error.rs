@@ -5,9 +5,9 @@ use std::io;
 use std::net::IpAddr;
 
 use crate::others::{Holder, Process, list};
-use crate::privilege::{Capability, Lack, XDP};
-use crate::subscription::{Subscription, SubscriptionError};
 use crate::{ReceiveMode, Refused};
+use receiver_host::{Capability, Lack, XDP};
+use receiver_membership::{Subscription, SubscriptionError};
 
 /// An operation of the receiver that was refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -272,7 +272,7 @@ pub enum Error {
 
     /// A group could not be joined or left, or its filter not be set.
     #[error(transparent)]
-    Membership(#[from] crate::membership::MembershipError),
+    Membership(#[from] receiver_membership::MembershipError),
 
     /// Waiting for packets, or the kernel path, failed.
     #[error("could not {doing}: {source}")]
@@ -287,7 +287,7 @@ pub enum Error {
     #[error("the start was cancelled; what had been set up is undone")]
     Cancelled,
 
-    /// [`Receiver::into_async`](crate::Receiver::into_async) was called where it cannot watch sockets.
+    /// `Receiver::into_async` was called where it cannot watch sockets.
     #[error(
         "the async receiver needs a tokio runtime with I/O, and the calling thread has {found}; call it in a task, or \
          within Runtime::enter(), of a runtime that was built with enable_io() or enable_all()"

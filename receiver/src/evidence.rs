@@ -10,12 +10,12 @@ use receiver_common::Verdict;
 
 use crate::filter::SubscriptionId;
 use crate::ledger::Ledger;
-use crate::membership::InterfaceRef;
-use crate::membership::tables::{IgmpVersion, KernelTables};
 use crate::mode::ReceiveMode;
 use crate::report::SubscriptionReport;
-use crate::subscription::Subscription;
 use crate::vlan::Vlan;
+use receiver_membership::InterfaceRef;
+use receiver_membership::Subscription;
+use receiver_membership::tables::{IgmpVersion, KernelTables};
 
 /// Ports and sources that one finding names at most.
 pub(crate) const MOST_NAMED: usize = 8;

@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 
 use crate::error::Error;
 use crate::ledger::add;
-use crate::subscription::{SourceFilter, Subscription};
+use receiver_membership::{SourceFilter, Subscription};
 
 /// Names a subscription of one receiver. Never used again after `leave`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]

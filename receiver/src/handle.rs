@@ -12,7 +12,7 @@ use crate::interface::Interface;
 use crate::ledger::Ledger;
 use crate::mode::{ReceiveMode, Refused};
 use crate::report::SubscriptionReport;
-use crate::subscription::Subscription;
+use receiver_membership::Subscription;
 
 /// Steers a receiver from anywhere. Clones steer the same one.
 #[derive(Clone)]

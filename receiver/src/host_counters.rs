@@ -12,8 +12,8 @@ use netlink_packet_route::link::{LinkAttribute, LinkMessage, Stats64};
 use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use crate::membership::tables::KernelTables;
 use crate::netlink::Netlink;
+use receiver_membership::tables::KernelTables;
 
 /// What the kernel counted since the receiver was opened: `host_*` for the whole network namespace, all programs
 /// together (`/proc/net/snmp`, `snmp6` and `netstat`), `interface_*` for the interface (netlink). Both families are

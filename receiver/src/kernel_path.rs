@@ -10,9 +10,9 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::datagram::{ReceiveTime, TimeOrigin};
 use crate::error::Error;
-use crate::membership::SocketEvent;
 use crate::shared::Shared;
-use crate::udp::{self, KernelPath};
+use receiver_membership::SocketEvent;
+use receiver_membership::udp::{self, KernelPath};
 
 /// Receives from the receiver's UDP sockets.
 pub(crate) struct KernelSide {

@@ -11,9 +11,9 @@ use crate::error::Error;
 use crate::interface::{FRAME_AROUND_MTU, Interface};
 use crate::mode::{ModeRequest, ReceiveMode, Refused};
 use crate::others::holders_of_xdp_sockets;
-use crate::privilege::{self, Capability, Lack, XDP};
 use crate::program::{Attach, Buffers, Config, Program};
 use crate::queues::Queues;
+use receiver_host::{Capability, Lack, XDP};
 use receiver_xsk::{self as xsk, BindConfig, BindMode, BusyPoll, HugePages, UmemConfig, XskSocket};
 
 /// The shape of each queue's rings and packet memory.
@@ -157,7 +157,12 @@ impl Ladder<'_> {
             }
             xsk::Cause::System { errno: Errno::NOBUFS, call: xsk::Call::UmemReg } if !Capability::IpcLock.is_held() => {
                 let needed = u64::from(self.rings.frames) * u64::from(self.rings.frame_size);
-                Error::LockedMemory { name: self.interface.name.clone(), queue, needed, limit: privilege::lock_limit() }
+                Error::LockedMemory {
+                    name: self.interface.name.clone(),
+                    queue,
+                    needed,
+                    limit: receiver_host::lock_limit(),
+                }
             }
             xsk::Cause::System { call: xsk::Call::Bind, errno } if error.mode == BindMode::ZeroCopy => {
                 match driver::zero_copy(self.interface.driver.as_deref(), errno) {

@@ -37,8 +37,8 @@ use crate::control::recovery::Mtu;
 use crate::error::Error;
 use crate::interface::{Families, Interface, Look};
 use crate::ledger::QueueCounters;
-use crate::membership::querier::{Compatibility, compatibility};
 use crate::shared::Shared;
+use receiver_membership::querier::{Compatibility, compatibility};
 
 /// How often a look is taken at the link: what no message tells is noticed within a second.
 const LOOK: Duration = Duration::from_millis(500);

@@ -20,13 +20,13 @@ use receiver_common::{
 
 use self::filter_v4::FilterV4;
 use self::trace::Trace;
-use self::verifier::{complaint, verifier_log};
+use self::verifier::complaint;
 use crate::error::Error;
 use crate::filter::wire_v6;
 use crate::interface::Interface;
 use crate::others::Holder;
-use crate::privilege::{self, Lack, XDP};
 use crate::vlan::Vlan;
+use receiver_host::{Lack, XDP, is_for_want_of_privilege, os_error, reasons, verifier_log};
 
 /// The compiled program, checked in; `cargo xtask build-ebpf --check` proves that it matches its source.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../receiver-ebpf/object/receiver.bpf.o");
@@ -143,7 +143,7 @@ impl Program {
         let (count, outer, inner) = config.vlan.map_or((0, 0, 0), Vlan::as_globals);
         let (stamp, pass_partial) = (u32::from(config.stamp), u32::from(config.pass_partial));
         let own_mac = interface.mac.map_or(0, wire::mac);
-        let pointer_arithmetic = u32::from(privilege::is_full_speed());
+        let pointer_arithmetic = u32::from(receiver_host::is_full_speed());
         if pointer_arithmetic == 0 {
             tracing::info!("{name}: without CAP_PERFMON a verdict of the XDP program costs two to three times as much");
         }
@@ -613,49 +613,13 @@ fn refused(interface: &str, doing: &'static str, error: &(dyn std::error::Error 
     }
     if let Some(log) = verifier_log(error) {
         tracing::debug!("the verifier's log of the XDP program for {interface}:\n{log}");
-        if !privilege::is_full_speed() {
+        if !receiver_host::is_full_speed() {
             let doing = "loading an XDP program";
             return Error::NotPermitted { doing, name: interface.to_owned(), lack: Lack::Perfmon };
         }
         return Error::Verifier { name: interface.to_owned(), reason: complaint(&log) };
     }
     Error::Program { name: interface.to_owned(), doing, reason: reasons(error) }
-}
-
-/// The chain of reasons in one line.
-pub(crate) fn reasons(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut reason = error.to_string();
-    let mut next = error.source();
-    while let Some(inner) = next {
-        let text = inner.to_string();
-        if !reason.contains(&text) {
-            reason = format!("{reason}: {text}");
-        }
-        next = inner.source();
-    }
-    reason
-}
-
-/// Was a call of the loader refused for want of privilege?
-pub(crate) fn is_for_want_of_privilege(error: &(dyn std::error::Error + 'static)) -> bool {
-    matches!(os_error(error), Some(libc::EPERM | libc::EACCES)) && !is_verifier(error)
-}
-
-/// The verifier also says EACCES: then there is a log, and no privilege would help.
-fn is_verifier(error: &(dyn std::error::Error + 'static)) -> bool {
-    verifier_log(error).is_some()
-}
-
-/// The errno at the end of the chain.
-pub(crate) fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(errno) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {
-            return Some(errno);
-        }
-        next = error.source();
-    }
-    None
 }
 
 /// Keeps the bound that the maps ask for in sight: keys and values are plain bytes.

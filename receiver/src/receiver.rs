@@ -14,17 +14,17 @@ use crate::interface::Interface;
 use crate::kernel_path::KernelSide;
 use crate::ladder::{Ladder, Rings, Rungs, take_several_buffers};
 use crate::lock::lock;
-use crate::membership::{InterfaceRef, MembershipSet, Options as MembershipOptions};
 use crate::mode::{ModeRequest, ReceiveMode, fallback_warning};
 use crate::others::DropUnwanted;
 use crate::program::Config;
 use crate::queues::Queues;
 use crate::shared::Shared;
-use crate::subscription::Subscription;
-use crate::udp::SocketOptions;
 use crate::vlan::Vlan;
 use crate::worker::{Wait, Worker, WorkerOptions};
-use crate::{Datagram, link, stream::AsyncReceiver};
+use crate::{Datagram, link};
+use receiver_membership::Subscription;
+use receiver_membership::udp::SocketOptions;
+use receiver_membership::{InterfaceRef, MembershipSet, Options as MembershipOptions};
 use receiver_xsk::{BusyPoll, HugePages};
 
 /// SO_RCVBUF is a C int, and the kernel doubles it.
@@ -398,7 +398,8 @@ impl Receiver {
     ///
     /// # Errors
     /// [`Error::NoRuntime`] outside of a tokio runtime with I/O; [`Error::Wait`] when the runtime cannot watch the sockets.
-    pub fn into_async(self) -> Result<AsyncReceiver, Error> {
-        AsyncReceiver::new(self.workers, self.handle)
+    #[cfg(feature = "tokio")]
+    pub fn into_async(self) -> Result<crate::AsyncReceiver, Error> {
+        crate::AsyncReceiver::new(self.workers, self.handle)
     }
 }

@@ -1,7 +1,7 @@
 //! What one subscription has received, as users see it.
 
 use crate::filter::SubscriptionId;
-use crate::subscription::Subscription;
+use receiver_membership::Subscription;
 
 /// What one subscription has received.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::filter::Filter;
 use crate::grace_period::{self, BatchState};
 use crate::ledger::{QueueCounters, XskLedger};
 use crate::lock::lock;
-use crate::membership::SocketEvent;
+use receiver_membership::SocketEvent;
 use receiver_xsk::{Monitor, XskSocket};
 
 /// One AF_XDP queue's part.

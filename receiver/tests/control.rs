@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use netlab::Lab;
-use receiver::probe::ProbeChecker;
 use receiver::{Error, Handle, ModeRequest, ReceiveMode, Receiver, SubscriptionId, Wait};
+use receiver_send::probe::ProbeChecker;
 use support::{Sending, causes, observe, open, stream, subscription};
 
 /// How often each change is made.

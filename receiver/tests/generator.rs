@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use netlab::Lab;
-use receiver::probe::PROBE_LEN;
-use receiver::send::{Burst, Load, LoadConfig, SendError, SendReport, StreamSpecs, Way};
 use receiver::{Ledger, ModeRequest, ReceiveMode};
+use receiver_send::probe::PROBE_LEN;
+use receiver_send::{Burst, Load, LoadConfig, SendError, SendReport, StreamSpecs, Way};
 use support::{Checking, causes, open, subscription};
 
 fn config(lab: &Lab, streams: &[&str]) -> LoadConfig {

@@ -4,9 +4,9 @@
 mod support;
 
 use netlab::Lab;
-use receiver::probe::ProbeChecker;
 use receiver::{ModeRequest, Path, Queues, ReceiveMode};
 use receiver_common::Verdict;
+use receiver_send::probe::ProbeChecker;
 use support::frame::{Frame, FrameSocket};
 use support::{Sending, causes, observe, open, receive, stream, subscription};
 
@@ -54,7 +54,7 @@ fn fragments(family: &Family) {
         observe(&mut checker, &datagram);
         let large = datagram.payload().len() == LARGE;
         assert_eq!(datagram.path(), if large { Path::Kernel } else { Path::Xdp });
-        assert!(large || datagram.payload().len() == receiver::probe::PROBE_LEN, "none in part");
+        assert!(large || datagram.payload().len() == receiver_send::probe::PROBE_LEN, "none in part");
         whole += u64::from(large);
         changes += u64::from(datagram.path() != last);
         last = datagram.path();

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use netlab::Lab;
-use receiver::probe::ProbePayload;
-use receiver::send::SendConfig;
 use receiver::{Builder, OwnedDatagram, Path, ReceiveMode, Receiver, Wait};
+use receiver_send::SendConfig;
+use receiver_send::probe::ProbePayload;
 use support::{PATIENCE, Sending, burst, causes, open, stream, subscription};
 
 const RING: u32 = 256;

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use netlab::Lab;
-use receiver::probe::ProbeChecker;
 use receiver::{Error, Handle, ReceiveMode, Receiver, Wait};
+use receiver_send::probe::ProbeChecker;
 use support::{PATIENCE, Sending, causes, observe, open, receive, stream, subscription};
 
 const QUEUES: u32 = 4;

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use netlab::Lab;
-use receiver::probe::ProbeChecker;
 use receiver::{Error, ModeRequest, ReceiveMode, Wait};
+use receiver_send::probe::ProbeChecker;
 use support::{PATIENCE, Sending, addresses, causes, observe, open, stream, subscription};
 
 const SWITCHES: usize = 1_000;

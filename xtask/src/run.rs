@@ -45,7 +45,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn build(root: &Path) -> Result<PathBuf> {
-    let built = artifacts::build(root, &["build", "--release", "--package", "receiver", "--bin", "receiver"])?;
+    let built = artifacts::build(root, &["build", "--release", "--package", "receiver-cli", "--bin", "receiver"])?;
     let receiver = built.into_iter().find(|artifact| artifact.target == "receiver");
     Ok(receiver.context("cargo built no program called receiver")?.executable)
 }

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use receiver::probe::now_ns;
 use receiver::{ModeRequest, Receiver, Subscription, Wait};
+use receiver_send::probe::now_ns;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 

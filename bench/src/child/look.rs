@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use hdrhistogram::Histogram;
-use receiver::probe::{ProbePayload, now_ns};
+use receiver_send::probe::{ProbePayload, now_ns};
 
 use super::{Counts, Latency};
 

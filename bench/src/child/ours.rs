@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use receiver::probe::ProbeChecker;
 use receiver::xsk::BusyPoll;
 use receiver::{Datagram, Handle, Ledger, ModeRequest, Receiver, Subscription, Wait, Worker};
+use receiver_send::probe::ProbeChecker;
 
 use super::look::{Eye, Shared, with_eye};
 use super::{Arguments, Counts, Running, consumer};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use receiver::probe::now_ns;
+use receiver_send::probe::now_ns;
 
 use super::{BY_FLAG, Session, require};
 use crate::child::Counts;

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use receiver::probe::now_ns;
+use receiver_send::probe::now_ns;
 
 use super::{BY_FLAG, Session, require, supervised};
 use crate::child::Counts;

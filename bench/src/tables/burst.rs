@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use receiver::send::Burst;
+use receiver_send::Burst;
 use serde::Serialize;
 
 use crate::child::Look;

@@ -46,7 +46,8 @@ fn jumbo(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     let (received, _) = bench.burst(&mut receiver, config, |datagram| {
         let payload = datagram.payload();
         // Behind the probe's header the sender puts zeros.
-        let whole = payload.len() == PAYLOAD && payload[receiver::probe::PROBE_LEN..].iter().all(|&byte| byte == 0);
+        let whole =
+            payload.len() == PAYLOAD && payload[receiver_send::probe::PROBE_LEN..].iter().all(|&byte| byte == 0);
         wrong += u64::from(!whole || datagram.source().ip().to_string() != "10.0.0.1");
     })?;
     ensure!((received, wrong) == (COUNT, 0), "{received} of {COUNT} came, {wrong} of them not whole, or foreign");

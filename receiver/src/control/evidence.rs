@@ -10,9 +10,9 @@ use crate::error::Error;
 use crate::evidence::{Evidence, MOST_NAMED, Observed, listed, reverse_path_remedy};
 use crate::filter::SubscriptionId;
 use crate::lock::lock;
-use crate::membership::InterfaceRef;
 use crate::mode::ReceiveMode;
-use crate::subscription::Subscription;
+use receiver_membership::InterfaceRef;
+use receiver_membership::Subscription;
 
 /// Sources that the kernel is asked for at most: one system call each.
 const MOST_CHECKED: usize = 1024;

@@ -10,7 +10,7 @@ use super::{Control, Inner, check_range};
 use crate::error::Error;
 use crate::filter::{Inserted, SubscriptionId};
 use crate::lock::lock;
-use crate::subscription::Subscription;
+use receiver_membership::Subscription;
 
 impl Control {
     pub fn join(&self, asked: &Subscription) -> Result<SubscriptionId, Error> {

@@ -16,10 +16,10 @@ use crate::interface::{Families, Interface, Look};
 use crate::ladder::{Ladder, attach_for, publish, take_several_buffers};
 use crate::link::{FamilyOver, Over};
 use crate::lock::lock;
-use crate::membership::tables::KernelTables;
-use crate::membership::{InterfaceRef, MembershipSet};
 use crate::program::{Attach, Buffers};
 use crate::shared::Cell;
+use receiver_membership::tables::KernelTables;
+use receiver_membership::{InterfaceRef, MembershipSet};
 
 /// What is no longer on the link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

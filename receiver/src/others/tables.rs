@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::udp_table::{self, UdpSocket};
 use crate::host_counters::contents;
-use crate::membership::tables::members_on;
+use receiver_membership::tables::members_on;
 
 /// The files of one network namespace.
 #[derive(Debug)]

@@ -1,19 +1,6 @@
-//! What the verifier wrote of a program that it refused: its log of several kilobytes, and the one line of it that
-//! gives the reason.
-
-use aya::programs::ProgramError;
+//! The verifier's log of a program that it refused has several kilobytes. One line of it gives the reason.
 
 use crate::text::printable;
-
-/// What the verifier wrote of a program that it refused.
-pub(super) fn verifier_log(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    match error.downcast_ref::<ProgramError>() {
-        Some(ProgramError::LoadError { verifier_log, .. }) => {
-            Some(verifier_log.to_string()).filter(|log| !log.trim().is_empty())
-        }
-        _ => None,
-    }
-}
 
 /// Characters of the verifier's complaint that an error repeats.
 const LONGEST_COMPLAINT: usize = 200;

@@ -7,7 +7,6 @@
 #![allow(dead_code)] // Each test binary uses its part.
 
 pub mod bpf_link;
-pub mod command;
 pub mod counting;
 pub mod frame;
 pub mod traces;
@@ -20,9 +19,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use netlab::Lab;
-use receiver::probe::{ProbeChecker, ProbeReport};
-use receiver::send::{SendConfig, SendReport, Sender};
 use receiver::{Datagram, Error, Handle, Ledger, Receiver, Subscription, Wait, Worker};
+use receiver_send::probe::{ProbeChecker, ProbeReport};
+use receiver_send::{SendConfig, SendReport, Sender};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 /// Longer than any of these tests should take.

@@ -1,0 +1,200 @@
+//! `receiver conformance`: the required membership table, put to this host.
+
+use std::io::{self, Write};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use netlab::Lab;
+use receiver::Interface;
+use receiver_membership::conformance::{self, Answer, Family, Outcome};
+use receiver_membership::{InterfaceRef, OptionStyle};
+use serde::Serialize;
+
+/// Put the required membership table to this host: required, our and the bare kernel's answers side by side.
+///
+/// Both families and all option styles are tried. Exit code 1 if ours differs from what is required.
+#[derive(Args, Clone, Debug)]
+pub struct ConformanceArgs {
+    /// Interface to join on, for moments, one documentation group of each family. Default: one in a private network
+    /// namespace, so that nothing is joined on this machine's links
+    #[arg(short, long, value_name = "IFACE")]
+    interface: Option<String>,
+    /// Print one JSON object a line: each row, then a summary
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the table and prints it.
+///
+/// # Errors
+/// No interface can be had, standard output is closed, or an answer of ours differs.
+pub fn run(args: ConformanceArgs) -> anyhow::Result<()> {
+    let (place, outcomes) = match &args.interface {
+        Some(name) => {
+            let interface = Interface::lookup(name)?;
+            let place = format!("on interface {name}, where groups are joined and left again");
+            (place, conformance::run(&InterfaceRef::new(interface.index, name))?)
+        }
+        None => {
+            let outcomes = in_private_network()?;
+            ("in a private network namespace: nothing is joined on this machine's links".to_owned(), outcomes)
+        }
+    };
+    let differing = outcomes.iter().filter(|outcome| !outcome.is_as_required()).count();
+    let mut out = io::stdout().lock();
+    if args.json {
+        print_json(&mut out, &place, &outcomes)?;
+    } else {
+        print_text(&mut out, &place, &outcomes)?;
+    }
+    out.flush()?;
+    if differing > 0 {
+        bail!("{differing} of {} answers differ from what is required", outcomes.len());
+    }
+    Ok(())
+}
+
+/// Makes a network of two namespaces and a veth pair, which ends with this process, and runs the table in it.
+fn in_private_network() -> anyhow::Result<Vec<Outcome>> {
+    const HELP: &str = "a private network namespace can not be had; run as root, or name an interface with -i";
+    let lab = match Lab::new() {
+        Ok(lab) => lab,
+        // As an ordinary user: in a user namespace too. No thread runs yet, as it must be.
+        Err(first) => {
+            netlab::enter_user_namespace().with_context(|| format!("{first}")).context(HELP)?;
+            Lab::new().context(HELP)?
+        }
+    };
+    let index = lab.rx().interface_index(lab.rx_interface())?;
+    let interface = InterfaceRef::new(index, lab.rx_interface());
+    Ok(lab.rx().run(|| conformance::run(&interface))??)
+}
+
+fn options(family: Family, style: OptionStyle) -> &'static str {
+    match (style, family) {
+        (OptionStyle::Mcast, _) => "MCAST_*",
+        (OptionStyle::ProtocolSpecific, Family::V4) => "IP_*",
+        (OptionStyle::ProtocolSpecific, Family::V6) => "IPV6_* and MCAST_*",
+        (OptionStyle::FullStateProtocolSpecific, Family::V4) => "IP_MSFILTER",
+        (OptionStyle::FullState | OptionStyle::FullStateProtocolSpecific, _) => "MCAST_MSFILTER",
+    }
+}
+
+/// Rows as texts; all columns as wide as their widest text.
+fn print_text(out: &mut impl Write, place: &str, outcomes: &[Outcome]) -> io::Result<()> {
+    writeln!(out, "Required membership table, {place}.")?;
+    writeln!(
+        out,
+        "After the answer, where it is not what is required: what the kernel then holds. s, t: two sources."
+    )?;
+    let rows: Vec<[String; 5]> = outcomes.iter().map(text_row).collect();
+    let header = ["previous", "following", "required", "ours", "bare kernel"].map(str::to_owned);
+    let mut widths = [0; 5];
+    for row in rows.iter().chain([&header]) {
+        for (width, text) in widths.iter_mut().zip(row) {
+            *width = (*width).max(text.chars().count());
+        }
+    }
+    let mut last = None;
+    for (outcome, row) in outcomes.iter().zip(&rows) {
+        let table = (outcome.family, outcome.style);
+        if last != Some(table) {
+            last = Some(table);
+            writeln!(out, "\n{}, {}", outcome.family, options(outcome.family, outcome.style))?;
+            print_row(out, &header, &widths)?;
+        }
+        print_row(out, row, &widths)?;
+    }
+    let count = |of: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| of(outcome)).count();
+    let (ours, kernel) = (count(|o| !o.is_as_required()), count(Outcome::kernel_differs));
+    let asked = count(|o| o.kernel.is_some());
+    writeln!(
+        out,
+        "\n{} answers: ours differs in {ours}; the bare kernel in {kernel} of {asked} it was asked",
+        rows.len()
+    )
+}
+
+fn print_row(out: &mut impl Write, row: &[String; 5], widths: &[usize; 5]) -> io::Result<()> {
+    let cells: Vec<String> = row.iter().zip(widths).map(|(text, &width)| format!("{text:<width$}")).collect();
+    writeln!(out, "  {}", cells.join("  ").trim_end())
+}
+
+fn text_row(outcome: &Outcome) -> [String; 5] {
+    let required = Answer::required(outcome.row);
+    let held =
+        |state: &Option<_>| state.as_ref().map_or_else(|| "unknown".to_owned(), |state| outcome.family.symbols(state));
+    let ours = if outcome.is_as_required() {
+        outcome.ours.to_string()
+    } else {
+        format!("{} {} DIFFERS", outcome.ours, held(&outcome.our_state))
+    };
+    let kernel = match &outcome.kernel {
+        None => "-".to_owned(),
+        Some((answer, state)) if outcome.kernel_differs() => format!("{answer} {}", held(state)),
+        Some((answer, _)) => answer.to_string(),
+    };
+    [outcome.row.previous_words(), outcome.row.following.to_string(), required.to_string(), ours, kernel]
+}
+
+#[derive(Serialize)]
+struct JsonRow {
+    r#type: &'static str,
+    family: String,
+    options: &'static str,
+    addition: bool,
+    previous: Vec<String>,
+    following: String,
+    required: String,
+    required_state: String,
+    ours: String,
+    our_state: Option<String>,
+    conforms: bool,
+    /// `null` where the option style has no such request.
+    kernel: Option<String>,
+    kernel_state: Option<String>,
+}
+
+#[derive(Serialize)]
+struct JsonSummary<'a> {
+    r#type: &'static str,
+    place: &'a str,
+    answers: usize,
+    ours_differing: usize,
+    kernel_asked: usize,
+    kernel_differing: usize,
+}
+
+fn print_json(out: &mut impl Write, place: &str, outcomes: &[Outcome]) -> io::Result<()> {
+    for outcome in outcomes {
+        let symbols = |state| outcome.family.symbols(state);
+        let row = JsonRow {
+            r#type: "conformance",
+            family: outcome.family.to_string(),
+            options: options(outcome.family, outcome.style),
+            addition: outcome.row.addition,
+            previous: outcome.row.previous.iter().map(ToString::to_string).collect(),
+            following: outcome.row.following.to_string(),
+            required: Answer::required(outcome.row).to_string(),
+            required_state: symbols(&outcome.required_state),
+            ours: outcome.ours.to_string(),
+            our_state: outcome.our_state.as_ref().map(symbols),
+            conforms: outcome.is_as_required(),
+            kernel: outcome.kernel.as_ref().map(|(answer, _)| answer.to_string()),
+            kernel_state: outcome.kernel.as_ref().and_then(|(_, state)| state.as_ref()).map(symbols),
+        };
+        serde_json::to_writer(&mut *out, &row)?;
+        writeln!(out)?;
+    }
+    let count = |of: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| of(outcome)).count();
+    let summary = JsonSummary {
+        r#type: "conformance-summary",
+        place,
+        answers: outcomes.len(),
+        ours_differing: count(|o| !o.is_as_required()),
+        kernel_asked: count(|o| o.kernel.is_some()),
+        kernel_differing: count(Outcome::kernel_differs),
+    };
+    serde_json::to_writer(&mut *out, &summary)?;
+    writeln!(out)
+}

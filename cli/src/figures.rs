@@ -1,0 +1,243 @@
+//! What is shown: counts of one moment, and rates since an earlier one.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use receiver::ReceiveMode;
+use receiver::Verdict;
+use receiver::{Evidence, Handle, Ledger, Refused, SubscriptionId, SubscriptionReport};
+use receiver_send::probe::{ProbeReport, now_ns};
+
+/// What is known from the start on.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The interface's name.
+    pub interface: String,
+    /// The mode that was got.
+    pub mode: ReceiveMode,
+    /// The modes above it, and why not.
+    pub refused: Vec<Refused>,
+    /// Queues with an AF_XDP socket.
+    pub queues: Vec<u32>,
+    /// The subscriptions as they were joined.
+    pub subscriptions: Vec<String>,
+}
+
+/// Counts of one moment.
+pub struct Snapshot {
+    at: Instant,
+    mode: ReceiveMode,
+    streams: Vec<SubscriptionReport>,
+    ledger: Ledger,
+    now_ns: u64,
+    warnings: Vec<String>,
+}
+
+impl Snapshot {
+    /// Reads them all.
+    pub fn take(handle: &Handle) -> Result<Self, receiver::Error> {
+        Ok(Self {
+            at: Instant::now(),
+            mode: handle.mode(),
+            streams: handle.subscriptions()?,
+            ledger: handle.ledger()?,
+            now_ns: now_ns(),
+            warnings: handle.warnings(),
+        })
+    }
+}
+
+/// What one view shows at a time: an interval, or the whole run.
+pub struct Figures {
+    /// Seconds since everything was joined.
+    pub elapsed: f64,
+    /// Seconds that the rates are of.
+    pub span: f64,
+    /// Each subscription, in the order of joining.
+    pub streams: Vec<Stream>,
+    /// All together.
+    pub total: Flow,
+    /// The counters.
+    pub ledger: Ledger,
+    /// Frames on their way: in the rings, held, or between two counters.
+    pub in_flight: u64,
+    /// Frames without a cause; `None` while traffic flows, when they cannot be told from those in flight.
+    pub unaccounted: Option<u64>,
+    /// What the checker of test streams found.
+    pub probe: Option<ProbeReport>,
+    /// What is not as it should be.
+    pub warnings: Vec<String>,
+    /// What was received or shown, and no reader took.
+    pub unread: Unread,
+    /// Why subscriptions received nothing; empty until the summary.
+    pub evidence: Evidence,
+}
+
+/// What was dropped because a reader did not read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unread {
+    /// Datagrams that `--output` or `--hex` did not write.
+    pub output: u64,
+    /// Lines, objects or table updates that were not shown.
+    pub display: u64,
+    /// Lines of the log that were not written.
+    pub log: u64,
+}
+
+/// One subscription.
+pub struct Stream {
+    /// As it is written.
+    pub subscription: String,
+    /// Its counts.
+    pub flow: Flow,
+    /// Frames of unwanted sources that passed to the kernel; `None` where it is not known.
+    pub passed_shared: Option<u64>,
+    /// Other members of its group; `None` where it is not known.
+    pub other_members: Option<u64>,
+    /// Seconds since its last packet, if there was one.
+    pub last_seconds_ago: Option<f64>,
+}
+
+/// Counts since the start, and rates over the span.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Flow {
+    /// Datagrams handed over.
+    pub packets: u64,
+    /// Bytes of UDP payload in them.
+    pub bytes: u64,
+    /// Frames dropped for their source; `None` where it is not known.
+    pub blocked: Option<u64>,
+    /// Datagrams a second.
+    pub packet_rate: f64,
+    /// Payload bits a second.
+    pub bit_rate: f64,
+    /// Blocked frames a second; `None` where it is not known.
+    pub block_rate: Option<f64>,
+}
+
+impl Flow {
+    fn new(now: Counts, before: Counts, span: f64) -> Self {
+        let rate = |now: u64, before: u64| if span > 0.0 { now.saturating_sub(before) as f64 / span } else { 0.0 };
+        Self {
+            packets: now.packets,
+            bytes: now.bytes,
+            blocked: now.blocked,
+            packet_rate: rate(now.packets, before.packets),
+            bit_rate: 8.0 * rate(now.bytes, before.bytes),
+            block_rate: now.blocked.map(|blocked| rate(blocked, before.blocked.unwrap_or(0))),
+        }
+    }
+}
+
+impl Figures {
+    /// From one snapshot to another; `start` is when everything was joined. Without an earlier snapshot, since then.
+    pub fn between(start: Instant, before: Option<&Snapshot>, now: &Snapshot, probe: Option<ProbeReport>) -> Self {
+        let elapsed = now.at.saturating_duration_since(start).as_secs_f64();
+        let span = before.map_or(elapsed, |before| now.at.saturating_duration_since(before.at).as_secs_f64());
+        let earlier: HashMap<SubscriptionId, Counts> =
+            before.iter().flat_map(|before| &before.streams).map(|stream| (stream.id, counts(stream))).collect();
+        let streams = now.streams.iter().map(|stream| {
+            let before = earlier.get(&stream.id).copied().unwrap_or_default();
+            let last_seconds_ago = stream.last.map(|last| now.now_ns.saturating_sub(last) as f64 / 1e9);
+            let flow = Flow::new(counts(stream), before, span);
+            Stream {
+                subscription: stream.subscription.to_string(),
+                flow,
+                passed_shared: stream.passed_shared,
+                other_members: stream.other_members,
+                last_seconds_ago,
+            }
+        });
+        let total = Flow::new(totals(now), before.map(totals).unwrap_or_default(), span);
+        let (ledger, warnings) = (now.ledger.clone(), now.warnings.clone());
+        let (in_flight, unaccounted) = on_their_way(before.map(|before| &before.ledger), &ledger);
+        let (streams, unread, evidence) = (streams.collect(), Unread::default(), Evidence::default());
+        Self { elapsed, span, streams, total, ledger, in_flight, unaccounted, probe, warnings, unread, evidence }
+    }
+}
+
+/// Frames in flight, and those without a cause where that is known: at rest, and at the end.
+fn on_their_way(before: Option<&Ledger>, now: &Ledger) -> (u64, Option<u64>) {
+    match before {
+        Some(before) if !now.is_at_rest_since(before) => (now.in_flight() + now.unaccounted(), None),
+        _ => (now.in_flight(), Some(now.unaccounted())),
+    }
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    packets: u64,
+    bytes: u64,
+    blocked: Option<u64>,
+}
+
+fn counts(stream: &SubscriptionReport) -> Counts {
+    Counts { packets: stream.packets, bytes: stream.bytes, blocked: stream.blocked }
+}
+
+/// Subscriptions that share a group and port share their count of blocked frames: the ledger has it once.
+fn totals(snapshot: &Snapshot) -> Counts {
+    let sum = |of: fn(&SubscriptionReport) -> u64| snapshot.streams.iter().map(of).sum();
+    let known = snapshot.mode != ReceiveMode::Socket;
+    Counts {
+        packets: sum(|stream| stream.packets),
+        bytes: sum(|stream| stream.bytes),
+        blocked: known.then(|| blocked(&snapshot.ledger)),
+    }
+}
+
+fn blocked(ledger: &Ledger) -> u64 {
+    ledger.verdict(Verdict::DroppedNotIncluded) + ledger.verdict(Verdict::DroppedBlocked)
+}
+
+/// Causes of the ledger for which something was not handed over.
+const DROPS: [&str; 19] = [
+    "dropped_not_included",
+    "dropped_blocked",
+    "dropped_malformed",
+    "dropped_martian",
+    "xsk_rx_dropped",
+    "xsk_rx_ring_full",
+    "xsk_rx_invalid_descs",
+    "xsk_refused_descs",
+    "kernel_dropped",
+    "kernel_unidentified",
+    "kernel_truncated",
+    "kernel_left_behind",
+    "revoked",
+    "ip_checksum",
+    "udp_checksum",
+    "malformed",
+    "undelivered_at_stop",
+    "not_kept",
+    "untagged",
+];
+
+/// What was dropped, by cause; nothing that is 0.
+pub fn drops(ledger: &Ledger) -> Vec<(&'static str, u64)> {
+    ledger.causes().filter(|(name, count)| *count > 0 && DROPS.contains(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_of_the_span() {
+        let counts = |packets, bytes, blocked| Counts { packets, bytes, blocked };
+        let flow = Flow::new(counts(30, 3000, Some(5)), counts(10, 1000, Some(5)), 2.0);
+        assert_eq!((flow.packets, flow.bytes, flow.blocked), (30, 3000, Some(5)));
+        assert_eq!((flow.packet_rate, flow.bit_rate, flow.block_rate), (10.0, 8000.0, Some(0.0)));
+        let flow = Flow::new(counts(1, 1, None), Counts::default(), 0.0);
+        assert_eq!((flow.packet_rate, flow.block_rate), (0.0, None), "no span, no rate; what is not known has none");
+    }
+
+    #[test]
+    fn every_drop_is_a_cause_of_the_ledger() {
+        let ledger = Ledger::default();
+        for name in DROPS {
+            assert!(ledger.causes().any(|(cause, _)| cause == name), "{name}");
+        }
+    }
+}

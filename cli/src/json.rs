@@ -1,0 +1,218 @@
+//! `--json`: one object a line, and the summary of `--summary`. The names are part of the interface: they stay.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+use receiver::{Finding, Ledger, ReceiveMode};
+use receiver_send::probe::ProbeReport;
+use serde::{Serialize, Serializer};
+
+use super::figures::{Facts, Figures, Flow};
+use super::view::View;
+
+/// Writes objects to standard output or wherever it is told.
+pub struct Json<W>(pub W);
+
+impl<W: Write> View for Json<W> {
+    fn start(&mut self, facts: &Facts) -> io::Result<()> {
+        write_line(
+            &mut self.0,
+            &Start {
+                r#type: "start",
+                interface: &facts.interface,
+                mode: facts.mode,
+                refused_modes: refused(facts),
+                queues: &facts.queues,
+                subscriptions: &facts.subscriptions,
+            },
+        )
+    }
+
+    fn interval(&mut self, _: &Facts, figures: &Figures) -> io::Result<()> {
+        write_line(
+            &mut self.0,
+            &Interval { r#type: "interval", interval_seconds: figures.span, figures: Shown::new(figures) },
+        )
+    }
+
+    fn summary(&mut self, facts: &Facts, figures: &Figures) -> io::Result<()> {
+        write_line(
+            &mut self.0,
+            &Summary {
+                r#type: "summary",
+                interface: &facts.interface,
+                mode: facts.mode,
+                refused_modes: refused(facts),
+                queues: &facts.queues,
+                figures: Shown::new(figures),
+            },
+        )
+    }
+}
+
+fn write_line(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(object)?;
+    line.push(b'\n');
+    out.write_all(&line)?;
+    out.flush()
+}
+
+#[derive(Serialize)]
+struct Start<'a> {
+    r#type: &'static str,
+    interface: &'a str,
+    mode: ReceiveMode,
+    refused_modes: Vec<RefusedMode<'a>>,
+    queues: &'a [u32],
+    subscriptions: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Interval<'a> {
+    r#type: &'static str,
+    interval_seconds: f64,
+    #[serde(flatten)]
+    figures: Shown<'a>,
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    r#type: &'static str,
+    interface: &'a str,
+    mode: ReceiveMode,
+    refused_modes: Vec<RefusedMode<'a>>,
+    queues: &'a [u32],
+    #[serde(flatten)]
+    figures: Shown<'a>,
+}
+
+#[derive(Serialize)]
+struct RefusedMode<'a> {
+    mode: ReceiveMode,
+    reason: &'a str,
+}
+
+fn refused(facts: &Facts) -> Vec<RefusedMode<'_>> {
+    facts.refused.iter().map(|refused| RefusedMode { mode: refused.mode, reason: &refused.reason }).collect()
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    elapsed_seconds: f64,
+    #[serde(flatten)]
+    total: Counts,
+    lost: u64,
+    subscriptions: Vec<StreamShown<'a>>,
+    #[serde(serialize_with = "causes")]
+    ledger: &'a Ledger,
+    in_flight: u64,
+    /// `null` in an interval with traffic, where it is not known.
+    unaccounted: Option<u64>,
+    /// Datagrams that an output dropped because its reader did not read.
+    output_dropped: u64,
+    /// Objects that were dropped for the same reason.
+    display_dropped: u64,
+    /// Lines of the log that were dropped for the same reason.
+    log_dropped: u64,
+    /// Verdicts that `--trace-verdicts` did not log, for want of room in the program's log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdicts_not_logged: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probe: Option<&'a ProbeReport>,
+    warnings: &'a [String],
+    /// Why subscriptions received nothing, in the summary alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    evidence: Vec<FindingShown>,
+}
+
+#[derive(Serialize)]
+struct StreamShown<'a> {
+    subscription: &'a str,
+    #[serde(flatten)]
+    counts: Counts,
+    /// Frames of unwanted sources that passed to the kernel for other programs; `null` in mode `socket`.
+    passed_shared: Option<u64>,
+    /// Sockets of other programs that have joined the group; `null` in mode `socket`.
+    other_members: Option<u64>,
+    last_packet_seconds_ago: Option<f64>,
+    /// As the whole run's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    evidence: Vec<FindingShown>,
+}
+
+#[derive(Serialize)]
+struct FindingShown {
+    name: &'static str,
+    text: String,
+}
+
+fn shown(findings: &[Finding]) -> Vec<FindingShown> {
+    findings.iter().map(|finding| FindingShown { name: finding.name(), text: finding.to_string() }).collect()
+}
+
+/// Since the start; the rates over the interval, in a summary over the whole run.
+#[derive(Serialize)]
+struct Counts {
+    packets: u64,
+    bytes: u64,
+    /// `null` in mode `socket`, where it is not known; `blocked_per_second` likewise.
+    blocked: Option<u64>,
+    packets_per_second: f64,
+    bits_per_second: f64,
+    blocked_per_second: Option<f64>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(figures: &'a Figures) -> Self {
+        let silent: HashMap<String, &[Finding]> = figures
+            .evidence
+            .silent
+            .iter()
+            .map(|silence| (silence.subscription.to_string(), silence.findings.as_slice()))
+            .collect();
+        Self {
+            elapsed_seconds: figures.elapsed,
+            total: figures.total.into(),
+            lost: figures.ledger.lost(),
+            subscriptions: figures
+                .streams
+                .iter()
+                .map(|stream| StreamShown {
+                    subscription: &stream.subscription,
+                    counts: stream.flow.into(),
+                    passed_shared: stream.passed_shared,
+                    other_members: stream.other_members,
+                    last_packet_seconds_ago: stream.last_seconds_ago,
+                    evidence: shown(silent.get(&stream.subscription).copied().unwrap_or_default()),
+                })
+                .collect(),
+            ledger: &figures.ledger,
+            in_flight: figures.in_flight,
+            unaccounted: figures.unaccounted,
+            output_dropped: figures.unread.output,
+            display_dropped: figures.unread.display,
+            log_dropped: figures.unread.log,
+            verdicts_not_logged: figures.ledger.unlogged(),
+            probe: figures.probe.as_ref(),
+            warnings: &figures.warnings,
+            evidence: shown(&figures.evidence.findings),
+        }
+    }
+}
+
+impl From<Flow> for Counts {
+    fn from(flow: Flow) -> Self {
+        Self {
+            packets: flow.packets,
+            bytes: flow.bytes,
+            blocked: flow.blocked,
+            packets_per_second: flow.packet_rate,
+            bits_per_second: flow.bit_rate,
+            blocked_per_second: flow.block_rate,
+        }
+    }
+}
+
+fn causes<S: Serializer>(ledger: &&Ledger, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(ledger.causes())
+}

@@ -1,0 +1,275 @@
+//! The options of `receiver run`, and the receiver they ask for.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use receiver::xsk::BusyPoll;
+use receiver::{Builder, DropUnwanted, ModeRequest, Queues, Receiver, Vlan};
+
+use super::subscriptions;
+use super::values::{at_least_one, seconds, whole};
+
+/// Busy polling takes this many packets from the device at once, and holds on to it for so long in one call.
+const BUSY_POLL: BusyPoll = BusyPoll { budget: 64, microseconds: 50 };
+
+/// Some 30 years: every clock holds it.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(1_000_000_000);
+
+/// Receive multicast streams, filtered by source in XDP, and show what comes.
+///
+/// On a terminal a table is shown that refreshes in place; elsewhere a line per interval. Ctrl-C, SIGTERM and SIGHUP end
+/// the run with a summary. Bits and bytes are those of the UDP payload.
+///
+/// Exit codes: 0 done, 1 failed, 2 usage.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    // The text is no doc comment: rustdoc would take the brackets for links.
+    #[arg(
+        value_name = "SUBSCRIPTION",
+        required_unless_present = "subscription_file",
+        help = "SOURCE[,SOURCE...]@GROUP:PORT, GROUP:PORT for any source, or !SOURCE[,...]@GROUP:PORT for any but these. \
+                IPv6 addresses in brackets: [2001:db8::1]@[ff3e::1]:5000. udp://@GROUP:PORT as in VLC is understood too"
+    )]
+    subscriptions: Vec<String>,
+    /// Read more subscriptions from FILE, one a line; what follows a # is a comment. `-` is standard input
+    #[arg(long = "subscriptions", value_name = "FILE", id = "subscription_file")]
+    pub subscription_file: Option<PathBuf>,
+    /// Interface to receive on
+    #[arg(short, long, value_name = "IFACE")]
+    interface: String,
+    /// auto (the fastest that can be had), zero-copy, copy, generic or socket (no XDP, needs no privilege)
+    #[arg(short, long, default_value = "auto", value_parser = str::parse::<ModeRequest>)]
+    mode: ModeRequest,
+    /// Fail if no XDP mode can be had: `auto` never falls back to `socket`
+    #[arg(long)]
+    require_xdp: bool,
+    /// Receive queues to serve: all, the first N, or a LIST such as 0,2 (a list of one: `2,`)
+    #[arg(long, value_name = "all|N|LIST", default_value = "all", value_parser = queues)]
+    queues: Queues,
+    /// Drop frames of a subscribed group from sources that are not wanted: always; unless-shared: unless another
+    /// program has joined the group; or never: they pass to the kernel. Without effect in mode socket
+    #[arg(long, value_name = "WHEN", default_value = "unless-shared", value_parser = str::parse::<DropUnwanted>)]
+    drop_unwanted: DropUnwanted,
+    /// VLAN id that frames must carry, or outer and inner id with a dot between: 100 or 200.100
+    #[arg(long, value_name = "ID[.ID]", value_parser = str::parse::<Vlan>)]
+    vlan: Option<Vlan>,
+    /// Stop after this many seconds; fractions are fine
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+    /// Stop after exactly N datagrams
+    #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one::<u64>)]
+    pub count: Option<u64>,
+    /// Seconds between two updates, 0.01 to 1000000000
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub interval: Duration,
+    /// Write one JSON object a line: `type` is start, interval or summary
+    #[arg(long, conflicts_with = "hex")]
+    pub json: bool,
+    /// Write the JSON summary to FILE as well, at the end of the run; what FILE holds by then is replaced
+    #[arg(long, value_name = "FILE")]
+    pub summary: Option<PathBuf>,
+    /// Append the payloads, one behind the other, to FILE; `-` is standard output, and all else goes to standard error
+    ///
+    /// FILE is opened once the receiver runs: a start that fails leaves it as it is. A FIFO may get its reader later. Up to
+    /// 64 MiB wait for a slow reader; further datagrams are dropped whole and counted (`output_dropped`). At the end of the
+    /// run a reader that takes nothing for a second is not waited for.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Dump each datagram in hexadecimal; the lines per interval go to standard error
+    #[arg(long)]
+    pub hex: bool,
+    /// Check the streams of `receiver send` for loss, reorder and duplicates, and measure latency
+    #[arg(long)]
+    pub probe: bool,
+    /// Poll without sleeping: lowest latency, a whole CPU per queue
+    #[arg(long)]
+    pub busy_poll: bool,
+    /// Do not verify IPv4 header and UDP checksums of XDP's frames. Mode generic verifies all the same, except on a NIC
+    /// on a bus
+    #[arg(long)]
+    no_verify_checksum: bool,
+    /// Take each datagram's time in the XDP program or the kernel, not when its batch is read
+    #[arg(long)]
+    timestamps: bool,
+    /// Log every verdict of the XDP program to standard error. Slow; the summary has the number of those that were lost
+    #[arg(long)]
+    pub trace_verdicts: bool,
+    /// Log to standard error what is decided on the way; twice (-vv): every detail, such as the verifier's log
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Entries of the XDP filter for each family: one a source, group and port. Default: 65536
+    #[arg(long, value_name = "N", value_parser = whole::<u32>)]
+    max_flows: Option<u32>,
+    /// Slots of each queue's RX ring, a power of two. Default: 2048
+    #[arg(long, value_name = "SLOTS", value_parser = whole::<u32>)]
+    ring_size: Option<u32>,
+    /// Frames of each queue, a power of two, at least four times the ring. Default: 8192
+    #[arg(long, value_name = "N", value_parser = whole::<u32>)]
+    frames: Option<u32>,
+    /// Bytes of a frame, 2048 or 4096; 256 of them are not for the packet. Default: 2048
+    #[arg(long, value_name = "BYTES", value_parser = frame_size)]
+    frame_size: Option<u32>,
+    /// Bytes of copied payloads that may be held at once. Default: 64 MiB
+    #[arg(long, value_name = "BYTES", value_parser = whole::<u64>)]
+    copy_limit: Option<u64>,
+    /// Bytes of receive buffer to ask for, for each kernel socket. Default: 8 MiB
+    #[arg(long, value_name = "BYTES", value_parser = whole::<usize>)]
+    socket_buffer: Option<usize>,
+    /// Allow any-source subscriptions in 232.0.0.0/8 and ff3x::/32, which are for named sources (RFC 4607)
+    #[arg(long)]
+    allow_asm_in_ssm_range: bool,
+}
+
+impl RunArgs {
+    /// Do the payloads go to standard output?
+    pub fn output_is_stdout(&self) -> bool {
+        self.output.as_deref() == Some(Path::new("-"))
+    }
+
+    /// The receiver that is asked for, set up and not yet opened.
+    ///
+    /// # Errors
+    /// A [`UsageError`] for a subscription that makes no sense or a file without any; other errors when it can not be read.
+    pub fn builder(&self) -> anyhow::Result<Builder> {
+        let mut builder = Receiver::builder(&self.interface)
+            .mode(self.mode)
+            .require_xdp(self.require_xdp)
+            .queues(self.queues.clone())
+            .vlan(self.vlan)
+            .drop_unwanted(self.drop_unwanted)
+            .verify_checksums(!self.no_verify_checksum)
+            .timestamps(self.timestamps)
+            .trace_verdicts(self.trace_verdicts)
+            .busy_poll(self.busy_poll.then_some(BUSY_POLL))
+            .allow_asm_in_ssm_range(self.allow_asm_in_ssm_range);
+        if let Some(entries) = self.max_flows {
+            builder = builder.max_flows(entries);
+        }
+        if let Some(slots) = self.ring_size {
+            builder = builder.ring_size(slots);
+        }
+        if let Some(frames) = self.frames {
+            builder = builder.frames(frames);
+        }
+        if let Some(bytes) = self.frame_size {
+            builder = builder.frame_size(bytes);
+        }
+        if let Some(bytes) = self.copy_limit {
+            builder = builder.copy_limit(bytes);
+        }
+        if let Some(bytes) = self.socket_buffer {
+            builder = builder.socket_buffer(bytes);
+        }
+        for subscription in subscriptions::all(&self.subscriptions, self.subscription_file.as_deref())? {
+            builder = builder.subscribe(subscription);
+        }
+        Ok(builder)
+    }
+}
+
+fn queues(text: &str) -> Result<Queues, String> {
+    let number = |text: &str| {
+        text.parse::<u32>().map_err(|_| format!("`{text}` is not a number; write all, 4 or a list as 0,2"))
+    };
+    if text == "all" {
+        return Ok(Queues::All);
+    }
+    if !text.contains(',') {
+        return match number(text)? {
+            0 => Err("at least one queue must be served; for queue 0 alone write `0,`".to_owned()),
+            count => Ok(Queues::First(count)),
+        };
+    }
+    text.trim_end_matches(',').split(',').map(number).collect::<Result<_, _>>().map(Queues::These)
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        short if short < Duration::from_millis(10) => Err("an interval is at least 0.01 seconds".to_owned()),
+        long if long > LONGEST_INTERVAL => Err("an interval is at most 1000000000 seconds".to_owned()),
+        interval => Ok(interval),
+    }
+}
+
+fn frame_size(text: &str) -> Result<u32, String> {
+    match text {
+        "2048" => Ok(2048),
+        "4096" => Ok(4096),
+        _ => Err("a frame has 2048 or 4096 bytes".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    fn parse(words: &str) -> Result<RunArgs, clap::Error> {
+        Cli::try_parse_from(format!("run -i veth0 {words}").split_whitespace()).map(|cli| cli.run)
+    }
+
+    #[test]
+    fn forms_of_queues() {
+        assert_eq!(queues("all"), Ok(Queues::All));
+        assert_eq!(queues("4"), Ok(Queues::First(4)));
+        assert_eq!(queues("0,2"), Ok(Queues::These(vec![0, 2])));
+        assert_eq!(queues("2,"), Ok(Queues::These(vec![2])));
+        for wrong in ["", "0", ",", "a", "1,,2", "-1"] {
+            assert!(queues(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_word_for_a_number_is_answered_in_words() {
+        for option in [
+            "--duration",
+            "--count",
+            "--interval",
+            "--queues",
+            "--max-flows",
+            "--ring-size",
+            "--frames",
+            "--frame-size",
+            "--copy-limit",
+            "--socket-buffer",
+        ] {
+            let error = parse(&format!("232.1.1.1:1 {option} 12x")).expect_err(option).to_string();
+            assert!(error.contains(option) && error.contains("'12x'"), "{error}");
+            assert!(!error.contains("invalid digit"), "{error}");
+        }
+        let error = parse("232.1.1.1:1 --copy-limit 64M").expect_err("a unit").to_string();
+        assert!(
+            error.contains(
+                "invalid value '64M' for '--copy-limit <BYTES>': it is not a whole number; write digits without a unit: \
+                 64000000"
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn wrong_words_are_usage_errors() {
+        for wrong in [
+            "",
+            "232.1.1.1:1 --mode fast",
+            "232.1.1.1:1 --drop-unwanted sometimes",
+            "232.1.1.1:1 --duration -1",
+            "232.1.1.1:1 --interval 0",
+            "232.1.1.1:1 --count 0",
+            "232.1.1.1:1 --vlan 4095",
+            "232.1.1.1:1 --frame-size 1024",
+            "232.1.1.1:1 --json --hex",
+        ] {
+            assert_eq!(parse(wrong).expect_err(wrong).exit_code(), 2, "{wrong}");
+        }
+        let args = parse("10.0.0.1@10.1.1.1:5000").expect("words that parse");
+        assert_eq!(crate::exit_code(&args.builder().expect_err("no group")), 2);
+    }
+}

@@ -1,0 +1,307 @@
+//! `receiver send`: the test sender's command line.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use receiver_send::probe::PROBE_LEN;
+use receiver_send::{Burst, Load, LoadConfig, SendConfig, SendError, SendReport, Sender, StreamSpec, StreamSpecs};
+use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::values::{seconds, whole};
+
+/// Send test datagrams to a group: sequence numbers and send times in the payload, exact counts, any source.
+///
+/// Each source address and source port is a flow with its own stream id and sequence. Sources that the interface does not
+/// own are spoofed by complete Ethernet frames, which needs CAP_NET_RAW; so do VLAN tags.
+///
+/// `--engine xdp` is for load: an XDP program makes the frames in the kernel, as a mix of streams in given shares, at
+/// millions a second for each CPU. The interface must take redirected frames; veth does while its other end has an XDP
+/// program in the driver, or `gro on`.
+#[derive(Args, Clone, Debug)]
+pub struct SendArgs {
+    /// Interface to send on
+    #[arg(short, long, value_name = "IFACE")]
+    interface: String,
+    /// What sends: UDP and packet sockets, or an XDP program in the kernel
+    #[arg(long, value_enum, default_value_t = Engine::Socket)]
+    engine: Engine,
+    /// Group to send to, IPv4 or IPv6
+    #[arg(short, long, required_unless_present = "streams")]
+    group: Option<IpAddr>,
+    /// UDP port to send to
+    #[arg(short, long, required_unless_present = "streams", value_parser = whole::<u16>)]
+    port: Option<u16>,
+    /// Stream of a mix, with its share of all packets; repeat it. In place of group, port and source. Engine xdp
+    #[arg(long = "stream", value_name = "S@G:PORT=WEIGHT", conflicts_with_all = ["group", "port", "sources"])]
+    streams: Vec<StreamSpecs>,
+    /// Source address; repeat it, or separate by commas, for several. Default: the interface's own
+    #[arg(short, long = "source", value_name = "SOURCE", value_delimiter = ',')]
+    sources: Vec<IpAddr>,
+    /// Source port, or the first and the last of a range: 4000 or 4000-4003. Each is a flow. Default: one that is free
+    #[arg(long, value_name = "PORT[-PORT]", value_parser = source_port_range)]
+    source_port: Option<(u16, u16)>,
+    /// Source ports of each source, so that flows spread over queues; each is a flow
+    #[arg(long, value_name = "N", value_parser = whole::<u16>)]
+    source_ports: Option<u16>,
+    /// Packets per second over all flows; 0: as fast as it goes
+    #[arg(short, long, value_name = "PPS", default_value_t = 1000, value_parser = whole::<u64>)]
+    rate: u64,
+    /// Stop after exactly N packets, over all flows
+    #[arg(short = 'n', long, value_name = "N", value_parser = whole::<u64>)]
+    count: Option<u64>,
+    /// Stop after this many seconds
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    duration: Option<Duration>,
+    /// UDP payload in bytes. Above the MTU, only sources that the interface owns can send (as IP fragments)
+    #[arg(long, value_name = "BYTES", default_value_t = PROBE_LEN, value_parser = whole::<usize>)]
+    size: usize,
+    /// IP time to live, or hop limit
+    #[arg(long, default_value_t = 16, value_parser = whole::<u8>)]
+    ttl: u8,
+    /// Threads; each sends its own flows
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<usize>)]
+    threads: usize,
+    /// CPUs for the threads, one each. Default: the first that the process may use. Engine xdp
+    #[arg(long, value_name = "CPU", value_delimiter = ',', value_parser = whole::<usize>)]
+    cpus: Vec<usize>,
+    /// Packets handed to the kernel at once. Default: 64 flat out, else what is due in 0.1 ms. Engine xdp: packets of a
+    /// burst, with --every
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
+    burst: Option<usize>,
+    /// Send a burst of each thread at line rate every so often, in place of a rate. Engine xdp
+    #[arg(long, value_name = "MICROSECONDS", value_parser = whole::<u64>, requires = "burst", conflicts_with = "rate")]
+    every: Option<u64>,
+    /// VLAN id, or outer and inner id with a dot between: 100 or 100.200
+    #[arg(long, value_name = "ID[.ID]", value_parser = vlan)]
+    vlan: Option<Tags>,
+    /// Send complete frames for the interface's own addresses too
+    #[arg(long)]
+    spoof: bool,
+    /// Complete frames skip the queueing discipline: faster, and not seen by captures on this interface
+    #[arg(long)]
+    bypass_qdisc: bool,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    /// Any interface, exact, moderate rates
+    Socket,
+    /// In the kernel, for load
+    Xdp,
+}
+
+#[derive(Clone, Debug)]
+struct Tags(Vec<u16>);
+
+/// Sends as asked, until done, SIGINT or SIGTERM, and prints the report.
+///
+/// # Errors
+/// A [`receiver_send::SendError`] inside, whose `exit_code()` tells the process's; any other error is 1.
+pub fn run(args: SendArgs) -> anyhow::Result<()> {
+    let json = args.json;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // A second signal ends the process, should the first not do.
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let report = match args.engine {
+        Engine::Socket => Sender::new(config(args)?)?.run(&stop)?,
+        Engine::Xdp => Load::new(load_config(args)?)?.run(&stop)?,
+    };
+    print(&report, json)?;
+    Ok(())
+}
+
+fn config(args: SendArgs) -> Result<SendConfig, SendError> {
+    let other = |what| SendError::OtherEngine { what, engine: "xdp" };
+    let (Some(group), Some(port)) = (args.group, args.port) else { return Err(other("a mix of streams")) };
+    if args.every.is_some() {
+        return Err(other("a burst every so often"));
+    }
+    if !args.cpus.is_empty() {
+        return Err(other("choosing CPUs"));
+    }
+    let (source_port, source_ports) = source_ports(&args)?;
+    let mut config = SendConfig::new(args.interface, group, port);
+    config.sources = args.sources;
+    (config.source_port, config.source_ports) = (source_port, source_ports);
+    config.rate = args.rate;
+    config.count = args.count;
+    config.duration = args.duration;
+    config.size = args.size;
+    config.ttl = args.ttl;
+    config.threads = args.threads;
+    config.burst = args.burst;
+    config.vlan = args.vlan.map(|tags| tags.0).unwrap_or_default();
+    config.spoof = args.spoof;
+    config.bypass_qdisc = args.bypass_qdisc;
+    Ok(config)
+}
+
+fn load_config(args: SendArgs) -> Result<LoadConfig, SendError> {
+    let other = |what| SendError::OtherEngine { what, engine: "socket" };
+    if args.vlan.is_some() {
+        return Err(other("a VLAN tag"));
+    }
+    if args.bypass_qdisc {
+        return Err(other("skipping the queueing discipline, which redirected frames never meet,"));
+    }
+    let (source_port, source_ports) = source_ports(&args)?;
+    let streams = match (args.group, args.port) {
+        (Some(group), Some(port)) => {
+            let sources =
+                if args.sources.is_empty() { vec![None] } else { args.sources.into_iter().map(Some).collect() };
+            sources.into_iter().map(|source| StreamSpec { source, group, port, weight: 1 }).collect()
+        }
+        _ => args.streams.into_iter().flat_map(|specs| specs.0).collect(),
+    };
+    let mut config = LoadConfig::new(args.interface, streams);
+    (config.source_port, config.source_ports) = (source_port, source_ports);
+    config.count = args.count;
+    config.duration = args.duration;
+    config.size = args.size;
+    config.ttl = args.ttl;
+    config.threads = args.threads;
+    config.cpus = args.cpus;
+    match (args.burst, args.every) {
+        (Some(packets), Some(every)) => {
+            let packets = u32::try_from(packets).unwrap_or(0);
+            config.burst = Some(Burst { packets, every: Duration::from_micros(every) });
+        }
+        (Some(_), None) => return Err(SendError::BurstShape),
+        _ => config.rate = args.rate,
+    }
+    Ok(config)
+}
+
+/// The first source port, and how many.
+fn source_ports(args: &SendArgs) -> Result<(Option<u16>, u16), SendError> {
+    match args.source_port {
+        Some((first, last)) if last > first && args.source_ports.is_some() => Err(SendError::SourcePortsTwice),
+        // 0 to 65535 would be one more than fits; port 0 is refused later.
+        Some((first, last)) if last > first => Ok((Some(first), (last - first).saturating_add(1))),
+        first => Ok((first.map(|(first, _)| first), args.source_ports.unwrap_or(1))),
+    }
+}
+
+fn print(report: &SendReport, json: bool) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        r#type: &'static str,
+        #[serde(flatten)]
+        report: &'a SendReport,
+    }
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, &Line { r#type: "send", report })?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{report}")?;
+    }
+    out.flush()
+}
+
+fn source_port_range(text: &str) -> Result<(u16, u16), String> {
+    let port = |text: &str| text.parse::<u16>().map_err(|_| format!("`{text}` is not a port number, 1 to 65535"));
+    let (first, last) = match text.split_once('-') {
+        Some((first, last)) => (port(first)?, port(last)?),
+        None => (port(text)?, port(text)?),
+    };
+    if first > last {
+        return Err(format!("the range ends before it begins; write {last}-{first}"));
+    }
+    Ok((first, last))
+}
+
+fn vlan(text: &str) -> Result<Tags, String> {
+    let id = |text: &str| text.parse::<u16>().map_err(|_| format!("`{text}` is not a VLAN id, 1 to 4094"));
+    text.split('.').map(id).collect::<Result<_, _>>().map(Tags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        send: SendArgs,
+    }
+
+    fn words(more: &str) -> Result<SendArgs, clap::Error> {
+        let words = format!("send -i veth0 --group 232.1.1.1 --port 5000 {more}");
+        Cli::try_parse_from(words.split_whitespace()).map(|cli| cli.send)
+    }
+
+    fn parse(more: &str) -> SendConfig {
+        config(words(more).expect(more)).expect(more)
+    }
+
+    #[test]
+    fn forms() {
+        let config = parse("--source 10.0.0.1 --source 10.0.0.2,10.0.0.3 --vlan 100.200 --duration 0.5");
+        assert_eq!(config.sources.len(), 3);
+        assert_eq!(config.vlan, [100, 200]);
+        assert_eq!(config.duration, Some(Duration::from_millis(500)));
+        assert_eq!((config.source_port, config.source_ports), (None, 1));
+        let config = parse("--source-port 4000-4003");
+        assert_eq!((config.source_port, config.source_ports), (Some(4000), 4));
+        let config = parse("--source-port 4000 --source-ports 8");
+        assert_eq!((config.source_port, config.source_ports), (Some(4000), 8));
+    }
+
+    #[test]
+    fn a_word_for_a_number_is_answered_in_words() {
+        for option in [
+            "--source-port",
+            "--source-ports",
+            "--rate",
+            "--count",
+            "--duration",
+            "--size",
+            "--ttl",
+            "--threads",
+            "--cpus",
+            "--burst",
+            "--vlan",
+        ] {
+            let error = words(&format!("{option} 12x")).expect_err(option).to_string();
+            assert!(error.contains(option) && !error.contains("invalid digit"), "{error}");
+        }
+        let error = words("--rate 10k").expect_err("a unit").to_string();
+        let says =
+            "invalid value '10k' for '--rate <PPS>': it is not a whole number; write digits without a unit: 10000";
+        assert!(error.contains(says), "{error}");
+        let streams = ["send", "-i", "veth0", "--stream", "10.0.0.1@232.1.1.1:5000=1x"];
+        let error = Cli::try_parse_from(streams).err().expect("a weight").to_string();
+        assert!(!error.contains("invalid digit"), "{error}");
+    }
+
+    #[test]
+    fn refusals_are_usage_errors() {
+        for wrong in [
+            "--source-port 5-4",
+            "--source-port x",
+            "--vlan a",
+            "--vlan 1.70000",
+            "--duration -1",
+            "--duration nan",
+            "--source host",
+            "--port 70000",
+        ] {
+            assert_eq!(words(wrong).expect_err(wrong).exit_code(), 2, "{wrong}");
+        }
+        let twice = config(words("--source-port 1-4 --source-ports 2").expect("each is right"));
+        assert_eq!(twice.expect_err("refused").exit_code(), 2);
+    }
+}

@@ -1,0 +1,431 @@
+//! The table on a terminal: which stream comes, how fast, and which has stopped.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Alignment, Constraint, Rect};
+use ratatui::style::Style;
+use ratatui::text::{Line, Text};
+use ratatui::widgets::{Cell, Row, Table as Grid, Widget};
+
+use super::figures::{Facts, Figures, Flow, Stream, drops};
+use super::line::{heading, unaccounted, why_not_better, write_summary};
+use super::log;
+use super::outlet::Units;
+use super::screen::{Screen, terminal_size};
+use super::units::{age, short};
+use super::view::View;
+
+/// A stream that had packets counts as stopped when none came for so many intervals.
+const STOPPED_AFTER: u32 = 3;
+
+/// Shows the table on standard output.
+pub struct Table {
+    screen: Screen<Units>,
+    patience: Duration,
+}
+
+impl Table {
+    /// For updates at this interval. Until it is dropped, log lines are held back and appear above the table.
+    pub fn new(out: Units, interval: Duration) -> Self {
+        log::hold();
+        Self { screen: Screen::new(out), patience: interval.saturating_mul(STOPPED_AFTER) }
+    }
+
+    fn draw(&mut self, facts: &Facts, figures: Option<&Figures>) -> io::Result<()> {
+        let size = terminal_size();
+        let block = render(facts, figures, self.patience.as_secs_f64(), size);
+        // Standard error is a terminal where lines are held: this one.
+        self.screen.draw(size, &block, &log::take())
+    }
+}
+
+impl View for Table {
+    fn start(&mut self, facts: &Facts) -> io::Result<()> {
+        self.draw(facts, None)
+    }
+
+    fn interval(&mut self, facts: &Facts, figures: &Figures) -> io::Result<()> {
+        self.draw(facts, Some(figures))
+    }
+
+    fn resized(&mut self, facts: &Facts, figures: Option<&Figures>) -> io::Result<()> {
+        self.draw(facts, figures)
+    }
+
+    fn summary(&mut self, facts: &Facts, figures: &Figures) -> io::Result<()> {
+        let held = log::take();
+        log::release();
+        self.screen.out().write_all(&held)?;
+        write_summary(self.screen.out(), facts, figures)
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        log::release();
+    }
+}
+
+/// The whole block, at most as wide as the terminal and one row less high: the cursor stands below it.
+fn render(facts: &Facts, figures: Option<&Figures>, patience: f64, size: (u16, u16)) -> Buffer {
+    // A line that ends in the last column wraps on some terminals.
+    let width = size.0.saturating_sub(1).max(1);
+    let height = usize::from(size.1.saturating_sub(1).max(1));
+    let columns = Columns::new(width, figures.map_or(&[], |figures| &figures.streams));
+    let elapsed = figures.map_or(String::new(), |figures| format!(", {}", age(figures.elapsed)));
+    let mut head = vec![Line::styled(format!("{}{elapsed}", heading(facts)), Style::new().bold())];
+    for reason in why_not_better(facts) {
+        let words: Vec<String> = reason.split_whitespace().map(str::to_owned).collect();
+        let lines = wrapped("", &words, " ", width.into());
+        head.extend(lines.into_iter().map(|line| Line::styled(line, Style::new().dim())));
+    }
+    let (mut grid, mut foot) = (Vec::new(), Vec::new());
+    if let Some(figures) = figures {
+        foot = footer(figures, usize::from(width));
+        // Title and total, and one stream at least: where that has no room, the reasons go first.
+        if head.len() + 3 + foot.len() > height {
+            head.truncate(1);
+        }
+        let room = height.saturating_sub(head.len() + 2 + foot.len()).max(1);
+        grid = rows_of(figures, patience, room, &columns);
+    }
+    let used = (head.len() + grid.len() + foot.len()).min(height);
+    let mut buffer = Buffer::empty(Rect::new(0, 0, width, u16::try_from(used).unwrap_or(u16::MAX)));
+    let mut put = |at: usize, line: &Line<'_>| {
+        if at < used {
+            buffer.set_line(0, at as u16, line, width);
+        }
+    };
+    for (at, line) in head.iter().enumerate() {
+        put(at, line);
+    }
+    let below = head.len() + grid.len();
+    for (at, line) in foot.iter().enumerate() {
+        put(below + at, line);
+    }
+    let area = Rect::new(0, head.len().min(used) as u16, width, grid.len().min(used - head.len().min(used)) as u16);
+    Grid::new(grid, columns.constraints()).column_spacing(1).render(area, &mut buffer);
+    buffer
+}
+
+/// Title and width of each column of numbers.
+const NUMBERS: [(&str, u16); 5] =
+    [("packets/s", 9), ("bit/s", 8), ("blocked/s", 9), ("packets", 12), ("last packet", 11)];
+/// Which of them go first where there is no room for source, group and port of a subscription with one source.
+const DISPENSABLE: [usize; 3] = [3, 1, 2];
+/// Which of them go where there is no room for group and port alone.
+const DISPENSABLE_FOR_GROUP: [usize; 5] = [3, 1, 2, 4, 0];
+/// Columns that `10.0.0.1@232.1.1.1:5000`, a subscription with one source, needs.
+const NAME: usize = 24;
+
+/// What a width has room for.
+struct Columns {
+    /// Of the columns of numbers, by their index.
+    numbers: Vec<usize>,
+    /// For the name.
+    name: usize,
+}
+
+impl Columns {
+    fn new(width: u16, streams: &[Stream]) -> Self {
+        let mut numbers: Vec<usize> = (0..NUMBERS.len()).collect();
+        let name = |numbers: &[usize]| {
+            let taken: u16 = numbers.iter().map(|&at| NUMBERS[at].1 + 1).sum();
+            usize::from(width.saturating_sub(taken))
+        };
+        let longest_group = streams.iter().map(|stream| group_of(&stream.subscription).len()).max().unwrap_or(0);
+        for (dispensable, needed) in [(&DISPENSABLE[..], NAME), (&DISPENSABLE_FOR_GROUP, longest_group)] {
+            for dispensable in dispensable {
+                if name(&numbers) < needed {
+                    numbers.retain(|at| at != dispensable);
+                }
+            }
+        }
+        Self { name: name(&numbers), numbers }
+    }
+
+    fn constraints(&self) -> impl Iterator<Item = Constraint> {
+        let numbers = self.numbers.iter().map(|&at| Constraint::Length(NUMBERS[at].1));
+        [Constraint::Fill(1)].into_iter().chain(numbers)
+    }
+
+    fn row(&self, name: String, numbers: [String; 5]) -> Row<'static> {
+        let cell = |&at: &usize| Cell::from(Text::from(numbers[at].clone()).alignment(Alignment::Right));
+        Row::new([Cell::from(name)].into_iter().chain(self.numbers.iter().map(cell)))
+    }
+}
+
+/// Title, streams, a line for those that find no room, and the total.
+fn rows_of(figures: &Figures, patience: f64, room: usize, columns: &Columns) -> Vec<Row<'static>> {
+    let title = NUMBERS.map(|(title, _)| title.to_owned());
+    let mut rows = vec![columns.row("subscription".to_owned(), title).style(Style::new().bold())];
+    let chosen = choose(&figures.streams, room, patience);
+    for &at in &chosen {
+        let Stream { subscription, flow, last_seconds_ago, .. } = &figures.streams[at];
+        let stopped = is_stopped(&figures.streams[at], patience);
+        let last = match last_seconds_ago {
+            None => "never".to_owned(),
+            Some(seconds) if stopped => format!("stop {}", age(*seconds)),
+            Some(seconds) => age(*seconds),
+        };
+        let numbers = [short(flow.packet_rate), short(flow.bit_rate), block_rate(flow), exact(flow.packets), last];
+        let style = if stopped { Style::new().red().bold() } else { Style::new() };
+        rows.push(columns.row(shortened(subscription, columns.name), numbers).style(style));
+    }
+    if chosen.len() < figures.streams.len() {
+        rows.push(rest(figures, &chosen, patience, columns));
+    }
+    let total = figures.total;
+    let numbers =
+        [short(total.packet_rate), short(total.bit_rate), block_rate(&total), exact(total.packets), String::new()];
+    rows.push(columns.row("total".to_owned(), numbers).style(Style::new().bold()));
+    rows
+}
+
+fn block_rate(flow: &Flow) -> String {
+    flow.block_rate.map_or_else(|| "not known".to_owned(), short)
+}
+
+fn rest(figures: &Figures, chosen: &[usize], patience: f64, columns: &Columns) -> Row<'static> {
+    let mut shown = chosen.iter().copied().peekable();
+    let others: Vec<&Stream> =
+        figures.streams.iter().enumerate().filter(|(at, _)| shown.next_if_eq(at).is_none()).map(|(_, s)| s).collect();
+    let stopped = others.iter().filter(|stream| is_stopped(stream, patience)).count();
+    let last = if stopped > 0 { format!("{stopped} stopped") } else { String::new() };
+    let numbers = [
+        short(others.iter().map(|stream| stream.flow.packet_rate).sum()),
+        short(others.iter().map(|stream| stream.flow.bit_rate).sum()),
+        String::new(),
+        exact(others.iter().map(|stream| stream.flow.packets).sum()),
+        last,
+    ];
+    let style = if stopped > 0 { Style::new().red() } else { Style::new().dim() };
+    columns.row(format!("and {} more", others.len()), numbers).style(style)
+}
+
+fn footer(figures: &Figures, width: usize) -> Vec<Line<'static>> {
+    let (lost, unaccounted) = (figures.ledger.lost(), unaccounted(figures));
+    let style = if lost > 0 || unaccounted.is_some() { Style::new().yellow() } else { Style::new() };
+    let parts = [format!("{lost} lost"), format!("{} in flight", figures.in_flight)];
+    let parts: Vec<String> = parts.into_iter().chain(unaccounted).collect();
+    let mut lines: Vec<_> =
+        wrapped("", &parts, ", ", width).into_iter().map(|line| Line::styled(line, style)).collect();
+    let dropped: Vec<String> = drops(&figures.ledger).iter().map(|(name, count)| format!("{name} {count}")).collect();
+    lines.extend(wrapped("dropped: ", &dropped, ", ", width).into_iter().map(Line::raw));
+    if let Some(probe) = &figures.probe {
+        lines.push(Line::raw(format!("probe: {probe}")));
+    }
+    lines
+}
+
+/// Parts in a row, on as many lines as they need.
+fn wrapped(title: &str, parts: &[String], between: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts {
+        match lines.last_mut() {
+            Some(line) if line.len() + between.len() + part.len() <= width => {
+                line.push_str(between);
+                line.push_str(part);
+            }
+            None => lines.push(format!("{title}{part}")),
+            Some(_) => lines.push(format!("{:1$}{part}", "", title.len())),
+        }
+    }
+    lines
+}
+
+fn is_stopped(stream: &Stream, patience: f64) -> bool {
+    stream.last_seconds_ago.is_some_and(|seconds| seconds > patience)
+}
+
+/// Which streams are shown, in their order. Where not all find room: up to a third for those that stopped last, the others
+/// for the busiest.
+fn choose(streams: &[Stream], room: usize, patience: f64) -> Vec<usize> {
+    if streams.len() <= room {
+        return (0..streams.len()).collect();
+    }
+    // One line is for the rest.
+    let room = room.saturating_sub(1);
+    let (mut stopped, mut going): (Vec<usize>, Vec<usize>) =
+        (0..streams.len()).partition(|&at| is_stopped(&streams[at], patience));
+    let silence = |at: usize| streams[at].last_seconds_ago.unwrap_or(f64::MAX);
+    stopped.sort_by(|&a, &b| silence(a).total_cmp(&silence(b)));
+    let rate = |at: usize| (streams[at].flow.packet_rate, streams[at].flow.packets as f64);
+    going.sort_by(|&a, &b| rate(b).0.total_cmp(&rate(a).0).then(rate(b).1.total_cmp(&rate(a).1)));
+    let for_stopped = stopped.len().min((room / 3).max(room.saturating_sub(going.len())));
+    let mut chosen: Vec<usize> =
+        stopped.into_iter().take(for_stopped).chain(going.into_iter().take(room - for_stopped)).collect();
+    chosen.sort_unstable();
+    chosen
+}
+
+fn exact(count: u64) -> String {
+    if count < 1_000_000_000_000 { count.to_string() } else { short(count as f64) }
+}
+
+/// A subscription cut to a width: its group and port matter most, then its sources.
+fn shortened(text: &str, width: usize) -> String {
+    if text.len() <= width {
+        return text.to_owned();
+    }
+    // Subscriptions are ASCII, so that bytes are columns.
+    let group = group_of(text);
+    let sources = &text[..text.len() - group.len()];
+    match width.checked_sub(group.len()) {
+        // `…@` and a character of the first source, at the least.
+        Some(room) if room > 2 => format!("{}…@{group}", sources.get(..room - 2).unwrap_or(sources)),
+        Some(_) => group.to_owned(),
+        None => {
+            let end = (width / 2).min(group.len());
+            let start = width.saturating_sub(end + 1);
+            format!("{}…{}", &group[..start], &group[group.len() - end..]).chars().take(width).collect()
+        }
+    }
+}
+
+/// Group and port of a subscription.
+fn group_of(subscription: &str) -> &str {
+    subscription.rsplit_once('@').map_or(subscription, |(_, group)| group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::Unread;
+    use receiver::{Ledger, ReceiveMode, Refused};
+
+    fn facts() -> Facts {
+        Facts {
+            interface: "eth1".into(),
+            mode: ReceiveMode::Copy,
+            refused: vec![Refused { mode: ReceiveMode::ZeroCopy, reason: "the driver can not".into() }],
+            queues: vec![0, 1],
+            subscriptions: Vec::new(),
+        }
+    }
+
+    fn stream(number: usize, packet_rate: f64, last: Option<f64>) -> Stream {
+        let flow = Flow { packets: 7 * u64::from(last.is_some()), packet_rate, ..Flow::default() };
+        Stream {
+            subscription: format!("10.0.0.{number}@232.1.1.1:5000"),
+            flow,
+            passed_shared: Some(0),
+            other_members: Some(0),
+            last_seconds_ago: last,
+        }
+    }
+
+    fn figures(streams: Vec<Stream>) -> Figures {
+        let total = Flow { packets: 7000, ..Flow::default() };
+        Figures {
+            elapsed: 5.0,
+            span: 1.0,
+            streams,
+            total,
+            ledger: Ledger::default(),
+            in_flight: 3,
+            unaccounted: None,
+            probe: None,
+            warnings: Vec::new(),
+            unread: Unread::default(),
+            evidence: receiver::Evidence::default(),
+        }
+    }
+
+    fn lines(figures: &Figures, size: (u16, u16)) -> Vec<String> {
+        let buffer = render(&facts(), Some(figures), 3.0, size);
+        let text = |row: u16| (0..buffer.area.width).map(|column| buffer[(column, row)].symbol()).collect::<String>();
+        (0..buffer.area.height).map(|row| text(row).trim_end().to_owned()).collect()
+    }
+
+    #[test]
+    fn shows_mode_reasons_rates_and_who_stopped() {
+        let figures = figures(vec![stream(1, 1234.0, Some(0.1)), stream(2, 0.0, Some(3.1)), stream(3, 0.0, None)]);
+        let lines = lines(&figures, (100, 24));
+        assert_eq!(lines[0], "eth1: mode copy, queues 0,1, 5.0 s");
+        assert_eq!(lines[1], "not zero-copy: the driver can not");
+        assert!(lines[3].starts_with("10.0.0.1@232.1.1.1:5000 ") && lines[3].contains("1.23 k"), "{lines:#?}");
+        assert!(lines[3].ends_with(" 0.1 s") && lines[4].ends_with("stop 3.1 s") && lines[5].ends_with("never"));
+        assert!(lines[6].starts_with("total") && lines[6].contains("7000"));
+        assert_eq!(lines[7], "0 lost, 3 in flight");
+        let buffer = render(&facts(), Some(&figures), 3.0, (100, 24));
+        assert_eq!(buffer[(0, 4)].fg, ratatui::style::Color::Red);
+        assert_ne!(buffer[(0, 3)].fg, ratatui::style::Color::Red);
+    }
+
+    #[test]
+    fn fits_any_window() {
+        let figures = figures((0..200).map(|n| stream(n, n as f64, Some(0.0))).collect());
+        for size in [(1, 1), (10, 2), (20, 5), (80, 24), (300, 100)] {
+            let buffer = render(&facts(), Some(&figures), 3.0, size);
+            assert!(buffer.area.width <= size.0 && buffer.area.height < size.1.max(2), "{size:?} {:?}", buffer.area);
+        }
+    }
+
+    #[test]
+    fn eighty_columns_have_room_for_blocked_frames() {
+        let lines = lines(&figures(vec![stream(1, 1234.0, Some(0.1))]), (80, 24));
+        let title = lines.iter().find(|line| line.starts_with("subscription ")).expect("a title");
+        let words: Vec<&str> = title.split_whitespace().collect();
+        assert_eq!(words, ["subscription", "packets/s", "bit/s", "blocked/s", "packets", "last", "packet"]);
+        assert!(lines.iter().any(|line| line.starts_with("10.0.0.1@232.1.1.1:5000 ")), "{lines:#?}");
+    }
+
+    #[test]
+    fn forty_columns_keep_the_whole_group() {
+        for group in ["232.1.1.1:5000", "239.255.255.255:65535", "[ff3e::8000:1]:65535"] {
+            let mut figures = figures(vec![stream(1, 1234.0, Some(0.1))]);
+            figures.streams[0].subscription = format!("10.100.200.30,10.100.200.31@{group}");
+            let lines = lines(&figures, (40, 24));
+            let shown = lines.iter().find(|line| line.contains(group)).unwrap_or_else(|| panic!("{group}: {lines:#?}"));
+            assert!(shown.contains("1.23 k"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_stays_unaccounted_is_shown() {
+        let mut figures = figures(vec![stream(1, 1.0, Some(0.1))]);
+        (figures.in_flight, figures.unaccounted) = (0, Some(11));
+        assert_eq!(lines(&figures, (80, 24)).last().map(String::as_str), Some("0 lost, 0 in flight, 11 unaccounted"));
+        figures.unaccounted = Some(0);
+        assert_eq!(lines(&figures, (80, 24)).last().map(String::as_str), Some("0 lost, 0 in flight"));
+    }
+
+    #[test]
+    fn a_narrow_window_keeps_the_names() {
+        let figures = figures(vec![stream(1, 1234.0, Some(0.1))]);
+        let lines = lines(&figures, (60, 24));
+        let shown = lines.iter().find(|line| line.starts_with("10.0.0.1@232.1.1.1:5000 ")).expect("the name");
+        assert!(shown.contains("1.23 k") && shown.ends_with("0.1 s"), "{shown}");
+        assert!(lines.iter().any(|line| line.starts_with("subscription ") && !line.contains("bit/s")), "{lines:#?}");
+    }
+
+    #[test]
+    fn many_streams_leave_the_busiest_and_a_line_for_the_rest() {
+        let mut streams: Vec<Stream> = (0..200).map(|n| stream(n, n as f64, Some(0.0))).collect();
+        streams[5].last_seconds_ago = Some(60.0);
+        let lines = lines(&figures(streams), (100, 14));
+        assert_eq!(lines.len(), 13);
+        assert!(lines.iter().any(|line| line.starts_with("10.0.0.199@")), "the busiest: {lines:#?}");
+        assert!(lines.iter().any(|line| line.starts_with("10.0.0.5@")), "the one that stopped: {lines:#?}");
+        assert!(!lines.iter().any(|line| line.starts_with("10.0.0.100@")));
+        assert!(lines.iter().any(|line| line.starts_with("and 193 more")), "{lines:#?}");
+    }
+
+    #[test]
+    fn names_and_lists_are_cut_to_the_width() {
+        assert_eq!(shortened("10.0.0.1@232.1.1.1:5000", 30), "10.0.0.1@232.1.1.1:5000");
+        assert_eq!(shortened("10.0.0.1,10.0.0.2@232.1.1.1:5000", 24), "10.0.0.1…@232.1.1.1:5000");
+        assert_eq!(shortened("10.0.0.1@232.1.1.1:5000", 17), "1…@232.1.1.1:5000");
+        assert_eq!(shortened("10.0.0.1@232.1.1.1:5000", 16), "232.1.1.1:5000");
+        assert_eq!(shortened("10.0.0.1@232.1.1.1:5000", 9), "232.…5000");
+        for width in 0..30 {
+            assert!(shortened("10.0.0.1@232.1.1.1:5000", width).chars().count() <= width, "{width}");
+        }
+        let parts: Vec<String> = ["alpha 1", "beta 2", "gamma 3"].map(str::to_owned).into();
+        assert_eq!(wrapped("d: ", &parts, ", ", 18), ["d: alpha 1, beta 2", "   gamma 3"]);
+        assert_eq!(wrapped("d: ", &[], ", ", 18), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,259 @@
+//! What each mode needs, row by row: as user `nobody` with the capabilities that README names, and with each of them
+//! missing.
+//!
+//! The whole command runs under setpriv(1) and prlimit(1), which every Debian has (util-linux). What one thread can
+//! show is shown by a thread that gives up capabilities.
+
+mod command;
+#[path = "../../receiver/tests/support/mod.rs"]
+mod support;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use command::{Run, WANTED, last_object, send};
+use netlab::{Command, Lab, Namespace};
+use receiver::program::{Buffers, Config, Program};
+use receiver::{Capability, Error, Interface, Lack, ReceiveMode, Receiver, Vlan};
+use rustix::fs::{XattrFlags, setxattr};
+use rustix::thread::CapabilitySet;
+use support::traces::Traces;
+use support::{XDP_CAPABILITIES, burst, keep_capabilities, stream, subscription};
+
+/// README's table: what the modes `copy` and `generic` need.
+const NEEDED: [&str; 4] = ["net_admin", "net_raw", "bpf", "ipc_lock"];
+const XDP_MODES: [&str; 2] = ["copy", "generic"];
+const PACKETS: u64 = 300;
+
+/// A copy of the command that user `nobody` can run: the target folder may be closed to others.
+struct Installed(PathBuf);
+
+impl Installed {
+    fn new(folder: &Path) -> Self {
+        let path =
+            folder.join(format!("receiver-capabilities-{}-{:?}", std::process::id(), std::thread::current().id()));
+        fs::copy(env!("CARGO_BIN_EXE_receiver"), &path).expect("a copy");
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("chmod");
+        Self(path)
+    }
+
+    fn for_nobody() -> Self {
+        Self::new(&std::env::temp_dir())
+    }
+
+    /// `receiver` as user `nobody` with these capabilities and at most so much locked memory.
+    fn command(&self, namespace: &Namespace, capabilities: &[&str], locked: u64, bounding: &str) -> Command {
+        let held: String = capabilities.iter().map(|name| format!(",+{name}")).collect();
+        let mut command = namespace.command("prlimit");
+        command
+            .arg(format!("--memlock={locked}:{locked}"))
+            .args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"])
+            .args([format!("--inh-caps=-all{held}"), format!("--ambient-caps=-all{held}")])
+            .arg(format!("--bounding-set={bounding}{held}"))
+            .arg(&self.0);
+        command
+    }
+
+    fn run(&self, lab: &Lab, capabilities: &[&str], locked: u64, arguments: &[&str]) -> Run {
+        let mut command = self.command(lab.rx(), capabilities, locked, "-all");
+        command.args(["run", "-i", lab.rx_interface(), WANTED]).args(arguments);
+        Run::spawn(&mut command)
+    }
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// More than a queue needs with [`SMALL`], and less than with the defaults.
+const LOCKED: u64 = 6 << 20;
+const SMALL: [&str; 4] = ["--frames", "2048", "--ring-size", "512"];
+
+fn without<'a>(missing: &str) -> Vec<&'a str> {
+    NEEDED.into_iter().filter(|name| *name != missing).collect()
+}
+
+/// It receives all that is sent, and the counts balance.
+fn assert_receives(lab: &Lab, mut run: Run, mode: &str) {
+    let mut start = String::new();
+    std::io::BufRead::read_line(&mut run.out, &mut start).expect("standard output");
+    if start.is_empty() {
+        panic!("mode {mode}: {:?}", run.end());
+    }
+    send(lab, &["10.0.0.1"], PACKETS);
+    let (out, err, code) = run.end();
+    let summary = last_object(&out);
+    let wanted = (Some(0), mode, Some(PACKETS), Some(0));
+    let got =
+        (code, summary["mode"].as_str().expect("a mode"), summary["packets"].as_u64(), summary["unaccounted"].as_u64());
+    assert_eq!(got, wanted, "{out}{err}");
+}
+
+/// It ends at once with one line on standard error that has these parts.
+fn assert_refused(what: &str, (out, err, code): (String, String, Option<i32>), parts: &[&str]) {
+    assert_eq!((code, out.as_str(), err.lines().count()), (Some(1), "", 1), "{what}: {err}");
+    assert!(err.len() < 700, "{what}: {err}");
+    for part in parts {
+        assert!(err.contains(part), "{what}: `{part}` is not in: {err}");
+    }
+}
+
+#[test]
+fn each_mode_needs_what_readme_names() {
+    let lab = Lab::new().expect("lab");
+    let installed = Installed::for_nobody();
+    let count = PACKETS.to_string();
+    let until = |mode, more: &[&'static str]| {
+        let all = ["--mode", mode, "--json", "--interval", "3600", "--count", &count];
+        all.iter().map(|&part| part.to_owned()).chain(more.iter().map(|&part| part.to_owned())).collect::<Vec<_>>()
+    };
+    let start = |capabilities: &[&str], mode, more: &[&'static str]| {
+        let arguments = until(mode, more);
+        installed.run(&lab, capabilities, LOCKED, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let before = Traces::of(&lab);
+    assert_receives(&lab, start(&[], "socket", &[]), "socket");
+    for mode in XDP_MODES {
+        assert_receives(&lab, start(&NEEDED, mode, &[]), mode);
+        // The limit of locked memory is enough for smaller rings.
+        assert_receives(&lab, start(&without("ipc_lock"), mode, &SMALL), mode);
+        for missing in NEEDED {
+            let what = format!("mode {mode} without {missing}");
+            let name = format!("lacks CAP_{}", missing.to_uppercase());
+            let parts =
+                [lab.rx_interface(), &name, "as root", "setcap cap_net_admin,", "AmbientCapabilities=", "mode socket"];
+            assert_refused(&what, start(&without(missing), mode, &[]).end(), &parts);
+            assert_eq!(Traces::settled(&lab, &before), before, "{what}");
+        }
+        let parts = ["lacks CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"];
+        assert_refused(&format!("mode {mode} without any"), start(&[], mode, &[]).end(), &parts);
+    }
+    // `auto` ends in the best mode that they allow.
+    assert_receives(&lab, start(&NEEDED, "auto", &[]), "copy");
+    assert_receives(&lab, start(&without("bpf"), "auto", &[]), "socket");
+    assert_eq!(Traces::settled(&lab, &before), before);
+}
+
+/// As `setcap` grants them. Such a process cannot be looked into by its own user, so much of /proc/self belongs to
+/// root.
+#[test]
+fn capabilities_of_the_file_do_as_well() {
+    let lab = Lab::new().expect("lab");
+    // Not in the folder for temporary files, which may be mounted without such rights (nosuid).
+    let installed = Installed::new(Path::new(env!("CARGO_TARGET_TMPDIR")));
+    let bits = XDP_CAPABILITIES.bits();
+    // struct vfs_cap_data, revision 2, effective (linux/capability.h).
+    let words = [0x0200_0001_u32, bits as u32, 0, (bits >> 32) as u32, 0];
+    let value: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    setxattr(&installed.0, "security.capability", &value, XattrFlags::empty()).expect("as setcap does");
+    for mode in XDP_MODES {
+        // To reach the file; it is gone once that runs.
+        let mut command = installed.command(lab.rx(), &["dac_read_search"], LOCKED, "+all");
+        command.args(["run", "-i", lab.rx_interface(), WANTED, "--mode", mode, "--json", "--interval", "3600"]);
+        command.args(["--count", &PACKETS.to_string()]);
+        assert_receives(&lab, Run::spawn(&mut command), mode);
+    }
+}
+
+#[test]
+fn the_load_generator_needs_two() {
+    let lab = Lab::new().expect("lab");
+    let installed = Installed::for_nobody();
+    let generate = |capabilities: &[&str]| -> Output {
+        let mut command = installed.command(lab.tx(), capabilities, LOCKED, "-all");
+        command.args(["send", "-i", lab.tx_interface(), "--engine", "xdp", "--count", "600", "--rate", "20000"]);
+        // Of both families, so that frames of two lengths are made.
+        command.args(["--stream", "10.0.0.1@232.1.1.1:5000=1", "--stream", "[2001:db8::1]@[ff3e::1]:5000=1"]);
+        command.output().expect("the sender runs")
+    };
+    let subscriptions = ["10.0.0.1@232.1.1.1:5000", "[2001:db8::1]@[ff3e::1]:5000"].map(subscription);
+    let build = || {
+        let builder = Receiver::builder(lab.rx_interface()).mode(ReceiveMode::Copy);
+        subscriptions.into_iter().fold(builder, receiver::Builder::subscribe).build()
+    };
+    let mut receiver = lab.rx().run(build).expect("run").expect("a receiver");
+    let output = generate(&["net_admin", "bpf"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut came = 0;
+    while receiver.poll(receiver::Wait::For(std::time::Duration::from_millis(200)), |_| came += 1).expect("poll") > 0 {}
+    assert_eq!(came, 600, "{}", support::causes(&receiver.handle().ledger().expect("ledger")));
+    for (held, missing) in [("net_admin", "lacks CAP_BPF"), ("bpf", "lacks CAP_NET_ADMIN")] {
+        let Output { status, stdout, stderr } = generate(&[held]);
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        let parts = [lab.tx_interface(), missing, "as root", "setcap cap_net_admin,cap_bpf+ep", "socket engine"];
+        assert_refused(missing, (text(stdout), text(stderr), status.code()), &parts);
+    }
+}
+
+/// Each entry, with each setting that changes what the verifier sees.
+#[test]
+fn the_program_loads_without_cap_perfmon() {
+    let lab = Lab::new().expect("lab");
+    let load = || {
+        keep_capabilities(XDP_CAPABILITIES);
+        let interface = Interface::lookup(lab.rx_interface()).expect("the interface");
+        for tags in [None, Some("5"), Some("5.6")] {
+            for switches in 0..8 {
+                let [stamp, trace, pass_partial] = [1, 2, 4].map(|switch| switches & switch != 0);
+                let vlan: Option<Vlan> = tags.map(|tags| tags.parse().expect("tags"));
+                let config = Config { vlan, stamp, trace, pass_partial, ..Config::default() };
+                for buffers in [Buffers::One, Buffers::Several] {
+                    let loaded =
+                        Program::load(&interface, &config).and_then(|mut program| program.set_buffers(buffers));
+                    assert!(loaded.is_ok(), "{config:?} {buffers:?}: {}", loaded.expect_err("an error"));
+                }
+            }
+        }
+    };
+    lab.rx().run(load).expect("run");
+}
+
+/// Whatever uses XDP is refused, although the process is root there with every capability.
+#[test]
+fn capabilities_in_a_user_namespace_are_told_apart() {
+    let lab = Lab::new().expect("lab");
+    let mut command = lab.rx().command("unshare");
+    command.args([
+        "--user",
+        "--map-root-user",
+        env!("CARGO_BIN_EXE_receiver"),
+        "run",
+        "-i",
+        lab.rx_interface(),
+        WANTED,
+    ]);
+    let run = Run::spawn(command.args(["--mode", "copy"]));
+    assert_refused("a user namespace", run.end(), &["in its user namespace only", "mode socket"]);
+}
+
+/// What the library names is what is lacking.
+#[test]
+fn the_library_names_what_is_lacking() {
+    let lab = Lab::new().expect("lab");
+    let rows = [
+        (CapabilitySet::NET_ADMIN, Capability::NetAdmin),
+        (CapabilitySet::NET_RAW, Capability::NetRaw),
+        (CapabilitySet::BPF, Capability::Bpf),
+    ];
+    for (bit, missing) in rows {
+        let build = || {
+            keep_capabilities(XDP_CAPABILITIES - bit);
+            let builder = Receiver::builder(lab.rx_interface()).subscribe(subscription("10.0.0.1@232.1.1.1:5000"));
+            builder.mode(ReceiveMode::Copy).build()
+        };
+        let error = lab.rx().run(build).expect("run").err().expect("refused");
+        let lack = Lack::Capabilities(vec![missing]);
+        assert!(matches!(&error, Error::NotPermitted { lack: named, .. } if *named == lack), "{error:?}");
+    }
+    let build = || {
+        keep_capabilities(XDP_CAPABILITIES);
+        let builder = Receiver::builder(lab.rx_interface()).subscribe(subscription("10.0.0.1@232.1.1.1:5000"));
+        builder.mode(ReceiveMode::Copy).build()
+    };
+    let mut receiver = lab.rx().run(build).expect("run").expect("a receiver");
+    assert_eq!(burst(&lab, &mut receiver, stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]), PACKETS, |_| {}), PACKETS);
+}

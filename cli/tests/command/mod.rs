@@ -1,0 +1,194 @@
+//! The built command in the lab's receiving namespace, and files for it.
+#![allow(dead_code)] // Each test binary uses its part.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, ChildStdout, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use netlab::Lab;
+use receiver_send::{SendConfig, SendReport, Sender};
+use rustix::fs::{FileType, Mode};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// Two sources of one group and port.
+pub const WANTED: &str = "10.0.0.1,10.0.0.2@232.1.1.1:5000";
+/// More than any run here takes.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A receiver that runs in the lab; it does not outlive this value.
+pub struct Run {
+    pub child: Child,
+    pub out: BufReader<ChildStdout>,
+    pub err: BufReader<ChildStderr>,
+}
+
+impl Run {
+    pub fn start(lab: &Lab, arguments: &[&str]) -> Self {
+        Self::start_in(lab, arguments, &[])
+    }
+
+    /// With these environment variables.
+    pub fn start_in(lab: &Lab, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = lab.rx().command(env!("CARGO_BIN_EXE_receiver"));
+        for (name, value) in environment {
+            command.env(name, value);
+        }
+        command.args(["run", "-i", lab.rx_interface()]).args(arguments);
+        Self::spawn(&mut command)
+    }
+
+    /// A command that ends up as `receiver run`.
+    pub fn spawn(command: &mut netlab::Command) -> Self {
+        let mut child = command
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the receiver starts");
+        let out = BufReader::new(child.stdout.take().expect("a pipe"));
+        let err = BufReader::new(child.stderr.take().expect("a pipe"));
+        Self { child, out, err }
+    }
+
+    /// As [`Run::start`], and everything is joined. Returns the line that says so.
+    pub fn joined(lab: &Lab, arguments: &[&str]) -> (Self, String) {
+        let mut run = Self::start(lab, arguments);
+        let mut line = String::new();
+        run.out.read_line(&mut line).expect("standard output");
+        if line.is_empty() {
+            panic!("it ended: {:?}", run.end());
+        }
+        (run, line)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id() as i32).expect("a process id");
+        kill_process(pid, signal).expect("a signal");
+    }
+
+    /// Waits for the end while nobody reads what it writes. Returns its exit code.
+    pub fn end_unread(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.child.try_wait().expect("a child") {
+                Some(status) => return status.code(),
+                None if Instant::now() < deadline => sleep(Duration::from_millis(10)),
+                None => panic!("it does not end while nobody reads"),
+            }
+        }
+    }
+
+    /// Waits for the end; what it wrote, and its exit code.
+    pub fn end(mut self) -> (String, String, Option<i32>) {
+        fn all(from: &mut (impl Read + Send)) -> String {
+            let mut text = String::new();
+            from.read_to_string(&mut text).expect("text");
+            text
+        }
+        let (out, err) = (&mut self.out, &mut self.err);
+        let child = &mut self.child;
+        // Read while it runs: a pipe that is full would keep it from ending.
+        std::thread::scope(|scope| {
+            let (out, err) = (scope.spawn(|| all(out)), scope.spawn(|| all(err)));
+            let deadline = Instant::now() + PATIENCE;
+            while child.try_wait().expect("a child").is_none() && Instant::now() < deadline {
+                sleep(Duration::from_millis(10));
+            }
+            let hangs = child.try_wait().expect("a child").is_none();
+            let _ = child.kill();
+            let code = child.wait().expect("a child").code();
+            let (out, err) = (out.join().expect("a thread"), err.join().expect("a thread"));
+            assert!(!hangs, "it does not end: {out} {err}");
+            (out, err, code)
+        })
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A file name that goes with its file.
+pub struct Scratch(pub PathBuf);
+
+impl Scratch {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("receiver-run-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Self(std::env::temp_dir().join(name))
+    }
+
+    pub fn name(&self) -> &str {
+        self.0.to_str().expect("UTF-8")
+    }
+
+    /// With this content.
+    pub fn with(content: impl AsRef<[u8]>) -> Self {
+        let this = Self::new();
+        fs::write(&this.0, content).expect("a file");
+        this
+    }
+
+    pub fn fifo() -> Self {
+        let this = Self::new();
+        rustix::fs::mknodat(rustix::fs::CWD, &this.0, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("mkfifo");
+        this
+    }
+
+    pub fn read(&self) -> Vec<u8> {
+        fs::read(&self.0).expect("the file is there")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Sends so many probes to 232.1.1.1:5000, taking turns between the sources.
+pub fn send(lab: &Lab, sources: &[&str], count: u64) -> SendReport {
+    send_with(lab, sources, count, |_| {})
+}
+
+pub fn send_with(lab: &Lab, sources: &[&str], count: u64, change: impl FnOnce(&mut SendConfig)) -> SendReport {
+    let mut config = SendConfig::new(lab.tx_interface(), IpAddr::from([232, 1, 1, 1]), 5000);
+    config.sources = sources.iter().map(|source| source.parse().expect("an address")).collect();
+    (config.rate, config.count) = (20_000, Some(count));
+    change(&mut config);
+    let sent = lab.tx().run(|| Sender::new(config)?.run(&AtomicBool::new(false))).expect("the namespace");
+    sent.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Sends these payloads from 10.0.0.1.
+pub fn send_payloads(lab: &Lab, payloads: &[Vec<u8>]) {
+    let socket = lab.tx().run(|| UdpSocket::bind((Ipv4Addr::new(10, 0, 0, 1), 4000))).expect("the namespace");
+    let socket = socket.expect("a socket");
+    for payload in payloads {
+        socket.send_to(payload, "232.1.1.1:5000").expect("sent");
+    }
+}
+
+pub fn object(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
+pub fn last_object(out: &str) -> Value {
+    object(out.lines().last().expect("at least one line"))
+}
+
+/// Runs to its end at once.
+pub fn output(lab: &Lab, arguments: &[&str]) -> Output {
+    let mut command = lab.rx().command(env!("CARGO_BIN_EXE_receiver"));
+    command.arg("run").args(arguments).env_remove("RUST_LOG").output().expect("the receiver runs")
+}

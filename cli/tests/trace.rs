@@ -1,0 +1,66 @@
+//! `--trace-verdicts`: each verdict by its name, and how many were not logged. Needs root.
+
+mod command;
+
+use command::{Run, WANTED, last_object, send_with};
+use netlab::Lab;
+use receiver::Verdict;
+use serde_json::Value;
+
+/// All verdicts of a summary's ledger.
+fn verdicts(summary: &Value) -> u64 {
+    Verdict::ALL.into_iter().map(|verdict| summary["ledger"][verdict.name()].as_u64().expect("a number")).sum()
+}
+
+/// Lines of the log that name this verdict.
+fn lines(log: &str, verdict: Verdict) -> u64 {
+    log.lines().filter(|line| line.ends_with(&format!(" receiver::xdp: queue 0: {}", verdict.name()))).count() as u64
+}
+
+#[test]
+fn each_verdict_is_logged_by_its_name() {
+    let lab = Lab::new().expect("a lab");
+    let (run, _) = Run::joined(&lab, &["--json", "--trace-verdicts", "--duration", "1.5", WANTED]);
+    send_with(&lab, &["10.0.0.1", "10.0.0.3"], 200, |config| config.rate = 1000);
+    let (out, err, code) = run.end();
+    assert_eq!(code, Some(0), "{err}");
+    let summary = last_object(&out);
+    assert_eq!((&summary["verdicts_not_logged"], &summary["log_dropped"]), (&0.into(), &0.into()), "{summary}");
+    let logged = [lines(&err, Verdict::Redirected), lines(&err, Verdict::DroppedNotIncluded)];
+    assert_eq!(logged, [100, 100], "{err}");
+}
+
+#[test]
+fn what_is_not_logged_is_counted() {
+    let lab = Lab::new().expect("a lab");
+    for json in [true, false] {
+        let mut arguments = vec!["--trace-verdicts", "--duration", "2", WANTED];
+        if json {
+            arguments.push("--json");
+        }
+        let (run, _) = Run::joined(&lab, &arguments);
+        send_with(&lab, &["10.0.0.1", "10.0.0.3"], 200_000, |config| config.rate = 1_000_000);
+        let (out, err, code) = run.end();
+        assert_eq!(code, Some(0), "{err}");
+        if !json {
+            let line = out.lines().find(|line| line.starts_with("trace: ")).expect("a line");
+            assert!(line.ends_with(" verdicts were not logged"), "{line}");
+            continue;
+        }
+        let summary = last_object(&out);
+        let count = |name: &str| summary[name].as_u64().expect(name);
+        let written: u64 = Verdict::ALL.into_iter().map(|verdict| lines(&err, verdict)).sum();
+        let (unlogged, dropped) = (count("verdicts_not_logged"), count("log_dropped"));
+        println!("{written} written, {unlogged} not logged, {dropped} dropped");
+        assert_eq!(written + unlogged + dropped, verdicts(&summary), "each is written or counted: {summary}");
+        assert!(verdicts(&summary) >= 200_000, "{summary}");
+    }
+}
+
+#[test]
+fn without_the_option_nothing_is_said_of_it() {
+    let lab = Lab::new().expect("a lab");
+    let (run, _) = Run::joined(&lab, &["--json", "--duration", "0.2", WANTED]);
+    let (out, err, _) = run.end();
+    assert!(last_object(&out)["verdicts_not_logged"].is_null() && err.is_empty(), "{out}{err}");
+}

@@ -1,0 +1,95 @@
+//! Memberships that the kernel has lost although their sockets are open: found in its tables, and joined again.
+//!
+//! The kernel ends all memberships of a device that is deleted or leaves the network namespace, and those of one family
+//! where the device loses it (IPv6 below an MTU of 1,280). The sockets hear nothing of it, and their own filters still read
+//! as if joined. When the device or the family comes back, even under the same index, nothing is joined on it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use super::super::error::{MembershipError, Operation};
+use super::super::tables::{KernelGroup, KernelTables};
+use super::{MembershipSet, SourceFilter};
+
+impl MembershipSet {
+    /// The groups of which the kernel's tables hold less than this set has joined. Other programs that joined the same
+    /// can hide a loss.
+    pub fn missing_from(&self, tables: &KernelTables) -> BTreeSet<IpAddr> {
+        let held: BTreeMap<IpAddr, &KernelGroup> =
+            tables.on(self.interface.index).map(|group| (group.group, group)).collect();
+        let mut sockets = BTreeMap::<IpAddr, u64>::new();
+        let mut missing = BTreeSet::new();
+        for slot in self.sockets.values() {
+            for (group, state) in slot.memberships.states() {
+                let count = sockets.entry(group).or_default();
+                *count += 1;
+                let complete = held.get(&group).is_some_and(|held| {
+                    held.users >= *count
+                        && match state.filter() {
+                            SourceFilter::Include(sources) => sources.iter().all(|source| held.includes(*source)),
+                            SourceFilter::Exclude(_) => true,
+                        }
+                });
+                if !complete {
+                    missing.insert(group);
+                }
+            }
+        }
+        missing
+    }
+
+    /// How many of this set's sockets are a member of each group.
+    pub fn members(&self) -> HashMap<IpAddr, u64> {
+        let mut members = HashMap::new();
+        for (group, _) in self.sockets.values().flat_map(|slot| slot.memberships.states()) {
+            *members.entry(group).or_default() += 1;
+        }
+        members
+    }
+
+    /// Ends what the sockets still hold of these groups, which the kernel has lost; it would take no other join. What this
+    /// set says of itself stays, until [`MembershipSet::renew`] makes it true again.
+    pub fn abandon(&self, groups: &BTreeSet<IpAddr>) {
+        // The latest first, as in `leave_all`.
+        for slot in self.sockets.values().rev() {
+            for (group, _) in slot.memberships.states().filter(|(group, _)| groups.contains(group)) {
+                slot.memberships.abandon(group);
+            }
+        }
+    }
+
+    /// Joins these groups again on the sockets that have them. To be called while the interface is up: Linux loses the
+    /// sources of a group that is left and joined while the interface is down, once it comes up (`igmpv3_del_delrec`).
+    ///
+    /// # Errors
+    /// The groups that the kernel did not take, to be tried again, and its first answer. The others are joined.
+    pub fn renew(&mut self, groups: &BTreeSet<IpAddr>) -> Result<(), (BTreeSet<IpAddr>, MembershipError)> {
+        let mut failed: Option<(BTreeSet<IpAddr>, MembershipError)> = None;
+        let ids: Vec<_> = self.sockets.keys().copied().collect();
+        for id in ids {
+            let Some(slot) = self.sockets.get(&id) else { continue };
+            let port = slot.memberships.socket().port();
+            let here: Vec<IpAddr> =
+                slot.memberships.states().map(|(group, _)| group).filter(|group| groups.contains(group)).collect();
+            for group in here {
+                let Some(Err(error)) = self.sockets.get(&id).map(|slot| slot.memberships.renew(group)) else {
+                    continue;
+                };
+                let reason = self.reason(error, group);
+                let error = self.error(Operation::Join, group, port, None, reason);
+                failed.get_or_insert_with(|| (BTreeSet::new(), error)).0.insert(group);
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// The groups that are joined, of one family.
+    pub fn groups(&self, ipv6: bool) -> BTreeSet<IpAddr> {
+        self.memberships.keys().map(|(group, _)| *group).filter(|group| group.is_ipv6() == ipv6).collect()
+    }
+
+    /// The interface has another name now.
+    pub fn rename(&mut self, name: &str) {
+        name.clone_into(&mut self.interface.name);
+    }
+}

@@ -1,0 +1,179 @@
+//! The kernel's tables as the library reads them, the required table put to the kernel, and older queriers.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6};
+use std::time::{Duration, Instant};
+
+use netlab::Lab;
+use receiver_membership::conformance;
+use receiver_membership::querier::{Compatibility, Warning, compatibility};
+use receiver_membership::tables::{IgmpVersion, KernelGroup, KernelMode, KernelTables};
+use receiver_membership::{Layout, Options};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::support::{Receiving, exclude, include, interface, ip};
+
+const PORT: u16 = 5000;
+
+#[test]
+fn conformance_of_this_host() {
+    let lab = Lab::new().expect("lab");
+    let interface = interface(&lab);
+    let outcomes = lab.rx().run(|| conformance::run(&interface)).expect("run").expect("sockets");
+    assert_eq!(outcomes.len(), 2 * 4 * conformance::TABLE.len());
+    for outcome in &outcomes {
+        assert!(outcome.is_as_required(), "{outcome:?}");
+    }
+    // The bare kernel was really asked: it is known to differ (MEMBERSHIP.md).
+    assert!(outcomes.iter().any(|outcome| outcome.kernel_differs()));
+    assert!(outcomes.iter().any(|outcome| outcome.kernel.is_some() && !outcome.kernel_differs()));
+    let left = lab.rx().run(KernelTables::read).expect("run").expect("tables");
+    assert!(!left.groups.iter().any(|group| group.group == conformance::Family::V4.group()), "left behind");
+    assert!(!left.groups.iter().any(|group| group.group == conformance::Family::V6.group()), "left behind");
+}
+
+fn read(lab: &Lab) -> Vec<KernelGroup> {
+    let index = interface(lab).index;
+    let tables = lab.rx().run(KernelTables::read).expect("run").expect("tables");
+    assert_eq!(tables.not_understood, 0);
+    tables.on(index).cloned().collect()
+}
+
+fn tables_tell_what_is_joined(group: IpAddr, asm: IpAddr, sources: [IpAddr; 3]) {
+    let lab = Lab::new().expect("lab");
+    let [a, b, c] = sources;
+    let mut r = Receiving::new(&lab, Options { layout: Layout::PerGroup, ..Options::default() });
+    r.with(&lab, |set| set.join(group, PORT, &include(&[a, b]))).expect("join");
+    let found = |of: IpAddr| read(&lab).into_iter().find(|g| g.group == of);
+    let one = found(group).expect("joined");
+    assert_eq!((one.users, one.mode()), (1, KernelMode::Include));
+    assert_eq!(
+        one.sources.iter().map(|s| (s.source, s.included, s.excluded)).collect::<Vec<_>>(),
+        [(a, 1, 0), (b, 1, 0)]
+    );
+    assert_eq!(one.interface, interface(&lab));
+
+    r.with(&lab, |set| set.join(group, PORT + 1, &include(&[a]))).expect("join");
+    let two = found(group).expect("joined");
+    assert_eq!((two.users, two.mode(), two.sources[0].included), (2, KernelMode::Unclear, 2));
+
+    r.with(&lab, |set| set.join(asm, PORT, &exclude(&[c]))).expect("join");
+    let any = found(asm).expect("joined");
+    assert_eq!((any.users, any.mode()), (1, KernelMode::Exclude));
+    assert_eq!((any.sources[0].source, any.sources[0].included, any.sources[0].excluded), (c, 0, 1));
+
+    r.with(&lab, |set| set.leave_all());
+    assert!(found(group).is_none() && found(asm).is_none());
+}
+
+#[test]
+fn tables_v4() {
+    tables_tell_what_is_joined(ip("232.1.1.1"), ip("239.1.1.1"), ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(ip));
+}
+
+#[test]
+fn tables_v6() {
+    tables_tell_what_is_joined(ip("ff3e::1"), ip("ff15::1"), ["2001:db8::1", "2001:db8::2", "2001:db8::3"].map(ip));
+}
+
+fn ask(lab: &Lab) -> Compatibility {
+    let interface = interface(lab);
+    lab.rx().run(|| compatibility(&interface)).expect("run").expect("compatibility")
+}
+
+/// Asks until there are warnings, five seconds at most.
+fn warned(lab: &Lab) -> Vec<Warning> {
+    let start = Instant::now();
+    loop {
+        let warnings = ask(lab).warnings(None);
+        if !warnings.is_empty() || start.elapsed() > Duration::from_secs(5) {
+            return warnings;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A general query of IGMPv1 (no response time) or IGMPv2, as 8 bytes: type, response time in 1/10 s, checksum, 0.0.0.0.
+fn igmp_query(lab: &Lab, response: u8) {
+    let sum = !u16::from_be_bytes([0x11, response]);
+    let [high, low] = sum.to_be_bytes();
+    lab.tx()
+        .run(|| {
+            let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(2))).expect("raw");
+            socket.set_multicast_if_v4(&Ipv4Addr::new(10, 0, 0, 1)).expect("IP_MULTICAST_IF");
+            let all_hosts = SockAddr::from(std::net::SocketAddr::from(([224, 0, 0, 1], 0)));
+            socket.send_to(&[0x11, response, high, low, 0, 0, 0, 0], &all_hosts).expect("send");
+        })
+        .expect("run");
+}
+
+#[test]
+fn igmp_queriers_are_noticed() {
+    for (response, version) in [(10, IgmpVersion::V2), (0, IgmpVersion::V1)] {
+        let lab = Lab::new().expect("lab");
+        assert_eq!(ask(&lab).igmp, Some(IgmpVersion::V3));
+        assert_eq!(ask(&lab).warnings(None), []);
+        igmp_query(&lab, response);
+        let warnings = warned(&lab);
+        let interface = interface(&lab);
+        assert_eq!(warnings, [Warning::Igmp { interface, version, forced: false }]);
+        let text = warnings[0].to_string();
+        assert!(text.contains(&version.to_string()) && text.contains("/proc/net/igmp"), "{text}");
+        // What the kernel itself says.
+        let table = lab.rx().run(|| std::fs::read_to_string("/proc/thread-self/net/igmp")).expect("run").expect("igmp");
+        let line = table.lines().find(|line| line.contains(lab.rx_interface())).expect("interface");
+        assert!(line.ends_with(if version == IgmpVersion::V2 { "V2" } else { "V1" }), "{table}");
+    }
+}
+
+#[test]
+fn forced_versions_are_told() {
+    let lab = Lab::new().expect("lab");
+    lab.rx().sysctl(&format!("net/ipv4/conf/{}/force_igmp_version", lab.rx_interface()), "2").expect("sysctl");
+    lab.rx().sysctl(&format!("net/ipv6/conf/{}/force_mld_version", lab.rx_interface()), "1").expect("sysctl");
+    let warnings = ask(&lab).warnings(None);
+    assert!(matches!(&warnings[..], [Warning::Igmp { forced: true, .. }, Warning::MldForced { .. }]), "{warnings:?}");
+}
+
+/// A general query of MLDv1, as a whole IPv6 packet, since Linux asks for the router alert (RFC 2710, section 3): hop-by-hop
+/// header with it, then type 130, response time 100 ms, the unspecified address.
+fn mld_query(lab: &Lab) {
+    let index = lab.tx().interface_index(lab.tx_interface()).expect("index");
+    let from = lab.sources_link_local()[0];
+    let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let mut query = [0; 24];
+    query[0] = 130;
+    query[4..6].copy_from_slice(&100_u16.to_be_bytes());
+    let pseudo = [from.octets(), all_nodes.octets()].concat();
+    let words = |bytes: &[u8]| bytes.chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum::<u32>();
+    let sum = words(&pseudo) + 24 + 58 + words(&query);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    query[2..4].copy_from_slice(&sum.to_be_bytes());
+    let mut packet = vec![0x60, 0, 0, 0, 0, 32, 0, 1];
+    packet.extend(pseudo);
+    packet.extend([58, 0, 5, 2, 0, 0, 1, 0]);
+    packet.extend(query);
+    lab.tx()
+        .run(|| {
+            // IPPROTO_RAW: the header is ours.
+            let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(255))).expect("raw");
+            socket.set_multicast_if_v6(index).expect("IPV6_MULTICAST_IF");
+            socket.send_to(&packet, &SockAddr::from(SocketAddrV6::new(all_nodes, 0, 0, index))).expect("send");
+        })
+        .expect("run");
+}
+
+#[test]
+fn mld_v1_queriers_are_noticed_by_the_reports() {
+    let lab = Lab::new().expect("lab");
+    let mut r = Receiving::new(&lab, Options::default());
+    r.with(&lab, |set| set.join(ip("ff3e::1"), PORT, &include(&[ip("2001:db8::1")]))).expect("join");
+    let before = ask(&lab);
+    assert_eq!(before.warnings(None), []);
+    mld_query(&lab);
+    let warnings = warned(&lab);
+    assert!(matches!(&warnings[..], [Warning::MldV1 { reports: 1.., .. }]), "{warnings:?}");
+    let after = ask(&lab);
+    assert!(!after.warnings(Some(&before)).is_empty());
+    assert!(after.mld.expect("IPv6").v1_reports > before.mld.expect("IPv6").v1_reports);
+}
