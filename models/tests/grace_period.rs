@@ -21,7 +21,7 @@ mod with_barriers {
             loom::sync::atomic::fence(Ordering::SeqCst);
         }
     }
-    #[path = "../../receiver/src/grace_period/protocol.rs"]
+    #[path = "../../receiver/src/engine/grace_period/protocol.rs"]
     pub mod protocol;
 }
 
@@ -37,7 +37,7 @@ mod without_the_workers_barrier {
             loom::sync::atomic::fence(Ordering::SeqCst);
         }
     }
-    #[path = "../../receiver/src/grace_period/protocol.rs"]
+    #[path = "../../receiver/src/engine/grace_period/protocol.rs"]
     pub mod protocol;
 }
 

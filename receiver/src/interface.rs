@@ -18,8 +18,8 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use receiver_common::wire::{ETHERNET_LEN, VLAN_TAG_LEN};
 
-use crate::error::Error;
-use crate::vlan::Vlan;
+use crate::api::error::Error;
+use crate::api::vlan::Vlan;
 
 /// The longest interface name, in bytes (IFNAMSIZ less the final zero).
 const MAX_NAME: usize = 15;

@@ -8,7 +8,7 @@ use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkP
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-use crate::lock::lock;
+use crate::engine::lock::lock;
 
 /// Answers that are skipped because they belong to a request that failed before its answer was read.
 const MOST_STALE: u32 = 16;

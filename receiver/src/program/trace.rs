@@ -16,7 +16,7 @@ use receiver_common::Verdict;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
 
-use crate::lock::lock;
+use crate::engine::lock::lock;
 
 /// The log and the thread that takes its records. Dropping it ends the thread.
 pub(super) struct Trace {

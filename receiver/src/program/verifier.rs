@@ -1,6 +1,6 @@
 //! The verifier's log of a program that it refused has several kilobytes. One line of it gives the reason.
 
-use crate::text::printable;
+use crate::api::text::printable;
 
 /// Characters of the verifier's complaint that an error repeats.
 const LONGEST_COMPLAINT: usize = 200;
@@ -21,7 +21,7 @@ pub(super) fn complaint(log: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
+    use crate::api::error::Error;
 
     /// As Linux 6.18 wrote it, shortened.
     const LOG: &str = "0: R1=ctx() R10=fp0\n; pub fn receiver(ctx: XdpContext) -> u32 { @ main.rs:27\n0: (bf) r6 = r1\n\

@@ -100,8 +100,10 @@ enum Plan {
 
 impl Plan {
     fn tests(root: &Path, arguments: &Arguments) -> Result<Self> {
-        let built =
-            artifacts::build(root, &["build", "--release", "--package", "receiver-cli", "--package", "guest", "--bins"])?;
+        let built = artifacts::build(
+            root,
+            &["build", "--release", "--package", "receiver-cli", "--package", "guest", "--bins"],
+        )?;
         let program = |name: &str| {
             let found = built.iter().find(|artifact| artifact.target == name && !artifact.is_test);
             found.map(|artifact| artifact.executable.clone()).with_context(|| format!("cargo built no program {name}"))

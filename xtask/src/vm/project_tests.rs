@@ -34,7 +34,16 @@ pub fn build(root: &Path, only: &str) -> Result<Vec<Test>> {
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let mut arguments = vec!["test", "--package", "receiver", "--package", "receiver-xsk", "--no-run"];
+    let mut arguments = vec![
+        "test",
+        "--package",
+        "receiver",
+        "--package",
+        "receiver-membership",
+        "--package",
+        "receiver-xsk",
+        "--no-run",
+    ];
     arguments.extend(wanted.iter().flat_map(|(name, _)| ["--test", *name]));
     let built = artifacts::build(root, &arguments)?;
     let test = |artifact: Artifact| {

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::control::{Control, named_sources};
-use crate::error::Error;
-use crate::evidence::Evidence;
-use crate::filter::SubscriptionId;
+use crate::api::error::Error;
+use crate::api::evidence::Evidence;
+use crate::api::mode::{ReceiveMode, Refused};
+use crate::api::report::SubscriptionReport;
+use crate::engine::control::{Control, named_sources};
+use crate::engine::filter::SubscriptionId;
 use crate::interface::Interface;
-use crate::ledger::Ledger;
-use crate::mode::{ReceiveMode, Refused};
-use crate::report::SubscriptionReport;
+use crate::stats::ledger::Ledger;
 use receiver_membership::Subscription;
 
 /// Steers a receiver from anywhere. Clones steer the same one.

@@ -15,11 +15,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstat;
 
 use super::{Control, Inner};
-use crate::error::Error;
-use crate::filter::Table;
-use crate::lock::lock;
-use crate::others::sharing::{Change, Reported, User, last_report, uses};
-use crate::others::{DropUnwanted, Process, Tables, holders_of_sockets};
+use crate::api::error::Error;
+use crate::engine::filter::Table;
+use crate::engine::lock::lock;
+use crate::engine::others::sharing::{Change, Reported, User, last_report, uses};
+use crate::engine::others::{DropUnwanted, Process, Tables, holders_of_sockets};
 
 /// How often a look is taken.
 const LOOK: Duration = Duration::from_secs(1);

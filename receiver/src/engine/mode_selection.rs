@@ -6,13 +6,13 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
-use crate::driver;
-use crate::error::Error;
+use crate::api::error::Error;
+use crate::api::mode::{ModeRequest, ReceiveMode, Refused};
+use crate::api::queues::Queues;
+use crate::engine::others::holders_of_xdp_sockets;
 use crate::interface::{FRAME_AROUND_MTU, Interface};
-use crate::mode::{ModeRequest, ReceiveMode, Refused};
-use crate::others::holders_of_xdp_sockets;
+use crate::program::driver;
 use crate::program::{Attach, Buffers, Config, Program};
-use crate::queues::Queues;
 use receiver_host::{Capability, Lack, XDP};
 use receiver_xsk::{self as xsk, BindConfig, BindMode, BusyPoll, HugePages, UmemConfig, XskSocket};
 

@@ -6,11 +6,11 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::Control;
-use crate::error::Error;
-use crate::evidence::{Evidence, MOST_NAMED, Observed, listed, reverse_path_remedy};
-use crate::filter::SubscriptionId;
-use crate::lock::lock;
-use crate::mode::ReceiveMode;
+use crate::api::error::Error;
+use crate::api::evidence::{Evidence, MOST_NAMED, Observed, listed, reverse_path_remedy};
+use crate::api::mode::ReceiveMode;
+use crate::engine::filter::SubscriptionId;
+use crate::engine::lock::lock;
 use receiver_membership::InterfaceRef;
 use receiver_membership::Subscription;
 

@@ -1,6 +1,6 @@
 //! The control side: join, leave, block and unblock while packets flow, and the books.
 //!
-//! Three places hold a filter: user space ([`crate::filter`]), the XDP maps, and the kernel's memberships. Each change is
+//! Three places hold a filter: user space ([`crate::engine::filter`]), the XDP maps, and the kernel's memberships. Each change is
 //! made in an order that loses nothing that is wanted: what allows a source is put in place before what needs it, user
 //! space first, the memberships last; what forbids one is told to user space first, so that it holds when the call
 //! returns. A step that fails undoes the ones before it.
@@ -19,19 +19,19 @@ use std::sync::{Arc, Mutex, Weak};
 
 use receiver_common::{FlowAction, GroupAction, Verdict};
 
-use crate::error::Error;
-use crate::filter::{Member, SubscriptionId};
-use crate::host_counters::HostCounters;
+use crate::api::error::Error;
+use crate::api::mode::{ReceiveMode, Refused};
+use crate::api::report::SubscriptionReport;
+use crate::api::vlan::Vlan;
+use crate::engine::filter::{Member, SubscriptionId};
+use crate::engine::link::LinkLedger;
+use crate::engine::lock::lock;
+use crate::engine::mode_selection::Rings;
+use crate::engine::shared::{Cell, Shared};
 use crate::interface::Interface;
-use crate::ladder::Rings;
-use crate::ledger::{KernelLedger, Ledger, QueueCounters, XskLedger};
-use crate::link::LinkLedger;
-use crate::lock::lock;
-use crate::mode::{ReceiveMode, Refused};
 use crate::program::{Config, Program, UnwantedCounts};
-use crate::report::SubscriptionReport;
-use crate::shared::{Cell, Shared};
-use crate::vlan::Vlan;
+use crate::stats::host_counters::HostCounters;
+use crate::stats::ledger::{KernelLedger, Ledger, QueueCounters, XskLedger};
 use receiver_membership::udp::{SocketId, UdpDataSocket};
 use receiver_membership::{InterfaceRef, MembershipSet, Options as MembershipOptions, SocketEvent};
 use receiver_membership::{SourceFilter, Subscription, SubscriptionError, validate_source};
@@ -292,7 +292,7 @@ impl Control {
                 Some((subscription, slot))
             });
             let Some((subscription, slot)) = found else { continue };
-            let sum = |f: fn(&crate::filter::MemberCounters) -> &std::sync::atomic::AtomicU64| {
+            let sum = |f: fn(&crate::engine::filter::MemberCounters) -> &std::sync::atomic::AtomicU64| {
                 member.counters.iter().map(move |cell| f(cell).load(std::sync::atomic::Ordering::Relaxed))
             };
             let (group, port) = (subscription.group(), subscription.port());

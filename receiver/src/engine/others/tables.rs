@@ -7,7 +7,7 @@ use std::io;
 use std::net::IpAddr;
 
 use super::udp_table::{self, UdpSocket};
-use crate::host_counters::contents;
+use crate::stats::host_counters::contents;
 use receiver_membership::tables::members_on;
 
 /// The files of one network namespace.

@@ -11,11 +11,11 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle as RuntimeHandle;
 
-use crate::datagram::OwnedDatagram;
-use crate::error::Error;
-use crate::filter::Member;
-use crate::handle::Handle;
-use crate::worker::{Wait, Worker};
+use crate::api::datagram::OwnedDatagram;
+use crate::api::error::Error;
+use crate::api::handle::Handle;
+use crate::engine::filter::Member;
+use crate::engine::worker::{Wait, Worker};
 
 /// Datagrams that are taken from one queue before the next has its turn.
 const BATCH: usize = 64;

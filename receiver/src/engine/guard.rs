@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::control::Control;
-use crate::shared::Shared;
+use crate::engine::control::Control;
+use crate::engine::shared::Shared;
 
 /// Shared by the workers: when the last is dropped, the receiver is shut down.
 pub(crate) struct Guard {

@@ -2,7 +2,7 @@
 
 use rustix::time::{ClockId, DynamicClockId, Timespec, clock_gettime, clock_gettime_dynamic};
 
-use crate::datagram::{ReceiveTime, TimeOrigin};
+use crate::api::datagram::{ReceiveTime, TimeOrigin};
 
 /// Reads CLOCK_TAI, and brings CLOCK_REALTIME onto it.
 #[derive(Debug, Default)]

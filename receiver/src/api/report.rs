@@ -1,6 +1,6 @@
 //! What one subscription has received, as users see it.
 
-use crate::filter::SubscriptionId;
+use crate::engine::filter::SubscriptionId;
 use receiver_membership::Subscription;
 
 /// What one subscription has received.

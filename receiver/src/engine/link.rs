@@ -32,12 +32,12 @@ pub use self::outage::LinkLedger;
 use self::outage::Outages;
 pub(crate) use self::outage::Over;
 use self::rate::Rate;
-use crate::control::Control;
-use crate::control::recovery::Mtu;
-use crate::error::Error;
+use crate::api::error::Error;
+use crate::engine::control::Control;
+use crate::engine::control::recovery::Mtu;
+use crate::engine::shared::Shared;
 use crate::interface::{Families, Interface, Look};
-use crate::ledger::QueueCounters;
-use crate::shared::Shared;
+use crate::stats::ledger::QueueCounters;
 use receiver_membership::querier::{Compatibility, compatibility};
 
 /// How often a look is taken at the link: what no message tells is noticed within a second.

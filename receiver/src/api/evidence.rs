@@ -1,5 +1,5 @@
 //! Why a subscription received nothing: what the receiver and the kernel counted, in words. Pure; what it rests on is
-//! gathered by [`crate::control`].
+//! gathered by [`crate::engine::control`].
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use receiver_common::Verdict;
 
-use crate::filter::SubscriptionId;
-use crate::ledger::Ledger;
-use crate::mode::ReceiveMode;
-use crate::report::SubscriptionReport;
-use crate::vlan::Vlan;
+use crate::api::mode::ReceiveMode;
+use crate::api::report::SubscriptionReport;
+use crate::api::vlan::Vlan;
+use crate::engine::filter::SubscriptionId;
+use crate::stats::ledger::Ledger;
 use receiver_membership::InterfaceRef;
 use receiver_membership::Subscription;
 use receiver_membership::tables::{IgmpVersion, KernelTables};

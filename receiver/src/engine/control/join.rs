@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{Control, Inner, check_range};
-use crate::error::Error;
-use crate::filter::{Inserted, SubscriptionId};
-use crate::lock::lock;
+use crate::api::error::Error;
+use crate::engine::filter::{Inserted, SubscriptionId};
+use crate::engine::lock::lock;
 use receiver_membership::Subscription;
 
 impl Control {

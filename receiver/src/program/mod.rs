@@ -1,5 +1,6 @@
 //! The XDP program in the kernel: load, attach, steer, read its counts, detach. The only room that knows aya.
 
+pub mod driver;
 mod filter_v4;
 mod table;
 mod trace;
@@ -21,15 +22,15 @@ use receiver_common::{
 use self::filter_v4::FilterV4;
 use self::trace::Trace;
 use self::verifier::complaint;
-use crate::error::Error;
-use crate::filter::wire_v6;
+use crate::api::error::Error;
+use crate::api::vlan::Vlan;
+use crate::engine::filter::wire_v6;
+use crate::engine::others::Holder;
 use crate::interface::Interface;
-use crate::others::Holder;
-use crate::vlan::Vlan;
 use receiver_host::{Lack, XDP, is_for_want_of_privilege, os_error, reasons, verifier_log};
 
 /// The compiled program, checked in; `cargo xtask build-ebpf --check` proves that it matches its source.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../receiver-ebpf/object/receiver.bpf.o");
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../receiver-ebpf/object/receiver.bpf.o");
 
 /// What is fixed when the program is loaded.
 #[derive(Clone, Debug)]

@@ -12,8 +12,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use receiver_common::{FlowKeyV4, FlowKeyV6, Port};
 use rustc_hash::FxHashMap;
 
-use crate::error::Error;
-use crate::ledger::add;
+use crate::api::error::Error;
+use crate::stats::ledger::add;
 use receiver_membership::{SourceFilter, Subscription};
 
 /// Names a subscription of one receiver. Never used again after `leave`.

@@ -10,14 +10,14 @@ use std::time::Duration;
 use receiver_common::Verdict;
 
 use super::{Control, Inner, membership_interface, socket_ledger};
-use crate::error::Error;
-use crate::filter::MemberCounters;
+use crate::api::error::Error;
+use crate::engine::filter::MemberCounters;
+use crate::engine::link::{FamilyOver, Over};
+use crate::engine::lock::lock;
+use crate::engine::mode_selection::{Ladder, attach_for, publish, take_several_buffers};
+use crate::engine::shared::Cell;
 use crate::interface::{Families, Interface, Look};
-use crate::ladder::{Ladder, attach_for, publish, take_several_buffers};
-use crate::link::{FamilyOver, Over};
-use crate::lock::lock;
 use crate::program::{Attach, Buffers};
-use crate::shared::Cell;
 use receiver_membership::tables::KernelTables;
 use receiver_membership::{InterfaceRef, MembershipSet};
 
@@ -219,7 +219,7 @@ impl Control {
     /// Joins the groups of one family that are not joined yet.
     fn join_missing(&self, inner: &mut Inner, ipv6: bool) -> Result<(), Error> {
         let mut result = Ok(());
-        for (group, port) in self.shared.filter.read(crate::filter::Table::groups) {
+        for (group, port) in self.shared.filter.read(crate::engine::filter::Table::groups) {
             if group.is_ipv6() == ipv6
                 && !inner.membership.state(group, port).is_member()
                 && let Some(filter) = self.group_filter(group, port)
@@ -287,7 +287,7 @@ impl Control {
 
     /// Returns true if there is a subscription of the family.
     pub fn has_family(&self, ipv6: bool) -> bool {
-        self.shared.filter.read(crate::filter::Table::groups).iter().any(|(group, _)| group.is_ipv6() == ipv6)
+        self.shared.filter.read(crate::engine::filter::Table::groups).iter().any(|(group, _)| group.is_ipv6() == ipv6)
     }
 
     /// Where the groups are to be joined on the interface as it is now, and which IP versions there are.

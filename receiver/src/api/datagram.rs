@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 
-use crate::filter::{FlowKey, Member, SubscriptionId};
-use crate::ledger::{QueueCounters, Refusal, add};
-use crate::vlan::Vlan;
+use crate::api::vlan::Vlan;
+use crate::engine::filter::{FlowKey, Member, SubscriptionId};
+use crate::stats::ledger::{QueueCounters, Refusal, add};
 use receiver_xsk::Received;
 
 /// Which way a datagram came.

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::datagram::CopyBudget;
-use crate::error::Error;
-use crate::filter::Filter;
-use crate::grace_period::{self, BatchState};
-use crate::ledger::{QueueCounters, XskLedger};
-use crate::lock::lock;
+use crate::api::datagram::CopyBudget;
+use crate::api::error::Error;
+use crate::engine::filter::Filter;
+use crate::engine::grace_period::{self, BatchState};
+use crate::engine::lock::lock;
+use crate::stats::ledger::{QueueCounters, XskLedger};
 use receiver_membership::SocketEvent;
 use receiver_xsk::{Monitor, XskSocket};
 

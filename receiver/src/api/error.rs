@@ -4,7 +4,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use crate::others::{Holder, Process, list};
+use crate::engine::others::{Holder, Process, list};
 use crate::{ReceiveMode, Refused};
 use receiver_host::{Capability, Lack, XDP};
 use receiver_membership::{Subscription, SubscriptionError};

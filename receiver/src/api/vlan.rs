@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use receiver_common::wire::VlanTags;
 
-use crate::error::Error;
+use crate::api::error::Error;
 
 /// One or two VLAN ids, 1 to 4094 (IEEE 802.1Q; 802.1ad for two).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

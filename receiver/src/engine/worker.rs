@@ -15,18 +15,18 @@ use receiver_common::{FlowKeyV4, FlowKeyV6, Port, STAMP_SIZE, Stamp};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::checksum::{self, UdpChecksum};
-use crate::clock::Clock;
-use crate::control::socket_ledger;
-use crate::datagram::{Datagram, Keep, OwnedDatagram, Path, Payload, ReceiveTime, TimeOrigin};
-use crate::error::Error;
-use crate::filter::{FlowCache, FlowKey, Member, MemberCounters};
-use crate::guard::Guard;
-use crate::kernel_path::KernelSide;
-use crate::ledger::{QueueCounters, Refusal, add};
-use crate::lock::lock;
-use crate::shared::{Cell as QueueCell, Shared};
-use crate::vlan::Vlan;
+use crate::api::datagram::{Datagram, Keep, OwnedDatagram, Path, Payload, ReceiveTime, TimeOrigin};
+use crate::api::error::Error;
+use crate::api::vlan::Vlan;
+use crate::engine::clock::Clock;
+use crate::engine::control::socket_ledger;
+use crate::engine::filter::{FlowCache, FlowKey, Member, MemberCounters};
+use crate::engine::guard::Guard;
+use crate::engine::lock::lock;
+use crate::engine::shared::{Cell as QueueCell, Shared};
+use crate::paths::checksum::{self, UdpChecksum};
+use crate::paths::kernel::KernelSide;
+use crate::stats::ledger::{QueueCounters, Refusal, add};
 use receiver_xsk::{Counters, Monitor, Received, XskSocket};
 
 /// Datagrams that are taken from a ring at a time.

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::clock::Clock;
-use crate::datagram::{ReceiveTime, TimeOrigin};
-use crate::error::Error;
-use crate::shared::Shared;
+use crate::api::datagram::{ReceiveTime, TimeOrigin};
+use crate::api::error::Error;
+use crate::engine::clock::Clock;
+use crate::engine::shared::Shared;
 use receiver_membership::SocketEvent;
 use receiver_membership::udp::{self, KernelPath};
 

@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use receiver_common::Verdict;
 
-use crate::host_counters::HostLedger;
-use crate::link::LinkLedger;
+use crate::engine::link::LinkLedger;
+use crate::stats::host_counters::HostLedger;
 
 /// Why a queue did not hand a frame over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

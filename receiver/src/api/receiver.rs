@@ -3,25 +3,26 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::control::others::{self, Others};
-use crate::control::{Control, Opened, Recipe, check_range, membership_interface, named_sources};
-use crate::error::Error;
-use crate::filter::Table;
-use crate::guard::Guard;
-use crate::handle::Handle;
-use crate::host_counters::HostCounters;
+use crate::Datagram;
+use crate::api::error::Error;
+use crate::api::handle::Handle;
+use crate::api::mode::{ModeRequest, ReceiveMode, fallback_warning};
+use crate::api::queues::Queues;
+use crate::api::vlan::Vlan;
+use crate::engine::control::others::{self, Others};
+use crate::engine::control::{Control, Opened, Recipe, check_range, membership_interface, named_sources};
+use crate::engine::filter::Table;
+use crate::engine::guard::Guard;
+use crate::engine::link;
+use crate::engine::lock::lock;
+use crate::engine::mode_selection::{Ladder, Rings, Rungs, take_several_buffers};
+use crate::engine::others::DropUnwanted;
+use crate::engine::shared::Shared;
+use crate::engine::worker::{Wait, Worker, WorkerOptions};
 use crate::interface::Interface;
-use crate::kernel_path::KernelSide;
-use crate::ladder::{Ladder, Rings, Rungs, take_several_buffers};
-use crate::lock::lock;
-use crate::mode::{ModeRequest, ReceiveMode, fallback_warning};
-use crate::others::DropUnwanted;
+use crate::paths::kernel::KernelSide;
 use crate::program::Config;
-use crate::queues::Queues;
-use crate::shared::Shared;
-use crate::vlan::Vlan;
-use crate::worker::{Wait, Worker, WorkerOptions};
-use crate::{Datagram, link};
+use crate::stats::host_counters::HostCounters;
 use receiver_membership::Subscription;
 use receiver_membership::udp::SocketOptions;
 use receiver_membership::{InterfaceRef, MembershipSet, Options as MembershipOptions};
@@ -382,7 +383,7 @@ impl Receiver {
     /// # Errors
     /// As [`Worker::poll`].
     pub fn poll(&mut self, wait: Wait, mut consumer: impl FnMut(Datagram<'_>)) -> Result<usize, Error> {
-        crate::worker::poll_all(&mut self.workers, &mut self.next, wait, |datagram| {
+        crate::engine::worker::poll_all(&mut self.workers, &mut self.next, wait, |datagram| {
             consumer(datagram);
             std::ops::ControlFlow::Continue(())
         })

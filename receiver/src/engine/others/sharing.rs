@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::policy::DropUnwanted;
 use super::process::Process;
 use super::udp_table::UdpSocket;
-use crate::evidence::MOST_NAMED;
+use crate::api::evidence::MOST_NAMED;
 
 /// Changes that are reported in the life of one receiver: programs that come and go for weeks do not fill the memory.
 const MOST_REPORTED: usize = 100;

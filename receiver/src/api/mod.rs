@@ -1,0 +1,14 @@
+//! What users of the library see: builder, handle, datagrams, reports, errors.
+
+pub(crate) mod datagram;
+pub(crate) mod error;
+pub(crate) mod evidence;
+pub(crate) mod handle;
+pub(crate) mod mode;
+pub(crate) mod queues;
+pub(crate) mod receiver;
+pub(crate) mod report;
+#[cfg(feature = "tokio")]
+pub(crate) mod stream;
+pub(crate) mod text;
+pub(crate) mod vlan;
