@@ -13,6 +13,20 @@ use serde_json::Value;
 /// What a crate must not depend on, whether directly or by way of another.
 const IGNORANT: &[(&str, &[&str])] = &[
     ("receiver-common", &["receiver", "receiver-xsk", "tokio", "clap", "netlab"]),
+    (
+        "receiver-feed",
+        &[
+            "receiver",
+            "receiver-xsk",
+            "receiver-host",
+            "receiver-membership",
+            "receiver-send",
+            "aya",
+            "tokio",
+            "clap",
+            "netlab",
+        ],
+    ),
     ("receiver-xsk", &["receiver", "receiver-common", "receiver-host", "aya", "tokio", "clap", "tracing", "netlab"]),
     (
         "receiver-host",
