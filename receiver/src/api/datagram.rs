@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use bytes::Bytes;
 
 use crate::api::vlan::Vlan;
-use crate::engine::filter::{FlowKey, Member, SubscriptionId};
-use crate::stats::ledger::{QueueCounters, Refusal, add};
+use crate::engine::filter::{FlowKey, SubscriptionEntry, SubscriptionId};
+use crate::stats::ledger::{DropReason, QueueCounters, add};
 use receiver_xsk::Received;
 
 /// Which way a datagram came.
@@ -51,7 +51,7 @@ pub struct Datagram<'a> {
     pub(crate) payload: Payload<'a>,
     pub(crate) key: FlowKey,
     pub(crate) source_port: u16,
-    pub(crate) member: &'a Arc<Member>,
+    pub(crate) member: &'a Arc<SubscriptionEntry>,
     pub(crate) time: ReceiveTime,
     pub(crate) vlan: Option<Vlan>,
     pub(crate) keep: Keep<'a>,
@@ -162,7 +162,7 @@ impl Datagram<'_> {
             Payload::Buffer(bytes) => keep.budget.copy(bytes),
         };
         let Some(payload) = payload else {
-            keep.counters.take_back_delivery(Refusal::NotKept);
+            keep.counters.take_back_delivery(DropReason::NotKept);
             self.member.counters[keep.cell].take_back(len);
             return None;
         };

@@ -237,7 +237,7 @@ impl Builder {
         }
         let queues: Vec<u32> = sockets.iter().map(|(queue, _)| *queue).collect();
         let shared = Arc::new(Shared::new(&queues, self.copy_limit)?);
-        for (cell, (_, socket)) in shared.cells.iter().zip(&sockets) {
+        for (cell, (_, socket)) in shared.queues.iter().zip(&sockets) {
             *lock(&cell.monitor) = Some(socket.monitor()?);
         }
         let mut kernel = Some(KernelSide::new(Arc::clone(&shared))?);

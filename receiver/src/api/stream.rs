@@ -14,7 +14,7 @@ use tokio::runtime::Handle as RuntimeHandle;
 use crate::api::datagram::OwnedDatagram;
 use crate::api::error::Error;
 use crate::api::handle::Handle;
-use crate::engine::filter::Member;
+use crate::engine::filter::SubscriptionEntry;
 use crate::engine::worker::{Wait, Worker};
 
 /// Datagrams that are taken from one queue before the next has its turn.
@@ -45,7 +45,7 @@ pub struct AsyncReceiver {
     /// How many sockets the workers had changed when these were registered.
     sockets_before: u64,
     /// With the worker that it came from, and its subscription's counters.
-    ready: VecDeque<(usize, Arc<Member>, OwnedDatagram)>,
+    ready: VecDeque<(usize, Arc<SubscriptionEntry>, OwnedDatagram)>,
     next: usize,
 }
 

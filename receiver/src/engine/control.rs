@@ -23,11 +23,11 @@ use crate::api::error::Error;
 use crate::api::mode::{ReceiveMode, Refused};
 use crate::api::report::SubscriptionReport;
 use crate::api::vlan::Vlan;
-use crate::engine::filter::{Member, SubscriptionId};
+use crate::engine::filter::{SubscriptionEntry, SubscriptionId};
 use crate::engine::link::LinkLedger;
 use crate::engine::lock::lock;
 use crate::engine::mode_selection::Rings;
-use crate::engine::shared::{Cell, Shared};
+use crate::engine::shared::{QueueShared, Shared};
 use crate::interface::Interface;
 use crate::program::{Config, Program, UnwantedCounts};
 use crate::stats::host_counters::HostCounters;
@@ -54,7 +54,7 @@ pub(crate) struct Control {
 struct Inner {
     program: Option<Program>,
     membership: MembershipSet,
-    members: HashMap<SubscriptionId, Arc<Member>>,
+    members: HashMap<SubscriptionId, Arc<SubscriptionEntry>>,
     /// What a group's slot counted for those that had it before.
     unwanted_before: HashMap<(IpAddr, u16), UnwantedCounts>,
     sharing: others::Sharing,
@@ -180,7 +180,7 @@ impl Control {
             Some(rest) => inner.membership.set_filter(group, port, &rest),
             None => inner.membership.leave(group, port),
         };
-        inner.spread_news(&self.shared);
+        inner.spread_socket_events(&self.shared);
         drop(inner);
         self.shared.wait_for_workers();
         Ok(result?)
@@ -251,7 +251,7 @@ impl Control {
             // Back to what it was. What fails now was told already.
             let _ = self.switch(&mut inner, &member, &after, &before);
         }
-        inner.spread_news(&self.shared);
+        inner.spread_socket_events(&self.shared);
         drop(inner);
         self.shared.wait_for_workers();
         result
@@ -260,7 +260,7 @@ impl Control {
     fn switch(
         &self,
         inner: &mut Inner,
-        member: &Arc<Member>,
+        member: &Arc<SubscriptionEntry>,
         from: &Subscription,
         to: &Subscription,
     ) -> Result<(), Error> {
@@ -292,7 +292,7 @@ impl Control {
                 Some((subscription, slot))
             });
             let Some((subscription, slot)) = found else { continue };
-            let sum = |f: fn(&crate::engine::filter::MemberCounters) -> &std::sync::atomic::AtomicU64| {
+            let sum = |f: fn(&crate::engine::filter::EntryCounters) -> &std::sync::atomic::AtomicU64| {
                 member.counters.iter().map(move |cell| f(cell).load(std::sync::atomic::Ordering::Relaxed))
             };
             let (group, port) = (subscription.group(), subscription.port());
@@ -339,8 +339,8 @@ impl Control {
             None => [0; Verdict::COUNT],
         };
         let unbound = self.unbound_frames(&inner)?;
-        let sockets = self.shared.cells.iter().map(socket_ledger).collect::<Result<Vec<_>, Error>>()?;
-        let counters: Vec<&QueueCounters> = self.shared.cells.iter().map(|cell| &cell.counters).collect();
+        let sockets = self.shared.queues.iter().map(socket_ledger).collect::<Result<Vec<_>, Error>>()?;
+        let counters: Vec<&QueueCounters> = self.shared.queues.iter().map(|cell| &cell.counters).collect();
         let path = &self.shared.kernel;
         let get = |count: &std::sync::atomic::AtomicU64| count.load(std::sync::atomic::Ordering::Relaxed);
         let kernel = KernelLedger {
@@ -370,7 +370,7 @@ impl Control {
         drop(inner.membership.take_events());
         let mut result = Ok(());
         if let Some(program) = &mut inner.program {
-            for cell in &self.shared.cells {
+            for cell in &self.shared.queues {
                 result = result.and(program.unset_socket(cell.queue));
             }
             result = result.and(program.detach());
@@ -432,13 +432,13 @@ impl Inner {
         }
     }
 
-    fn spread_news(&mut self, shared: &Shared) {
+    fn spread_socket_events(&mut self, shared: &Shared) {
         let events = self.membership.take_events();
-        self.book_news(&events);
-        shared.kernel.tell(events);
+        self.record_socket_events(&events);
+        shared.kernel.report(events);
     }
 
-    fn book_news(&mut self, events: &[SocketEvent]) {
+    fn record_socket_events(&mut self, events: &[SocketEvent]) {
         for event in events {
             match event {
                 SocketEvent::Added { id, socket } => {
@@ -489,7 +489,7 @@ fn wrong_mode(subscription: Subscription, operation: &'static str) -> Error {
     Error::WrongFilterMode { subscription: Box::new(subscription), mode, operation, remedy }
 }
 
-pub(crate) fn socket_ledger(cell: &Cell) -> Result<XskLedger, Error> {
+pub(crate) fn socket_ledger(cell: &QueueShared) -> Result<XskLedger, Error> {
     let get = |count: &std::sync::atomic::AtomicU64| count.load(std::sync::atomic::Ordering::Relaxed);
     let monitor = lock(&cell.monitor);
     let before = *lock(&cell.before);

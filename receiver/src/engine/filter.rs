@@ -30,14 +30,14 @@ impl SubscriptionId {
 /// What one queue counted for one subscription. Written by that queue alone; a cache line of its own.
 #[repr(align(64))]
 #[derive(Debug, Default)]
-pub(crate) struct MemberCounters {
+pub(crate) struct EntryCounters {
     pub packets: AtomicU64,
     pub bytes: AtomicU64,
     /// CLOCK_TAI, nanoseconds; 0 before the first packet.
     pub last: AtomicU64,
 }
 
-impl MemberCounters {
+impl EntryCounters {
     /// A datagram that was counted here was lost after all. Within the callback, so on the owner's thread.
     pub fn take_back(&self, bytes: usize) {
         add(&self.packets, u64::MAX);
@@ -47,19 +47,19 @@ impl MemberCounters {
 
 /// One subscription's place in the filter, and its counters.
 #[derive(Debug)]
-pub(crate) struct Member {
+pub(crate) struct SubscriptionEntry {
     pub id: SubscriptionId,
     /// By queue; the last is the kernel path's.
-    pub counters: Box<[MemberCounters]>,
+    pub counters: Box<[EntryCounters]>,
 }
 
 /// The sources of a (group, port).
 #[derive(Debug)]
 enum Sources {
     /// Each wanted source with its subscription.
-    Include(HashMap<IpAddr, Arc<Member>>),
+    Include(HashMap<IpAddr, Arc<SubscriptionEntry>>),
     /// All but the blocked, for one subscription.
-    Exclude { member: Arc<Member>, blocked: Vec<IpAddr> },
+    Exclude { member: Arc<SubscriptionEntry>, blocked: Vec<IpAddr> },
 }
 
 /// One (group, port) that somebody asked for.
@@ -73,7 +73,7 @@ struct Group {
 /// A subscription that [`Table::insert_all`] added.
 #[derive(Debug)]
 pub(crate) struct Inserted {
-    pub member: Arc<Member>,
+    pub member: Arc<SubscriptionEntry>,
     /// The group's.
     pub slot: u32,
     /// The group came with it.
@@ -145,11 +145,11 @@ impl Table {
 
     /// Adds a subscription that [`Table::check`] found to fit. Returns its member and the group's slot, and whether the
     /// group is new.
-    pub fn insert(&mut self, subscription: &Subscription, cells: usize) -> (Arc<Member>, u32, bool) {
+    pub fn insert(&mut self, subscription: &Subscription, cells: usize) -> (Arc<SubscriptionEntry>, u32, bool) {
         let id = SubscriptionId(self.next_id);
         self.next_id += 1;
-        let counters = (0..cells).map(|_| MemberCounters::default()).collect();
-        let member = Arc::new(Member { id, counters });
+        let counters = (0..cells).map(|_| EntryCounters::default()).collect();
+        let member = Arc::new(SubscriptionEntry { id, counters });
         let key = (subscription.group(), subscription.port());
         let new = !self.groups.contains_key(&key);
         if new {
@@ -188,11 +188,11 @@ impl Table {
     }
 
     /// Replaces the sources of a subscription by those of `to`, which has the same group, port and mode.
-    pub fn replace(&mut self, member: &Arc<Member>, to: Subscription) {
+    pub fn replace(&mut self, member: &Arc<SubscriptionEntry>, to: Subscription) {
         self.set(member.id, to, member);
     }
 
-    fn set(&mut self, id: SubscriptionId, to: Subscription, member: &Arc<Member>) {
+    fn set(&mut self, id: SubscriptionId, to: Subscription, member: &Arc<SubscriptionEntry>) {
         if let Some(group) = self.groups.get_mut(&(to.group(), to.port())) {
             match &mut group.sources {
                 Sources::Include(members) => {
@@ -254,7 +254,7 @@ impl Table {
     }
 
     /// Which subscription wants a datagram.
-    pub fn resolve(&self, source: IpAddr, group: IpAddr, port: u16) -> Option<&Arc<Member>> {
+    pub fn resolve(&self, source: IpAddr, group: IpAddr, port: u16) -> Option<&Arc<SubscriptionEntry>> {
         match &self.groups.get(&(group, port))?.sources {
             Sources::Include(members) => members.get(&source),
             Sources::Exclude { member, blocked } => (!blocked.contains(&source)).then_some(member),
@@ -295,8 +295,8 @@ impl Filter {
 #[derive(Debug, Default)]
 pub(crate) struct FlowCache {
     epoch: u64,
-    last: Option<(FlowKey, Arc<Member>)>,
-    flows: FxHashMap<FlowKey, Arc<Member>>,
+    last: Option<(FlowKey, Arc<SubscriptionEntry>)>,
+    flows: FxHashMap<FlowKey, Arc<SubscriptionEntry>>,
 }
 
 /// More flows than this are not remembered: an any-source group can meet any number of sources.
@@ -305,7 +305,7 @@ const CACHED_FLOWS: usize = 1 << 16;
 impl FlowCache {
     /// The subscription that wants this flow now, or `None`.
     #[inline]
-    pub fn resolve(&mut self, filter: &Filter, key: FlowKey) -> Option<&Arc<Member>> {
+    pub fn resolve(&mut self, filter: &Filter, key: FlowKey) -> Option<&Arc<SubscriptionEntry>> {
         let epoch = filter.epoch();
         if epoch != self.epoch {
             self.epoch = epoch;
@@ -319,7 +319,7 @@ impl FlowCache {
         self.last.as_ref().map(|(_, member)| member)
     }
 
-    fn find(&mut self, filter: &Filter, key: FlowKey) -> Option<Arc<Member>> {
+    fn find(&mut self, filter: &Filter, key: FlowKey) -> Option<Arc<SubscriptionEntry>> {
         if let Some(member) = self.flows.get(&key) {
             return Some(Arc::clone(member));
         }
@@ -456,7 +456,7 @@ mod tests {
                 Subscription::new(group, 5000, SourceFilter::Include(sources)).expect("valid")
             };
             let mut table = Table::default();
-            let mut model: Vec<(Arc<Member>, Subscription)> = Vec::new();
+            let mut model: Vec<(Arc<SubscriptionEntry>, Subscription)> = Vec::new();
             for (at, sources, leave) in steps {
                 let wanted = of(&sources);
                 if at >= model.len() {

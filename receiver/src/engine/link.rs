@@ -357,7 +357,7 @@ impl Watch {
     fn report_queues(&self, control: &Control, before: u32, interface: &Interface) {
         control.set_queues(interface.queues);
         let served: Vec<u32> =
-            self.shared.cells.iter().filter(|cell| cell.is_served()).map(|cell| cell.queue).collect();
+            self.shared.queues.iter().filter(|cell| cell.is_served()).map(|cell| cell.queue).collect();
         if let Some(warning) = warnings::queues(&interface.name, before, interface.queues, &served) {
             control.warn(warning);
         }
@@ -497,7 +497,7 @@ impl Watch {
         }
         self.sampled = Some(now);
         let delivered = |counters: &QueueCounters| counters.delivered.load(std::sync::atomic::Ordering::Relaxed);
-        let total = self.shared.cells.iter().map(|cell| delivered(&cell.counters)).sum::<u64>()
+        let total = self.shared.queues.iter().map(|cell| delivered(&cell.counters)).sum::<u64>()
             + delivered(&self.shared.kernel.counters);
         self.rate.sample(total, now);
         self.families.sample(control.delivered_by_family(), now);

@@ -1,4 +1,4 @@
-//! What the control side and the workers share: the filter, the counters, the news, and the end.
+//! What the control side and the workers share: the filter, the counters, the events, and the end.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use receiver_xsk::{Monitor, XskSocket};
 
 /// One AF_XDP queue's part.
 #[derive(Debug)]
-pub(crate) struct Cell {
+pub(crate) struct QueueShared {
     /// The receive queue's number.
     pub queue: u32,
     pub counters: QueueCounters,
@@ -45,7 +45,7 @@ pub(crate) struct Cell {
 
 /// The kernel path's part.
 #[derive(Debug)]
-pub(crate) struct KernelCell {
+pub(crate) struct KernelShared {
     pub counters: QueueCounters,
     pub batch: BatchState,
     pub received: AtomicU64,
@@ -54,17 +54,17 @@ pub(crate) struct KernelCell {
     pub truncated: AtomicU64,
     pub left_behind: AtomicU64,
     /// Sockets that came and went; the descriptor is readable while there are such.
-    news: Mutex<Vec<SocketEvent>>,
-    news_waiting: AtomicBool,
-    news_fd: OwnedFd,
+    events: Mutex<Vec<SocketEvent>>,
+    events_waiting: AtomicBool,
+    events_fd: OwnedFd,
 }
 
 /// Shared by the control side and all workers of one receiver.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub filter: Filter,
-    pub cells: Box<[Cell]>,
-    pub kernel: KernelCell,
+    pub queues: Box<[QueueShared]>,
+    pub kernel: KernelShared,
     pub budget: Arc<CopyBudget>,
     stopped: AtomicBool,
     stop_fd: OwnedFd,
@@ -75,8 +75,8 @@ impl Shared {
         grace_period::prepare();
         Ok(Self {
             filter: Filter::default(),
-            cells: queues.iter().map(|&queue| Cell::new(queue)).collect::<Result<_, Error>>()?,
-            kernel: KernelCell {
+            queues: queues.iter().map(|&queue| QueueShared::new(queue)).collect::<Result<_, Error>>()?,
+            kernel: KernelShared {
                 counters: QueueCounters::default(),
                 batch: BatchState::default(),
                 received: AtomicU64::new(0),
@@ -84,9 +84,9 @@ impl Shared {
                 unidentified: AtomicU64::new(0),
                 truncated: AtomicU64::new(0),
                 left_behind: AtomicU64::new(0),
-                news: Mutex::default(),
-                news_waiting: AtomicBool::new(false),
-                news_fd: event()?,
+                events: Mutex::default(),
+                events_waiting: AtomicBool::new(false),
+                events_fd: event()?,
             },
             budget: CopyBudget::new(copy_limit),
             stopped: AtomicBool::new(false),
@@ -95,13 +95,13 @@ impl Shared {
     }
 
     /// Counter cells of a subscription: one a queue, and the kernel path's.
-    pub fn member_cells(&self) -> usize {
-        self.cells.len() + 1
+    pub fn counter_places(&self) -> usize {
+        self.queues.len() + 1
     }
 
     /// Returns when no worker is about to hand over a datagram that it judged by an older filter.
     pub fn wait_for_workers(&self) {
-        grace_period::wait_for_all(self.cells.iter().map(|cell| &cell.batch).chain([&self.kernel.batch]));
+        grace_period::wait_for_all(self.queues.iter().map(|cell| &cell.batch).chain([&self.kernel.batch]));
     }
 
     pub fn is_stopped(&self) -> bool {
@@ -120,7 +120,7 @@ impl Shared {
     }
 }
 
-impl Cell {
+impl QueueShared {
     fn new(queue: u32) -> Result<Self, Error> {
         Ok(Self {
             queue,
@@ -152,7 +152,7 @@ impl Cell {
         }
     }
 
-    /// Gives the worker another socket, to go on with when its own is read to the end. Returns what [`Cell::changes`] will
+    /// Gives the worker another socket, to go on with when its own is read to the end. Returns what [`QueueShared::changes`] will
     /// be when it has.
     pub fn replace(&self, socket: XskSocket, monitor: Monitor) -> u64 {
         let mut replacement = lock(&self.replacement);
@@ -185,30 +185,30 @@ fn event() -> Result<OwnedFd, Error> {
         .map_err(|errno| Error::Wait { doing: "make an eventfd", source: errno.into() })
 }
 
-impl KernelCell {
+impl KernelShared {
     /// Tells the kernel path's worker of sockets.
-    pub fn tell(&self, events: Vec<SocketEvent>) {
+    pub fn report(&self, events: Vec<SocketEvent>) {
         if events.is_empty() {
             return;
         }
-        lock(&self.news).extend(events);
-        self.news_waiting.store(true, Ordering::Release);
-        raise(&self.news_fd);
+        lock(&self.events).extend(events);
+        self.events_waiting.store(true, Ordering::Release);
+        raise(&self.events_fd);
     }
 
-    /// What was told since the last call.
-    pub fn take_news(&self) -> Vec<SocketEvent> {
-        if !self.news_waiting.swap(false, Ordering::AcqRel) {
+    /// The events since the last call.
+    pub fn take_events(&self) -> Vec<SocketEvent> {
+        if !self.events_waiting.swap(false, Ordering::AcqRel) {
             return Vec::new();
         }
-        // Lowered before the list is taken: news that comes in between raises it again.
-        let _ = rustix::io::read(&self.news_fd, &mut [0; 8]);
-        std::mem::take(&mut lock(&self.news))
+        // Lowered before the list is taken: an event that comes in between raises it again.
+        let _ = rustix::io::read(&self.events_fd, &mut [0; 8]);
+        std::mem::take(&mut lock(&self.events))
     }
 
-    /// Readable while there is news.
-    pub fn news_fd(&self) -> BorrowedFd<'_> {
-        self.news_fd.as_fd()
+    /// Readable while there are events.
+    pub fn events_fd(&self) -> BorrowedFd<'_> {
+        self.events_fd.as_fd()
     }
 }
 

@@ -20,13 +20,13 @@ use crate::api::error::Error;
 use crate::api::vlan::Vlan;
 use crate::engine::clock::Clock;
 use crate::engine::control::socket_ledger;
-use crate::engine::filter::{FlowCache, FlowKey, Member, MemberCounters};
+use crate::engine::filter::{EntryCounters, FlowCache, FlowKey, SubscriptionEntry};
 use crate::engine::guard::Guard;
 use crate::engine::lock::lock;
-use crate::engine::shared::{Cell as QueueCell, Shared};
+use crate::engine::shared::{QueueShared, Shared};
 use crate::paths::checksum::{self, UdpChecksum};
 use crate::paths::kernel::KernelSide;
-use crate::stats::ledger::{QueueCounters, Refusal, add};
+use crate::stats::ledger::{DropReason, QueueCounters, add};
 use receiver_xsk::{Counters, Monitor, Received, XskSocket};
 
 /// Datagrams that are taken from a ring at a time.
@@ -128,7 +128,7 @@ impl Worker {
 
     /// The receive queue, or `None` for the worker of mode `socket`.
     pub fn queue(&self) -> Option<u32> {
-        self.socket.as_ref().map(|_| self.shared.cells[self.index].queue)
+        self.socket.as_ref().map(|_| self.shared.queues[self.index].queue)
     }
 
     /// Gives the consumer what there is, at most some thousands of datagrams; waits for the first if it may. Returns how
@@ -207,7 +207,7 @@ impl Worker {
     ) -> usize {
         let Some(socket) = &mut self.socket else { return 0 };
         let shared = &*self.shared;
-        let cell = &shared.cells[self.index];
+        let cell = &shared.queues[self.index];
         if socket.pending() == 0 {
             if cell.is_replaced() {
                 self.before = self.before.and(change_socket(socket, cell));
@@ -245,7 +245,7 @@ impl Worker {
                 }
             };
             let Some(member) = cache.resolve(&shared.filter, parsed.key) else {
-                counters.refuse(Refusal::Revoked);
+                counters.refuse(DropReason::Revoked);
                 return ControlFlow::Continue(());
             };
             book(&member.counters[index], parsed.payload.len(), time);
@@ -275,7 +275,7 @@ impl Worker {
         let shared = &*self.shared;
         let path = &shared.kernel;
         let counters = &path.counters;
-        let cell = shared.cells.len();
+        let cell = shared.queues.len();
         let untagged = self.options.kernel_is_untagged;
         let keep = Keep { leases: &Cell::new(0), budget: &shared.budget, counters, cell };
         let cache = &mut self.cache;
@@ -287,12 +287,12 @@ impl Worker {
             add(&counters.taken, 1);
             batch.next();
             if untagged {
-                counters.refuse(Refusal::Untagged);
+                counters.refuse(DropReason::Untagged);
                 return;
             }
             let key = FlowKey::new(received.source.ip(), received.group, received.port);
             let Some(member) = cache.resolve(&shared.filter, key) else {
-                counters.refuse(Refusal::Revoked);
+                counters.refuse(DropReason::Revoked);
                 return;
             };
             book(&member.counters[cell], received.payload.len(), received.time);
@@ -330,13 +330,13 @@ impl Worker {
         let counters = &shared.kernel.counters;
         let batch = shared.kernel.batch.begin();
         let leases = Cell::new(0);
-        let cell = shared.cells.len();
+        let cell = shared.queues.len();
         while let Some(owned) = self.held.pop_front() {
             add(&counters.held, u64::MAX);
             batch.next();
             let key = FlowKey::new(owned.source.ip(), owned.group, owned.port);
             let Some(member) = self.cache.resolve(&shared.filter, key) else {
-                counters.refuse(Refusal::Revoked);
+                counters.refuse(DropReason::Revoked);
                 continue;
             };
             book(&member.counters[cell], owned.payload.len(), owned.time);
@@ -359,7 +359,7 @@ impl Worker {
     pub(crate) fn fds(&self) -> Vec<BorrowedFd<'_>> {
         let mut fds = vec![self.shared.stop_fd()];
         if let Some(socket) = &self.socket {
-            fds.extend([self.shared.cells[self.index].wake_fd(), socket.as_fd()]);
+            fds.extend([self.shared.queues[self.index].wake_fd(), socket.as_fd()]);
         }
         if let Some(kernel) = &self.kernel {
             fds.extend(kernel.fds());
@@ -383,16 +383,16 @@ impl Worker {
 
     /// Is a datagram that was taken from this worker before, and kept, still wanted? If not it is taken out of the books
     /// of what was handed over.
-    pub(crate) fn still_wanted(&mut self, datagram: &OwnedDatagram, member: &Member) -> bool {
+    pub(crate) fn still_wanted(&mut self, datagram: &OwnedDatagram, member: &SubscriptionEntry) -> bool {
         let key = FlowKey::new(datagram.source.ip(), datagram.group, datagram.port);
         if self.cache.resolve(&self.shared.filter, key).is_some() {
             return true;
         }
         let (counters, cell) = match datagram.path {
-            Path::Xdp => (&self.shared.cells[self.index].counters, self.index),
-            Path::Kernel => (&self.shared.kernel.counters, self.shared.cells.len()),
+            Path::Xdp => (&self.shared.queues[self.index].counters, self.index),
+            Path::Kernel => (&self.shared.kernel.counters, self.shared.queues.len()),
         };
-        counters.take_back_delivery(Refusal::Revoked);
+        counters.take_back_delivery(DropReason::Revoked);
         member.counters[cell].take_back(datagram.payload.len());
         false
     }
@@ -455,20 +455,20 @@ impl Drop for Worker {
     fn drop(&mut self) {
         if self.socket.is_some() {
             // The socket's books are closed with it; a monitor that is kept would keep the queue taken.
-            let cell = &self.shared.cells[self.index];
+            let cell = &self.shared.queues[self.index];
             close_books(cell, None);
         }
         let counters = &self.shared.kernel.counters;
         for _ in self.held.drain(..) {
             add(&counters.held, u64::MAX);
-            counters.refuse(Refusal::Undelivered);
+            counters.refuse(DropReason::Undelivered);
         }
     }
 }
 
 /// Goes on with the socket that takes the place of one whose interface is gone. Returns what the old one counted.
 #[cold]
-fn change_socket(socket: &mut XskSocket, cell: &QueueCell) -> Counters {
+fn change_socket(socket: &mut XskSocket, cell: &QueueShared) -> Counters {
     // Held to the end: the control side reads what arrived before together with the number of changes.
     let mut replacement = lock(&cell.replacement);
     cell.lower_wake_fd();
@@ -481,7 +481,7 @@ fn change_socket(socket: &mut XskSocket, cell: &QueueCell) -> Counters {
 }
 
 /// The books of a socket that goes are added to those before. A monitor that is kept would keep its queue taken.
-fn close_books(cell: &QueueCell, next: Option<Monitor>) {
+fn close_books(cell: &QueueShared, next: Option<Monitor>) {
     let last = socket_ledger(cell);
     let mut monitor = lock(&cell.monitor);
     if let Ok(last) = last {
@@ -498,7 +498,7 @@ struct Parsed {
 }
 
 #[inline]
-fn book(counters: &MemberCounters, bytes: usize, time: ReceiveTime) {
+fn book(counters: &EntryCounters, bytes: usize, time: ReceiveTime) {
     add(&counters.packets, 1);
     add(&counters.bytes, bytes as u64);
     counters.last.store(time.nanoseconds, std::sync::atomic::Ordering::Relaxed);
@@ -506,17 +506,17 @@ fn book(counters: &MemberCounters, bytes: usize, time: ReceiveTime) {
 
 /// Reads a redirected frame with the parser that the XDP program uses, and verifies its checksums.
 #[inline]
-fn parse(frame: &[u8], options: WorkerOptions, counters: &QueueCounters) -> Result<Parsed, Refusal> {
-    let malformed = |_| Refusal::Malformed;
+fn parse(frame: &[u8], options: WorkerOptions, counters: &QueueCounters) -> Result<Parsed, DropReason> {
+    let malformed = |_| DropReason::Malformed;
     let tags = options.vlan.map(Vlan::tags).unwrap_or_default();
     match wire::network(frame, tags).map_err(malformed)? {
         Network::V4(offset) => {
             let datagram = wire::udp_v4(frame, offset).map_err(malformed)?;
             let range = payload(&datagram.udp)?;
             if options.verify_checksums {
-                let header = frame.bytes::<IPV4_LEN>(offset).ok_or(Refusal::Malformed)?;
+                let header = frame.bytes::<IPV4_LEN>(offset).ok_or(DropReason::Malformed)?;
                 if !checksum::ipv4_header_is_good(header) {
-                    return Err(Refusal::IpChecksum);
+                    return Err(DropReason::IpChecksum);
                 }
                 verified(checksum::udp_v4(header, udp_bytes(frame, &range)?), counters)?;
             }
@@ -528,7 +528,7 @@ fn parse(frame: &[u8], options: WorkerOptions, counters: &QueueCounters) -> Resu
             let datagram = wire::udp_v6(frame, offset).map_err(malformed)?;
             let range = payload(&datagram.udp)?;
             if options.verify_checksums {
-                let header = frame.bytes::<IPV6_LEN>(offset).ok_or(Refusal::Malformed)?;
+                let header = frame.bytes::<IPV6_LEN>(offset).ok_or(DropReason::Malformed)?;
                 verified(checksum::udp_v6(header, udp_bytes(frame, &range)?), counters)?;
             }
             let port = Port::from_wire(datagram.udp.destination_port);
@@ -540,20 +540,20 @@ fn parse(frame: &[u8], options: WorkerOptions, counters: &QueueCounters) -> Resu
 
 /// Where the payload lies: the UDP length rules, the padding behind it is cut.
 #[inline]
-fn payload(udp: &Udp) -> Result<std::ops::Range<usize>, Refusal> {
+fn payload(udp: &Udp) -> Result<std::ops::Range<usize>, DropReason> {
     if !udp.lengths_agree {
-        return Err(Refusal::Malformed);
+        return Err(DropReason::Malformed);
     }
     Ok(udp.offset + UDP_LEN..udp.offset + usize::from(udp.len))
 }
 
 #[inline]
-fn udp_bytes<'a>(frame: &'a [u8], payload: &std::ops::Range<usize>) -> Result<&'a [u8], Refusal> {
-    frame.get(payload.start - UDP_LEN..payload.end).ok_or(Refusal::Malformed)
+fn udp_bytes<'a>(frame: &'a [u8], payload: &std::ops::Range<usize>) -> Result<&'a [u8], DropReason> {
+    frame.get(payload.start - UDP_LEN..payload.end).ok_or(DropReason::Malformed)
 }
 
 #[inline]
-fn verified(checksum: UdpChecksum, counters: &QueueCounters) -> Result<(), Refusal> {
+fn verified(checksum: UdpChecksum, counters: &QueueCounters) -> Result<(), DropReason> {
     match checksum {
         UdpChecksum::Good => Ok(()),
         UdpChecksum::Partial => {
@@ -564,7 +564,7 @@ fn verified(checksum: UdpChecksum, counters: &QueueCounters) -> Result<(), Refus
             add(&counters.checksum_absent, 1);
             Ok(())
         }
-        UdpChecksum::Bad => Err(Refusal::UdpChecksum),
+        UdpChecksum::Bad => Err(DropReason::UdpChecksum),
     }
 }
 

@@ -38,7 +38,7 @@ impl KernelSide {
 
     /// Gives what is queued now, at most some thousands from each socket. Does not wait.
     pub fn receive(&mut self, clock: &mut Clock, mut each: impl FnMut(FromKernel<'_>)) -> Result<usize, Error> {
-        for event in self.shared.kernel.take_news() {
+        for event in self.shared.kernel.take_events() {
             match event {
                 SocketEvent::Added { socket, .. } => {
                     self.path.add(socket).map_err(|source| Error::Wait { doing: "watch a socket by epoll", source })?
@@ -80,6 +80,6 @@ impl KernelSide {
 
     /// Readable when [`KernelSide::receive`] has something to do.
     pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
-        [self.path.as_fd(), self.shared.kernel.news_fd()]
+        [self.path.as_fd(), self.shared.kernel.events_fd()]
     }
 }

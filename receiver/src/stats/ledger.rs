@@ -23,7 +23,7 @@ use crate::stats::host_counters::HostLedger;
 
 /// Why a queue did not hand a frame over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum DropReason {
     /// No longer wanted when its turn came: left or blocked after XDP had let it through.
     Revoked,
     /// The IPv4 header's checksum is wrong.
@@ -40,7 +40,7 @@ pub(crate) enum Refusal {
     Untagged,
 }
 
-impl Refusal {
+impl DropReason {
     const COUNT: usize = 7;
     const NAMES: [&'static str; Self::COUNT] =
         ["revoked", "ip_checksum", "udp_checksum", "malformed", "undelivered_at_stop", "not_kept", "untagged"];
@@ -56,7 +56,7 @@ pub(crate) struct QueueCounters {
     pub delivered: AtomicU64,
     /// Taken, and kept for a later call of the consumer.
     pub held: AtomicU64,
-    refused: [AtomicU64; Refusal::COUNT],
+    refused: [AtomicU64; DropReason::COUNT],
     /// Payloads copied into memory of their own, because frames ran low or they came over several.
     pub copied: AtomicU64,
     /// UDP checksums of local senders, of which only the pseudo header was summed.
@@ -75,12 +75,12 @@ pub(crate) fn add(counter: &AtomicU64, n: u64) {
 
 impl QueueCounters {
     #[inline]
-    pub fn refuse(&self, why: Refusal) {
+    pub fn refuse(&self, why: DropReason) {
         add(&self.refused[why as usize], 1);
     }
 
     /// What was booked as handed over was lost after all. Within the callback, so on the owner's thread.
-    pub fn take_back_delivery(&self, why: Refusal) {
+    pub fn take_back_delivery(&self, why: DropReason) {
         add(&self.delivered, u64::MAX);
         self.refuse(why);
     }
@@ -212,7 +212,7 @@ impl Ledger {
         book("kernel_taken", get(&path.taken));
         book("kernel_delivered", get(&path.delivered));
         for counters in queues.iter().copied().chain([path]) {
-            for (name, count) in Refusal::NAMES.into_iter().zip(&counters.refused) {
+            for (name, count) in DropReason::NAMES.into_iter().zip(&counters.refused) {
                 book(name, get(count));
             }
             book("held", get(&counters.held));
@@ -401,8 +401,8 @@ mod tests {
         let queue = QueueCounters::default();
         add(&queue.taken, 10);
         add(&queue.delivered, 7);
-        queue.refuse(Refusal::Revoked);
-        queue.refuse(Refusal::UdpChecksum);
+        queue.refuse(DropReason::Revoked);
+        queue.refuse(DropReason::UdpChecksum);
         add(&queue.held, 1);
         let socket = XskLedger {
             consumer_position: 16,

@@ -30,7 +30,7 @@ impl Control {
             check_range(subscription, self.allow_asm_in_ssm_range)?;
         }
         let mut inner = self.lock()?;
-        let cells = self.shared.member_cells();
+        let cells = self.shared.counter_places();
         let inserted = self.shared.filter.change(|table| table.insert_all(asked, cells))?;
         let mut groups = Vec::new();
         let result = self.put_in_place(&mut inner, asked, &inserted, &mut groups, is_cancelled);
@@ -47,7 +47,7 @@ impl Control {
                 };
             }
         }
-        inner.spread_news(&self.shared);
+        inner.spread_socket_events(&self.shared);
         result?;
         let ids = inserted.iter().map(|one| one.member.id).collect();
         inner.members.extend(inserted.into_iter().map(|one| (one.member.id, one.member)));

@@ -11,11 +11,11 @@ use receiver_common::Verdict;
 
 use super::{Control, Inner, membership_interface, socket_ledger};
 use crate::api::error::Error;
-use crate::engine::filter::MemberCounters;
+use crate::engine::filter::EntryCounters;
 use crate::engine::link::{FamilyOver, Over};
 use crate::engine::lock::lock;
 use crate::engine::mode_selection::{Ladder, attach_for, publish, take_several_buffers};
-use crate::engine::shared::Cell;
+use crate::engine::shared::QueueShared;
 use crate::interface::{Families, Interface, Look};
 use crate::program::{Attach, Buffers};
 use receiver_membership::tables::KernelTables;
@@ -65,7 +65,7 @@ impl Lost {
 struct Rebind {
     /// Frames that the program had redirected before.
     redirected: u64,
-    /// By queue in the order of the cells: [`Cell::changes`] once the worker has changed; `None` where it keeps its
+    /// For each queue, [`QueueShared::changes`] once the worker has changed to its new socket; `None` where it keeps its
     /// socket.
     changes: Vec<Option<u64>>,
     /// Frames that were lost in replacements before this one.
@@ -95,7 +95,7 @@ impl Control {
     pub fn let_go(&self) -> Result<(), Error> {
         let mut inner = self.lock()?;
         if let Some(program) = &mut inner.program {
-            for cell in &self.shared.cells {
+            for cell in &self.shared.queues {
                 program.unset_socket(cell.queue)?;
             }
             // Where the device was deleted, the kernel has done it.
@@ -145,8 +145,8 @@ impl Control {
 
     fn restore_program(&self, inner: &mut Inner, look: &Look) -> Result<(), Error> {
         let (Some(program), Some(attach)) = (&mut inner.program, attach_for(self.mode)) else { return Ok(()) };
-        let unbound: Vec<&Cell> = self.unbound(&look.interface).collect();
-        for cell in self.shared.cells.iter().filter(|cell| !cell.is_bound()) {
+        let unbound: Vec<&QueueShared> = self.unbound(&look.interface).collect();
+        for cell in self.shared.queues.iter().filter(|cell| !cell.is_bound()) {
             program.unset_socket(cell.queue)?;
         }
         if !look.xdp_programs.contains(&program.id()?) {
@@ -172,12 +172,12 @@ impl Control {
         inner.bound_mtu = look.interface.mtu;
         inner.several_buffers = take_several_buffers(&sockets);
         let unbound_before = self.unbound_frames(inner)?;
-        let stays = self.shared.cells.iter().any(|cell| cell.is_bound());
-        let mut changes = vec![None; self.shared.cells.len()];
+        let stays = self.shared.queues.iter().any(|cell| cell.is_bound());
+        let mut changes = vec![None; self.shared.queues.len()];
         for (queue, socket) in sockets {
             let monitor = socket.monitor()?;
-            if let Some(index) = self.shared.cells.iter().position(|cell| cell.queue == queue) {
-                changes[index] = Some(self.shared.cells[index].replace(socket, monitor));
+            if let Some(index) = self.shared.queues.iter().position(|cell| cell.queue == queue) {
+                changes[index] = Some(self.shared.queues[index].replace(socket, monitor));
             }
         }
         if !stays {
@@ -192,8 +192,8 @@ impl Control {
             let mut old = std::mem::replace(&mut inner.membership, new);
             old.leave_all();
             let gone = old.take_events();
-            inner.book_news(&gone);
-            self.shared.kernel.tell(gone);
+            inner.record_socket_events(&gone);
+            self.shared.kernel.report(gone);
             inner.lost.groups.clear();
             inner.lost.unjoined = [true; 2];
         }
@@ -212,7 +212,7 @@ impl Control {
                 result = Err(error);
             }
         }
-        inner.spread_news(&self.shared);
+        inner.spread_socket_events(&self.shared);
         result
     }
 
@@ -327,7 +327,7 @@ impl Control {
             let mut totals = [0; 2];
             for (&id, member) in &inner.members {
                 let Some(subscription) = table.subscription(id) else { continue };
-                let packets = |counters: &MemberCounters| counters.packets.load(std::sync::atomic::Ordering::Relaxed);
+                let packets = |counters: &EntryCounters| counters.packets.load(std::sync::atomic::Ordering::Relaxed);
                 totals[usize::from(subscription.group().is_ipv6())] += member.counters.iter().map(packets).sum::<u64>();
             }
             totals
@@ -348,16 +348,16 @@ impl Control {
     }
 
     /// The queues whose socket is gone, of those that a worker serves and the interface has.
-    fn unbound(&self, interface: &Interface) -> impl Iterator<Item = &Cell> {
+    fn unbound(&self, interface: &Interface) -> impl Iterator<Item = &QueueShared> {
         let queues = interface.queues;
-        self.shared.cells.iter().filter(move |cell| cell.is_served() && cell.queue < queues && !cell.is_bound())
+        self.shared.queues.iter().filter(move |cell| cell.is_served() && cell.queue < queues && !cell.is_bound())
     }
 
     /// Frames that were redirected to sockets whose device had gone. The kernel drops them uncounted.
     pub(super) fn unbound_frames(&self, inner: &Inner) -> Result<u64, Error> {
         let Some(rebind) = &inner.lost.rebind else { return Ok(0) };
         let mut arrived = 0;
-        for (cell, changes) in self.shared.cells.iter().zip(&rebind.changes) {
+        for (cell, changes) in self.shared.queues.iter().zip(&rebind.changes) {
             let _unchanging = lock(&cell.replacement);
             arrived += match changes {
                 Some(changes) if cell.changes.load(std::sync::atomic::Ordering::Relaxed) < *changes => {
