@@ -8,12 +8,12 @@ use receiver_common::table::{FlowEntry, GroupEntry, MAX_SLOTS};
 use receiver_common::{FlowAction, GroupAction};
 use rustix::io;
 
-use super::table::{Full, Table};
+use super::table::{Full, MappedTable};
 
 /// The one writer of both tables.
 pub(super) struct FilterV4 {
-    flows: Table,
-    groups: Table,
+    flows: MappedTable,
+    groups: MappedTable,
     max_flows: u32,
     max_groups: u32,
     known: HashMap<(Ipv4Addr, u16), Known>,
@@ -26,12 +26,12 @@ struct Known {
     group: bool,
 }
 
-/// Why an entry was not put in.
+/// Why an entry was not set.
 #[derive(Debug)]
-pub(super) enum Refusal {
-    /// The table has all the entries that it was made for.
+pub(super) enum SetError {
+    /// The table already holds as many entries as it was made for.
     Full { limit: u32 },
-    /// The slot is not the (group, port)'s: why.
+    /// The slot is not that of the (group, port), for this reason.
     Slot(String),
 }
 
@@ -43,8 +43,8 @@ impl FilterV4 {
         max_groups: u32,
     ) -> io::Result<Self> {
         Ok(Self {
-            flows: Table::of_map(flows, max_flows, FlowEntry::KEY)?,
-            groups: Table::of_map(groups, max_groups, GroupEntry::KEY)?,
+            flows: MappedTable::of_map(flows, max_flows, FlowEntry::KEY)?,
+            groups: MappedTable::of_map(groups, max_groups, GroupEntry::KEY)?,
             max_flows,
             max_groups,
             known: HashMap::new(),
@@ -57,11 +57,11 @@ impl FilterV4 {
         group: Ipv4Addr,
         port: u16,
         action: FlowAction,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), SetError> {
         let slot = self.slot(group, port, action.slot())?;
         let new =
             self.flows.set(FlowEntry::word(source.into(), slot, action.is_accept()), flow_hash(source, group, port));
-        let new = new.map_err(|Full| Refusal::Full { limit: self.max_flows })?;
+        let new = new.map_err(|Full| SetError::Full { limit: self.max_flows })?;
         let known = self.known.entry((group, port)).or_insert(Known { slot, flows: 0, group: false });
         known.flows += u32::from(new);
         Ok(())
@@ -75,11 +75,11 @@ impl FilterV4 {
         self.forget(group, port);
     }
 
-    pub(super) fn set_group(&mut self, group: Ipv4Addr, port: u16, action: GroupAction) -> Result<(), Refusal> {
+    pub(super) fn set_group(&mut self, group: Ipv4Addr, port: u16, action: GroupAction) -> Result<(), SetError> {
         let slot = self.slot(group, port, action.slot())?;
         let hash = GroupEntry::hash(GroupEntry::key(group.into(), port));
         let set = self.groups.set(GroupEntry::word(group.into(), port, slot, action.is_exclude()), hash);
-        set.map_err(|Full| Refusal::Full { limit: self.max_groups })?;
+        set.map_err(|Full| SetError::Full { limit: self.max_groups })?;
         self.known.entry((group, port)).or_insert(Known { slot, flows: 0, group: false }).group = true;
         Ok(())
     }
@@ -98,13 +98,13 @@ impl FilterV4 {
     }
 
     /// The slot, if it is the one that the other entries of (group, port) name.
-    fn slot(&self, group: Ipv4Addr, port: u16, slot: u32) -> Result<u32, Refusal> {
+    fn slot(&self, group: Ipv4Addr, port: u16, slot: u32) -> Result<u32, SetError> {
         if slot >= MAX_SLOTS {
-            return Err(Refusal::Full { limit: self.max_groups });
+            return Err(SetError::Full { limit: self.max_groups });
         }
         match self.known.get(&(group, port)) {
-            Some(known) if known.slot != slot => Err(Refusal::Slot(format!(
-                "{group}:{port} has slot {}, not {slot}: all its entries must name one",
+            Some(known) if known.slot != slot => Err(SetError::Slot(format!(
+                "{group}:{port} has slot {}, not {slot}: all its entries must name one slot",
                 known.slot
             ))),
             _ => Ok(slot),

@@ -13,7 +13,7 @@ use rustix::io;
 use receiver_xsk::Mapping;
 
 /// The one writer of a table.
-pub(super) struct Table {
+pub(super) struct MappedTable {
     memory: Mapping,
     /// Number of buckets, less one.
     mask: u32,
@@ -27,7 +27,7 @@ pub(super) struct Table {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
-impl Table {
+impl MappedTable {
     /// Over the memory of an array map of [`buckets`]`(limit)` zeroed buckets. `key`: the bits of an entry that are its key.
     pub(super) fn of_map(map: BorrowedFd<'_>, limit: u32, key: u64) -> io::Result<Self> {
         let length = buckets(limit) as usize * size_of::<u64>() * BUCKET;
@@ -114,13 +114,13 @@ mod tests {
 
     use super::*;
 
-    fn table(limit: u32, key: u64) -> Table {
+    fn table(limit: u32, key: u64) -> MappedTable {
         let length = buckets(limit) as usize * size_of::<Bucket>();
-        Table::new(Mapping::anonymous(length).expect("memory"), limit, key)
+        MappedTable::new(Mapping::anonymous(length).expect("memory"), limit, key)
     }
 
     /// As the XDP program does.
-    fn look_up(table: &Table, key: u64, hash: u64) -> Option<u64> {
+    fn look_up(table: &MappedTable, key: u64, hash: u64) -> Option<u64> {
         let first: NonNull<Bucket> = table.memory.start().cast();
         let bucket = |at| {
             // SAFETY: `at` is at most the mask, so the bucket lies within the mapping; nobody writes meanwhile.
@@ -136,16 +136,16 @@ mod tests {
         (FlowEntry::key(source, slot), FlowEntry::hash(FlowEntry::source(source.to_be()), GroupEntry::hash(group)))
     }
 
-    fn set(table: &mut Table, source: u32, slot: u32, accept: bool) -> Result<bool, Full> {
+    fn set(table: &mut MappedTable, source: u32, slot: u32, accept: bool) -> Result<bool, Full> {
         table.set(FlowEntry::word(source, slot, accept), key(source, slot).1)
     }
 
-    fn found(table: &Table, source: u32, slot: u32) -> Option<u64> {
+    fn found(table: &MappedTable, source: u32, slot: u32) -> Option<u64> {
         let (key, hash) = key(source, slot);
         look_up(table, key, hash)
     }
 
-    fn remove(table: &mut Table, source: u32, slot: u32) {
+    fn remove(table: &mut MappedTable, source: u32, slot: u32) {
         let (key, hash) = key(source, slot);
         table.remove(key, hash);
     }

@@ -1,0 +1,163 @@
+//! The loaded program and its maps.
+
+use std::os::fd::AsFd;
+
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
+use aya::programs::xdp::XdpLinkId;
+use aya::{Ebpf, EbpfLoader, Pod};
+use receiver_common::table::{MAX_SLOTS, buckets};
+use receiver_common::{FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, OtherPort, Unwanted, names, shared_words, wire};
+
+use super::entry::{Buffers, xdp};
+use super::filter_v4::FilterV4;
+use super::refused::{foreign, refused};
+use super::trace::Trace;
+use crate::api::error::Error;
+use crate::api::vlan::Vlan;
+use crate::interface::Interface;
+
+/// The compiled program, checked in; `cargo xtask build-ebpf --check` proves that it matches its source.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../receiver-ebpf/object/receiver.bpf.o");
+
+/// What is fixed when the program is loaded.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The tags that frames must carry; none: only untagged frames are looked at.
+    pub vlan: Option<Vlan>,
+    /// Write the time before each redirected frame (`bpf_ktime_get_tai_ns`, Linux 6.1).
+    pub stamp: bool,
+    /// Pass wanted frames whose UDP checksum is partial to the kernel: in generic mode one may hold several datagrams.
+    pub pass_partial: bool,
+    /// Log every verdict through aya-log. Slow; for debugging.
+    pub trace: bool,
+    /// How many (source, group, port) entries, and how many (group, port) entries, of each family. There are 131,072
+    /// (group, port) entries of each at most.
+    pub max_flows: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            vlan: None,
+            stamp: false,
+            pass_partial: false,
+            trace: false,
+            max_flows: receiver_common::DEFAULT_MAX_FLOWS,
+        }
+    }
+}
+
+/// The loaded program and its maps. Dropping it detaches: a bpf_link holds the program, so that even a killed process
+/// leaves the interface clean.
+pub struct Program {
+    pub(super) interface: String,
+    /// The entry that was loaded last.
+    pub(super) buffers: Buffers,
+    pub(super) filter_v4: FilterV4,
+    pub(super) flows_v6: HashMap<MapData, FlowKeyV6, FlowAction>,
+    pub(super) groups_v6: HashMap<MapData, GroupKeyV6, GroupAction>,
+    pub(super) verdicts: PerCpuArray<MapData, u64>,
+    pub(super) blocked: PerCpuArray<MapData, Unwanted>,
+    pub(super) shared: Array<MapData, u64>,
+    pub(super) other_ports: PerCpuArray<MapData, OtherPort>,
+    pub(super) sockets: XskMap<MapData>,
+    pub(super) max_flows: u32,
+    /// The maps behind `filter_v4`: the instructions of an entry that is loaded later name them by descriptor.
+    pub(super) _tables: [MapData; 2],
+    pub(super) trace: Option<Trace>,
+    pub(super) link: Option<XdpLinkId>,
+    pub(super) ebpf: Ebpf,
+}
+
+impl Program {
+    /// Loads the program for an interface, with the entry for single buffers. Needs CAP_BPF and CAP_NET_ADMIN.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`], [`Error::Program`] with the verifier's or loader's reason.
+    pub fn load(interface: &Interface, config: &Config) -> Result<Self, Error> {
+        let name = interface.name.as_str();
+        let (count, outer, inner) = config.vlan.map_or((0, 0, 0), Vlan::as_globals);
+        let (stamp, pass_partial) = (u32::from(config.stamp), u32::from(config.pass_partial));
+        let own_mac = interface.mac.map_or(0, wire::mac);
+        let pointer_arithmetic = u32::from(receiver_host::is_full_speed());
+        if pointer_arithmetic == 0 {
+            tracing::info!("{name}: without CAP_PERFMON a verdict of the XDP program costs two to three times as much");
+        }
+        // 0 is "off" (aya_log::Level starts at 1); the verifier then removes the calls.
+        let level = if config.trace { aya_log::Level::Debug as u8 } else { 0 };
+        let max_groups = config.max_flows.min(MAX_SLOTS / 2);
+        let (flow_buckets, group_buckets) = (buckets(config.max_flows), buckets(max_groups));
+        let (flows_mask, groups_mask) = (flow_buckets - 1, group_buckets - 1);
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global(names::FLOWS_MASK, &flows_mask, true)
+            .override_global(names::GROUPS_MASK, &groups_mask, true)
+            .override_global(names::VLAN_TAGS, &count, true)
+            .override_global(names::VLAN_OUTER, &outer, true)
+            .override_global(names::VLAN_INNER, &inner, true)
+            .override_global(names::STAMP, &stamp, true)
+            .override_global(names::OWN_MAC, &own_mac, true)
+            .override_global(names::PASS_PARTIAL, &pass_partial, true)
+            .override_global(names::POINTER_ARITHMETIC, &pointer_arithmetic, true)
+            .override_global(aya_log::LEVEL, &level, true);
+        loader
+            .map_max_entries(names::FLOWS_V4, flow_buckets)
+            .map_max_entries(names::GROUPS_V4, group_buckets)
+            .map_max_entries(names::FLOWS_V6, config.max_flows)
+            .map_max_entries(names::GROUPS_V6, max_groups);
+        // Groups of both families share the slots, and a group for which there turns out to be no room has had one too.
+        let slots = 2 * max_groups + 1;
+        loader.map_max_entries(names::BLOCKED, slots).map_max_entries(names::SHARED, shared_words(slots));
+        let mut ebpf = loader.load(OBJECT).map_err(|error| refused(name, "load", &error))?;
+        let trace = match config.trace {
+            true => {
+                Some(Trace::start(&mut ebpf).map_err(|error| refused(name, "read the program's log", error.as_ref()))?)
+            }
+            false => None,
+        };
+        xdp(&mut ebpf, name, Buffers::One)?.load().map_err(|error| refused(name, "load", &error))?;
+        let (flows, groups) = (array(&mut ebpf, names::FLOWS_V4, name)?, array(&mut ebpf, names::GROUPS_V4, name)?);
+        let filter_v4 = FilterV4::of_maps(flows.fd().as_fd(), config.max_flows, groups.fd().as_fd(), max_groups)
+            .map_err(|error| refused(name, "map the filter's memory of", &std::io::Error::from(error)))?;
+        Ok(Self {
+            interface: name.to_owned(),
+            buffers: Buffers::One,
+            filter_v4,
+            flows_v6: map(&mut ebpf, names::FLOWS_V6, name)?,
+            groups_v6: map(&mut ebpf, names::GROUPS_V6, name)?,
+            verdicts: map(&mut ebpf, names::VERDICTS, name)?,
+            blocked: map(&mut ebpf, names::BLOCKED, name)?,
+            shared: map(&mut ebpf, names::SHARED, name)?,
+            other_ports: map(&mut ebpf, names::OTHER_PORTS, name)?,
+            sockets: map(&mut ebpf, names::SOCKETS, name)?,
+            max_flows: config.max_flows,
+            _tables: [flows, groups],
+            trace,
+            link: None,
+            ebpf,
+        })
+    }
+}
+
+fn map<M>(ebpf: &mut Ebpf, name: &str, interface: &str) -> Result<M, Error>
+where
+    M: TryFrom<aya::maps::Map, Error = MapError>,
+{
+    let map = ebpf.take_map(name).ok_or_else(|| foreign(interface))?;
+    M::try_from(map).map_err(|error| refused(interface, "open a map of", &error))
+}
+
+/// An array that is not accessed through aya.
+fn array(ebpf: &mut Ebpf, name: &str, interface: &str) -> Result<MapData, Error> {
+    match ebpf.take_map(name) {
+        Some(Map::Array(data)) => Ok(data),
+        _ => Err(foreign(interface)),
+    }
+}
+
+/// Keeps the bound that the maps ask for in sight: keys and values are plain bytes.
+const _: fn() = || {
+    fn pod<T: Pod>() {}
+    pod::<FlowKeyV6>();
+    pod::<GroupAction>();
+};

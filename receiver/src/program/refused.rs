@@ -1,0 +1,43 @@
+//! The loader's and the kernel's refusals as errors of this library.
+
+use aya::programs::loaded_programs;
+use receiver_host::{Lack, XDP, is_for_want_of_privilege, reasons, verifier_log};
+
+use super::verifier::complaint;
+use crate::api::error::Error;
+use crate::engine::others::Holder;
+
+pub(super) fn occupied(interface: &str, program: u32) -> Error {
+    Error::XdpOccupied { name: interface.to_owned(), program, holder: Box::new(Holder::of(program, name_of(program))) }
+}
+
+/// The name of a program that is loaded, by its id. Needs CAP_SYS_ADMIN.
+fn name_of(id: u32) -> Option<String> {
+    let program = loaded_programs().filter_map(Result::ok).find(|program| program.id() == id)?;
+    program.name_as_str().map(ToOwned::to_owned)
+}
+
+pub(super) fn foreign(interface: &str) -> Error {
+    Error::Program {
+        name: interface.to_owned(),
+        doing: "use",
+        reason: "the compiled object does not fit this library; rebuild it with `cargo xtask build-ebpf`".into(),
+    }
+}
+
+/// The loader's error as ours: lack of privilege apart, the chain of reasons in one line.
+pub(super) fn refused(interface: &str, doing: &'static str, error: &(dyn std::error::Error + 'static)) -> Error {
+    if is_for_want_of_privilege(error) {
+        let doing = if doing == "load" { "loading an XDP program" } else { "steering XDP" };
+        return Error::NotPermitted { doing, name: interface.to_owned(), lack: Lack::of(&XDP) };
+    }
+    if let Some(log) = verifier_log(error) {
+        tracing::debug!("the verifier's log of the XDP program for {interface}:\n{log}");
+        if !receiver_host::is_full_speed() {
+            let doing = "loading an XDP program";
+            return Error::NotPermitted { doing, name: interface.to_owned(), lack: Lack::Perfmon };
+        }
+        return Error::Verifier { name: interface.to_owned(), reason: complaint(&log) };
+    }
+    Error::Program { name: interface.to_owned(), doing, reason: reasons(error) }
+}
