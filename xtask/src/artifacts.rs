@@ -24,12 +24,16 @@ pub struct Artifact {
 
 /// Runs cargo with these arguments in the tree, its messages on the terminal, and returns the programs it built.
 pub fn build(root: &Path, arguments: &[&str]) -> Result<Vec<Artifact>> {
-    let mut command = Command::new(tree::cargo());
-    command.current_dir(root).args(arguments).arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
-    let child = command.spawn().with_context(|| format!("cannot run `{}`", shown(&command)))?;
-    let output = child.wait_with_output().with_context(|| format!("`{}` was lost", shown(&command)))?;
+    build_with(Command::new(tree::cargo()).current_dir(root).args(arguments))
+}
+
+/// As [`build`], by a command that builds with cargo.
+pub fn build_with(command: &mut Command) -> Result<Vec<Artifact>> {
+    command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+    let child = command.spawn().with_context(|| format!("cannot run `{}`", shown(command)))?;
+    let output = child.wait_with_output().with_context(|| format!("`{}` was lost", shown(command)))?;
     if !output.status.success() {
-        bail!("`{}` failed ({})", shown(&command), output.status);
+        bail!("`{}` failed ({})", shown(command), output.status);
     }
     Ok(parse(&String::from_utf8_lossy(&output.stdout)))
 }

@@ -33,7 +33,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Installs what rebuilding the XDP program takes, and `ip`, which the tests run.
+    /// Installs what the other commands need: `ip`, the toolchain of the XDP programs, and cargo-deny.
     Setup(setup::Arguments),
     /// Builds the XDP program and writes it to receiver-ebpf/object/.
     BuildEbpf(build_ebpf::Arguments),
@@ -43,7 +43,8 @@ enum Command {
     Test(test::Arguments),
     /// Measures the receiver beside its peers, in namespaces of its own.
     Bench(bench::Arguments),
-    /// Everything that a change has to pass: formatting, clippy, documentation, tests, a virtual machine, the XDP object.
+    /// Runs everything that a change has to pass: formatting, clippy, dependencies, documentation, tests, fuzz targets, virtual
+    /// machines, the XDP objects.
     Ci(ci::Arguments),
     /// Boots virtual machines with other kernels, and runs the receiver and its tests on their network driver.
     Vm(vm::Arguments),

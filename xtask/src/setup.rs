@@ -13,12 +13,16 @@ use anyhow::{Context, Result, bail};
 
 use crate::build_ebpf::recorded;
 use crate::privilege::Elevation;
-use crate::process::{read, run_shown};
+use crate::process::{read, run_shown, succeeds};
 use crate::toolchain::{Compiler, LINKER, TARGET, Toolchain, find_linker, linker_folder};
 use crate::tree;
 
 /// The version of bpf-linker that `setup` builds.
 const LINKER_VERSION: &str = "0.13.0";
+/// The version of cargo-deny that `setup` builds.
+const CARGO_DENY_VERSION: &str = "0.20.2";
+/// The program that checks licences, sources and advisories of dependencies.
+const CARGO_DENY: &str = "cargo-deny";
 /// Debian's compiler with `core` for the target.
 const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 /// The program that the tests and the demonstration run, and Debian's package of it.
@@ -38,7 +42,45 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if install(&TOOLS)? {
         println!("`ip`, which the tests run, is there.");
     }
-    xdp_toolchain(&root, arguments.recorded)
+    xdp_toolchain(&root, arguments.recorded)?;
+    cargo_deny(&root)
+}
+
+/// cargo-deny where `setup` puts it, else in cargo's folder, else in the search path.
+pub fn find_cargo_deny(root: &Path) -> Result<Option<PathBuf>> {
+    let folders = [cargo_deny_folder(root), tree::cargo_home()?];
+    let mut candidates =
+        folders.map(|folder| folder.join("bin").join(CARGO_DENY)).into_iter().chain(tree::find_program(CARGO_DENY));
+    Ok(candidates.find(|candidate| succeeds(Command::new(candidate).arg("--version"))))
+}
+
+fn cargo_deny_folder(root: &Path) -> PathBuf {
+    tree::target(root).join(CARGO_DENY)
+}
+
+/// Builds cargo-deny, which Debian does not package, without optimization: it is run for seconds, and builds in half the time.
+fn cargo_deny(root: &Path) -> Result<()> {
+    if let Some(program) = find_cargo_deny(root)? {
+        println!("cargo-deny is there: {}", program.display());
+        return Ok(());
+    }
+    println!("Building cargo-deny {CARGO_DENY_VERSION}, for this tree alone; it takes some minutes.");
+    let mut command = cargo_install();
+    for (setting, value) in [("OPT_LEVEL", "0"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "0")] {
+        command.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
+    }
+    command.args([CARGO_DENY, "--locked", "--version", CARGO_DENY_VERSION, "--root"]).arg(cargo_deny_folder(root));
+    run_shown(&mut command)
+}
+
+/// `cargo install`, untouched by the caller's settings.
+fn cargo_install() -> Command {
+    let mut command = Command::new(tree::cargo());
+    for (key, _) in env::vars_os().filter(|(key, _)| crate::build_ebpf::steers_cargo(key)) {
+        command.env_remove(key);
+    }
+    command.current_dir("/").arg("install");
+    command
 }
 
 /// Installs the packages of the programs that are missing; whether all were there.
@@ -125,11 +167,8 @@ fn install_linker(root: &Path, compiler: &Compiler) -> Result<()> {
         ),
     };
     println!("Building {LINKER} {LINKER_VERSION} against LLVM {major}, for this tree alone; it takes some minutes.");
-    let mut command = Command::new(tree::cargo());
-    for (key, _) in env::vars_os().filter(|(key, _)| crate::build_ebpf::steers_cargo(key)) {
-        command.env_remove(key);
-    }
-    command.current_dir("/").env("LLVM_PREFIX", prefix).arg("install").arg(LINKER);
+    let mut command = cargo_install();
+    command.env("LLVM_PREFIX", prefix).arg(LINKER);
     command.args([
         "--locked",
         "--version",

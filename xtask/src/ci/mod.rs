@@ -3,11 +3,15 @@
 //! The XDP program is checked by clippy with the stable compiler, for the machine's own target: the distribution's compiler comes
 //! without clippy, and stable Rust without `core` for the BPF target.
 
+mod crates;
+mod deny;
+mod fuzz;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::minimal_root::{self, MinimalRoot};
 use crate::process::{is_root, run_shown, succeeds};
@@ -24,13 +28,19 @@ pub struct Arguments {
 /// A step: its name, and what it does in the tree.
 type Step = (&'static str, fn(&Path) -> Result<()>);
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 19] = [
     ("setup", |_| setup::run(&setup::Arguments { recorded: true })),
     ("formatting", formatting),
+    ("structure: cargo test -p xtask --test structure", structure),
+    ("dependencies: cargo deny check", deny::run),
     ("clippy", clippy),
     ("clippy, XDP program", clippy_ebpf),
+    ("features, each alone", crates::features),
+    ("oldest Rust", crates::oldest_rust),
     ("documentation", documentation),
-    ("fuzz targets", fuzz_targets),
+    ("packages: cargo package --no-verify", crates::packages_for_publication),
+    ("models: cargo test -p models", models),
+    ("fuzz targets, each for some seconds", fuzz::run),
     ("minimal root", |root| MinimalRoot::make(root).map(drop)),
     // README's two commands, where there is nothing but what README asks for.
     ("tests, in the minimal root: cargo xtask test", |root| minimal(root, &["cargo", "xtask", "test"])),
@@ -94,7 +104,10 @@ fn cargo(root: &Path) -> Command {
 
 fn formatting(root: &Path) -> Result<()> {
     run_shown(cargo(root).args(["fmt", "--all", "--", "--check"]))?;
-    run_shown(cargo(root).args(["fmt", "--manifest-path", "receiver-ebpf/Cargo.toml", "--", "--check"]))
+    for manifest in ["receiver-ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
+        run_shown(cargo(root).args(["fmt", "--manifest-path", manifest, "--", "--check"]))?;
+    }
+    Ok(())
 }
 
 fn clippy(root: &Path) -> Result<()> {
@@ -115,12 +128,14 @@ fn documentation(root: &Path) -> Result<()> {
     run_shown(cargo(root).args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
-/// With the target folder of the rest, whose dependencies it shares. `--locked`: their lock file follows the receiver's packages.
-fn fuzz_targets(root: &Path) -> Result<()> {
-    let mut command = cargo(root);
-    command.args(["check", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target-dir"]).arg(tree::target(root));
-    run_shown(&mut command)
-        .context("if fuzz/Cargo.lock is out of date: `cargo metadata --manifest-path fuzz/Cargo.toml`")
+/// Prints which crate knows which.
+fn structure(root: &Path) -> Result<()> {
+    run_shown(cargo(root).args(["test", "--locked", "--package", "xtask", "--test", "structure", "--", "--nocapture"]))
+}
+
+/// Loom's models of the protocols between threads.
+fn models(root: &Path) -> Result<()> {
+    run_shown(cargo(root).args(["test", "--locked", "--package", "models"]))
 }
 
 fn minimal(root: &Path, command: &[&str]) -> Result<()> {
