@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use receiver::Subscription;
+use receiver_membership::Subscription;
 
 fuzz_target!(|text: &str| {
     let Ok(subscription) = text.parse::<Subscription>() else { return };

@@ -368,6 +368,7 @@ impl Worker {
     }
 
     /// How often the socket was changed for another.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only the async face needs it"))]
     pub(crate) fn sockets_before(&self) -> u64 {
         self.sockets_before
     }
@@ -383,6 +384,7 @@ impl Worker {
 
     /// Is a datagram that was taken from this worker before, and kept, still wanted? If not it is taken out of the books
     /// of what was handed over.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only the async face needs it"))]
     pub(crate) fn still_wanted(&mut self, datagram: &OwnedDatagram, member: &SubscriptionEntry) -> bool {
         let key = FlowKey::new(datagram.source.ip(), datagram.group, datagram.port);
         if self.cache.resolve(&self.shared.filter, key).is_some() {
