@@ -3,6 +3,7 @@
 //! `cargo xtask bench` builds this and starts it as root. Everything runs in network namespaces of its own, which vanish with the
 //! process.
 
+mod baseline;
 mod child;
 mod conditions;
 mod frames;
@@ -21,7 +22,6 @@ mod suite;
 mod tables;
 mod targets;
 mod wake;
-mod yardstick;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -21,7 +21,7 @@ use support::{PATIENCE, open, subscription};
 
 const ASKED: &str = "10.0.0.2@232.1.1.2:5002";
 /// Programs that are not the receiver's.
-static FOREIGN: &[u8] = aya::include_bytes_aligned!("../../receiver-ebpf/object/yardstick.bpf.o");
+static FOREIGN: &[u8] = aya::include_bytes_aligned!("../../receiver-ebpf/object/baseline.bpf.o");
 const FOREIGN_NAME: &str = "drop_all";
 
 /// A `receiver run` in the lab; it does not outlive this value.

@@ -15,7 +15,7 @@ use support::counting::{Counting, sending, sending_v6, table};
 use support::traces::interface;
 use support::{Checking, PATIENCE, causes, open, subscription};
 
-static FOREIGN: &[u8] = aya::include_bytes_aligned!("../../receiver-ebpf/object/yardstick.bpf.o");
+static FOREIGN: &[u8] = aya::include_bytes_aligned!("../../receiver-ebpf/object/baseline.bpf.o");
 const FOREIGN_NAME: &str = "drop_all";
 
 fn link(counting: &Counting) -> LinkLedger {

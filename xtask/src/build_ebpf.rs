@@ -21,7 +21,7 @@ use crate::tree;
 const OBJECT_FOLDER: &str = "receiver-ebpf/object";
 /// The programs: what cargo calls them, and their objects in that folder.
 const PROGRAMS: [(&str, &str); 3] =
-    [("receiver", "receiver.bpf.o"), ("generator", "generator.bpf.o"), ("yardstick", "yardstick.bpf.o")];
+    [("receiver", "receiver.bpf.o"), ("generator", "generator.bpf.o"), ("baseline", "baseline.bpf.o")];
 /// What built it, in that folder.
 const RECORD: &str = "receiver.bpf.toolchain";
 

@@ -7,16 +7,16 @@ use receiver::Interface;
 
 use super::look::Shared;
 use super::{Arguments, Running};
-use crate::yardstick::Yardstick;
+use crate::baseline::Baseline;
 
 pub fn start(arguments: &Arguments) -> Result<Running> {
     let interface = Interface::lookup(&arguments.interface)?;
-    let mut yardstick = Yardstick::load(crate::yardstick::DROP_ALL)?;
-    yardstick.attach(interface.index)?;
+    let mut baseline = Baseline::load(crate::baseline::DROP_ALL)?;
+    baseline.attach(interface.index)?;
     Ok(Running {
         shared: Arc::new(Shared::new()),
         books: Box::new(|_| {}),
-        end: Box::new(move || drop(yardstick)),
+        end: Box::new(move || drop(baseline)),
         got: "native".to_owned(),
     })
 }

@@ -11,11 +11,11 @@ use receiver::xsk::{BindConfig, BindMode, XskSocket};
 use receiver_common::{FlowAction, GroupAction};
 use serde::Serialize;
 
+use crate::baseline::{Baseline, DROP_ALL, REDIRECT_ONLY};
 use crate::frames;
 use crate::lab::{Bench, GROUP, PORT};
 use crate::report::Table;
 use crate::statistics::median;
-use crate::yardstick::{DROP_ALL, REDIRECT_ONLY, Yardstick};
 
 const REPEAT: u32 = 1_000_000;
 const ENTRIES: [u32; 4] = [1, 1_000, 65_536, 1_000_000];
@@ -33,7 +33,7 @@ const REDIRECT: u32 = 4;
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
     pub verdict: &'static str,
-    /// `None` for the yardsticks, which have none.
+    /// `None` for the baselines, which have none.
     pub entries: Option<u32>,
     pub nanoseconds: f64,
 }
@@ -42,23 +42,23 @@ pub struct Cost {
 pub fn measure(bench: &Bench, rounds: usize) -> Result<Vec<Cost>> {
     let lab = Lab::new()?;
     lab.tx().ip(&["link", "set", lab.tx_interface(), "down"])?;
-    let mut costs = yardsticks(&lab, rounds)?;
+    let mut costs = baselines(&lab, rounds)?;
     costs.extend(lab.rx().run(|| verdicts(bench, lab.rx_interface(), rounds))??);
     Ok(costs)
 }
 
-fn yardsticks(lab: &Lab, rounds: usize) -> Result<Vec<Cost>> {
+fn baselines(lab: &Lab, rounds: usize) -> Result<Vec<Cost>> {
     lab.rx().run(|| {
         let interface = Interface::lookup(lab.rx_interface())?;
         let frame = frames::v4(source(1), GROUP, PORT);
         [(DROP_ALL, DROP), (REDIRECT_ONLY, REDIRECT)]
             .into_iter()
             .map(|(name, action)| {
-                let mut yardstick = Yardstick::load(name)?;
-                yardstick.attach(interface.index)?;
+                let mut baseline = Baseline::load(name)?;
+                baseline.attach(interface.index)?;
                 let socket = XskSocket::bind(&BindConfig::new(interface.index, &*interface.name, 0, BindMode::Copy))?;
-                yardstick.set_socket(0, socket.as_fd())?;
-                let nanoseconds = middle(rounds, action, || yardstick.test(&frame, interface.index, REPEAT))?;
+                baseline.set_socket(0, socket.as_fd())?;
+                let nanoseconds = middle(rounds, action, || baseline.test(&frame, interface.index, REPEAT))?;
                 Ok(Cost { verdict: name, entries: None, nanoseconds })
             })
             .collect()

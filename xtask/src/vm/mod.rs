@@ -102,13 +102,13 @@ impl Plan {
     fn tests(root: &Path, arguments: &Arguments) -> Result<Self> {
         let built = artifacts::build(
             root,
-            &["build", "--release", "--package", "receiver-cli", "--package", "guest", "--bins"],
+            &["build", "--release", "--package", "receiver-cli", "--package", "vm-tests", "--bins"],
         )?;
         let program = |name: &str| {
             let found = built.iter().find(|artifact| artifact.target == name && !artifact.is_test);
             found.map(|artifact| artifact.executable.clone()).with_context(|| format!("cargo built no program {name}"))
         };
-        let (guest, receiver) = (program("guest")?, program("receiver")?);
+        let (guest, receiver) = (program("vm-tests")?, program("receiver")?);
         let project = project_tests::build(root, &arguments.only)?;
         Ok(Self::Tests { guest, receiver, project, only: arguments.only.clone(), packets: arguments.packets })
     }

@@ -1,4 +1,4 @@
-//! The yardstick programs: load, attach, run by BPF_PROG_TEST_RUN.
+//! The baseline programs: load, attach, run by BPF_PROG_TEST_RUN.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -8,7 +8,7 @@ use aya::maps::XskMap;
 use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
 
 /// The compiled programs, checked in; `cargo xtask build-ebpf --check` proves that they match their source.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../receiver-ebpf/object/yardstick.bpf.o");
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../receiver-ebpf/object/baseline.bpf.o");
 
 /// Drops every frame.
 pub const DROP_ALL: &str = "drop_all";
@@ -16,27 +16,27 @@ pub const DROP_ALL: &str = "drop_all";
 pub const REDIRECT_ONLY: &str = "redirect_only";
 const SOCKETS: &str = "SOCKETS";
 
-/// A loaded yardstick. Dropping it takes it off the interface.
-pub struct Yardstick {
+/// A loaded baseline. Dropping it takes it off the interface.
+pub struct Baseline {
     ebpf: Ebpf,
     program: &'static str,
 }
 
-impl Yardstick {
+impl Baseline {
     pub fn load(program: &'static str) -> Result<Self> {
-        let ebpf = Ebpf::load(OBJECT).context("loading the yardstick programs (it takes root)")?;
-        let mut yardstick = Self { ebpf, program };
-        yardstick.xdp()?.load().context("loading a yardstick program")?;
-        Ok(yardstick)
+        let ebpf = Ebpf::load(OBJECT).context("loading the baseline programs (it takes root)")?;
+        let mut baseline = Self { ebpf, program };
+        baseline.xdp()?.load().context("loading a baseline program")?;
+        Ok(baseline)
     }
 
     pub fn attach(&mut self, interface: u32) -> Result<()> {
         let attached = self.xdp()?.attach_to_if_index(interface, XdpMode::Driver);
-        attached.map(|_| ()).context("attaching a yardstick program")
+        attached.map(|_| ()).context("attaching a baseline program")
     }
 
     pub fn set_socket(&mut self, queue: u32, socket: BorrowedFd<'_>) -> Result<()> {
-        let map = self.ebpf.map_mut(SOCKETS).context("the yardstick has no XSKMAP")?;
+        let map = self.ebpf.map_mut(SOCKETS).context("the baseline has no XSKMAP")?;
         XskMap::try_from(map)?.set(queue, socket.as_raw_fd(), 0).context("putting a socket into the XSKMAP")
     }
 
@@ -48,7 +48,7 @@ impl Yardstick {
         context[12..16].copy_from_slice(&interface.to_ne_bytes());
         let options =
             TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), repeat, ..TestRunOptions::default() };
-        let result = self.xdp()?.test_run(options).context("test-running a yardstick program")?;
+        let result = self.xdp()?.test_run(options).context("test-running a baseline program")?;
         Ok((result.return_value, u64::try_from(result.duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 

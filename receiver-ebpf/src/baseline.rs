@@ -1,4 +1,4 @@
-//! Yardsticks for the benchmark: the least that an XDP program can do, dropped or redirected.
+//! Baselines for the benchmark: the least that an XDP program can do, dropped or redirected.
 //!
 //! Nothing is parsed, looked up or counted. What the kernel needs for these is the ceiling of anything that does more.
 #![no_std]
