@@ -8,6 +8,8 @@ use receiver::Verdict;
 use receiver::{Evidence, Handle, Ledger, Refused, SubscriptionId, SubscriptionReport};
 use receiver_send::probe::{ProbeReport, now_ns};
 
+use crate::sink::SinkReport;
+
 /// What is known from the start on.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -67,21 +69,28 @@ pub struct Figures {
     pub probe: Option<ProbeReport>,
     /// What is not as it should be.
     pub warnings: Vec<String>,
-    /// What was received or shown, and no reader took.
-    pub unread: Unread,
+    /// What was dropped because a reader did not read.
+    pub dropped: Dropped,
     /// Why subscriptions received nothing; empty until the summary.
     pub evidence: Evidence,
 }
 
 /// What was dropped because a reader did not read.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Unread {
-    /// Datagrams that `--output` or `--hex` did not write.
-    pub output: u64,
+#[derive(Clone, Debug, Default)]
+pub struct Dropped {
+    /// Datagrams, by sink.
+    pub sinks: Vec<SinkReport>,
     /// Lines, objects or table updates that were not shown.
     pub display: u64,
     /// Lines of the log that were not written.
     pub log: u64,
+}
+
+impl Dropped {
+    /// Datagrams that any sink did not write.
+    pub fn output(&self) -> u64 {
+        self.sinks.iter().map(|sink| sink.dropped).sum()
+    }
 }
 
 /// One subscription.
@@ -151,8 +160,8 @@ impl Figures {
         let total = Flow::new(totals(now), before.map(totals).unwrap_or_default(), span);
         let (ledger, warnings) = (now.ledger.clone(), now.warnings.clone());
         let (in_flight, unaccounted) = on_their_way(before.map(|before| &before.ledger), &ledger);
-        let (streams, unread, evidence) = (streams.collect(), Unread::default(), Evidence::default());
-        Self { elapsed, span, streams, total, ledger, in_flight, unaccounted, probe, warnings, unread, evidence }
+        let (streams, dropped, evidence) = (streams.collect(), Dropped::default(), Evidence::default());
+        Self { elapsed, span, streams, total, ledger, in_flight, unaccounted, probe, warnings, dropped, evidence }
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::anyhow;
 use receiver::printable;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-use super::UsageError;
+use super::errors::UsageError;
 
 /// How much of a path a message shows, in characters.
 const SHOWN_PATH: usize = 200;

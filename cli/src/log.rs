@@ -11,7 +11,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
 use super::outlet::{DISPLAY_LIMIT, Outlet, Units};
-use super::{panics, screen};
+use super::panics;
+use super::view::has_cursor;
 
 /// The target under which the XDP program's own log appears.
 const XDP: &str = "receiver::xdp";
@@ -32,9 +33,8 @@ pub fn init(verdicts: bool, verbose: u8) {
     if verdicts {
         targets = targets.with_target(XDP, Level::DEBUG);
     }
-    let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(io::stderr().is_terminal() && screen::has_cursor())
-        .with_writer(|| Line);
+    let lines =
+        tracing_subscriber::fmt::layer().with_ansi(io::stderr().is_terminal() && has_cursor()).with_writer(|| Line);
     // It fails where something else has set it up before, which nothing does.
     let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
 }

@@ -155,6 +155,11 @@ impl Outlet {
         }))
     }
 
+    /// Where the units go, as messages name it.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
     /// Starts the thread, if it does not run. The first unit does so too.
     pub fn start(&self) {
         self.start_locked(&mut self.0.lock());
@@ -434,6 +439,13 @@ impl Write for Units {
         }
         Ok(self.hand_on()?)
     }
+}
+
+/// Prints a line to standard error, without waiting for it.
+pub fn print(text: &str) {
+    let mut out = Units::display(Outlet::stderr());
+    // A failure here has no place left to be reported.
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::event::Event;
-use super::outlet::{Outlet, Units};
+use super::outlet::{self, Outlet, Units};
 use super::signals;
 
 /// The exit code after a panic, as Rust's own.
@@ -35,7 +35,7 @@ pub fn install() {
             // Without this thread the process ends as soon as the others let it.
             let _ = thread::Builder::new().name("panic".to_owned()).spawn(|| {
                 thread::sleep(GRACE);
-                super::print(
+                outlet::print(
                     "receiver: an end in order takes too long; the kernel detaches the program and leaves the groups",
                 );
                 thread::sleep(MESSAGE);

@@ -48,6 +48,18 @@ fn a_recording_is_appended_to_and_a_summary_replaced() {
 }
 
 #[test]
+fn discarded_datagrams_are_counted_and_written_nowhere() {
+    let lab = Lab::new().expect("a lab");
+    let (run, _) = Run::joined(&lab, &["--json", "--count", "2", "--output", "discard:", WANTED]);
+    send_payloads(&lab, &[b"one".to_vec(), b"two".to_vec()]);
+    let (out, err, code) = run.end();
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let summary = last_object(&out);
+    assert_eq!((&summary["packets"], &summary["output_dropped"]), (&2.into(), &0.into()), "{summary}");
+    assert!(!fs::exists("discard:").expect("the folder is there"), "it is no path");
+}
+
+#[test]
 fn a_file_has_one_use() {
     let lab = Lab::new().expect("a lab");
     let list = Scratch::with(format!("{WANTED}\n"));

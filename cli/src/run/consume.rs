@@ -1,4 +1,4 @@
-//! What each receiving thread does: poll its worker, hand each datagram to the sink, and stop at exactly the count that
+//! What each receiving thread does: poll its worker, hand each datagram to the sinks, and stop at exactly the count that
 //! was asked for.
 
 use std::ops::ControlFlow;
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use receiver::{Wait, Worker};
 
-use super::outlet::OutletError;
-use super::panics;
-use super::sink::{Sink, lock};
+use crate::outlet::OutletError;
+use crate::panics;
+use crate::sink::{Sinks, lock};
 
 /// How long an idle worker waits at most for packets. The end of the receiver wakes it at once.
 const WAIT: Duration = Duration::from_millis(100);
@@ -20,7 +20,7 @@ const NAP: Duration = Duration::from_micros(500);
 /// Shared by all receiving threads.
 pub struct Plan {
     /// What is done with datagrams beyond counting them.
-    pub sink: Option<Mutex<Sink>>,
+    pub sinks: Option<Mutex<Sinks>>,
     busy: bool,
     budget: Option<Budget>,
     alone: bool,
@@ -50,9 +50,9 @@ struct Budget {
 
 impl Plan {
     /// For so many workers, and so many datagrams, if there is a limit.
-    pub fn new(workers: usize, sink: Option<Sink>, busy: bool, count: Option<u64>) -> Self {
+    pub fn new(workers: usize, sinks: Option<Sinks>, busy: bool, count: Option<u64>) -> Self {
         let budget = count.map(|count| Budget { free: AtomicU64::new(count), left: AtomicU64::new(count) });
-        Self { sink: sink.map(Mutex::new), busy, budget, alone: workers == 1, stop: AtomicBool::new(false) }
+        Self { sinks: sinks.map(Mutex::new), busy, budget, alone: workers == 1, stop: AtomicBool::new(false) }
     }
 
     /// Ends the threads where they stand, without handing over what the rings still hold.
@@ -101,18 +101,18 @@ impl Plan {
         ControlFlow::Continue((promised, if self.alone { patient } else { Wait::Never }))
     }
 
-    /// One poll. The sink is taken with the first datagram and let go with the last.
+    /// One poll. The sinks are locked from the first datagram to the last.
     fn batch(&self, worker: &mut Worker, allowed: u64, wait: Wait) -> (u64, Result<(), Ended>) {
         let mut handed = 0;
-        let mut sink = None;
+        let mut sinks = None;
         let polled = worker.poll_while(wait, |datagram| {
             handed += 1;
-            if let Some(shared) = &self.sink {
-                sink.get_or_insert_with(|| lock(shared)).take(&datagram);
+            if let Some(shared) = &self.sinks {
+                sinks.get_or_insert_with(|| lock(shared)).take(&datagram);
             }
             if handed == allowed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        let failed = sink.and_then(|mut sink| sink.hand_on().err());
+        let failed = sinks.and_then(|mut sinks| sinks.end_batch().err());
         let result = match (failed, polled) {
             (Some(error), _) => Err(Ended::Sink(error)),
             (None, Ok(_)) => Ok(()),

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use receiver::{Evidence, Finding, Silence, SourceFilter, Subscription};
 
-use super::figures::Stream;
-use super::units::count;
+use crate::figures::Stream;
+use crate::units::count;
 
 /// Subscriptions that are explained one by one; JSON has all.
 const MOST_SILENT: usize = 10;

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use receiver::Subscription;
 
-use super::UsageError;
+use crate::errors::UsageError;
 
 /// Bytes of a file that are read: more than 200,000 subscriptions of one IPv6 source each.
 const MOST_BYTES: u64 = 16 << 20;

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use receiver::{Ledger, ReceiveMode, Refused, Verdict, printable};
 
 use super::explanation;
-use super::figures::{Facts, Figures, Flow, Stream, Unread, drops};
-use super::one_paragraph;
-use super::units::{age, count, short, with_unit};
-use super::view::View;
+use super::traits::View;
+use crate::errors::one_paragraph;
+use crate::figures::{Dropped, Facts, Figures, Flow, Stream, drops};
+use crate::units::{age, count, short, with_unit};
 
 /// A summary in words names at most so many subscriptions; JSON names all.
 const MOST_STREAMS: usize = 40;
@@ -17,15 +17,16 @@ const MOST_STREAMS: usize = 40;
 pub struct Lines<W>(pub W);
 
 impl<W: Write> View for Lines<W> {
-    fn start(&mut self, facts: &Facts) -> io::Result<()> {
+    fn start(&mut self, facts: &Facts) -> anyhow::Result<()> {
         writeln!(self.0, "{}, {}", heading(facts), count(facts.subscriptions.len() as u64, "subscription"))?;
         for line in why_not_better(facts) {
             writeln!(self.0, "{line}")?;
         }
-        self.0.flush()
+        self.0.flush()?;
+        Ok(())
     }
 
-    fn interval(&mut self, _: &Facts, figures: &Figures) -> io::Result<()> {
+    fn interval(&mut self, _: &Facts, figures: &Figures) -> anyhow::Result<()> {
         let total = figures.total;
         writeln!(
             self.0,
@@ -40,14 +41,16 @@ impl<W: Write> View for Lines<W> {
             figures.in_flight,
             unaccounted(figures).map_or_else(String::new, |text| format!(", {text}")),
         )?;
-        for line in unread(figures.unread) {
+        for line in dropped_for_readers(&figures.dropped) {
             writeln!(self.0, "{line}")?;
         }
-        self.0.flush()
+        self.0.flush()?;
+        Ok(())
     }
 
-    fn summary(&mut self, facts: &Facts, figures: &Figures) -> io::Result<()> {
-        write_summary(&mut self.0, facts, figures)
+    fn summary(&mut self, facts: &Facts, figures: &Figures) -> anyhow::Result<()> {
+        write_summary(&mut self.0, facts, figures)?;
+        Ok(())
     }
 }
 
@@ -121,7 +124,7 @@ pub fn write_summary(out: &mut impl Write, facts: &Facts, figures: &Figures) -> 
     if let Some(unlogged) = figures.ledger.unlogged() {
         writeln!(out, "trace: {} not logged", of_verdicts(unlogged, &figures.ledger))?;
     }
-    for line in unread(figures.unread) {
+    for line in dropped_for_readers(&figures.dropped) {
         writeln!(out, "{line}")?;
     }
     out.flush()
@@ -134,13 +137,15 @@ fn of_verdicts(some: u64, ledger: &Ledger) -> String {
 }
 
 /// A line for each reader that did not read.
-fn unread(unread: Unread) -> impl Iterator<Item = String> {
-    let output =
-        format!("output: {} not written: the reader did not take everything", count(unread.output, "datagram"));
-    let display = format!("display: {} not shown: the reader did not take everything", count(unread.display, "update"));
-    let log = format!("log: {} not written: the reader did not take everything", count(unread.log, "line"));
-    let all = [(unread.output, output), (unread.display, display), (unread.log, log)];
-    all.into_iter().filter(|(n, _)| *n > 0).map(|(_, line)| line)
+fn dropped_for_readers(dropped: &Dropped) -> impl Iterator<Item = String> {
+    let line = |what: &str, number: u64, unit: &str, done: &str| {
+        let dropped = count(number, unit);
+        (number > 0).then(|| format!("{what}: {dropped} not {done}: the reader did not take everything"))
+    };
+    let output = line("output", dropped.output(), "datagram", "written");
+    let display = line("display", dropped.display, "update", "shown");
+    let log = line("log", dropped.log, "line", "written");
+    [output, display, log].into_iter().flatten()
 }
 
 /// Frames without a cause, where it is known that there are any.

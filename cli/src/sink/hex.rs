@@ -1,14 +1,37 @@
-//! One datagram as a block of lines: who sent it, then offset, bytes in hexadecimal, and what of them is ASCII.
+//! `--hex`: each datagram as a block of lines: its sender, then offsets, bytes in hexadecimal, and their ASCII characters.
 
 use std::io::Write;
 
 use receiver::{Datagram, Path};
 
+use super::traits::{Context, Sink, Target};
+use super::written::Written;
+use crate::outlet::Outlet;
+
 const PER_LINE: usize = 16;
 
-/// Adds the block of one datagram.
-pub fn write_datagram(out: &mut Vec<u8>, datagram: &Datagram<'_>) {
-    // Memory takes everything.
+struct Hex {
+    to_stderr: bool,
+}
+
+/// To standard output, or to standard error where payloads have taken that.
+pub fn target(stdout_is_taken: bool) -> Box<dyn Target> {
+    Box::new(Hex { to_stderr: stdout_is_taken })
+}
+
+impl Target for Hex {
+    fn takes_stdout(&self) -> bool {
+        !self.to_stderr
+    }
+
+    fn open(&self, context: &Context<'_>) -> anyhow::Result<Box<dyn Sink>> {
+        let outlet = if self.to_stderr { Outlet::stderr().clone() } else { Outlet::stdout(context.on_failure()) };
+        Ok(Box::new(Written::new(outlet, write_datagram)))
+    }
+}
+
+fn write_datagram(out: &mut Vec<u8>, datagram: &Datagram<'_>) {
+    // Writing to memory does not fail.
     let _ = write_block(out, datagram);
 }
 

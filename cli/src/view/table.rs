@@ -7,26 +7,26 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Alignment, Constraint, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Text};
-use ratatui::widgets::{Cell, Row, Table as Grid, Widget};
+use ratatui::widgets::{Cell, Row, Table, Widget};
 
-use super::figures::{Facts, Figures, Flow, Stream, drops};
-use super::line::{heading, unaccounted, why_not_better, write_summary};
-use super::log;
-use super::outlet::Units;
+use super::lines::{heading, unaccounted, why_not_better, write_summary};
 use super::screen::{Screen, terminal_size};
-use super::units::{age, short};
-use super::view::View;
+use super::traits::View;
+use crate::figures::{Facts, Figures, Flow, Stream, drops};
+use crate::log;
+use crate::outlet::Units;
+use crate::units::{age, short};
 
 /// A stream that had packets counts as stopped when none came for so many intervals.
 const STOPPED_AFTER: u32 = 3;
 
 /// Shows the table on standard output.
-pub struct Table {
+pub struct TableView {
     screen: Screen<Units>,
     patience: Duration,
 }
 
-impl Table {
+impl TableView {
     /// For updates at this interval. Until it is dropped, log lines are held back and appear above the table.
     pub fn new(out: Units, interval: Duration) -> Self {
         log::hold();
@@ -41,28 +41,28 @@ impl Table {
     }
 }
 
-impl View for Table {
-    fn start(&mut self, facts: &Facts) -> io::Result<()> {
-        self.draw(facts, None)
+impl View for TableView {
+    fn start(&mut self, facts: &Facts) -> anyhow::Result<()> {
+        Ok(self.draw(facts, None)?)
     }
 
-    fn interval(&mut self, facts: &Facts, figures: &Figures) -> io::Result<()> {
-        self.draw(facts, Some(figures))
+    fn interval(&mut self, facts: &Facts, figures: &Figures) -> anyhow::Result<()> {
+        Ok(self.draw(facts, Some(figures))?)
     }
 
-    fn resized(&mut self, facts: &Facts, figures: Option<&Figures>) -> io::Result<()> {
-        self.draw(facts, figures)
+    fn resized(&mut self, facts: &Facts, figures: Option<&Figures>) -> anyhow::Result<()> {
+        Ok(self.draw(facts, figures)?)
     }
 
-    fn summary(&mut self, facts: &Facts, figures: &Figures) -> io::Result<()> {
+    fn summary(&mut self, facts: &Facts, figures: &Figures) -> anyhow::Result<()> {
         let held = log::take();
         log::release();
         self.screen.out().write_all(&held)?;
-        write_summary(self.screen.out(), facts, figures)
+        Ok(write_summary(self.screen.out(), facts, figures)?)
     }
 }
 
-impl Drop for Table {
+impl Drop for TableView {
     fn drop(&mut self) {
         log::release();
     }
@@ -106,7 +106,7 @@ fn render(facts: &Facts, figures: Option<&Figures>, patience: f64, size: (u16, u
         put(below + at, line);
     }
     let area = Rect::new(0, head.len().min(used) as u16, width, grid.len().min(used - head.len().min(used)) as u16);
-    Grid::new(grid, columns.constraints()).column_spacing(1).render(area, &mut buffer);
+    Table::new(grid, columns.constraints()).column_spacing(1).render(area, &mut buffer);
     buffer
 }
 
@@ -293,7 +293,7 @@ fn group_of(subscription: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::Unread;
+    use crate::figures::Dropped;
     use receiver::{Ledger, ReceiveMode, Refused};
 
     fn facts() -> Facts {
@@ -329,7 +329,7 @@ mod tests {
             unaccounted: None,
             probe: None,
             warnings: Vec::new(),
-            unread: Unread::default(),
+            dropped: Dropped::default(),
             evidence: receiver::Evidence::default(),
         }
     }

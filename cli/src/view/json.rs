@@ -1,20 +1,20 @@
 //! `--json`: one object a line, and the summary of `--summary`. The names are part of the interface: they stay.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::Write;
 
 use receiver::{Finding, Ledger, ReceiveMode};
 use receiver_send::probe::ProbeReport;
 use serde::{Serialize, Serializer};
 
-use super::figures::{Facts, Figures, Flow};
-use super::view::View;
+use super::traits::View;
+use crate::figures::{Facts, Figures, Flow};
 
-/// Writes objects to standard output or wherever it is told.
-pub struct Json<W>(pub W);
+/// Writes objects, one a line.
+pub struct JsonView<W>(pub W);
 
-impl<W: Write> View for Json<W> {
-    fn start(&mut self, facts: &Facts) -> io::Result<()> {
+impl<W: Write> View for JsonView<W> {
+    fn start(&mut self, facts: &Facts) -> anyhow::Result<()> {
         write_line(
             &mut self.0,
             &Start {
@@ -28,14 +28,14 @@ impl<W: Write> View for Json<W> {
         )
     }
 
-    fn interval(&mut self, _: &Facts, figures: &Figures) -> io::Result<()> {
+    fn interval(&mut self, _: &Facts, figures: &Figures) -> anyhow::Result<()> {
         write_line(
             &mut self.0,
             &Interval { r#type: "interval", interval_seconds: figures.span, figures: Shown::new(figures) },
         )
     }
 
-    fn summary(&mut self, facts: &Facts, figures: &Figures) -> io::Result<()> {
+    fn summary(&mut self, facts: &Facts, figures: &Figures) -> anyhow::Result<()> {
         write_line(
             &mut self.0,
             &Summary {
@@ -50,11 +50,12 @@ impl<W: Write> View for Json<W> {
     }
 }
 
-fn write_line(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {
+fn write_line(out: &mut impl Write, object: &impl Serialize) -> anyhow::Result<()> {
     let mut line = serde_json::to_vec(object)?;
     line.push(b'\n');
     out.write_all(&line)?;
-    out.flush()
+    out.flush()?;
+    Ok(())
 }
 
 #[derive(Serialize)]
@@ -189,9 +190,9 @@ impl<'a> Shown<'a> {
             ledger: &figures.ledger,
             in_flight: figures.in_flight,
             unaccounted: figures.unaccounted,
-            output_dropped: figures.unread.output,
-            display_dropped: figures.unread.display,
-            log_dropped: figures.unread.log,
+            output_dropped: figures.dropped.output(),
+            display_dropped: figures.dropped.display,
+            log_dropped: figures.dropped.log,
             verdicts_not_logged: figures.ledger.unlogged(),
             probe: figures.probe.as_ref(),
             warnings: &figures.warnings,

@@ -1,9 +1,13 @@
 //! `receiver run`: opens the receiver, gives each queue a thread, shows what comes, and ends in order.
 
-use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+mod consume;
+mod descriptors;
+mod options;
+mod subscriptions;
+
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver as Events, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,17 +15,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use receiver::{Error, Evidence, Handle, Worker};
 
-use super::consume::{Ended, Plan};
-use super::event::Event;
-use super::figures::{Facts, Figures, Snapshot, Unread};
-use super::json::Json;
-use super::line::Lines;
-use super::options::RunArgs;
-use super::outlet::{DISPLAY_LIMIT, Outlet, OutletError, PAYLOAD_LIMIT, Units};
-use super::sink::{self, Sink};
-use super::table::Table;
-use super::view::View;
-use super::{descriptors, explanation, files, log, panics, screen, signals};
+use crate::event::Event;
+use crate::figures::{Dropped, Facts, Figures, Snapshot};
+use crate::outlet::{self, OutletError};
+use crate::sink::{self, Sinks, Target};
+use crate::view::{self, Display, Exporters};
+use crate::{files, log, panics, signals};
+use consume::{Ended, Plan};
+
+pub use options::RunArgs;
 
 /// Runs until the time is over, the count is reached, a signal comes, or something fails.
 ///
@@ -31,31 +33,38 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
     log::init(args.trace_verdicts, args.verbose);
     descriptors::raise_limit();
     let builder = args.builder()?;
-    check_files(&args)?;
+    let targets = args.targets();
+    check_files(&args, &targets)?;
     let (events, waiting) = mpsc::channel();
     let cancel = signals::watch(events.clone()).context("cannot handle signals")?;
     panics::tell(events.clone());
 
     let receiver = match builder.cancel(cancel).build() {
         Err(Error::Cancelled) => {
-            super::print(&format!("receiver: {}", Error::Cancelled));
+            outlet::print(&format!("receiver: {}", Error::Cancelled));
             return Ok(());
         }
         built => built?,
     };
     // Opened now, so that a start that fails leaves them as they are.
-    let sink = Sink::open(&args, &events)?;
+    let sinks = Sinks::open(&targets, args.probe, &sink::Context { events: &events })?;
     let start = Instant::now();
     let handle = receiver.handle();
     let workers = receiver.into_workers();
     let facts = facts(&handle, &workers)?;
-    let plan = Arc::new(Plan::new(workers.len(), sink, args.busy_poll, args.count));
-    let display = Display::new(&args, &events);
+    let plan = Arc::new(Plan::new(workers.len(), sinks, args.busy_poll, args.count));
+    let request = args.view(targets.iter().any(|target| target.takes_stdout()));
+    let display = view::display(&request, {
+        let events = events.clone();
+        // A main thread that no longer listens is ending the run already.
+        move || drop(events.send(Event::Done))
+    });
     let mut show = Show {
         facts,
         start,
         handle,
         display,
+        exporters: view::exporters(&request),
         plan: Arc::clone(&plan),
         before: None,
         last: None,
@@ -105,19 +114,18 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
     workers.drain(..);
     // Before slow readers are waited for: the rates are those of the time of receiving.
     let last = Snapshot::take(&show.handle)?;
-    let outlets = plan.sink.as_ref().map(|sink| sink::lock(sink).outlets()).unwrap_or_default();
-    for outlet in outlets {
-        outcome = outcome.and(outlet.finish().map_err(Failure::of_output));
+    if let Some(sinks) = &plan.sinks {
+        outcome = outcome.and(sink::lock(sinks).finish().map_err(Failure::of_output));
     }
-    show.summary(&last, outcome, args.summary.as_deref(), args.json)
+    show.summary(&last, outcome, args.json)
 }
 
-fn check_files(args: &RunArgs) -> anyhow::Result<()> {
+fn check_files(args: &RunArgs, targets: &[Box<dyn Target>]) -> anyhow::Result<()> {
     let is_file = |path: &&Path| *path != Path::new("-");
     let subscriptions = args.subscription_file.as_deref().filter(is_file).map(|path| ("--subscriptions", path));
-    let output = args.output.as_deref().filter(is_file).map(|path| ("--output", path));
+    let output = targets.iter().filter_map(|target| target.file()).map(|path| ("--output", path));
     let summary = args.summary.as_deref().map(|path| ("--summary", path));
-    let outputs: Vec<_> = output.into_iter().chain(summary).collect();
+    let outputs: Vec<_> = output.chain(summary).collect();
     files::check(subscriptions.as_slice(), &outputs)
 }
 
@@ -129,42 +137,6 @@ fn facts(handle: &Handle, workers: &[Worker]) -> Result<Facts, receiver::Error> 
         queues: workers.iter().filter_map(Worker::queue).collect(),
         subscriptions: handle.subscriptions()?.iter().map(|report| report.subscription.to_string()).collect(),
     })
-}
-
-/// Where the run is shown, and how.
-struct Display {
-    outlet: Outlet,
-    view: Box<dyn View>,
-    dropped: Arc<AtomicU64>,
-}
-
-impl Display {
-    fn new(args: &RunArgs, events: &Sender<Event>) -> Self {
-        let aside = args.output_is_stdout() || args.hex;
-        let outlet = if aside {
-            Outlet::stderr().clone()
-        } else {
-            let events = events.clone();
-            // The main thread waits for nothing any more if it does not listen.
-            Outlet::stdout(move || drop(events.send(Event::Done)))
-        };
-        let dropped = Arc::default();
-        let units = Units::new(&outlet, DISPLAY_LIMIT, &dropped);
-        let view: Box<dyn View> = match args.json {
-            true => Box::new(Json(units)),
-            false if !aside && io::stdout().is_terminal() && screen::has_cursor() => {
-                Box::new(Table::new(units, args.interval))
-            }
-            false => Box::new(Lines(units)),
-        };
-        Self { outlet, view, dropped }
-    }
-
-    /// From here on words on standard error: what was shown before is of no use there.
-    fn turn_to_stderr(&mut self) {
-        self.outlet = Outlet::stderr().clone();
-        self.view = Box::new(Lines(Units::new(&self.outlet, DISPLAY_LIMIT, &self.dropped)));
-    }
 }
 
 /// Reports to the main thread that a receiving thread is done, also by a panic.
@@ -213,9 +185,9 @@ impl From<receiver::Error> for Failure {
 
 impl Failure {
     /// Of writing to where the run is shown.
-    fn of_showing(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::DisplayGone,
+    fn of_showing(error: anyhow::Error) -> Self {
+        match error.downcast_ref().map(io::Error::kind) {
+            Some(io::ErrorKind::BrokenPipe) => Self::DisplayGone,
             _ => Self::Other(anyhow!("cannot write what was received: {error}")),
         }
     }
@@ -241,6 +213,7 @@ struct Show {
     start: Instant,
     handle: Handle,
     display: Display,
+    exporters: Exporters,
     plan: Arc<Plan>,
     before: Option<Snapshot>,
     last: Option<Figures>,
@@ -255,7 +228,8 @@ impl Show {
         duration: Option<Duration>,
         interval: Duration,
     ) -> Result<(), Failure> {
-        self.display.view.start(&self.facts).map_err(Failure::of_showing)?;
+        self.display.view().start(&self.facts).map_err(Failure::of_showing)?;
+        self.exporters.start(&self.facts);
         self.before = Some(Snapshot::take(&self.handle)?);
         // A time that no clock can hold never comes.
         let end = duration.and_then(|duration| self.start.checked_add(duration));
@@ -269,7 +243,7 @@ impl Show {
             match event {
                 Ok(Event::Signal | Event::Done) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Ok(Event::Resized) => {
-                    self.display.view.resized(&self.facts, self.last.as_ref()).map_err(Failure::of_showing)?
+                    self.display.view().resized(&self.facts, self.last.as_ref()).map_err(Failure::of_showing)?
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let now = Instant::now();
@@ -291,64 +265,39 @@ impl Show {
         let now = Snapshot::take(&self.handle)?;
         let figures = self.figures(self.before.as_ref(), &now);
         self.before = Some(now);
+        self.exporters.interval(&self.facts, &figures);
         let figures = self.last.insert(figures);
-        self.display.view.interval(&self.facts, figures).map_err(Failure::of_showing)
+        self.display.view().interval(&self.facts, figures).map_err(Failure::of_showing)
     }
 
     fn figures(&self, before: Option<&Snapshot>, now: &Snapshot) -> Figures {
-        let sink = self.plan.sink.as_ref().map(sink::lock);
-        let probe = sink.as_ref().and_then(|sink| sink.probe());
-        let output = sink.map_or(0, |sink| sink.dropped());
-        let unread = Unread { output, display: self.display.dropped.load(Ordering::Relaxed), log: log::dropped() };
-        Figures { unread, ..Figures::between(self.start, before, now, probe) }
+        let sinks = self.plan.sinks.as_ref().map(sink::lock);
+        let probe = sinks.as_ref().and_then(|sinks| sinks.probe());
+        let sinks = sinks.map(|sinks| sinks.reports()).unwrap_or_default();
+        let dropped = Dropped { sinks, display: self.display.dropped(), log: log::dropped() };
+        Figures { dropped, ..Figures::between(self.start, before, now, probe) }
     }
 
     /// Shows what it all came to, writes the file, and makes of the outcome what the command returns.
-    fn summary(
-        mut self,
-        last: &Snapshot,
-        outcome: Result<(), Failure>,
-        file: Option<&Path>,
-        json: bool,
-    ) -> anyhow::Result<()> {
+    fn summary(mut self, last: &Snapshot, outcome: Result<(), Failure>, json: bool) -> anyhow::Result<()> {
         let mut figures = self.figures(None, last);
-        figures.evidence = explanation::at_the_end(std::mem::take(&mut self.evidence), &figures.streams);
+        figures.evidence = view::at_the_end(std::mem::take(&mut self.evidence), &figures.streams);
         let shown = match &outcome {
             Err(Failure::DisplayGone) => Ok(()),
             other => {
                 if matches!(other, Err(Failure::Sink(_))) && !json {
                     self.display.turn_to_stderr();
                 }
-                self.display.view.summary(&self.facts, &figures).map_err(Failure::of_showing)
+                self.display.view().summary(&self.facts, &figures).map_err(Failure::of_showing)
             }
         };
-        drop(self.display.view);
-        let shown = shown.and(self.display.outlet.finish().map_err(|error| Failure::of_showing(error.into())));
-        let written = match file {
-            Some(path) => write_file(path, &self.facts, &figures),
-            None => Ok(()),
-        };
+        let finished = self.display.finish().map_err(|error| Failure::of_showing(io::Error::from(error).into()));
+        let shown = shown.and(finished);
+        let written = self.exporters.summary(&self.facts, &figures);
         match outcome.and(shown) {
             Ok(()) | Err(Failure::DisplayGone | Failure::OutputGone) => written,
             Err(Failure::Sink(error)) => Err(error.into()),
             Err(Failure::Other(error)) => Err(error),
         }
-    }
-}
-
-/// Writes the summary to a file, which may be a FIFO that nobody reads.
-fn write_file(path: &Path, facts: &Facts, figures: &Figures) -> anyhow::Result<()> {
-    let open = {
-        let path: PathBuf = path.to_owned();
-        move || std::fs::File::create(path)
-    };
-    let outlet = Outlet::new(&files::shown(path), open, || ());
-    let dropped = Arc::default();
-    let written = Json(Units::new(&outlet, PAYLOAD_LIMIT, &dropped)).summary(facts, figures);
-    outlet.finish()?;
-    written.context("cannot write the summary")?;
-    match dropped.load(Ordering::Relaxed) {
-        0 => Ok(()),
-        _ => Err(anyhow!("cannot write the summary to {}: its reader does not read", files::shown(path))),
     }
 }

@@ -8,7 +8,9 @@ use receiver::xsk::BusyPoll;
 use receiver::{Builder, DropUnwanted, ModeRequest, Queues, Receiver, Vlan};
 
 use super::subscriptions;
-use super::values::{at_least_one, seconds, whole};
+use crate::sink::{self, Target};
+use crate::values::{at_least_one, seconds, whole};
+use crate::view;
 
 /// Busy polling takes this many packets from the device at once, and holds on to it for so long in one call.
 const BUSY_POLL: BusyPoll = BusyPoll { budget: 64, microseconds: 50 };
@@ -73,7 +75,7 @@ pub struct RunArgs {
     ///
     /// FILE is opened once the receiver runs: a start that fails leaves it as it is. A FIFO may get its reader later. Up to
     /// 64 MiB wait for a slow reader; further datagrams are dropped whole and counted (`output_dropped`). At the end of the
-    /// run a reader that takes nothing for a second is not waited for.
+    /// run a reader that takes nothing for a second is not waited for. `discard:` takes every datagram and writes nothing.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Dump each datagram in hexadecimal; the lines per interval go to standard error
@@ -122,9 +124,14 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// Do the payloads go to standard output?
-    pub fn output_is_stdout(&self) -> bool {
-        self.output.as_deref() == Some(Path::new("-"))
+    /// The sinks that are asked for, not yet opened.
+    pub fn targets(&self) -> Vec<Box<dyn Target>> {
+        sink::targets(self.output.as_deref().map(Path::as_os_str), self.hex)
+    }
+
+    /// How the run is to be shown.
+    pub fn view(&self, stdout_is_taken: bool) -> view::Request {
+        view::Request { json: self.json, interval: self.interval, summary: self.summary.clone(), stdout_is_taken }
     }
 
     /// The receiver that is asked for, set up and not yet opened.
@@ -270,6 +277,6 @@ mod tests {
             assert_eq!(parse(wrong).expect_err(wrong).exit_code(), 2, "{wrong}");
         }
         let args = parse("10.0.0.1@10.1.1.1:5000").expect("words that parse");
-        assert_eq!(crate::exit_code(&args.builder().expect_err("no group")), 2);
+        assert_eq!(crate::errors::exit_code(&args.builder().expect_err("no group")), 2);
     }
 }
