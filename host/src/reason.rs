@@ -1,11 +1,9 @@
-//! Why the kernel refused: read from the chain of errors that a loader returns.
+//! Why the kernel refused, from the chain of errors that a loader of BPF programs returns.
 
 use std::error::Error;
 use std::io;
 
-use aya::programs::ProgramError;
-
-/// The chain of reasons in one line.
+/// The chain of reasons in one line, none of them twice.
 pub fn reasons(error: &(dyn Error + 'static)) -> String {
     let mut reason = error.to_string();
     let mut next = error.source();
@@ -19,13 +17,13 @@ pub fn reasons(error: &(dyn Error + 'static)) -> String {
     reason
 }
 
-/// Returns true if the kernel refused for lack of a privilege. The verifier also returns EACCES, but then there is a log,
-/// and no privilege would help.
-pub fn is_for_want_of_privilege(error: &(dyn Error + 'static)) -> bool {
-    matches!(os_error(error), Some(libc::EPERM | libc::EACCES)) && verifier_log(error).is_none()
+/// Returns true if the kernel answered EPERM or EACCES. The verifier returns EACCES, too, when it refuses a program; then
+/// there is a log, and no privilege would help.
+pub fn is_permission_error(error: &(dyn Error + 'static)) -> bool {
+    matches!(os_error(error), Some(libc::EPERM | libc::EACCES))
 }
 
-/// The errno at the end of the chain.
+/// The kernel's error number in the chain.
 pub fn os_error(error: &(dyn Error + 'static)) -> Option<i32> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -35,14 +33,4 @@ pub fn os_error(error: &(dyn Error + 'static)) -> Option<i32> {
         next = error.source();
     }
     None
-}
-
-/// The verifier's log of a program that it refused.
-pub fn verifier_log(error: &(dyn Error + 'static)) -> Option<String> {
-    match error.downcast_ref::<ProgramError>() {
-        Some(ProgramError::LoadError { verifier_log, .. }) => {
-            Some(verifier_log.to_string()).filter(|log| !log.trim().is_empty())
-        }
-        _ => None,
-    }
 }

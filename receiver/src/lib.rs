@@ -2,8 +2,6 @@
 
 mod api;
 mod engine;
-mod interface;
-mod netlink;
 mod paths;
 pub mod program;
 mod stats;
@@ -24,9 +22,8 @@ pub use engine::filter::SubscriptionId;
 pub use engine::link::LinkLedger;
 pub use engine::others::{DropUnwanted, Holder, Process};
 pub use engine::worker::{Wait, Worker};
-pub use interface::Interface;
 pub use receiver_common::Verdict;
-pub use receiver_host::{Capability, Lack};
+pub use receiver_host::{Capability, Interface, InterfaceError, Lack};
 pub use receiver_membership as membership;
 pub use receiver_membership::{Channel, SourceFilter, Subscription, SubscriptionError, is_ssm_range};
 pub use receiver_xsk as xsk;

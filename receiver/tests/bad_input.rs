@@ -6,7 +6,8 @@ mod support;
 use netlab::Lab;
 use receiver::program::{Attach, Config, Program};
 use receiver::{
-    Builder, Error, ModeRequest, Queues, ReceiveMode, Receiver, Subscription, SubscriptionError, Vlan, Wait,
+    Builder, Error, InterfaceError, ModeRequest, Queues, ReceiveMode, Receiver, Subscription, SubscriptionError, Vlan,
+    Wait,
 };
 use support::traces::{Traces, interface};
 use support::{burst, causes, open, stream, subscription, without_privilege};
@@ -125,17 +126,17 @@ fn interfaces_that_do_not_serve() {
             .run(|| Receiver::builder(unknown).subscribe(subscription(GOOD)).build().err())
             .expect("run")
             .expect("refused");
-        assert!(matches!(error, Error::UnknownInterface { .. }), "{unknown}: {error:?}");
+        assert!(matches!(error, Error::Interface(InterfaceError::Unknown { .. })), "{unknown}: {error:?}");
         assert_names(&error, &[unknown, "there are", name]);
     }
     lab.rx().ip(&["link", "set", name, "multicast", "off"]).expect("ip");
     let error = refused(&lab, |builder| builder.subscribe(subscription(GOOD)));
-    assert!(matches!(error, Error::NotMulticast { .. }), "{error:?}");
+    assert!(matches!(error, Error::Interface(InterfaceError::NotMulticast { .. })), "{error:?}");
     assert_names(&error, &[name, &format!("ip link set {name} multicast on")]);
     lab.rx().ip(&["link", "set", name, "multicast", "on"]).expect("ip");
     lab.rx().ip(&["link", "set", name, "down"]).expect("ip");
     let error = refused(&lab, |builder| builder.subscribe(subscription(GOOD)));
-    assert!(matches!(error, Error::InterfaceDown { .. }), "{error:?}");
+    assert!(matches!(error, Error::Interface(InterfaceError::Down { .. })), "{error:?}");
     assert_names(&error, &[name, &format!("ip link set {name} up")]);
     lab.rx().ip(&["link", "set", name, "up"]).expect("ip");
     open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy)).expect("what was told helps");

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use receiver_host::{GENERATOR, Lack};
+use receiver_host::{GENERATOR, InterfaceError, Lack};
 use receiver_membership::SubscriptionError;
 
 /// Why the sender refused to start, or stopped.
@@ -155,12 +155,9 @@ pub enum SendError {
         /// Largest.
         max: usize,
     },
-    /// No interface of this name in this network namespace.
-    #[error("there is no interface `{0}` in this network namespace; `ip link` lists them")]
-    UnknownInterface(String),
-    /// The interface is administratively down.
-    #[error("interface {0} is down; bring it up with `ip link set {0} up`")]
-    InterfaceDown(String),
+    /// The interface does not exist, is down, or the kernel refused an operation on it.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
     /// The interface is up, without a link.
     #[error("interface {0} has no carrier: its cable, or the other end of its veth pair, is down")]
     NoCarrier(String),
@@ -279,8 +276,7 @@ impl SendError {
     /// interfaces or its rights do not allow it, or where sending failed.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::UnknownInterface(_)
-            | Self::InterfaceDown(_)
+            Self::Interface(_)
             | Self::NoCarrier(_)
             | Self::NotEthernet { .. }
             | Self::NoOwnAddress { .. }

@@ -10,7 +10,7 @@ pub(super) use receiver_common::generator::Run;
 use receiver_common::generator::{Flow, names};
 
 use receiver_host::{GENERATOR, Lack};
-use receiver_host::{is_for_want_of_privilege, os_error, reasons};
+use receiver_host::{is_permission_error, os_error, reasons};
 
 use super::error::SendError;
 
@@ -151,7 +151,12 @@ fn foreign(interface: &str) -> SendError {
 
 /// The loader's error as ours, with the chain of its reasons in one line.
 fn refused(interface: &str, doing: &'static str, error: &(dyn std::error::Error + 'static)) -> SendError {
-    if is_for_want_of_privilege(error) {
+    // The verifier returns EACCES, too, with a log; no privilege would help then.
+    let has_log = matches!(
+        error.downcast_ref(),
+        Some(ProgramError::LoadError { verifier_log, .. }) if !verifier_log.to_string().trim().is_empty()
+    );
+    if !has_log && is_permission_error(error) {
         return SendError::NoBpfPrivilege { interface: interface.to_owned(), lack: Lack::of(&GENERATOR) };
     }
     SendError::Generator { interface: interface.to_owned(), doing, reason: reasons(error) }

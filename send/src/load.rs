@@ -15,10 +15,11 @@ use super::config::{MAX_PAYLOAD_V4, MAX_RATE};
 use super::error::SendError;
 use super::frame::{FrameSpec, FrameTemplate, ip_udp_len};
 use super::generator::{Generator, Run, Stopper};
-use super::link::{Link, LinkCounters};
+use super::link::Link;
 use super::mix::{StreamSpec, cycle};
 use super::report::{FlowSent, LinkSent, SendReport, Way};
 use crate::probe::PROBE_LEN;
+use receiver_host::LinkCounters;
 use receiver_membership::{validate_group, validate_source};
 
 /// First port of the range for private use (RFC 6335, section 6).
@@ -181,7 +182,7 @@ impl Load {
     pub fn new(config: LoadConfig) -> Result<Self, SendError> {
         config.validate()?;
         let link = Link::find(&config.interface)?;
-        link.check_up()?;
+        link.require_carrier()?;
         if link.mac.is_none() {
             let why = "the generator makes complete frames".to_owned();
             return Err(SendError::NotEthernet { interface: link.name, why });

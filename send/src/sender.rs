@@ -40,7 +40,7 @@ impl Sender {
     pub fn new(config: SendConfig) -> Result<Self, SendError> {
         config.validate()?;
         let link = Link::find(&config.interface)?;
-        link.check_up()?;
+        link.require_carrier()?;
         let sources = match config.sources.as_slice() {
             [] => vec![link.default_source(config.group)?],
             sources => sources.to_vec(),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use netlab::Lab;
+use receiver_host::InterfaceError;
 use receiver_send::probe::{PROBE_LEN, ProbeChecker, ProbePayload, ProbeReport, now_ns};
 use receiver_send::{SendConfig, SendError, SendReport, Sender, Way};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
@@ -282,10 +283,13 @@ fn what_the_machine_does_not_allow_has_its_own_error() {
         error
     };
     for name in ["nosuch0", "", "a-name-that-is-too-long", "../lo"] {
-        assert!(matches!(with(&|c| c.interface = name.into()), SendError::UnknownInterface(_)), "{name}");
+        assert!(
+            matches!(with(&|c| c.interface = name.into()), SendError::Interface(InterfaceError::Unknown { .. })),
+            "{name}"
+        );
     }
     lab.tx().ip(&["link", "add", "bare", "type", "veth", "peer", "name", "bare-peer"]).expect("a pair");
-    assert!(matches!(with(&|c| c.interface = "bare".into()), SendError::InterfaceDown(_)));
+    assert!(matches!(with(&|c| c.interface = "bare".into()), SendError::Interface(InterfaceError::Down { .. })));
     lab.tx().ip(&["link", "set", "bare-peer", "up"]).expect("up");
     lab.tx().ip(&["link", "set", "bare", "up"]).expect("up");
     let own = with(&|c| (c.interface, c.sources) = ("bare".into(), vec![]));

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use crate::engine::others::{Holder, Process, list};
 use crate::{ReceiveMode, Refused};
-use receiver_host::{Capability, Lack, XDP};
+use receiver_host::{Capability, InterfaceError, Lack, XDP};
 use receiver_membership::{Subscription, SubscriptionError};
 
 /// An operation of the receiver that was refused or failed.
@@ -63,53 +63,9 @@ pub enum Error {
         state: &'static str,
     },
 
-    /// The interface is not there.
-    #[error("interface `{name}` does not exist in this network namespace; there are: {}", names(known))]
-    UnknownInterface {
-        /// What was asked for.
-        name: String,
-        /// What there is.
-        known: Vec<String>,
-    },
-
-    /// The interface is down.
-    #[error("interface {name} is down; bring it up with: ip link set {name} up")]
-    InterfaceDown {
-        /// The interface.
-        name: String,
-    },
-
-    /// The interface can not do multicast.
-    #[error("interface {name} does not do multicast; allow it with `ip link set {name} multicast on`, or take another")]
-    NotMulticast {
-        /// The interface.
-        name: String,
-    },
-
-    /// The loopback interface: no sender on a network can be heard there.
-    #[error(
-        "interface {name} is the loopback interface, on which multicast from a network never arrives; name the interface \
-             that the streams come in on (there are: {}). To try senders of this host, join two network namespaces by a \
-             veth pair",
-        names(others)
-    )]
-    Loopback {
-        /// The interface.
-        name: String,
-        /// The other interfaces.
-        others: Vec<String>,
-    },
-
-    /// The kernel could not be asked about the interface.
-    #[error("interface {name}: could not {doing}: {source}")]
-    Interface {
-        /// The interface.
-        name: String,
-        /// What was tried.
-        doing: &'static str,
-        /// The kernel's answer.
-        source: io::Error,
-    },
+    /// The interface cannot be used, or the kernel refused an operation on it.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
 
     /// An XDP program that is not ours sits on the interface.
     #[error("interface {name} has an XDP program already, and it is left alone: {holder}. {}", holder.remedy(name))]
@@ -326,8 +282,4 @@ fn xdp_sockets(processes: &[Process]) -> String {
 
 fn one_per_line(refused: &[Refused]) -> String {
     refused.iter().map(|refused| format!("{}: {}", refused.mode, refused.reason)).collect::<Vec<_>>().join("\n")
-}
-
-fn names(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

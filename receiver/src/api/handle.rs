@@ -10,8 +10,8 @@ use crate::api::mode::{ReceiveMode, Refused};
 use crate::api::report::SubscriptionReport;
 use crate::engine::control::{Control, named_sources};
 use crate::engine::filter::SubscriptionId;
-use crate::interface::Interface;
 use crate::stats::ledger::Ledger;
+use receiver_host::Interface;
 use receiver_membership::Subscription;
 
 /// Steers a receiver from anywhere. Clones steer the same one.

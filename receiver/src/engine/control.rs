@@ -28,10 +28,10 @@ use crate::engine::link::LinkLedger;
 use crate::engine::lock::lock;
 use crate::engine::mode_selection::Rings;
 use crate::engine::shared::{QueueShared, Shared};
-use crate::interface::Interface;
 use crate::program::{Config, Program, UnwantedCounts};
 use crate::stats::host_counters::HostCounters;
 use crate::stats::ledger::{KernelLedger, Ledger, QueueCounters, XskLedger};
+use receiver_host::Interface;
 use receiver_membership::udp::{SocketId, UdpDataSocket};
 use receiver_membership::{InterfaceRef, MembershipSet, Options as MembershipOptions, SocketEvent};
 use receiver_membership::{SourceFilter, Subscription, SubscriptionError, validate_source};
@@ -463,7 +463,9 @@ impl Inner {
 /// The VLAN's own interface, if there is one.
 pub(crate) fn membership_interface(interface: &Interface, vlan: Option<Vlan>) -> Result<Option<InterfaceRef>, Error> {
     let Some(vlan) = vlan else { return Ok(None) };
-    Ok(interface.vlan_interface(vlan)?.map(|(index, name)| InterfaceRef::new(index, name)))
+    Ok(interface
+        .vlan_interface([Some(vlan.outer()), vlan.inner()].into_iter().flatten())?
+        .map(|(index, name)| InterfaceRef::new(index, name)))
 }
 
 /// Any-source groups in the source-specific range need to be allowed.

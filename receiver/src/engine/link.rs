@@ -10,7 +10,6 @@
 //! that is what the look is for.
 
 mod detachments;
-mod events;
 mod families;
 mod outage;
 mod rate;
@@ -25,7 +24,6 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::detachments::{Answer, Detachments};
-use self::events::{Event, Events};
 use self::families::FamilyOutages;
 pub(crate) use self::families::FamilyOver;
 pub use self::outage::LinkLedger;
@@ -36,8 +34,8 @@ use crate::api::error::Error;
 use crate::engine::control::Control;
 use crate::engine::control::recovery::Mtu;
 use crate::engine::shared::Shared;
-use crate::interface::{Families, Interface, Look};
 use crate::stats::ledger::QueueCounters;
+use receiver_host::{Families, Interface, InterfaceError, LinkEvent, LinkEvents, LinkState};
 use receiver_membership::querier::{Compatibility, compatibility};
 
 /// How often a look is taken at the link: what no message tells is noticed within a second.
@@ -57,9 +55,10 @@ const ROUNDS: usize = 16;
 /// Begins to watch, in the calling thread's network namespace. The watch ends with the receiver.
 pub(crate) fn watch(control: &Arc<Control>) -> Result<(), Error> {
     let known = control.interface();
-    let failed = |source| Error::Interface { name: known.name.clone(), doing: "watch the link by netlink", source };
-    let events = Events::subscribe().map_err(failed)?;
-    let carrier_downs = Look::at(known.index)?.and_then(|look| look.carrier_downs);
+    let operation = "watch the link by netlink";
+    let failed = |source| InterfaceError::Kernel { name: known.name.clone(), operation, source };
+    let events = LinkEvents::subscribe().map_err(failed)?;
+    let carrier_downs = LinkState::read(known.index)?.and_then(|look| look.carrier_downs);
     let watch = Watch {
         shared: Arc::clone(control.shared()),
         control: Arc::downgrade(control),
@@ -87,7 +86,7 @@ pub(crate) fn watch(control: &Arc<Control>) -> Result<(), Error> {
 struct Watch {
     shared: Arc<Shared>,
     control: Weak<Control>,
-    events: Events,
+    events: LinkEvents,
     outages: Outages,
     families: FamilyOutages,
     /// A message told that IPv4 or IPv6 was gone: for good, for a moment, or because of a new name.
@@ -167,11 +166,8 @@ impl Watch {
         let mut look = None;
         let mut is_newest = false;
         for _ in 0..ROUNDS {
-            let failed = |source| Error::Interface {
-                name: control.interface().name,
-                doing: "hear of the link by netlink",
-                source,
-            };
+            let operation = "read netlink's messages";
+            let failed = |source| InterfaceError::Kernel { name: control.interface().name, operation, source };
             let events = self.events.take().map_err(failed)?;
             // A look that no message follows is newer than all that was told.
             if events.is_empty() && look.is_some() {
@@ -211,21 +207,21 @@ impl Watch {
     }
 
     /// One message of netlink.
-    fn follow(&mut self, control: &Control, event: Event) -> Result<(), Error> {
+    fn follow(&mut self, control: &Control, event: LinkEvent) -> Result<(), Error> {
         let (interface, joined) = (control.interface(), control.membership_interface().index);
         match event {
-            Event::Changed { index, usable, carrier_downs } if index == interface.index && !self.gone => {
+            LinkEvent::Changed { index, usable, carrier_downs } if index == interface.index && !self.gone => {
                 self.observe(&interface.name, usable, carrier_downs);
             }
             // Also one that took the place of a device that was gone, and that the receiver was not wholly put on.
-            Event::Gone { index } if index == interface.index => self.lose_device(control, &interface)?,
-            Event::Gone { index } if index == joined => {
+            LinkEvent::Gone { index } if index == interface.index => self.lose_device(control, &interface)?,
+            LinkEvent::Gone { index } if index == joined => {
                 control.lose_family(false)?;
                 control.lose_family(true)?;
             }
-            Event::FamilyGone { index, ipv6 } if index == joined => self.suspect[usize::from(ipv6)] = true,
+            LinkEvent::FamilyGone { index, ipv6 } if index == joined => self.suspect[usize::from(ipv6)] = true,
             // What the lost messages told is in the look that follows, and in the tables.
-            Event::Overrun => tracing::debug!("{}: messages of netlink were lost", interface.name),
+            LinkEvent::Overrun => tracing::debug!("{}: messages of netlink were lost", interface.name),
             _ => {}
         }
         Ok(())
@@ -245,10 +241,10 @@ impl Watch {
 
     /// The interface as it is now: by its index, so that a new name makes no difference, until it is gone; then by its
     /// name.
-    fn look(&mut self, control: &Control) -> Result<Option<Look>, Error> {
+    fn look(&mut self, control: &Control) -> Result<Option<LinkState>, Error> {
         let known = control.interface();
         if !self.gone {
-            match Look::at(known.index)? {
+            match LinkState::read(known.index)? {
                 Some(look) => {
                     if look.interface.name != known.name {
                         tracing::info!("{} is called {} now", known.name, look.interface.name);
@@ -260,14 +256,14 @@ impl Watch {
             }
         }
         match Interface::lookup(&known.name) {
-            Ok(interface) => Look::at(interface.index),
-            Err(Error::UnknownInterface { .. }) => Ok(None),
-            Err(error) => Err(error),
+            Ok(interface) => Ok(LinkState::read(interface.index)?),
+            Err(InterfaceError::Unknown { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// The link is there: makes everything as it was, and records the outage.
-    fn put_back(&mut self, control: &Control, look: &Look) -> Result<(), Error> {
+    fn put_back(&mut self, control: &Control, look: &LinkState) -> Result<(), Error> {
         let known = control.interface();
         let name = &look.interface.name;
         let (joined, families) = control.joined_families(look)?;
@@ -389,7 +385,7 @@ impl Watch {
     }
 
     /// Longer packets are received as far as the program, the sockets and the driver allow.
-    fn follow_mtu(&self, control: &Control, look: &Look) -> Result<(), Error> {
+    fn follow_mtu(&self, control: &Control, look: &LinkState) -> Result<(), Error> {
         let (name, mtu) = (&look.interface.name, look.interface.mtu);
         match control.follow_mtu(look)? {
             Mtu::Fits => {}

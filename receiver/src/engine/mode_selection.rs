@@ -10,10 +10,10 @@ use crate::api::error::Error;
 use crate::api::mode::{ModeRequest, ReceiveMode, Refused};
 use crate::api::queues::Queues;
 use crate::engine::others::holders_of_xdp_sockets;
-use crate::interface::{FRAME_AROUND_MTU, Interface};
 use crate::program::driver;
 use crate::program::{Attach, Buffers, Config, Program};
-use receiver_host::{Capability, Lack, XDP};
+use receiver_common::wire::{ETHERNET_LEN, VLAN_TAG_LEN};
+use receiver_host::{Capability, Interface, Lack, XDP};
 use receiver_xsk::{self as xsk, BindConfig, BindMode, BusyPoll, HugePages, UmemConfig, XskSocket};
 
 /// The shape of each queue's rings and packet memory.
@@ -32,6 +32,8 @@ impl Default for Rings {
     }
 }
 
+/// An Ethernet header and two VLAN tags, in bytes: what the MTU does not count.
+const FRAME_AROUND_MTU: u32 = (ETHERNET_LEN + 2 * VLAN_TAG_LEN) as u32;
 /// Bytes of a frame that the kernel keeps free before the packet.
 const KERNEL_HEADROOM: u32 = 256;
 /// The longest frame that every driver takes with a program for single buffers: that of ice. A page less what the kernel
@@ -222,7 +224,7 @@ impl Ladder<'_> {
 
     /// May a packet need several buffers?
     pub fn is_multi_buffer(&self) -> bool {
-        self.interface.longest_frame() > self.rings.single_buffer()
+        self.interface.mtu.saturating_add(FRAME_AROUND_MTU) > self.rings.single_buffer()
     }
 
     /// Adds what is known of a driver that refuses the program, and of the MTU.

@@ -9,7 +9,7 @@ use super::entry::{Attach, Buffers, xdp};
 use super::loaded::Program;
 use super::refused::{occupied, refused};
 use crate::api::error::Error;
-use crate::interface::Interface;
+use receiver_host::Interface;
 
 impl Program {
     /// Takes the entry for frames over so many buffers from the next attach on; to be called while detached.

@@ -14,7 +14,7 @@ use super::refused::{foreign, refused};
 use super::trace::Trace;
 use crate::api::error::Error;
 use crate::api::vlan::Vlan;
-use crate::interface::Interface;
+use receiver_host::Interface;
 
 /// The compiled program, checked in; `cargo xtask build-ebpf --check` proves that it matches its source.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../receiver-ebpf/object/receiver.bpf.o");

@@ -1,9 +1,9 @@
 //! The loader's and the kernel's refusals as errors of this library.
 
 use aya::programs::loaded_programs;
-use receiver_host::{Lack, XDP, is_for_want_of_privilege, reasons, verifier_log};
+use receiver_host::{Lack, XDP, is_permission_error, reasons};
 
-use super::verifier::complaint;
+use super::verifier::{complaint, log_of};
 use crate::api::error::Error;
 use crate::engine::others::Holder;
 
@@ -27,11 +27,13 @@ pub(super) fn foreign(interface: &str) -> Error {
 
 /// The loader's error as ours: lack of privilege apart, the chain of reasons in one line.
 pub(super) fn refused(interface: &str, doing: &'static str, error: &(dyn std::error::Error + 'static)) -> Error {
-    if is_for_want_of_privilege(error) {
+    let log = log_of(error);
+    // The verifier returns EACCES, too, but no privilege would help then.
+    if log.is_none() && is_permission_error(error) {
         let doing = if doing == "load" { "loading an XDP program" } else { "steering XDP" };
         return Error::NotPermitted { doing, name: interface.to_owned(), lack: Lack::of(&XDP) };
     }
-    if let Some(log) = verifier_log(error) {
+    if let Some(log) = log {
         tracing::debug!("the verifier's log of the XDP program for {interface}:\n{log}");
         if !receiver_host::is_full_speed() {
             let doing = "loading an XDP program";

@@ -6,7 +6,7 @@ use super::entry::xdp;
 use super::loaded::Program;
 use super::refused::refused;
 use crate::api::error::Error;
-use crate::interface::Interface;
+use receiver_host::Interface;
 
 /// What BPF_PROG_TEST_RUN says of one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,21 @@
 //! The verifier's log of a program that it refused has several kilobytes. One line of it gives the reason.
 
+use aya::programs::ProgramError;
+
 use crate::api::text::printable;
 
 /// Characters of the verifier's complaint that an error repeats.
 const LONGEST_COMPLAINT: usize = 200;
+
+/// The verifier's log of a program that it refused.
+pub(super) fn log_of(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    match error.downcast_ref::<ProgramError>() {
+        Some(ProgramError::LoadError { verifier_log, .. }) => {
+            Some(verifier_log.to_string()).filter(|log| !log.trim().is_empty())
+        }
+        _ => None,
+    }
+}
 
 /// The line of a verifier's log that gives the reason: the last one that is neither an instruction, nor source, nor a
 /// statistic.

@@ -4,15 +4,11 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use netlink_packet_route::link::{LinkAttribute, LinkMessage, Stats64};
-use netlink_packet_route::route::{RouteAttribute, RouteMessage};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-
-use crate::netlink::Netlink;
+use receiver_host::Netlink;
 use receiver_membership::tables::KernelTables;
 
 /// What the kernel counted since the receiver was opened: `host_*` for the whole network namespace, all programs
@@ -145,23 +141,9 @@ impl HostCounters {
         Ok(KernelTables::parse(&contents(&self.igmp)?, &igmp6, "", ""))
     }
 
-    /// Returns true if the kernel would refuse a datagram of a source that is joined. It is asked by the route look-up
-    /// for received packets (RTM_GETROUTE with RTA_IIF), which applies the reverse path filter.
+    /// Returns true if the kernel would refuse a datagram of a source that is joined: see [`Netlink::refuses_source`].
     pub fn refuses(&self, source: Ipv4Addr, group: Ipv4Addr, interface: u32) -> io::Result<bool> {
-        let mut request = RouteMessage::default();
-        request.header.address_family = AddressFamily::Inet;
-        (request.header.destination_prefix_length, request.header.source_prefix_length) = (32, 32);
-        request.attributes = vec![
-            RouteAttribute::Destination(IpAddr::from(group).into()),
-            RouteAttribute::Source(IpAddr::from(source).into()),
-            RouteAttribute::Iif(interface),
-        ];
-        match self.netlink.ask(RouteNetlinkMessage::GetRoute(request)) {
-            Ok(_) => Ok(false),
-            // EXDEV until Linux 6.13, then EINVAL.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EXDEV | libc::EINVAL)) => Ok(true),
-            Err(error) => Err(error),
-        }
+        self.netlink.refuses_source(source, group, interface)
     }
 
     fn total(&self, interface: u32) -> io::Result<HostLedger> {
@@ -169,7 +151,7 @@ impl HostCounters {
         let snmp6 = self.snmp6.as_ref().map(contents).transpose()?.unwrap_or_default();
         let v4 = |protocol, name| column(&snmp, protocol, name);
         let v6 = |name| line(&snmp6, name);
-        let link = self.link(interface).unwrap_or_default();
+        let link = self.netlink.link_counters(interface).unwrap_or_default();
         Ok(HostLedger {
             udp_checksum: v4("Udp:", "InCsumErrors") + v6("Udp6InCsumErrors"),
             udp_buffer_full: v4("Udp:", "RcvbufErrors")
@@ -184,23 +166,10 @@ impl HostCounters {
             reverse_path: column(&netstat, "TcpExt:", "IPReversePathFilter"),
             mld_queries: v6("Icmp6InGroupMembQueries"),
             interface_frames: link.rx_packets,
-            interface_multicast: link.multicast,
-            interface_dropped: link.rx_dropped + link.rx_missed_errors,
-            interface_other_host: link.rx_otherhost_dropped,
+            interface_multicast: link.rx_multicast,
+            interface_dropped: link.rx_dropped + link.rx_missed,
+            interface_other_host: link.rx_other_host,
         })
-    }
-
-    fn link(&self, interface: u32) -> io::Result<Stats64> {
-        let mut request = LinkMessage::default();
-        request.header.index = interface;
-        let RouteNetlinkMessage::NewLink(link) = self.netlink.ask(RouteNetlinkMessage::GetLink(request))? else {
-            return Err(io::ErrorKind::InvalidData.into());
-        };
-        let stats = link.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::Stats64(stats) => Some(*stats),
-            _ => None,
-        });
-        stats.ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 }
 

@@ -30,9 +30,12 @@ const IGNORANT: &[(&str, &[&str])] = &[
     ("receiver-xsk", &["receiver", "receiver-common", "receiver-host", "aya", "tokio", "clap", "tracing", "netlab"]),
     (
         "receiver-host",
-        &["receiver", "receiver-common", "receiver-membership", "receiver-xsk", "tokio", "clap", "netlab"],
+        &["receiver", "receiver-common", "receiver-membership", "receiver-xsk", "aya", "tokio", "clap", "netlab"],
     ),
-    ("receiver-membership", &["receiver", "receiver-common", "receiver-xsk", "aya", "tokio", "clap", "netlab"]),
+    (
+        "receiver-membership",
+        &["receiver", "receiver-common", "receiver-host", "receiver-xsk", "aya", "tokio", "clap", "netlab"],
+    ),
     ("receiver-send", &["receiver", "receiver-xsk", "tokio", "clap", "netlab"]),
     ("receiver", &["receiver-send", "receiver-cli", "clap", "netlab", "ratatui", "serde_json", "signal-hook"]),
 ];

@@ -20,6 +20,7 @@ use crate::engine::filter::Table;
 use crate::engine::lock::lock;
 use crate::engine::others::sharing::{Change, Reported, User, last_report, uses};
 use crate::engine::others::{DropUnwanted, Process, Tables, holders_of_sockets};
+use receiver_host::InterfaceError;
 
 /// How often a look is taken.
 const LOOK: Duration = Duration::from_secs(1);
@@ -158,11 +159,8 @@ impl Control {
         let ports: HashSet<u16> = joined.iter().map(|(_, port)| *port).collect();
         let own = inner.inodes(&ports);
         drop(inner);
-        let failed = |source| Error::Interface {
-            name: interface.clone(),
-            doing: "read the UDP sockets of other programs",
-            source,
-        };
+        let operation = "read the UDP sockets of other programs";
+        let failed = |source| InterfaceError::Kernel { name: interface.clone(), operation, source };
         let sockets = tables.udp_sockets(|socket| ports.contains(&socket.port) && !own.contains(&socket.inode));
         let sockets = sockets.map_err(failed)?;
         let there: HashSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
@@ -226,9 +224,9 @@ impl Control {
         }
         let start = Instant::now();
         let interface = inner.membership.interface();
-        let mut members = tables.members_on(interface.index).map_err(|source| Error::Interface {
+        let mut members = tables.members_on(interface.index).map_err(|source| InterfaceError::Kernel {
             name: interface.name.clone(),
-            doing: "read which groups other programs have joined",
+            operation: "read which groups other programs have joined",
             source,
         })?;
         let own = inner.membership.members();
@@ -270,11 +268,9 @@ pub(crate) fn watch(control: &Arc<Control>) -> Result<(), Error> {
             control.look_at_others();
         }
     };
-    let failed = |source| Error::Interface {
-        name: lock(&control.interface).name.clone(),
-        doing: "start a thread that looks for other programs",
-        source,
-    };
+    let name = lock(&control.interface).name.clone();
+    let operation = "start a thread that looks for other programs";
+    let failed = |source| Error::from(InterfaceError::Kernel { name, operation, source });
     std::thread::Builder::new().name("receiver-others".into()).spawn(watch).map(drop).map_err(failed)
 }
 

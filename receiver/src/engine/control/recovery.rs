@@ -16,8 +16,8 @@ use crate::engine::link::{FamilyOver, Over};
 use crate::engine::lock::lock;
 use crate::engine::mode_selection::{Ladder, attach_for, publish, take_several_buffers};
 use crate::engine::shared::QueueShared;
-use crate::interface::{Families, Interface, Look};
 use crate::program::{Attach, Buffers};
+use receiver_host::{Families, Interface, LinkState};
 use receiver_membership::tables::KernelTables;
 use receiver_membership::{InterfaceRef, MembershipSet};
 
@@ -74,7 +74,7 @@ struct Rebind {
 
 impl Control {
     /// What is missing on the interface as it is now.
-    pub fn missing(&self, look: &Look) -> Result<Missing, Error> {
+    pub fn missing(&self, look: &LinkState) -> Result<Missing, Error> {
         let joined = self.joined_on(&look.interface)?;
         let families = self.families(&joined, look)?;
         let mut inner = self.lock()?;
@@ -132,7 +132,7 @@ impl Control {
     ///
     /// # Errors
     /// The first thing that could not be put back; the rest was.
-    pub fn restore(&self, look: &Look, program: bool) -> Result<(), Error> {
+    pub fn restore(&self, look: &LinkState, program: bool) -> Result<(), Error> {
         let joined = self.joined_on(&look.interface)?;
         let families = self.families(&joined, look)?;
         let mut inner = self.lock()?;
@@ -143,7 +143,7 @@ impl Control {
         program.and(memberships).and(shared)
     }
 
-    fn restore_program(&self, inner: &mut Inner, look: &Look) -> Result<(), Error> {
+    fn restore_program(&self, inner: &mut Inner, look: &LinkState) -> Result<(), Error> {
         let (Some(program), Some(attach)) = (&mut inner.program, attach_for(self.mode)) else { return Ok(()) };
         let unbound: Vec<&QueueShared> = self.unbound(&look.interface).collect();
         for cell in self.shared.queues.iter().filter(|cell| !cell.is_bound()) {
@@ -155,7 +155,8 @@ impl Control {
             // Sockets that stay take packets of the size that they were bound for.
             let stay = unbound.is_empty() && !inner.several_buffers;
             let mtu = if stay { inner.bound_mtu } else { look.interface.mtu };
-            let interface = Interface { mtu, ..look.interface.clone() };
+            let mut interface = look.interface.clone();
+            interface.mtu = mtu;
             Ladder { interface: &interface, program: &self.recipe.program, rings: &self.recipe.rings }
                 .put_on(program, attach)?;
             inner.bound_mtu = mtu;
@@ -248,16 +249,17 @@ impl Control {
     ///
     /// # Errors
     /// The program could not be put on the interface: then it is missing.
-    pub fn follow_mtu(&self, look: &Look) -> Result<Mtu, Error> {
+    pub fn follow_mtu(&self, look: &LinkState) -> Result<Mtu, Error> {
         let mut inner = self.lock()?;
         let followed = self.fit_mtu(&mut inner, look)?;
         lock(&self.interface).mtu = look.interface.mtu;
         Ok(followed)
     }
 
-    fn fit_mtu(&self, inner: &mut Inner, look: &Look) -> Result<Mtu, Error> {
+    fn fit_mtu(&self, inner: &mut Inner, look: &LinkState) -> Result<Mtu, Error> {
         let ladder_for = |interface| Ladder { interface, program: &self.recipe.program, rings: &self.recipe.rings };
-        let before = Interface { mtu: inner.bound_mtu, ..look.interface.clone() };
+        let mut before = look.interface.clone();
+        before.mtu = inner.bound_mtu;
         let ladder = ladder_for(&look.interface);
         let (Some(program), Some(attach)) = (&mut inner.program, attach_for(self.mode)) else { return Ok(Mtu::Fits) };
         if !ladder.is_multi_buffer() || ladder_for(&before).is_multi_buffer() {
@@ -270,7 +272,8 @@ impl Control {
             // Until it is back its frames take the kernel path.
             program.detach()?;
             // As the kernel has it after the detachment.
-            let interface = Interface { xdp_program: None, ..look.interface.clone() };
+            let mut interface = look.interface.clone();
+            interface.xdp_program = None;
             ladder_for(&interface).put_on(program, attach)?;
             if program.buffers() == Buffers::One {
                 return Ok(Mtu::TooLong);
@@ -291,7 +294,7 @@ impl Control {
     }
 
     /// Where the groups are to be joined on the interface as it is now, and which IP versions there are.
-    pub fn joined_families(&self, look: &Look) -> Result<(InterfaceRef, Families), Error> {
+    pub fn joined_families(&self, look: &LinkState) -> Result<(InterfaceRef, Families), Error> {
         let joined = self.joined_on(&look.interface)?;
         let families = self.families(&joined, look)?;
         Ok((joined, families))
@@ -340,11 +343,11 @@ impl Control {
         Ok(membership_interface(interface, self.recipe.program.vlan)?.unwrap_or_else(own))
     }
 
-    fn families(&self, joined: &InterfaceRef, look: &Look) -> Result<Families, Error> {
+    fn families(&self, joined: &InterfaceRef, look: &LinkState) -> Result<Families, Error> {
         if joined.index == look.interface.index {
             return Ok(look.families);
         }
-        Ok(Look::at(joined.index)?.map(|look| look.families).unwrap_or_default())
+        Ok(LinkState::read(joined.index)?.map(|look| look.families).unwrap_or_default())
     }
 
     /// The queues whose socket is gone, of those that a worker serves and the interface has.
@@ -377,12 +380,5 @@ impl Inner {
     fn lose(&mut self, groups: BTreeSet<IpAddr>) {
         self.membership.abandon(&groups.difference(&self.lost.groups).copied().collect());
         self.lost.groups.extend(groups);
-    }
-}
-
-impl Families {
-    /// Returns true if the version is there, disabled or not.
-    pub(crate) fn has(self, ipv6: bool) -> bool {
-        if ipv6 { self.ipv6 } else { self.ipv4 }
     }
 }

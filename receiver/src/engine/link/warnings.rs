@@ -1,6 +1,6 @@
 //! What changed on the link and can not be put back, in words for its user.
 
-use crate::interface::Families;
+use receiver_host::Families;
 
 /// What a change of the number of queues means for a receiver with sockets on these; nothing for one without.
 pub(super) fn queues(name: &str, before: u32, now: u32, served: &[u32]) -> Option<String> {

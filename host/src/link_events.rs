@@ -1,5 +1,5 @@
-//! What netlink tells of links while they change, message by message: a state that lasted for a moment is in its
-//! message, where a look would come too late.
+//! Changes of links as netlink reports them, message by message. A state that lasted only for a moment is in its
+//! message, where a read of the link's state would come too late.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,6 +10,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use crate::interface::{carrier_downs, is_usable};
+use crate::netlink::messages;
 
 /// RTNLGRP_LINK, RTNLGRP_IPV4_NETCONF and RTNLGRP_IPV6_NETCONF as a mask (include/uapi/linux/rtnetlink.h).
 const GROUPS: u32 = 1 | 1 << 23 | 1 << 24;
@@ -22,29 +23,52 @@ const NETCONFA_IFINDEX: u16 = 1;
 const HEADER: usize = 16;
 const NETCONF_HEADER: usize = 4;
 
-/// One change of one link.
+/// A change of one link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Event {
-    /// The link is like this now.
-    Changed { index: u32, usable: bool, carrier_downs: Option<u32> },
-    /// It left the network namespace, or was deleted.
-    Gone { index: u32 },
-    /// It lost an IP version, and with it all memberships of that.
-    FamilyGone { index: u32, ipv6: bool },
-    /// It gained an IP version, or a setting of it changed.
-    FamilyChanged { index: u32 },
-    /// More came than could be kept: anything may have changed.
+#[non_exhaustive]
+pub enum LinkEvent {
+    /// The link has this state now.
+    Changed {
+        /// The link's index.
+        index: u32,
+        /// True if packets can come in.
+        usable: bool,
+        /// How often the link has lost its carrier, modulo 2³².
+        carrier_downs: Option<u32>,
+    },
+    /// The link left the network namespace, or was deleted.
+    Gone {
+        /// The link's index.
+        index: u32,
+    },
+    /// The link lost an IP version, and with it all memberships of that version.
+    FamilyGone {
+        /// The link's index.
+        index: u32,
+        /// True for IPv6.
+        ipv6: bool,
+    },
+    /// The link gained an IP version, or a setting of it changed.
+    FamilyChanged {
+        /// The link's index.
+        index: u32,
+    },
+    /// Messages were lost because the socket's buffer was full: anything may have changed.
     Overrun,
 }
 
-/// A socket on which they come.
-pub(super) struct Events {
+/// A subscription to the changes of all links of a network namespace.
+#[derive(Debug)]
+pub struct LinkEvents {
     socket: Socket,
     buffer: Vec<u8>,
 }
 
-impl Events {
-    /// Of the calling thread's network namespace.
+impl LinkEvents {
+    /// Subscribes in the calling thread's network namespace. Needs no privilege.
+    ///
+    /// # Errors
+    /// As socket(2) and bind(2).
     pub fn subscribe() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, GROUPS))?;
@@ -52,15 +76,18 @@ impl Events {
         Ok(Self { socket, buffer: Vec::with_capacity(1 << 16) })
     }
 
-    /// All that came since the last call, in order. Does not wait.
-    pub fn take(&mut self) -> io::Result<Vec<Event>> {
+    /// Takes all events since the last call, in order. Does not wait.
+    ///
+    /// # Errors
+    /// As recv(2).
+    pub fn take(&mut self) -> io::Result<Vec<LinkEvent>> {
         let mut events = Vec::new();
         loop {
             self.buffer.clear();
             match self.socket.recv(&mut self.buffer, 0) {
                 Ok(_) => events.extend(messages(&self.buffer).filter_map(event)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(events),
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => events.push(Event::Overrun),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => events.push(LinkEvent::Overrun),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -68,36 +95,27 @@ impl Events {
     }
 }
 
-impl AsFd for Events {
+impl AsFd for LinkEvents {
+    /// Readable when there are events.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-/// The messages of one datagram.
-fn messages(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let length = u32::from_ne_bytes(*rest.first_chunk()?) as usize;
-        let message = rest.get(..length).filter(|message| message.len() >= HEADER)?;
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(message)
-    })
-}
-
-fn event(message: &[u8]) -> Option<Event> {
+fn event(message: &[u8]) -> Option<LinkEvent> {
     let kind = u16::from_ne_bytes([message[4], message[5]]);
     if matches!(kind, RTM_NEWNETCONF | RTM_DELNETCONF) {
         return netconf(kind, &message[HEADER..]);
     }
     let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(message).ok()?;
     match message.payload {
-        // Bridges and IPv6 tell of links, too: in messages of their own families.
+        // Bridges and IPv6 report links, too, in messages of their own families.
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) if is_of_link(&link) => {
             let (usable, carrier_downs) = (is_usable(&link), carrier_downs(&link));
-            Some(Event::Changed { index: link.header.index, usable, carrier_downs })
+            Some(LinkEvent::Changed { index: link.header.index, usable, carrier_downs })
         }
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) if is_of_link(&link) => {
-            Some(Event::Gone { index: link.header.index })
+            Some(LinkEvent::Gone { index: link.header.index })
         }
         _ => None,
     }
@@ -108,7 +126,7 @@ fn is_of_link(link: &LinkMessage) -> bool {
 }
 
 /// `struct netconfmsg` and its attributes. Messages of all interfaces and of the default have negative indices.
-fn netconf(kind: u16, body: &[u8]) -> Option<Event> {
+fn netconf(kind: u16, body: &[u8]) -> Option<LinkEvent> {
     let family = i32::from(*body.first()?);
     let mut rest = body.get(NETCONF_HEADER..)?;
     let index = loop {
@@ -120,9 +138,9 @@ fn netconf(kind: u16, body: &[u8]) -> Option<Event> {
         rest = rest.get(length.next_multiple_of(4).max(4)..)?;
     };
     match (kind, family) {
-        (RTM_DELNETCONF, libc::AF_INET) => Some(Event::FamilyGone { index, ipv6: false }),
-        (RTM_DELNETCONF, libc::AF_INET6) => Some(Event::FamilyGone { index, ipv6: true }),
-        (RTM_NEWNETCONF, libc::AF_INET | libc::AF_INET6) => Some(Event::FamilyChanged { index }),
+        (RTM_DELNETCONF, libc::AF_INET) => Some(LinkEvent::FamilyGone { index, ipv6: false }),
+        (RTM_DELNETCONF, libc::AF_INET6) => Some(LinkEvent::FamilyGone { index, ipv6: true }),
+        (RTM_NEWNETCONF, libc::AF_INET | libc::AF_INET6) => Some(LinkEvent::FamilyChanged { index }),
         _ => None,
     }
 }
@@ -147,11 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn a_family_that_goes_is_told_with_its_interface() {
+    fn a_family_that_goes_is_reported_with_its_interface() {
         let events = |bytes: &[u8]| messages(bytes).filter_map(event).collect::<Vec<_>>();
         let mut bytes = netconf_message(RTM_DELNETCONF, libc::AF_INET6, 7);
         bytes.extend(netconf_message(RTM_NEWNETCONF, libc::AF_INET, 8));
-        assert_eq!(events(&bytes), [Event::FamilyGone { index: 7, ipv6: true }, Event::FamilyChanged { index: 8 }]);
+        assert_eq!(
+            events(&bytes),
+            [LinkEvent::FamilyGone { index: 7, ipv6: true }, LinkEvent::FamilyChanged { index: 8 }]
+        );
         assert_eq!(events(&netconf_message(RTM_DELNETCONF, libc::AF_INET6, -1)), [], "of all interfaces");
         assert_eq!(events(&netconf_message(RTM_DELNETCONF, libc::AF_MPLS, 7)), []);
     }
@@ -162,8 +183,8 @@ mod tests {
         for length in 0..whole.len() {
             let mut cut = whole[..length].to_vec();
             assert_eq!(messages(&cut).filter_map(event).count(), 0);
-            if let Some(told) = cut.first_chunk_mut::<4>() {
-                *told = (length as u32).to_ne_bytes();
+            if let Some(claimed) = cut.first_chunk_mut::<4>() {
+                *claimed = (length as u32).to_ne_bytes();
                 assert_eq!(messages(&cut).filter_map(event).count(), 0, "{length}");
             }
         }
