@@ -15,8 +15,8 @@ use std::process::Output;
 
 use command::{Run, WANTED, last_object, send};
 use netlab::{Command, Lab, Namespace};
-use receiver::program::{Buffers, Config, Program};
-use receiver::{Capability, Error, Interface, Lack, ReceiveMode, Receiver, Vlan};
+use receiver::internals::{Buffers, PartialChecksums, Program};
+use receiver::{Capability, Error, Interface, Lack, ReceiveMode, Receiver, ReceiverConfig, Vlan};
 use rustix::fs::{XattrFlags, setxattr};
 use rustix::thread::CapabilitySet;
 use support::traces::Traces;
@@ -200,11 +200,13 @@ fn the_program_loads_without_cap_perfmon() {
             for switches in 0..8 {
                 let [stamp, trace, pass_partial] = [1, 2, 4].map(|switch| switches & switch != 0);
                 let vlan: Option<Vlan> = tags.map(|tags| tags.parse().expect("tags"));
-                let config = Config { vlan, stamp, trace, pass_partial, ..Config::default() };
+                let mut config = ReceiverConfig::default();
+                (config.vlan, config.timestamps, config.trace_verdicts) = (vlan, stamp, trace);
+                let checksums = if pass_partial { PartialChecksums::Pass } else { PartialChecksums::Redirect };
                 for buffers in [Buffers::One, Buffers::Several] {
-                    let loaded =
-                        Program::load(&interface, &config).and_then(|mut program| program.set_buffers(buffers));
-                    assert!(loaded.is_ok(), "{config:?} {buffers:?}: {}", loaded.expect_err("an error"));
+                    let loaded = Program::load(&interface, &config, checksums)
+                        .and_then(|mut program| program.set_buffers(buffers));
+                    assert!(loaded.is_ok(), "{config:?} {checksums:?} {buffers:?}: {}", loaded.expect_err("an error"));
                 }
             }
         }

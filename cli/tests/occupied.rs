@@ -14,8 +14,8 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessag
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use receiver::xsk::{BindConfig, BindMode, XskSocket};
 use receiver::{Error, ModeRequest, ReceiveMode};
+use receiver_xsk::{BindConfig, BindMode, XskSocket};
 use support::traces::{Traces, interface};
 use support::{PATIENCE, open, subscription};
 
@@ -85,7 +85,10 @@ fn a_receiver_in_another_process() {
     let told = String::from_utf8_lossy(&second.stderr);
     assert_eq!(second.status.code(), Some(1), "{told}");
     assert!(told.contains(&holder), "{told}");
-    open(&lab, |builder| builder.subscribe(subscription(ASKED)).mode(ReceiveMode::Socket)).expect("the remedy helps");
+    drop(
+        open(&lab, |builder| builder.subscribe(subscription(ASKED)).mode(ReceiveMode::Socket))
+            .expect("the remedy helps"),
+    );
 }
 
 #[test]
@@ -106,7 +109,9 @@ fn a_foreign_program_that_a_process_holds() {
     let pid = format!("(pid {}, this process)", std::process::id());
     assert_refused(&lab, &["`drop_all`", &pid, "Stop that process"]);
     drop(ebpf);
-    open(&lab, |builder| builder.subscribe(subscription(ASKED)).mode(ReceiveMode::Copy)).expect("the remedy helps");
+    drop(
+        open(&lab, |builder| builder.subscribe(subscription(ASKED)).mode(ReceiveMode::Copy)).expect("the remedy helps"),
+    );
 }
 
 #[test]
@@ -120,7 +125,9 @@ fn a_foreign_program_that_no_process_holds() {
     let off = format!("ip link set {} xdp off", lab.rx_interface());
     assert_refused(&lab, &["`drop_all`, which no process holds", &off]);
     lab.rx().ip(&["link", "set", lab.rx_interface(), "xdp", "off"]).expect("the remedy");
-    open(&lab, |builder| builder.subscribe(subscription(ASKED)).mode(ReceiveMode::Copy)).expect("the remedy helps");
+    drop(
+        open(&lab, |builder| builder.subscribe(subscription(ASKED)).mode(ReceiveMode::Copy)).expect("the remedy helps"),
+    );
 }
 
 fn foreign(ebpf: &mut Ebpf) -> &mut Xdp {

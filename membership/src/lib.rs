@@ -14,6 +14,7 @@ pub mod conformance;
 pub mod error;
 mod limits;
 pub mod querier;
+mod serialize;
 pub mod set;
 pub mod socket;
 mod sockopt;

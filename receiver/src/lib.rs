@@ -3,16 +3,19 @@
 mod api;
 mod engine;
 mod paths;
-pub mod program;
+mod program;
 mod stats;
 
+pub use api::builder::Builder;
+pub use api::config::ReceiverConfig;
 pub use api::datagram::{Datagram, OwnedDatagram, Path, ReceiveTime, TimeOrigin};
 pub use api::error::Error;
 pub use api::evidence::{Evidence, Finding, Silence};
 pub use api::handle::Handle;
 pub use api::mode::{ModeRequest, ReceiveMode, Refused};
+pub use api::parse::ParseError;
 pub use api::queues::Queues;
-pub use api::receiver::{Builder, Receiver};
+pub use api::receiver::Receiver;
 pub use api::report::SubscriptionReport;
 #[cfg(feature = "tokio")]
 pub use api::stream::AsyncReceiver;
@@ -24,8 +27,14 @@ pub use engine::others::{DropUnwanted, Holder, Process};
 pub use engine::worker::{Wait, Worker};
 pub use receiver_common::Verdict;
 pub use receiver_host::{Capability, Interface, InterfaceError, Lack};
-pub use receiver_membership as membership;
-pub use receiver_membership::{Channel, SourceFilter, Subscription, SubscriptionError, is_ssm_range};
-pub use receiver_xsk as xsk;
+pub use receiver_membership::{MembershipError, SourceFilter, Subscription, SubscriptionError};
+pub use receiver_xsk::{BusyPoll, Error as XskError, HugePages};
 pub use stats::host_counters::HostLedger;
 pub use stats::ledger::{KernelLedger, Ledger, XskLedger};
+
+/// The XDP program by itself, for the tests of its verdicts and for the benchmark. Not part of the public API.
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::program::{Attach, Buffers, PartialChecksums, Program, TestVerdict};
+}

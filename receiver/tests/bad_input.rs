@@ -4,10 +4,10 @@
 mod support;
 
 use netlab::Lab;
-use receiver::program::{Attach, Config, Program};
+use receiver::internals::{Attach, PartialChecksums, Program};
 use receiver::{
-    Builder, Error, InterfaceError, ModeRequest, Queues, ReceiveMode, Receiver, Subscription, SubscriptionError, Vlan,
-    Wait,
+    Builder, Error, InterfaceError, ModeRequest, Queues, ReceiveMode, Receiver, ReceiverConfig, Subscription,
+    SubscriptionError, Vlan, Wait,
 };
 use support::traces::{Traces, interface};
 use support::{burst, causes, open, stream, subscription, without_privilege};
@@ -139,7 +139,10 @@ fn interfaces_that_do_not_serve() {
     assert!(matches!(error, Error::Interface(InterfaceError::Down { .. })), "{error:?}");
     assert_names(&error, &[name, &format!("ip link set {name} up")]);
     lab.rx().ip(&["link", "set", name, "up"]).expect("ip");
-    open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy)).expect("what was told helps");
+    drop(
+        open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy))
+            .expect("what was told helps"),
+    );
 }
 
 #[test]
@@ -168,16 +171,17 @@ fn modes_and_queues_that_there_are_not() {
 fn options_out_of_range() {
     let lab = Lab::new().expect("lab");
     type Change = fn(Builder) -> Builder;
-    let cases: [(Change, &str, &str); 9] = [
-        (|b| b.ring_size(1_000), "ring size", "1000"),
-        (|b| b.ring_size(0), "ring size", "0"),
-        (|b| b.ring_size(32), "ring size", "32"),
+    let cases: [(Change, &str, &str); 10] = [
+        (|b| b.ring_size(1_000), "ring_size", "1000"),
+        (|b| b.ring_size(0), "ring_size", "0"),
+        (|b| b.ring_size(32), "ring_size", "32"),
         (|b| b.frames(10_000), "frames", "10000"),
         (|b| b.frames(1 << 21), "frames", "2097152"),
         (|b| b.ring_size(4_096).frames(8_192), "frames", "8192"),
-        (|b| b.socket_buffer(usize::MAX), "socket buffer", "18446744073709551615"),
-        (|b| b.max_flows(0), "max flows", "0"),
-        (|b| b.max_flows(u32::MAX), "max flows", "4294967295"),
+        (|b| b.socket_buffer(usize::MAX), "socket_buffer", "18446744073709551615"),
+        (|b| b.max_flows(0), "max_flows", "0"),
+        (|b| b.max_flows(u32::MAX), "max_flows", "4294967295"),
+        (|b| b.frame_size(3_000), "frame_size", "3000"),
     ];
     for (set, name, value) in cases {
         let error = refused(&lab, |builder| set(builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy)));
@@ -186,11 +190,11 @@ fn options_out_of_range() {
         assert_names(&error, &[name, value, "must be"]);
     }
     let error = refused(&lab, |b| b.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy).frame_size(3_000));
-    assert_names(&error, &["frame_size 3000", "2048 or 4096"]);
+    assert_names(&error, &["frame_size is 3000", "2048 or 4096"]);
     for text in ["0", "4095", "65536", "x", "100.", "1.2.3"] {
         let error = text.parse::<Vlan>().expect_err(text);
-        assert!(matches!(error, Error::Option { option: "--vlan", .. }), "{error:?}");
-        assert_names(&error, &["--vlan", "1 to 4094", "OUTER.INNER"]);
+        assert!(matches!(error, Error::Option { option: "vlan", .. }), "{error:?}");
+        assert_names(&error, &["vlan", "1 to 4094", "OUTER.INNER"]);
     }
 }
 
@@ -303,7 +307,7 @@ fn a_foreign_program() {
         let lab = Lab::new().expect("lab");
         let on = interface(&lab);
         let foreign = lab.rx().run(|| {
-            let mut program = Program::load(&on, &Config::default())?;
+            let mut program = Program::load(&on, &ReceiverConfig::default(), PartialChecksums::Redirect)?;
             program.attach(&on, attach)?;
             Ok::<_, Error>(program)
         });
@@ -315,7 +319,10 @@ fn a_foreign_program() {
             assert_names(&error, &[&id.to_string(), lab.rx_interface(), "this process", "mode socket"]);
         }
         drop(foreign);
-        open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy)).expect("once it is gone");
+        drop(
+            open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy))
+                .expect("once it is gone"),
+        );
     }
 }
 
@@ -357,7 +364,7 @@ fn a_filter_that_is_full() {
     for text in too_many {
         let error = join(text).expect_err(text);
         assert!(matches!(error, Error::FilterFull { limit: 2 }), "{text}: {error:?}");
-        assert_names(&error, &["2 entries", "--max-flows"]);
+        assert_names(&error, &["2 entries", "max_flows"]);
         assert_eq!(Traces::of(&lab), found, "{text}");
         assert_eq!(handle.subscriptions().expect("subscriptions").len(), 4, "{text}");
     }

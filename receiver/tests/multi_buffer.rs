@@ -46,7 +46,7 @@ fn jumbo_receiver(lab: &Lab, mode: ReceiveMode, build: fn(receiver::Builder) -> 
                 .mode(ModeRequest::Exactly(mode))
                 .ring_size(8192)
                 .frames(32_768)
-                .huge_pages(receiver::xsk::HugePages::Never),
+                .huge_pages(receiver::HugePages::Never),
         )
     })
     .expect("receiver");

@@ -32,5 +32,5 @@ pub struct Arguments {
 }
 
 fn mode(text: &str) -> Result<ReceiveMode, String> {
-    ReceiveMode::LADDER.into_iter().find(|mode| mode.name() == text).ok_or_else(|| format!("no mode is called {text}"))
+    ReceiveMode::ALL.into_iter().find(|mode| mode.name() == text).ok_or_else(|| format!("no mode is called {text}"))
 }

@@ -106,7 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 fn ours(arguments: &Arguments, seen: &Arc<Seen>) -> Result<Delays> {
     let Arguments { source, silent, group, port, .. } = arguments;
-    let mode: ModeRequest = arguments.mode.parse().map_err(|reason: String| anyhow::anyhow!(reason))?;
+    let mode: ModeRequest = arguments.mode.parse()?;
     // Another port, so that the receiver has something to begin with.
     let other: Subscription = format!("{silent}@{group}:{}", port.wrapping_add(1)).parse()?;
     let receiver =

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use receiver::xsk::BusyPoll;
-use receiver::{Datagram, Handle, Ledger, ModeRequest, Receiver, Subscription, Wait, Worker};
+use receiver::{BusyPoll, Datagram, Handle, Ledger, ModeRequest, Receiver, Subscription, Wait, Worker};
 use receiver_send::probe::ProbeChecker;
 
 use super::look::{Eye, Shared, with_eye};
@@ -30,7 +29,7 @@ pub fn start(arguments: &Arguments) -> Result<Running> {
     let Arguments { source, group, port, block, .. } = arguments;
     let not = if *block { "!" } else { "" };
     let subscription: Subscription = format!("{not}{source}@{group}:{port}").parse()?;
-    let mode: ModeRequest = arguments.mode.parse().map_err(|reason: String| anyhow::anyhow!(reason))?;
+    let mode: ModeRequest = arguments.mode.parse()?;
     let busy_poll = arguments.busy_poll.then_some(BusyPoll { budget: 64, microseconds: 20 });
     let receiver = Receiver::builder(&arguments.interface)
         .subscribe(subscription)

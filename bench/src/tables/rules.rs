@@ -5,10 +5,10 @@ use std::os::fd::AsFd;
 
 use anyhow::{Result, bail};
 use netlab::Lab;
-use receiver::Interface;
-use receiver::program::{Attach, Config, Program};
-use receiver::xsk::{BindConfig, BindMode, XskSocket};
+use receiver::internals::{Attach, PartialChecksums, Program};
+use receiver::{Interface, ReceiverConfig};
 use receiver_common::{FlowAction, GroupAction};
+use receiver_xsk::{BindConfig, BindMode, XskSocket};
 use serde::Serialize;
 
 use crate::baseline::{Baseline, DROP_ALL, REDIRECT_ONLY};
@@ -69,7 +69,9 @@ fn verdicts(bench: &Bench, name: &str, rounds: usize) -> Result<Vec<Cost>> {
     let interface = Interface::lookup(name)?;
     let most = ENTRIES.into_iter().max().unwrap_or(1);
     // Beside the entries that count there is one that blocks.
-    let mut program = Program::load(&interface, &Config { max_flows: most + 1, ..Config::default() })?;
+    let mut config = ReceiverConfig::default();
+    config.max_flows = most + 1;
+    let mut program = Program::load(&interface, &config, PartialChecksums::Redirect)?;
     program.attach(&interface, Attach::Native)?;
     let socket = XskSocket::bind(&BindConfig::new(interface.index, name, 0, BindMode::Copy))?;
     program.set_socket(0, socket.as_fd())?;

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use receiver::xsk::BusyPoll;
-use receiver::{Builder, DropUnwanted, ModeRequest, Queues, Receiver, Vlan};
+use receiver::{Builder, BusyPoll, DropUnwanted, ModeRequest, Queues, Receiver, Vlan};
 
 use super::subscriptions;
 use crate::sink::{self, Target};

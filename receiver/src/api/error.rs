@@ -164,7 +164,7 @@ pub enum Error {
     },
 
     /// An XDP map has no room left.
-    #[error("the XDP filter holds {limit} entries and all are taken; start with a larger --max-flows")]
+    #[error("the XDP filter holds {limit} entries and all are taken; start with a larger max_flows")]
     FilterFull {
         /// How many entries there are.
         limit: u32,
@@ -211,15 +211,15 @@ pub enum Error {
         available: u32,
     },
 
-    /// An option's value is out of its range.
+    /// A setting's value is out of its range, or does not go with another setting.
     #[error("{option} is {value}: {reason}")]
     Option {
-        /// The option's name.
+        /// The setting, as the field of [`ReceiverConfig`](crate::ReceiverConfig) is called.
         option: &'static str,
         /// What was given.
         value: String,
-        /// What it must be.
-        reason: &'static str,
+        /// What it must be, and what to use instead.
+        reason: String,
     },
 
     /// An AF_XDP socket could not be had.

@@ -1,10 +1,14 @@
 //! What users of the library see: builder, handle, datagrams, reports, errors.
 
+pub(crate) mod builder;
+pub(crate) mod config;
+mod config_text;
 pub(crate) mod datagram;
 pub(crate) mod error;
 pub(crate) mod evidence;
 pub(crate) mod handle;
 pub(crate) mod mode;
+pub(crate) mod parse;
 pub(crate) mod queues;
 pub(crate) mod receiver;
 pub(crate) mod report;

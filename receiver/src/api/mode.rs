@@ -3,9 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::api::parse::{ParseError, serialize_as_text};
+
 /// How datagrams reach user space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReceiveMode {
     /// AF_XDP, the NIC writes into the receiver's memory.
     ZeroCopy,
@@ -18,8 +19,8 @@ pub enum ReceiveMode {
 }
 
 impl ReceiveMode {
-    /// All, fastest first: the order of the ladder.
-    pub const LADDER: [Self; 4] = [Self::ZeroCopy, Self::Copy, Self::Generic, Self::Socket];
+    /// All modes, fastest first: the order in which `auto` tries them.
+    pub const ALL: [Self; 4] = [Self::ZeroCopy, Self::Copy, Self::Generic, Self::Socket];
 
     /// As it is written in options and output.
     pub const fn name(self) -> &'static str {
@@ -48,20 +49,34 @@ pub enum ModeRequest {
     Exactly(ReceiveMode),
 }
 
-impl FromStr for ModeRequest {
-    type Err = String;
+impl FromStr for ReceiveMode {
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "auto" {
-            return Ok(Self::Auto);
-        }
-        ReceiveMode::LADDER
-            .into_iter()
-            .find(|mode| mode.name() == text)
-            .map(Self::Exactly)
-            .ok_or_else(|| "a mode is auto, zero-copy, copy, generic or socket".to_owned())
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let found = Self::ALL.into_iter().find(|mode| mode.name() == text);
+        found.ok_or_else(|| ParseError::new(text, "a receive mode", "zero-copy, copy, generic or socket"))
     }
 }
+
+impl FromStr for ModeRequest {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let wrong = |_| ParseError::new(text, "a mode", "auto, zero-copy, copy, generic or socket");
+        if text == "auto" { Ok(Self::Auto) } else { text.parse().map(Self::Exactly).map_err(wrong) }
+    }
+}
+
+impl fmt::Display for ModeRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.pad("auto"),
+            Self::Exactly(mode) => mode.fmt(f),
+        }
+    }
+}
+
+serialize_as_text!(ReceiveMode, ModeRequest);
 
 /// A step of the ladder that was not taken, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +126,19 @@ impl From<ReceiveMode> for ModeRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_mode_is_read_as_it_is_written() {
+        for mode in ReceiveMode::ALL {
+            assert_eq!(
+                (mode.to_string().parse(), mode.to_string().parse()),
+                (Ok(mode), Ok(ModeRequest::Exactly(mode)))
+            );
+        }
+        assert_eq!(ModeRequest::Auto.to_string().parse(), Ok(ModeRequest::Auto));
+        assert!("fast".parse::<ModeRequest>().is_err_and(|error| error.to_string().contains("auto, zero-copy")));
+        assert!("auto".parse::<ReceiveMode>().is_err());
+    }
 
     #[test]
     fn a_reason_is_told_once_for_all_modes_in_a_row() {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use receiver_common::wire::VlanTags;
 
 use crate::api::error::Error;
+use crate::api::parse::serialize_as_text;
 
 /// One or two VLAN ids, 1 to 4094 (IEEE 802.1Q; 802.1ad for two).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,9 +22,9 @@ impl Vlan {
     /// [`Error::Option`] when an id is not 1 to 4094.
     pub fn new(outer: u16, inner: Option<u16>) -> Result<Self, Error> {
         let refused = |id: u16| Error::Option {
-            option: "--vlan",
+            option: "vlan",
             value: id.to_string(),
-            reason: "a VLAN id is 1 to 4094; for two tags write OUTER.INNER",
+            reason: "a VLAN id is 1 to 4094; for two tags write OUTER.INNER".into(),
         };
         for id in [Some(outer), inner].into_iter().flatten() {
             if !(1..=4094).contains(&id) {
@@ -61,9 +62,9 @@ impl FromStr for Vlan {
     fn from_str(text: &str) -> Result<Self, Error> {
         let id = |part: &str| {
             part.parse::<u16>().map_err(|_| Error::Option {
-                option: "--vlan",
+                option: "vlan",
                 value: text.to_owned(),
-                reason: "a VLAN id is a number, 1 to 4094; for two tags write OUTER.INNER",
+                reason: "a VLAN id is a number, 1 to 4094; for two tags write OUTER.INNER".into(),
             })
         };
         match text.split_once('.') {
@@ -81,6 +82,8 @@ impl fmt::Display for Vlan {
         }
     }
 }
+
+serialize_as_text!(Vlan);
 
 #[cfg(test)]
 mod tests {

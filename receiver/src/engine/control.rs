@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use receiver_common::{FlowAction, GroupAction, Verdict};
 
+use crate::api::config::ReceiverConfig;
 use crate::api::error::Error;
 use crate::api::mode::{ReceiveMode, Refused};
 use crate::api::report::SubscriptionReport;
@@ -26,15 +27,13 @@ use crate::api::vlan::Vlan;
 use crate::engine::filter::{SubscriptionEntry, SubscriptionId};
 use crate::engine::link::LinkLedger;
 use crate::engine::lock::lock;
-use crate::engine::mode_selection::Rings;
 use crate::engine::shared::{QueueShared, Shared};
-use crate::program::{Config, Program, UnwantedCounts};
+use crate::program::{Program, UnwantedCounts};
 use crate::stats::host_counters::HostCounters;
 use crate::stats::ledger::{KernelLedger, Ledger, QueueCounters, XskLedger};
 use receiver_host::Interface;
 use receiver_membership::udp::{SocketId, UdpDataSocket};
-use receiver_membership::{InterfaceRef, MembershipSet, Options as MembershipOptions, SocketEvent};
-use receiver_membership::{SourceFilter, Subscription, SubscriptionError, validate_source};
+use receiver_membership::{InterfaceRef, MembershipSet, SocketEvent, SourceFilter, Subscription};
 
 /// Steers one receiver.
 pub(crate) struct Control {
@@ -43,10 +42,9 @@ pub(crate) struct Control {
     mode: ReceiveMode,
     refused: Vec<Refused>,
     warnings: Mutex<Vec<String>>,
-    recipe: Recipe,
+    config: ReceiverConfig,
     /// `None` if /proc or netlink cannot be read.
     host: Option<HostCounters>,
-    allow_asm_in_ssm_range: bool,
     others: others::Others,
     inner: Mutex<Inner>,
 }
@@ -72,16 +70,9 @@ struct Inner {
     stopped: bool,
 }
 
-/// What it takes to open it again.
-#[derive(Clone)]
-pub(crate) struct Recipe {
-    pub program: Config,
-    pub rings: Rings,
-    pub membership: MembershipOptions,
-}
-
-/// What a receiver was opened as.
-pub(crate) struct Opened {
+/// What a receiver consists of when it starts.
+pub(crate) struct ControlParts {
+    pub config: ReceiverConfig,
     pub interface: Interface,
     pub mode: ReceiveMode,
     pub refused: Vec<Refused>,
@@ -90,28 +81,25 @@ pub(crate) struct Opened {
     /// The AF_XDP sockets take packets over several buffers.
     pub several_buffers: bool,
     pub membership: MembershipSet,
-    pub recipe: Recipe,
     pub host: Option<HostCounters>,
-    pub allow_asm_in_ssm_range: bool,
     pub others: others::Others,
 }
 
 impl Control {
-    pub fn new(shared: Arc<Shared>, opened: Opened) -> Self {
-        let bound_mtu = opened.interface.mtu;
+    pub fn new(shared: Arc<Shared>, parts: ControlParts) -> Self {
+        let bound_mtu = parts.interface.mtu;
         Self {
             shared,
-            interface: Mutex::new(opened.interface),
-            recipe: opened.recipe,
-            host: opened.host,
-            mode: opened.mode,
-            refused: opened.refused,
-            warnings: Mutex::new(opened.warnings),
-            allow_asm_in_ssm_range: opened.allow_asm_in_ssm_range,
-            others: opened.others,
+            interface: Mutex::new(parts.interface),
+            config: parts.config,
+            host: parts.host,
+            mode: parts.mode,
+            refused: parts.refused,
+            warnings: Mutex::new(parts.warnings),
+            others: parts.others,
             inner: Mutex::new(Inner {
-                program: opened.program,
-                membership: opened.membership,
+                program: parts.program,
+                membership: parts.membership,
                 members: HashMap::new(),
                 unwanted_before: HashMap::new(),
                 sharing: others::Sharing::default(),
@@ -121,7 +109,7 @@ impl Control {
                 link: LinkLedger::default(),
                 lost: recovery::Lost::default(),
                 bound_mtu,
-                several_buffers: opened.several_buffers,
+                several_buffers: parts.several_buffers,
                 stopped: false,
             }),
         }
@@ -466,17 +454,6 @@ pub(crate) fn membership_interface(interface: &Interface, vlan: Option<Vlan>) ->
     Ok(interface
         .vlan_interface([Some(vlan.outer()), vlan.inner()].into_iter().flatten())?
         .map(|(index, name)| InterfaceRef::new(index, name)))
-}
-
-/// Any-source groups in the source-specific range need to be allowed.
-pub(crate) fn check_range(subscription: &Subscription, allowed: bool) -> Result<(), Error> {
-    if !allowed && subscription.is_asm_in_ssm_range() {
-        return Err(SubscriptionError::AsmInSsmRange(subscription.group()).into());
-    }
-    for &source in subscription.filter().sources() {
-        validate_source(source, subscription.group())?;
-    }
-    Ok(())
 }
 
 fn action(filter: &SourceFilter, slot: u32) -> FlowAction {

@@ -1,36 +1,21 @@
-//! The ladder of modes: the XDP program on the interface, an AF_XDP socket on each queue, or a reason for each mode that
-//! could not be had. Used at the start, and when an interface comes back under a new index.
+//! Selects the receive mode: attaches the XDP program, binds an AF_XDP socket to each queue, or gives the reason for each
+//! mode that is not available. Used at the start, and when an interface comes back under a new index.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
+use crate::api::config::ReceiverConfig;
 use crate::api::error::Error;
 use crate::api::mode::{ModeRequest, ReceiveMode, Refused};
 use crate::api::queues::Queues;
 use crate::engine::others::holders_of_xdp_sockets;
 use crate::program::driver;
-use crate::program::{Attach, Buffers, Config, Program};
+use crate::program::{Attach, Buffers, PartialChecksums, Program};
 use receiver_common::wire::{ETHERNET_LEN, VLAN_TAG_LEN};
 use receiver_host::{Capability, Interface, Lack, XDP};
-use receiver_xsk::{self as xsk, BindConfig, BindMode, BusyPoll, HugePages, UmemConfig, XskSocket};
-
-/// The shape of each queue's rings and packet memory.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rings {
-    pub ring_size: u32,
-    pub frames: u32,
-    pub frame_size: u32,
-    pub huge_pages: HugePages,
-    pub busy_poll: Option<BusyPoll>,
-}
-
-impl Default for Rings {
-    fn default() -> Self {
-        Self { ring_size: 2048, frames: 8192, frame_size: 2048, huge_pages: HugePages::Try, busy_poll: None }
-    }
-}
+use receiver_xsk::{self as xsk, BindConfig, BindMode, XskSocket};
 
 /// An Ethernet header and two VLAN tags, in bytes: what the MTU does not count.
 const FRAME_AROUND_MTU: u32 = (ETHERNET_LEN + 2 * VLAN_TAG_LEN) as u32;
@@ -40,37 +25,35 @@ const KERNEL_HEADROOM: u32 = 256;
 /// needs of it, 3.5 KB, is the limit of most.
 const SINGLE_BUFFER: u32 = 3072;
 
-impl Rings {
-    /// The longest frame that is sure to fit one buffer, in bytes.
-    fn single_buffer(&self) -> u32 {
-        self.frame_size.saturating_sub(KERNEL_HEADROOM).min(SINGLE_BUFFER)
-    }
+/// The longest frame that is sure to fit one buffer, in bytes.
+fn single_buffer(frame_size: u32) -> u32 {
+    frame_size.saturating_sub(KERNEL_HEADROOM).min(SINGLE_BUFFER)
+}
 
-    /// The largest MTU of which this holds.
-    pub fn single_buffer_mtu(&self) -> u32 {
-        self.single_buffer().saturating_sub(FRAME_AROUND_MTU)
-    }
+/// The largest MTU whose packets are sure to fit one buffer.
+pub(crate) fn single_buffer_mtu(frame_size: u32) -> u32 {
+    single_buffer(frame_size).saturating_sub(FRAME_AROUND_MTU)
 }
 
 /// Receive queues and the sockets bound to them.
 pub(crate) type Sockets = Vec<(u32, XskSocket)>;
 
-/// What is asked for.
-pub(crate) struct Ladder<'a> {
+/// Tries modes on one interface.
+pub(crate) struct ModeSelection<'a> {
     pub interface: &'a Interface,
-    pub program: &'a Config,
-    pub rings: &'a Rings,
+    pub config: &'a ReceiverConfig,
 }
 
-/// What it came to.
-pub(crate) struct Rungs {
+/// What was selected.
+pub(crate) struct Attached {
     pub mode: ReceiveMode,
+    /// The faster modes that are not available.
     pub refused: Vec<Refused>,
     pub program: Option<Program>,
     pub sockets: Sockets,
 }
 
-/// A rung that did not hold, and the program if it is still on the interface.
+/// A mode that is not available, and the program if it is still on the interface.
 struct Failure {
     error: Error,
     program: Option<Program>,
@@ -78,35 +61,36 @@ struct Failure {
     not_loaded: bool,
 }
 
-impl Ladder<'_> {
-    /// Goes down to the first mode that can be had. `require_xdp`: never to mode `socket`.
-    pub fn climb(&self, asked: ModeRequest, require_xdp: bool, queues: &Queues) -> Result<Rungs, Error> {
-        let ladder: &[ReceiveMode] = match &asked {
-            ModeRequest::Auto => &ReceiveMode::LADDER,
+impl ModeSelection<'_> {
+    /// Attaches in the first mode that is available.
+    pub fn select(&self) -> Result<Attached, Error> {
+        let asked = self.config.mode;
+        let modes: &[ReceiveMode] = match &asked {
+            ModeRequest::Auto => &ReceiveMode::ALL,
             ModeRequest::Exactly(mode) => std::slice::from_ref(mode),
         };
         let mut refused: Vec<Refused> = Vec::new();
         let mut attached: Option<(Attach, Program)> = None;
         let mut not_loaded = false;
-        for &mode in ladder {
+        for &mode in modes {
             let Some(attach) = attach_for(mode) else {
-                if require_xdp {
+                if self.config.require_xdp {
                     break;
                 }
-                return Ok(Rungs { mode, refused, program: None, sockets: Vec::new() });
+                return Ok(Attached { mode, refused, program: None, sockets: Vec::new() });
             };
             if let (true, Some(before)) = (not_loaded, refused.last()) {
                 refused.push(Refused { mode, ..before.clone() });
                 continue;
             }
-            let queues = self.queue_numbers(queues)?;
+            let queues = self.queue_numbers()?;
             let opened = self.attach(attach, attached.take()).and_then(|program| self.bind_to(mode, &queues, program));
             match opened {
                 Ok((program, sockets)) => {
                     for limit in driver::silent(self.interface.driver.as_deref()) {
                         tracing::info!("{}: {limit}", self.interface.name);
                     }
-                    return Ok(Rungs { mode, refused, program: Some(program), sockets });
+                    return Ok(Attached { mode, refused, program: Some(program), sockets });
                 }
                 Err(failure) => {
                     let Failure { error, program, .. } = *failure;
@@ -132,14 +116,9 @@ impl Ladder<'_> {
         let mut sockets = Vec::with_capacity(queues.len());
         for &queue in queues {
             let mut config = BindConfig::new(self.interface.index, &self.interface.name, queue, bind_mode)
-                .with_rx_ring_size(self.rings.ring_size);
-            config.umem = UmemConfig {
-                frame_count: self.rings.frames,
-                frame_size: self.rings.frame_size,
-                headroom: 0,
-                huge_pages: self.rings.huge_pages,
-            };
-            config.busy_poll = self.rings.busy_poll;
+                .with_rx_ring_size(self.config.ring_size);
+            config.umem = self.config.umem();
+            config.busy_poll = self.config.busy_poll;
             config.multi_buffer = self.is_multi_buffer().then_some(self.interface.mtu);
             config.multi_buffer_if_possible = true;
             let socket = XskSocket::bind(&config);
@@ -158,7 +137,7 @@ impl Ladder<'_> {
                 Error::NotPermitted { doing, name: self.interface.name.clone(), lack: Lack::of(&XDP) }
             }
             xsk::Cause::System { errno: Errno::NOBUFS, call: xsk::Call::UmemReg } if !Capability::IpcLock.is_held() => {
-                let needed = u64::from(self.rings.frames) * u64::from(self.rings.frame_size);
+                let needed = self.config.umem().length();
                 Error::LockedMemory {
                     name: self.interface.name.clone(),
                     queue,
@@ -196,9 +175,11 @@ impl Ladder<'_> {
             other => drop(other),
         }
         let failed = |not_loaded| move |error| Box::new(Failure { error, program: None, not_loaded });
-        let pass_partial = attach == Attach::Generic && !self.interface.physical;
-        let config = Config { pass_partial, ..self.program.clone() };
-        let mut program = Program::load(self.interface, &config).map_err(failed(true))?;
+        let checksums = match attach == Attach::Generic && !self.interface.physical {
+            true => PartialChecksums::Pass,
+            false => PartialChecksums::Redirect,
+        };
+        let mut program = Program::load(self.interface, self.config, checksums).map_err(failed(true))?;
         self.put_on(&mut program, attach).map_err(failed(false))?;
         Ok(program)
     }
@@ -224,7 +205,7 @@ impl Ladder<'_> {
 
     /// May a packet need several buffers?
     pub fn is_multi_buffer(&self) -> bool {
-        self.interface.mtu.saturating_add(FRAME_AROUND_MTU) > self.rings.single_buffer()
+        self.interface.mtu.saturating_add(FRAME_AROUND_MTU) > single_buffer(self.config.frame_size)
     }
 
     /// Adds what is known of a driver that refuses the program, and of the MTU.
@@ -234,7 +215,7 @@ impl Ladder<'_> {
             reason = format!("{reason} ({limit})");
         }
         if self.is_multi_buffer() {
-            let (mtu, fits) = (self.interface.mtu, self.rings.single_buffer_mtu());
+            let (mtu, fits) = (self.interface.mtu, single_buffer_mtu(self.config.frame_size));
             reason = format!(
                 "{reason}; packets of its MTU, {mtu}, take several buffers, for which the driver may have no XDP, as kernels \
                  before 5.18: lower it (ip link set {name} mtu {fits}), or use mode generic or socket"
@@ -243,9 +224,9 @@ impl Ladder<'_> {
         Error::Program { name, doing, reason }
     }
 
-    fn queue_numbers(&self, queues: &Queues) -> Result<Vec<u32>, Error> {
+    fn queue_numbers(&self) -> Result<Vec<u32>, Error> {
         let available = self.interface.queues;
-        let numbers: Vec<u32> = match queues {
+        let numbers: Vec<u32> = match &self.config.queues {
             Queues::All => (0..available).collect(),
             &Queues::First(asked) if asked > available => {
                 return Err(Error::TooFewQueues { name: self.interface.name.clone(), asked, available });
@@ -253,10 +234,6 @@ impl Ladder<'_> {
             Queues::First(count) => (0..*count).collect(),
             Queues::These(numbers) => numbers.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
         };
-        if numbers.is_empty() {
-            let reason = "at least one queue must be served";
-            return Err(Error::Option { option: "queues", value: "none".into(), reason });
-        }
         match numbers.iter().find(|&&queue| queue >= available.min(receiver_common::MAX_QUEUES)) {
             Some(&asked) => Err(Error::NoSuchQueue { name: self.interface.name.clone(), asked, available }),
             None => Ok(numbers),
@@ -309,8 +286,7 @@ mod tests {
 
     #[test]
     fn one_buffer_holds_what_fits_a_frame_and_every_driver() {
-        let of = |frame_size| Rings { frame_size, ..Rings::default() };
-        assert_eq!((of(2048).single_buffer(), of(4096).single_buffer()), (1792, 3072));
-        assert_eq!((of(2048).single_buffer_mtu(), of(4096).single_buffer_mtu()), (1770, 3050));
+        assert_eq!((single_buffer(2048), single_buffer(4096)), (1792, 3072));
+        assert_eq!((single_buffer_mtu(2048), single_buffer_mtu(4096)), (1770, 3050));
     }
 }

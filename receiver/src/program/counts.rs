@@ -43,6 +43,7 @@ impl Program {
     ///
     /// # Errors
     /// [`Error::Program`].
+    #[cfg(feature = "internals")]
     pub fn blocked(&self, slot: u32) -> Result<u64, Error> {
         Ok(self.unwanted_counts(slot)?.blocked)
     }

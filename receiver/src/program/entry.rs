@@ -16,6 +16,15 @@ pub enum Attach {
     Generic,
 }
 
+/// What the program does with wanted frames whose UDP checksum is partial. In generic mode one may hold several datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartialChecksums {
+    /// Redirects them as any other.
+    Redirect,
+    /// Passes them to the kernel, which completes or splits them.
+    Pass,
+}
+
 /// Which entry of the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Buffers {

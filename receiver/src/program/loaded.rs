@@ -8,44 +8,17 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use receiver_common::table::{MAX_SLOTS, buckets};
 use receiver_common::{FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, OtherPort, Unwanted, names, shared_words, wire};
 
-use super::entry::{Buffers, xdp};
+use super::entry::{Buffers, PartialChecksums, xdp};
 use super::filter_v4::FilterV4;
 use super::refused::{foreign, refused};
 use super::trace::Trace;
+use crate::api::config::ReceiverConfig;
 use crate::api::error::Error;
 use crate::api::vlan::Vlan;
 use receiver_host::Interface;
 
 /// The compiled program, checked in; `cargo xtask build-ebpf --check` proves that it matches its source.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../receiver-ebpf/object/receiver.bpf.o");
-
-/// What is fixed when the program is loaded.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The tags that frames must carry; none: only untagged frames are looked at.
-    pub vlan: Option<Vlan>,
-    /// Write the time before each redirected frame (`bpf_ktime_get_tai_ns`, Linux 6.1).
-    pub stamp: bool,
-    /// Pass wanted frames whose UDP checksum is partial to the kernel: in generic mode one may hold several datagrams.
-    pub pass_partial: bool,
-    /// Log every verdict through aya-log. Slow; for debugging.
-    pub trace: bool,
-    /// How many (source, group, port) entries, and how many (group, port) entries, of each family. There are 131,072
-    /// (group, port) entries of each at most.
-    pub max_flows: u32,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            vlan: None,
-            stamp: false,
-            pass_partial: false,
-            trace: false,
-            max_flows: receiver_common::DEFAULT_MAX_FLOWS,
-        }
-    }
-}
 
 /// The loaded program and its maps. Dropping it detaches: a bpf_link holds the program, so that even a killed process
 /// leaves the interface clean.
@@ -72,19 +45,22 @@ pub struct Program {
 impl Program {
     /// Loads the program for an interface, with the entry for single buffers. Needs CAP_BPF and CAP_NET_ADMIN.
     ///
+    /// Of the configuration it takes `vlan`, `timestamps`, `trace_verdicts` and `max_flows`. There are at most 131,072
+    /// (group, port) entries of each IP version.
+    ///
     /// # Errors
     /// [`Error::NotPermitted`], [`Error::Program`] with the verifier's or loader's reason.
-    pub fn load(interface: &Interface, config: &Config) -> Result<Self, Error> {
+    pub fn load(interface: &Interface, config: &ReceiverConfig, checksums: PartialChecksums) -> Result<Self, Error> {
         let name = interface.name.as_str();
         let (count, outer, inner) = config.vlan.map_or((0, 0, 0), Vlan::as_globals);
-        let (stamp, pass_partial) = (u32::from(config.stamp), u32::from(config.pass_partial));
+        let (stamp, pass_partial) = (u32::from(config.timestamps), u32::from(checksums == PartialChecksums::Pass));
         let own_mac = interface.mac.map_or(0, wire::mac);
         let pointer_arithmetic = u32::from(receiver_host::is_full_speed());
         if pointer_arithmetic == 0 {
             tracing::info!("{name}: without CAP_PERFMON a verdict of the XDP program costs two to three times as much");
         }
         // 0 is "off" (aya_log::Level starts at 1); the verifier then removes the calls.
-        let level = if config.trace { aya_log::Level::Debug as u8 } else { 0 };
+        let level = if config.trace_verdicts { aya_log::Level::Debug as u8 } else { 0 };
         let max_groups = config.max_flows.min(MAX_SLOTS / 2);
         let (flow_buckets, group_buckets) = (buckets(config.max_flows), buckets(max_groups));
         let (flows_mask, groups_mask) = (flow_buckets - 1, group_buckets - 1);
@@ -109,7 +85,7 @@ impl Program {
         let slots = 2 * max_groups + 1;
         loader.map_max_entries(names::BLOCKED, slots).map_max_entries(names::SHARED, shared_words(slots));
         let mut ebpf = loader.load(OBJECT).map_err(|error| refused(name, "load", &error))?;
-        let trace = match config.trace {
+        let trace = match config.trace_verdicts {
             true => {
                 Some(Trace::start(&mut ebpf).map_err(|error| refused(name, "read the program's log", error.as_ref()))?)
             }

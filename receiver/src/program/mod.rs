@@ -2,18 +2,20 @@
 
 mod attachment;
 mod counts;
-pub mod driver;
+pub(crate) mod driver;
 mod entry;
 mod filter_maps;
 mod filter_v4;
 mod loaded;
 mod refused;
 mod table;
+#[cfg(feature = "internals")]
 mod test_run;
 mod trace;
 mod verifier;
 
 pub use counts::UnwantedCounts;
-pub use entry::{Attach, Buffers};
-pub use loaded::{Config, Program};
+pub use entry::{Attach, Buffers, PartialChecksums};
+pub use loaded::Program;
+#[cfg(feature = "internals")]
 pub use test_run::TestVerdict;

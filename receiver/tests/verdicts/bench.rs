@@ -5,10 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use netlab::Lab;
-use receiver::Interface;
-use receiver::program::{Attach, Buffers, Config, Program};
-use receiver::xsk::{BindConfig, BindMode, XskSocket};
+use receiver::internals::{Attach, Buffers, PartialChecksums, Program};
+use receiver::{Interface, ReceiverConfig, Vlan};
 use receiver_common::Verdict;
+use receiver_xsk::{BindConfig, BindMode, XskSocket};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 use crate::oracle::{Filter, action};
@@ -16,6 +16,40 @@ use crate::table::{OWN_MAC, Row, SLOTS};
 
 /// The queue for which the XSKMAP holds nothing.
 pub const QUEUE_WITHOUT_SOCKET: u32 = 1;
+
+/// What the program is loaded with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub vlan: Option<Vlan>,
+    pub stamp: bool,
+    pub pass_partial: bool,
+    pub trace: bool,
+    pub max_flows: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            vlan: None,
+            stamp: false,
+            pass_partial: false,
+            trace: false,
+            max_flows: ReceiverConfig::default().max_flows,
+        }
+    }
+}
+
+impl Config {
+    fn load(&self, interface: &Interface) -> Program {
+        let mut config = ReceiverConfig::default();
+        config.vlan = self.vlan;
+        config.timestamps = self.stamp;
+        config.trace_verdicts = self.trace;
+        config.max_flows = self.max_flows;
+        let checksums = if self.pass_partial { PartialChecksums::Pass } else { PartialChecksums::Redirect };
+        Program::load(interface, &config, checksums).expect("the program loads")
+    }
+}
 
 /// The program under test.
 pub struct Bench {
@@ -69,7 +103,7 @@ impl Bench {
 
     fn new(lab: &Lab, config: &Config) -> Self {
         let interface = Interface::lookup(lab.rx_interface()).expect("the interface");
-        let mut program = Program::load(&interface, config).expect("the program loads");
+        let mut program = config.load(&interface);
         program.attach(&interface, Attach::Native).expect("the program is attached");
         let socket = XskSocket::bind(&BindConfig::new(interface.index, &interface.name, 0, BindMode::Copy));
         let socket = socket.expect("an AF_XDP socket");

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use receiver::program::Config;
 use receiver_common::Verdict;
 
-use crate::bench::{Bench, XDP_CAPABILITIES};
+use crate::bench::{Bench, Config, XDP_CAPABILITIES};
 use crate::oracle::action;
 use crate::table::{self, Row, Tags};
 

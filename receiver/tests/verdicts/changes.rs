@@ -3,10 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use receiver::program::Config;
 use receiver_common::{FlowAction, GroupAction, Verdict};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Config};
 use crate::frames::{v4, v6};
 use crate::handle::Handle;
 use crate::table::{

@@ -1,9 +1,8 @@
 //! Tables that are as full as they may be: some entries had to be put off to another bucket than their home.
 
-use receiver::program::Config;
 use receiver_common::{FlowAction, GroupAction, Verdict};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Config};
 use crate::frames::v4;
 use crate::oracle::action;
 use crate::table::{GROUP_V4, PORT, SLOT_V4};

@@ -1,4 +1,4 @@
-//! A second handle of the attached program: it runs frames while [`receiver::program::Program`] changes the maps, and
+//! A second handle of the attached program: it runs frames while [`receiver::internals::Program`] changes the maps, and
 //! shows what the program wrote before the frame. aya has no way to make one for XDP.
 #![allow(unsafe_code)]
 

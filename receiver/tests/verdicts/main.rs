@@ -16,10 +16,9 @@ mod table;
 
 use std::collections::BTreeSet;
 
-use bench::{Bench, PRIVILEGES, QUEUE_WITHOUT_SOCKET};
+use bench::{Bench, Config, PRIVILEGES, QUEUE_WITHOUT_SOCKET};
 use oracle::{Filter, action};
 use receiver::Vlan;
-use receiver::program::Config;
 use receiver_common::Verdict;
 use table::{Row, Tags};
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use receiver::program::Program;
+use receiver::internals::Program;
 use receiver_common::wire::{self, Network, Udp, VlanTags};
 use receiver_common::{Action, FlowAction, GroupAction, Port, Verdict};
 

@@ -1,9 +1,8 @@
 //! Partial UDP checksums, as the program is loaded for generic mode.
 
-use receiver::program::Config;
 use receiver_common::Verdict;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Config};
 use crate::frames::{NETWORK, v4, v6, with};
 use crate::oracle::action;
 use crate::table::{ANY_PORT, BLOCKED_V4, GROUP_ANY_V4, GROUP_ANY_V6, GROUP_V4, GROUP_V6, PORT, WANTED_V4, WANTED_V6};

@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use receiver::program::Config;
 use receiver_common::{FlowAction, GroupAction, Verdict};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Config};
 use crate::frames::{v4, v6};
 use crate::table::{
     ANY_PORT, BLOCKED_V4, BLOCKED_V6, GROUP_ANY_V4, GROUP_ANY_V6, GROUP_V4, GROUP_V6, PORT, Row, SLOT_ANY_V4,

@@ -4,11 +4,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use receiver::program::Config;
 use receiver_common::{STAMP_SIZE, Stamp};
 use rustix::time::{DynamicClockId, clock_gettime_dynamic};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Config};
 use crate::frames::{v4, v6};
 use crate::handle::Handle;
 use crate::table::{GROUP_V4, GROUP_V6, PORT, WANTED_V4, WANTED_V6};

@@ -55,7 +55,7 @@ impl Control {
             mode: self.mode,
             interface: &interface.name,
             joined_on: &joined_on,
-            vlan: self.recipe.program.vlan,
+            vlan: self.config.vlan,
             ledger: &ledger,
             elapsed: self.host.as_ref().map(|host| host.elapsed()).unwrap_or_default(),
             tables,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::{Control, Inner, check_range};
+use super::{Control, Inner};
 use crate::api::error::Error;
 use crate::engine::filter::{Inserted, SubscriptionId};
 use crate::engine::lock::lock;
@@ -27,7 +27,7 @@ impl Control {
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Vec<SubscriptionId>, Error> {
         for subscription in asked {
-            check_range(subscription, self.allow_asm_in_ssm_range)?;
+            self.config.check_range(subscription)?;
         }
         let mut inner = self.lock()?;
         let cells = self.shared.counter_places();

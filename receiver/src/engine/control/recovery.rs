@@ -14,7 +14,7 @@ use crate::api::error::Error;
 use crate::engine::filter::EntryCounters;
 use crate::engine::link::{FamilyOver, Over};
 use crate::engine::lock::lock;
-use crate::engine::mode_selection::{Ladder, attach_for, publish, take_several_buffers};
+use crate::engine::mode_selection::{ModeSelection, attach_for, publish, single_buffer_mtu, take_several_buffers};
 use crate::engine::shared::QueueShared;
 use crate::program::{Attach, Buffers};
 use receiver_host::{Families, Interface, LinkState};
@@ -157,16 +157,15 @@ impl Control {
             let mtu = if stay { inner.bound_mtu } else { look.interface.mtu };
             let mut interface = look.interface.clone();
             interface.mtu = mtu;
-            Ladder { interface: &interface, program: &self.recipe.program, rings: &self.recipe.rings }
-                .put_on(program, attach)?;
+            ModeSelection { interface: &interface, config: &self.config }.put_on(program, attach)?;
             inner.bound_mtu = mtu;
         }
         if unbound.is_empty() {
             return Ok(());
         }
-        let ladder = Ladder { interface: &look.interface, program: &self.recipe.program, rings: &self.recipe.rings };
+        let selection = ModeSelection { interface: &look.interface, config: &self.config };
         let queues: Vec<u32> = unbound.iter().map(|cell| cell.queue).collect();
-        let sockets = ladder.bind(self.mode, &queues)?;
+        let sockets = selection.bind(self.mode, &queues)?;
         // Before the first of them receives: what was redirected until now was for sockets that are gone.
         let redirected = program.verdicts()?[Verdict::Redirected as usize];
         publish(program, &sockets)?;
@@ -189,7 +188,7 @@ impl Control {
 
     fn restore_memberships(&self, inner: &mut Inner, joined: InterfaceRef, families: Families) -> Result<(), Error> {
         if joined.index != inner.membership.interface().index {
-            let new = MembershipSet::new(joined, self.recipe.membership.clone());
+            let new = MembershipSet::new(joined, self.config.membership());
             let mut old = std::mem::replace(&mut inner.membership, new);
             old.leave_all();
             let gone = old.take_events();
@@ -257,12 +256,11 @@ impl Control {
     }
 
     fn fit_mtu(&self, inner: &mut Inner, look: &LinkState) -> Result<Mtu, Error> {
-        let ladder_for = |interface| Ladder { interface, program: &self.recipe.program, rings: &self.recipe.rings };
+        let selection = |interface| ModeSelection { interface, config: &self.config };
         let mut before = look.interface.clone();
         before.mtu = inner.bound_mtu;
-        let ladder = ladder_for(&look.interface);
         let (Some(program), Some(attach)) = (&mut inner.program, attach_for(self.mode)) else { return Ok(Mtu::Fits) };
-        if !ladder.is_multi_buffer() || ladder_for(&before).is_multi_buffer() {
+        if !selection(&look.interface).is_multi_buffer() || selection(&before).is_multi_buffer() {
             return Ok(Mtu::Fits);
         }
         if !inner.several_buffers {
@@ -274,7 +272,7 @@ impl Control {
             // As the kernel has it after the detachment.
             let mut interface = look.interface.clone();
             interface.xdp_program = None;
-            ladder_for(&interface).put_on(program, attach)?;
+            selection(&interface).put_on(program, attach)?;
             if program.buffers() == Buffers::One {
                 return Ok(Mtu::TooLong);
             }
@@ -285,7 +283,7 @@ impl Control {
 
     /// The largest MTU of which each packet fits one buffer.
     pub fn single_buffer_mtu(&self) -> u32 {
-        self.recipe.rings.single_buffer_mtu()
+        single_buffer_mtu(self.config.frame_size)
     }
 
     /// Returns true if there is a subscription of the family.
@@ -340,7 +338,7 @@ impl Control {
     /// Where the groups are to be joined: the VLAN's own interface if there is one.
     fn joined_on(&self, interface: &Interface) -> Result<InterfaceRef, Error> {
         let own = || InterfaceRef::new(interface.index, &interface.name);
-        Ok(membership_interface(interface, self.recipe.program.vlan)?.unwrap_or_else(own))
+        Ok(membership_interface(interface, self.config.vlan)?.unwrap_or_else(own))
     }
 
     fn families(&self, joined: &InterfaceRef, look: &LinkState) -> Result<Families, Error> {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::api::parse::{ParseError, serialize_as_text};
+
 /// What the XDP program does with a frame of a subscribed group and port whose source is not wanted. Without effect in
 /// mode `socket`, where there is no XDP program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -47,13 +49,15 @@ impl fmt::Display for DropUnwanted {
 }
 
 impl FromStr for DropUnwanted {
-    type Err = String;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let found = Self::ALL.into_iter().find(|policy| policy.name() == text);
-        found.ok_or_else(|| "unwanted frames are dropped always, unless-shared or never".to_owned())
+        found.ok_or_else(|| ParseError::new(text, "a time to drop unwanted frames", "always, unless-shared or never"))
     }
 }
+
+serialize_as_text!(DropUnwanted);
 
 #[cfg(test)]
 mod tests {
@@ -64,7 +68,7 @@ mod tests {
         for policy in DropUnwanted::ALL {
             assert_eq!(policy.to_string().parse(), Ok(policy));
         }
-        assert!("sometimes".parse::<DropUnwanted>().is_err_and(|reason| reason.contains("unless-shared")));
+        assert!("sometimes".parse::<DropUnwanted>().is_err_and(|reason| reason.to_string().contains("unless-shared")));
         assert_eq!(DropUnwanted::default(), DropUnwanted::UnlessShared);
     }
 
