@@ -1,4 +1,4 @@
-//! What the load generator's XDP program and user space agree on: map names, and what stands in the maps.
+//! What the load generator's XDP program and user space share: map names and values.
 
 /// Names of the maps in the compiled generator.
 pub mod names {
@@ -6,17 +6,17 @@ pub mod names {
     pub const PROGRAM: &str = "generator";
     /// Array of [`Flow`](super::Flow).
     pub const FLOWS: &str = "GENERATED";
-    /// Array of `u32`: whose turn it is, an index into the flows for each step of the cycle.
+    /// Array of `u32`: the cycle in which flows take turns, an index into the flows for each step.
     pub const TURNS: &str = "TURNS";
     /// Array of one [`Run`](super::Run).
     pub const RUN: &str = "RUN";
-    /// Array of one `u32`: not 0 ends the run.
+    /// Array of one `u32`: a value other than 0 ends the run.
     pub const STOP: &str = "STOP";
     /// DEVMAP with one entry: the interface to send on.
     pub const LINK: &str = "LINK";
 }
 
-/// Most flows, and most steps of the cycle, that the maps can be made for.
+/// Upper bound of the number of flows, and of the steps of the cycle.
 pub const MAX_ENTRIES: u32 = 1 << 16;
 
 /// Bytes of the probe header at the start of each payload.
@@ -25,71 +25,72 @@ pub const PROBE_LEN: usize = 22;
 pub const HEAD_V4: usize = 8;
 /// Ethernet, IPv6, UDP and probe header: 84 bytes in 4-byte words.
 pub const HEAD_V6: usize = 21;
-/// Where a frame's UDP checksum is, IPv4.
+/// Offset of the UDP checksum in an IPv4 frame.
 pub const CHECKSUM_V4: usize = 40;
-/// Where a frame's UDP checksum is, IPv6.
+/// Offset of the UDP checksum in an IPv6 frame.
 pub const CHECKSUM_V6: usize = 60;
 
-/// One flow of frames, and how far it has come.
+/// One flow of frames, and its progress.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
-    /// Sequence number of the next frame, which is also how many were redirected. The program counts it up.
+    /// Sequence number of the next frame, which is also the number of redirected frames. The program increments it.
     pub next: u64,
-    /// One's complement sum, in memory order, of all that the UDP checksum covers but for sequence and time.
+    /// One's complement sum, in memory order, of everything that the UDP checksum covers except sequence and time.
     pub sum: u32,
-    /// Bytes of the whole frame.
+    /// Length of the whole frame in bytes.
     pub length: u32,
-    /// 1 for IPv6.
+    /// 1 for IPv6, 0 for IPv4.
     pub v6: u32,
-    /// Bytes by which the frame is shorter than the longest flow's.
+    /// Difference to the frame length of the longest flow, in bytes.
     pub trim: u32,
-    /// The frame up to the end of the probe header; UDP checksum, sequence and time are zero. Begins on 8 bytes.
+    /// The frame up to the end of the probe header; UDP checksum, sequence and time are zero. Aligned to 8 bytes.
     pub head: [u32; 22],
 }
 
-/// What one thread is to send, and how far it has come. Times are nanoseconds of CLOCK_TAI.
+/// What one thread sends, and its progress. Times are nanoseconds of CLOCK_TAI.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Run {
-    /// The step of the cycle whose turn it is.
+    /// The next step of the cycle.
     pub turn: u32,
-    /// Steps of the cycle, at most [`MAX_ENTRIES`].
+    /// Number of steps of the cycle, at most [`MAX_ENTRIES`].
     pub turns: u32,
-    /// Frames that are still to be sent.
+    /// Frames left to send.
     pub left: u64,
-    /// How long frames are sent, from the first on.
+    /// Duration of the run, from the first frame on.
     pub duration: u64,
-    /// Time between two bursts; 0 is flat out.
+    /// Time between two bursts, or 0 to send as fast as possible.
     pub step: u64,
-    /// The part of it below a nanosecond, in 2^-32.
+    /// The fraction of `step` below a nanosecond, in units of 2^-32.
     pub step_fraction: u32,
-    /// As above, of `due`.
+    /// The fraction of `due` below a nanosecond, in units of 2^-32.
     pub due_fraction: u32,
-    /// Frames of a burst.
+    /// Frames in a burst.
     pub burst: u32,
-    /// Frames of the burst under way that are still to be sent.
+    /// Frames left to send in the current burst.
     pub burst_left: u32,
-    /// When the next burst is due.
+    /// Time at which the next burst is due.
     pub due: u64,
-    /// When the first frame was made; 0 before.
+    /// Time of the first frame, or 0 before it.
     pub first: u64,
-    /// When the last frame was made.
+    /// Time of the last frame.
     pub last: u64,
-    /// Frames that were given up, as they were due more than [`MAX_BEHIND`] before.
+    /// Frames skipped because they were overdue by more than [`MAX_BEHIND`].
     pub slipped: u64,
-    /// Frames that could not be redirected: the interface is gone. They took no sequence number.
+    /// Frames that could not be redirected, because the interface is gone. They used no sequence number.
     pub refused: u64,
-    /// The time that frames are stamped with.
+    /// The time with which frames are stamped.
     pub now: u64,
-    /// Frames that are still to be stamped with it.
+    /// Frames left to stamp with `now`.
     pub same_time: u64,
 }
 
-/// Frames that one look at the clock serves where they are sent flat out. With a rate each has its own.
+/// Number of frames that share one clock reading when the generator sends as fast as possible. At a given rate each
+/// frame has its own.
 pub const SAME_TIME: u64 = 16;
 
-/// A generator that was held up longer than this does not catch up on the rest, nanoseconds.
+/// Upper bound of the delay after which the generator still catches up, in nanoseconds.
 pub const MAX_BEHIND: u64 = 50_000_000;
 
 const _: () = {

@@ -1,9 +1,36 @@
-//! What the XDP program and user space agree on: map names, keys and values, verdicts, and the parser ([`wire`]).
+//! What XDP programs and user space share: map names, keys and values, [verdicts](Verdict), and the frame
+//! [parser](wire).
 //!
-//! Every type that crosses the border has a fixed size without padding; that is asserted below, at compile time.
-//! Addresses and ports are held as they lie on the wire: an `u32` or `u16` here is the bytes of the packet in memory
-//! order, so the XDP program builds a key by copying and swaps nothing.
+//! The parser reads a frame through a checked window, so the same code runs in the kernel and over a slice:
+//!
+//! ```
+//! use receiver_common::Verdict;
+//! use receiver_common::wire::{self, Network, VlanTags};
+//!
+//! // 10.0.0.1:4000 sends "hello" to 232.1.1.1:5000.
+//! let mut frame = vec![0x01, 0x00, 0x5e, 1, 1, 1, 0x02, 0, 0, 0, 0, 1, 0x08, 0x00];
+//! frame.extend([0x45, 0, 0, 33, 0, 0, 0x40, 0, 1, 17, 0, 0, 10, 0, 0, 1, 232, 1, 1, 1]);
+//! frame.extend([0x0f, 0xa0, 0x13, 0x88, 0, 13, 0, 0]);
+//! frame.extend(b"hello");
+//!
+//! let Network::V4(offset) = wire::network(&*frame, VlanTags::default())? else { panic!("an IPv6 frame") };
+//! let datagram = wire::udp_v4(&*frame, offset)?;
+//! assert_eq!(u16::from_be(datagram.udp.destination_port), 5000);
+//! assert!(datagram.udp.lengths_agree);
+//! # Ok::<(), Verdict>(())
+//! ```
+//!
+//! The crate is `no_std` and needs no privilege. The XDP programs that use it are tested on Linux 6.1 and newer.
+//!
+//! Every type that crosses the border has a fixed size and no padding; assertions below check that at compile time.
+//! Addresses and ports are in wire order: a `u32` or `u16` holds the packet's bytes in memory order. So the XDP program
+//! builds a key from copies and swaps no bytes.
+//!
+//! # Features
+//!
+//! - `user` implements `aya::Pod` for the map types, so that user space can read and write them through aya.
 #![no_std]
+#![warn(missing_debug_implementations)]
 
 pub mod generator;
 pub mod martian;
@@ -18,7 +45,7 @@ pub use verdict::{Action, Verdict};
 pub mod names {
     /// The program's entry.
     pub const PROGRAM: &str = "receiver";
-    /// The entry that also takes frames over several buffers (section `xdp.frags`).
+    /// The entry that also accepts frames in several buffers (section `xdp.frags`).
     pub const PROGRAM_FRAGS: &str = "receiver_frags";
     /// Array of [`Bucket`](crate::table::Bucket) of [`FlowEntry`](crate::table::FlowEntry).
     pub const FLOWS_V4: &str = "FLOWS_V4";
@@ -32,39 +59,41 @@ pub mod names {
     pub const VERDICTS: &str = "VERDICTS";
     /// Per-CPU array with one [`Unwanted`](crate::Unwanted) for each group slot.
     pub const BLOCKED: &str = "BLOCKED";
-    /// Array of `u64`: one bit for each group slot, set while frames of its unwanted sources are to pass.
+    /// Array of `u64`: one bit for each group slot, set while frames of its unwanted sources must pass to the kernel.
     pub const SHARED: &str = "SHARED";
-    /// Per-CPU array of [`OtherPort`](crate::OtherPort), by a hash of group and port.
+    /// Per-CPU array of [`OtherPort`](crate::OtherPort), indexed by a hash of group and port.
     pub const OTHER_PORTS: &str = "OTHER_PORTS";
-    /// XSKMAP: receive queue to AF_XDP socket.
+    /// XSKMAP: from receive queue to AF_XDP socket.
     pub const SOCKETS: &str = "SOCKETS";
-    /// Global `u32`: buckets of [`FLOWS_V4`], less one.
+    /// Global `u32`: number of buckets of [`FLOWS_V4`], minus one.
     pub const FLOWS_MASK: &str = "FLOWS_MASK";
-    /// Global `u32`: buckets of [`GROUPS_V4`], less one.
+    /// Global `u32`: number of buckets of [`GROUPS_V4`], minus one.
     pub const GROUPS_MASK: &str = "GROUPS_MASK";
-    /// Global `u32`: how many VLAN tags a frame must carry (0, 1 or 2).
+    /// Global `u32`: number of VLAN tags that a frame must carry (0, 1 or 2).
     pub const VLAN_TAGS: &str = "VLAN_TAGS";
-    /// Global `u32`: VLAN id of the outer tag, where there is one.
+    /// Global `u32`: VLAN id of the outer tag, if there is one.
     pub const VLAN_OUTER: &str = "VLAN_OUTER";
-    /// Global `u32`: VLAN id of the inner tag, where there is one.
+    /// Global `u32`: VLAN id of the inner tag, if there is one.
     pub const VLAN_INNER: &str = "VLAN_INNER";
-    /// Global `u32`: 1 writes a [`Stamp`](crate::Stamp) before each redirected frame.
+    /// Global `u32`: 1 makes the program write a [`Stamp`](crate::Stamp) before each redirected frame.
     pub const STAMP: &str = "STAMP";
-    /// Global `u64`: the interface's own MAC address ([`wire::mac`](crate::wire::mac)); 0: it has none.
+    /// Global `u64`: the interface's own MAC address ([`wire::mac`](crate::wire::mac)), or 0 if it has none.
     pub const OWN_MAC: &str = "OWN_MAC";
-    /// Global `u32`: 1 passes wanted frames whose UDP checksum is partial ([`partial`](crate::partial)) to the kernel.
+    /// Global `u32`: 1 makes the program pass wanted frames with a [partial](crate::partial) UDP checksum to the
+    /// kernel.
     pub const PASS_PARTIAL: &str = "PASS_PARTIAL";
-    /// Global `u32`: 1 if the process that loads the program has CAP_PERFMON, so that it may compute with packet pointers.
+    /// Global `u32`: 1 if the loading process has CAP_PERFMON, with which the program may compute with packet pointers.
     pub const POINTER_ARITHMETIC: &str = "POINTER_ARITHMETIC";
 }
 
-/// How many (source, group, port) entries, and how many (group, port) entries, the maps hold unless told otherwise.
+/// Default capacity of the maps: (source, group, port) entries, and (group, port) entries.
 pub const DEFAULT_MAX_FLOWS: u32 = 65_536;
 
-/// How many receive queues the XSKMAP can hold a socket for.
+/// Number of receive queues for which the XSKMAP can hold a socket.
 pub const MAX_QUEUES: u32 = 1_024;
 
-/// (source, group, port) of an IPv4 datagram, in wire order: user space's key. The XDP program's is in [`table`].
+/// (source, group, port) of an IPv4 datagram, in wire order: the key in user space. [`table`] defines the XDP
+/// program's.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowKeyV4 {
@@ -98,41 +127,41 @@ pub struct GroupKeyV6 {
     pub port: Port,
 }
 
-/// A UDP port as a map key's last word. The word's value is the same in kernel and user space of one machine; nothing
-/// else is promised of it.
+/// A UDP port as the last word of a map key. Kernel and user space of one machine agree on its value, which is
+/// unspecified otherwise.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Port(u32);
 
 impl Port {
-    /// From the two bytes of the packet, loaded in memory order.
+    /// Converts the two bytes of the packet, loaded in memory order.
     #[inline(always)]
     pub const fn from_wire(port: u16) -> Self {
         Self(port as u32)
     }
 
-    /// From a port number in host order.
+    /// Converts a port number in host order.
     pub const fn from_host(port: u16) -> Self {
         Self::from_wire(port.to_be())
     }
 
-    /// The port number in host order.
+    /// Returns the port number in host order.
     pub const fn to_host(self) -> u16 {
         u16::from_be(self.0 as u16)
     }
 }
 
-/// What to do with the datagrams of one flow, and the group slot that counts the dropped ones.
+/// The action for the datagrams of one flow, and the group slot that counts dropped ones.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowAction(u32);
 
-/// What to do with datagrams to a (group, port) whose source has no flow entry, and the slot that counts the dropped.
+/// The action for datagrams to a (group, port) whose source has no flow entry, and the slot that counts dropped ones.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupAction(u32);
 
-/// The bit that says "redirect"; the other 31 bits are the slot.
+/// The bit for redirect; the other 31 bits are the slot.
 const ACCEPT: u32 = 1 << 31;
 
 impl FlowAction {
@@ -146,7 +175,7 @@ impl FlowAction {
         Self(slot & !ACCEPT)
     }
 
-    /// Is the source wanted?
+    /// Returns true if the source is wanted.
     #[inline(always)]
     pub const fn is_accept(self) -> bool {
         self.0 & ACCEPT != 0
@@ -170,7 +199,7 @@ impl GroupAction {
         Self(slot | ACCEPT)
     }
 
-    /// Are sources without an entry wanted?
+    /// Returns true if sources without an entry are wanted.
     #[inline(always)]
     pub const fn is_exclude(self) -> bool {
         self.0 & ACCEPT != 0
@@ -186,7 +215,7 @@ impl GroupAction {
 /// An address of either family: IPv4 as `::ffff:a.b.c.d`, in memory order.
 pub type AnyAddress = [u64; 2];
 
-/// The address for an IPv4 address in wire order.
+/// Maps an IPv4 address in wire order.
 #[inline(always)]
 pub const fn mapped_v4(address: u32) -> AnyAddress {
     [0, ((u32::from_le(address) as u64) << 32 | 0xffff_0000).to_le()]
@@ -196,37 +225,38 @@ pub const fn mapped_v4(address: u32) -> AnyAddress {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unwanted {
-    /// How many were dropped.
+    /// Dropped frames.
     pub dropped: u64,
-    /// How many passed to the kernel ([`Verdict::PassedShared`]).
+    /// Frames passed to the kernel ([`Verdict::PassedShared`]).
     pub passed: u64,
-    /// The source of the last one of both.
+    /// The source of the last frame of either kind.
     pub source: AnyAddress,
 }
 
-/// A (group, port) that nobody asked for.
+/// A (group, port) without a subscription, for which a datagram arrived.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OtherPort {
-    /// The group; zero: none was seen.
+    /// The group, or zero in an unused entry.
     pub group: AnyAddress,
-    /// The destination port in the first two bytes, wire order; the others are zero.
+    /// The destination port in the first two bytes, in wire order; the other bytes are zero.
     pub port: u64,
 }
 
-/// Entries of the map of [`OtherPort`]; a power of two.
+/// Capacity of the map of [`OtherPort`]; a power of two.
 pub const OTHER_PORTS: u32 = 64;
 
-/// Words of the map of shared slots, for this many slots.
+/// Number of words that the map of shared slots needs for `slots` slots.
 pub const fn shared_words(slots: u32) -> u32 {
     slots.div_ceil(u64::BITS)
 }
 
-/// What the XDP program writes directly before a redirected frame when time stamps are asked for.
+/// A time stamp, which the XDP program writes directly before a redirected frame if it is configured to.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// [`Stamp::MAGIC`]. User space clears it when it gives the frame back, so an old stamp is never taken for a new one.
+    /// [`Stamp::MAGIC`]. User space clears it when it returns the frame, so that an old stamp is never taken for a new
+    /// one.
     pub magic: u64,
     /// Nanoseconds of CLOCK_TAI when the XDP program ran (`bpf_ktime_get_tai_ns`, Linux 6.1).
     pub tai_ns: u64,
@@ -237,7 +267,7 @@ impl Stamp {
     pub const MAGIC: u64 = 0x5353_4d5f_5354_4d50;
 }
 
-/// [`Stamp`]'s size in bytes: what the XDP program asks `bpf_xdp_adjust_meta` for.
+/// Size of [`Stamp`] in bytes: the metadata that the XDP program requests by `bpf_xdp_adjust_meta`.
 pub const STAMP_SIZE: usize = size_of::<Stamp>();
 
 const _: () = {
@@ -249,7 +279,7 @@ const _: () = {
     assert!(size_of::<Unwanted>() == 32);
     assert!(size_of::<OtherPort>() == 24);
     assert!(OTHER_PORTS.is_power_of_two());
-    // Metadata must be a multiple of 4 and at most 32 bytes (Documentation/networking/xdp-rx-metadata).
+    // The kernel requires a multiple of 4, and at most 32 bytes (Documentation/networking/xdp-rx-metadata).
     assert!(STAMP_SIZE == 16);
 };
 
@@ -259,7 +289,7 @@ mod pod {
     #![allow(unsafe_code)]
     use super::*;
 
-    // SAFETY: repr(C) of u32 alone, without padding (sizes asserted above): every bit pattern is a value.
+    // SAFETY: repr(C) with u32 fields only, without padding (sizes asserted above): every bit pattern is a value.
     unsafe impl aya::Pod for FlowKeyV6 {}
     // SAFETY: as above.
     unsafe impl aya::Pod for GroupKeyV6 {}
@@ -267,7 +297,7 @@ mod pod {
     unsafe impl aya::Pod for FlowAction {}
     // SAFETY: a transparent u32.
     unsafe impl aya::Pod for GroupAction {}
-    // SAFETY: repr(C) of u64 alone, without padding (sizes asserted above).
+    // SAFETY: repr(C) with u64 fields only, without padding (sizes asserted above).
     unsafe impl aya::Pod for Unwanted {}
     // SAFETY: as above.
     unsafe impl aya::Pod for OtherPort {}

@@ -1,18 +1,19 @@
-//! UDP checksums that a sender on this host left to its NIC: the field holds the sum of the pseudo header alone. Pure.
+//! Partial UDP checksums: a sender on this host left the rest to its NIC, so the field holds the sum of the pseudo
+//! header.
 //!
-//! In generic mode XDP runs behind the point where the kernel joins datagrams to one large packet (UDP GRO), and before the
-//! point where it takes apart what a sender joined (`UDP_SEGMENT`). A frame does not tell that it holds several datagrams, but
-//! of all that do, the checksum is partial.
+//! In generic mode XDP runs after the point where the kernel merges datagrams into one large packet (UDP GRO), and
+//! before the point where it splits a packet that a sender merged (`UDP_SEGMENT`). A frame does not show that it holds
+//! several datagrams, but every frame that does has a partial checksum.
 
 use crate::wire::{PROTOCOL_UDP, UdpV4, UdpV6};
 
-/// Returns true if the datagram's checksum is that of its pseudo header.
+/// Returns true if the datagram's checksum covers the pseudo header alone.
 #[inline(always)]
 pub const fn is_partial_v4(datagram: &UdpV4) -> bool {
     is_sum(halves(datagram.source) + halves(datagram.group), datagram.udp.len, datagram.udp.checksum)
 }
 
-/// As [`is_partial_v4`].
+/// Returns true if the datagram's checksum covers the pseudo header alone.
 #[inline(always)]
 pub const fn is_partial_v6(datagram: &UdpV6) -> bool {
     let ([a, b, c, d], [e, f, g, h]) = (datagram.source, datagram.group);
@@ -21,7 +22,7 @@ pub const fn is_partial_v6(datagram: &UdpV6) -> bool {
     is_sum(source + group, datagram.udp.len, datagram.udp.checksum)
 }
 
-/// The sum of a word's halves. The Internet checksum may be formed in any byte order (RFC 1071, section 2 (B)).
+/// The sum of a word's halves. The Internet checksum may be computed in any byte order (RFC 1071, section 2 (B)).
 #[inline(always)]
 const fn halves(word: u32) -> u32 {
     (word & 0xffff) + (word >> 16)

@@ -1,20 +1,24 @@
-//! What the XDP program decides for a frame: one verdict with its reason, counted per CPU under its number.
+//! The XDP program's decision for a frame: one verdict, which has a reason and an action. The program counts it per
+//! CPU.
 
-/// The decision for one frame. Each frame is counted under exactly one.
+/// The decision for one frame. The program counts each frame under exactly one verdict.
+///
+/// The discriminant is the index into the map of counters. The enum is exhaustive on purpose: a match that lacks a new
+/// verdict does not compile.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
-    /// REDIRECT: a wanted source of a subscribed (group, port), handed to the queue's AF_XDP socket.
+    /// REDIRECT: a wanted source of a subscribed (group, port); the queue's AF_XDP socket gets the frame.
     Redirected = 0,
-    /// DROP: a subscribed (group, port) in INCLUDE mode, and the source is not in it.
+    /// DROP: a subscribed (group, port) in INCLUDE mode that does not name the source.
     DroppedNotIncluded = 1,
-    /// DROP: a subscribed (group, port) in EXCLUDE mode, and the source is blocked.
+    /// DROP: a subscribed (group, port) in EXCLUDE mode that blocks the source.
     DroppedBlocked = 2,
-    /// DROP: a length that lies, or a frame too short for its headers.
+    /// DROP: a frame with a wrong length, or too short for its headers.
     DroppedMalformed = 3,
     /// PASS: wanted, but the queue has no AF_XDP socket; the kernel path delivers it.
     PassedNoSocket = 4,
-    /// PASS: a multicast UDP datagram to a (group, port) nobody asked for.
+    /// PASS: a multicast UDP datagram to a (group, port) without a subscription.
     PassedOtherGroup = 5,
     /// PASS: not to a multicast address.
     PassedUnicast = 6,
@@ -32,38 +36,40 @@ pub enum Verdict {
     PassedVlan = 12,
     /// PASS: neither IPv4 nor IPv6.
     PassedNotIp = 13,
-    /// PASS: a frame over several buffers, whose headers reach beyond the first.
+    /// PASS: a frame in several buffers whose headers reach beyond the first.
     PassedSplitHeaders = 14,
-    /// PASS: a subscribed (group, port) and an unwanted source, while another program on the host is a member of the group,
-    /// or where nothing is to be dropped for its source.
+    /// PASS: a subscribed (group, port) and an unwanted source, while another program on the host is a member of the
+    /// group, or while user space wants such frames passed.
     PassedShared = 15,
-    /// DROP: a group in EXCLUDE mode, and a source from which Linux takes no multicast ([`martian`](crate::martian)).
+    /// DROP: a group in EXCLUDE mode, and a source from which Linux accepts no multicast ([`martian`](crate::martian)).
     DroppedMartian = 16,
-    /// PASS: wanted, but to another unicast MAC address than the interface's; the kernel decides.
+    /// PASS: wanted, but sent to another unicast MAC address than the interface's; the kernel decides.
     PassedUnicastMac = 17,
-    /// PASS: an IPv6 datagram whose UDP length is 0, as in a jumbogram; the kernel takes its length from the packet.
+    /// PASS: an IPv6 datagram with a UDP length of 0, as in a jumbogram; the kernel takes the length from the packet.
     PassedZeroLength = 18,
-    /// PASS: wanted, in generic mode, and its UDP checksum is partial: it may be several datagrams, which the kernel
-    /// takes apart.
+    /// PASS: wanted, but in generic mode its UDP checksum is partial. The frame may hold several datagrams, which the
+    /// kernel separates.
     PassedPartialChecksum = 19,
 }
 
-/// What the program does with a frame.
+/// The program's action on a frame.
+///
+/// The enum is exhaustive on purpose, as [`Verdict`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// The frame ends here.
+    /// The program drops the frame.
     Drop,
-    /// The kernel gets it.
+    /// The kernel gets the frame.
     Pass,
-    /// The AF_XDP socket of its queue gets it.
+    /// The AF_XDP socket of the frame's queue gets it.
     Redirect,
 }
 
 impl Verdict {
-    /// How many verdicts there are.
+    /// Number of verdicts.
     pub const COUNT: usize = Self::ALL.len();
 
-    /// Every verdict, in the order of its number.
+    /// All verdicts in the order of their numbers.
     pub const ALL: [Self; 20] = [
         Self::Redirected,
         Self::DroppedNotIncluded,
@@ -113,7 +119,7 @@ impl Verdict {
         }
     }
 
-    /// The name under which the ledger shows it.
+    /// The verdict's name in the ledger and in exported counters.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Redirected => "redirected",
@@ -143,7 +149,7 @@ impl Verdict {
 const _: () = {
     let mut i = 0;
     while i < Verdict::COUNT {
-        assert!(Verdict::ALL[i] as usize == i, "a verdict's number is its place in ALL");
+        assert!(Verdict::ALL[i] as usize == i, "a verdict's number is its position in ALL");
         i += 1;
     }
 };

@@ -1,22 +1,22 @@
 //! The one parser of frames: Ethernet, up to two VLAN tags, IPv4 or IPv6, UDP.
 //!
-//! It reads through a [`Window`], of which there are two kinds: the XDP program's (`data..data_end`, in whose checks the
-//! kernel's verifier believes) and a slice. What is tested and fuzzed on slices is thus what runs in the kernel.
-//! Nothing here looks anything up: whether anybody wants the datagram is the caller's business.
+//! It reads through a [`Window`]. The XDP program's window is `data..data_end`, with checks that the kernel's verifier
+//! understands; the other window is a slice. So tests and fuzzing on slices cover the code that runs in the kernel.
+//! The parser does no look-ups: the caller decides whether a datagram is wanted.
 
 use crate::Verdict;
 
-/// Bytes of an Ethernet header.
+/// Length of an Ethernet header in bytes.
 pub const ETHERNET_LEN: usize = 14;
-/// Bytes of a VLAN tag.
+/// Length of a VLAN tag in bytes.
 pub const VLAN_TAG_LEN: usize = 4;
-/// Bytes of an IPv4 header without options.
+/// Length of an IPv4 header without options in bytes.
 pub const IPV4_LEN: usize = 20;
-/// Bytes of the fixed IPv6 header.
+/// Length of the fixed IPv6 header in bytes.
 pub const IPV6_LEN: usize = 40;
-/// Bytes of a UDP header.
+/// Length of a UDP header in bytes.
 pub const UDP_LEN: usize = 8;
-/// Bytes of the longest headers that are looked at: two tags, IPv6, UDP.
+/// Upper bound of the length of the parsed headers in bytes: two VLAN tags, IPv6, UDP.
 pub const MAX_HEADERS_LEN: usize = ETHERNET_LEN + 2 * VLAN_TAG_LEN + IPV6_LEN + UDP_LEN;
 /// IP protocol number of UDP.
 pub const PROTOCOL_UDP: u8 = 17;
@@ -39,12 +39,12 @@ const ETHERTYPE_QINQ: u16 = 0x88a8;
 
 /// A frame that can be read in checked pieces.
 pub trait Window {
-    /// The `N` bytes at `offset`, or `None` if the frame (of one over several buffers: its first) ends before.
+    /// Returns the `N` bytes at `offset`, or `None` if the frame, or its first buffer, ends before.
     fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]>;
 
-    /// Returns true if the frame, over all of its buffers, has at least `len` bytes.
+    /// Returns true if the frame, in all its buffers, has at least `len` bytes.
     ///
-    /// A question in place of a length: the XDP program cannot compute one without CAP_PERFMON.
+    /// This trait has no method for the length itself, since the XDP program cannot compute it without CAP_PERFMON.
     fn has(&self, len: usize) -> bool;
 }
 
@@ -60,18 +60,18 @@ impl Window for [u8] {
     }
 }
 
-/// The VLAN tags that a frame must carry to be looked at.
+/// The VLAN tags that a frame must carry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VlanTags {
-    /// 0, 1 or 2.
+    /// Number of tags: 0, 1 or 2.
     pub count: u32,
-    /// VLAN id (12 bits) of the outer tag; 0 without tags.
+    /// VLAN id (12 bits) of the outer tag, or 0 without tags.
     pub outer: u16,
-    /// VLAN id (12 bits) of the inner tag; 0 unless there are two.
+    /// VLAN id (12 bits) of the inner tag, or 0 unless there are two tags.
     pub inner: u16,
 }
 
-/// Where the network header begins, and of which family it is.
+/// The offset of the network header, and its family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     /// IPv4 at this offset.
@@ -80,7 +80,7 @@ pub enum Network {
     V6(usize),
 }
 
-/// A UDP datagram in an IPv4 packet without options and not fragmented.
+/// A UDP datagram in an IPv4 packet that has no options and is not fragmented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UdpV4 {
     /// Source address, wire order.
@@ -89,7 +89,7 @@ pub struct UdpV4 {
     pub group: u32,
     /// The eight bytes from the destination address to the destination port, in memory order.
     pub destination: u64,
-    /// What UDP says.
+    /// The UDP header.
     pub udp: Udp,
 }
 
@@ -100,11 +100,11 @@ pub struct UdpV6 {
     pub source: [u32; 4],
     /// Destination address, wire order; always multicast.
     pub group: [u32; 4],
-    /// What UDP says.
+    /// The UDP header.
     pub udp: Udp,
 }
 
-/// The UDP header's fields, and whether the lengths agree.
+/// The fields of a UDP header, its offset, and the check of all lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Udp {
     /// Source port, wire order.
@@ -115,19 +115,19 @@ pub struct Udp {
     pub len: u16,
     /// Checksum field, wire order.
     pub checksum: u16,
-    /// Where the UDP header begins in the frame.
+    /// Offset of the UDP header in the frame.
     pub offset: usize,
-    /// The IP length fits the frame, and the UDP length fits the IP length, and both have room for their headers.
+    /// True if the IP packet fits the frame, the UDP datagram fits the IP packet, and both have room for their headers.
     pub lengths_agree: bool,
 }
 
-/// A MAC address as a number: its first byte is the lowest.
+/// Converts a MAC address to a number whose lowest byte is the first of the address.
 pub const fn mac([a, b, c, d, e, f]: [u8; 6]) -> u64 {
     u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
 }
 
-/// Returns true if the kernel takes the frame as one for this host, whose MAC address is `own` ([`mac`]): it is to a group
-/// of hosts, to all, or to this one. Linux does not compare the address with the IP group's.
+/// Returns true if the kernel accepts the frame for this host, whose MAC address is `own` ([`mac`]): its destination is
+/// a multicast address, the broadcast address, or `own`. Linux does not compare the address with that of the IP group.
 #[inline(always)]
 pub fn is_for_host<W: Window + ?Sized>(window: &W, own: u64) -> bool {
     let Some(ethernet) = window.bytes::<ETHERNET_LEN>(0) else {
@@ -136,9 +136,11 @@ pub fn is_for_host<W: Window + ?Sized>(window: &W, own: u64) -> bool {
     ethernet[0] & 1 != 0 || u64::from_le_bytes(piece(ethernet, 0)) << 16 == own << 16
 }
 
-/// Reads the Ethernet header and the tags.
+/// Parses the Ethernet header and the VLAN tags.
 ///
-/// `Err` is the verdict for frames that go no further: other tags, not IP, too short.
+/// # Errors
+///
+/// The verdict for a frame that has other tags, is not IP, or is too short.
 #[inline(always)]
 pub fn network<W: Window + ?Sized>(window: &W, tags: VlanTags) -> Result<Network, Verdict> {
     let Some(ethernet) = window.bytes::<ETHERNET_LEN>(0) else {
@@ -154,7 +156,7 @@ pub fn network<W: Window + ?Sized>(window: &W, tags: VlanTags) -> Result<Network
 #[inline(always)]
 fn tagged<W: Window + ?Sized>(window: &W, tags: VlanTags, ethertype: u16) -> Result<Network, Verdict> {
     if !is_tag(ethertype) {
-        // Untagged where a tag is asked for: another VLAN's, unless it is not IP at all.
+        // An untagged IP frame where a tag is required belongs to another VLAN.
         return Err(select(ethertype, 0).map_or_else(|not_ip| not_ip, |_| Verdict::PassedVlan));
     }
     let Some(outer) = window.bytes::<VLAN_TAG_LEN>(ETHERNET_LEN) else {
@@ -193,13 +195,17 @@ fn is_tag(ethertype: u16) -> bool {
     ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ
 }
 
-/// Reads an IPv4 and a UDP header at `offset`.
+/// Parses an IPv4 and a UDP header at `offset`.
 ///
-/// `Err` is the verdict for what XDP must leave to the kernel, or for headers that do not fit the frame. Lengths are
-/// only judged ([`Udp::lengths_agree`]): a frame of a group that nobody asked for is none of our business.
+/// Lengths that contradict each other are no error but reported in [`Udp::lengths_agree`], since a frame of a group
+/// without a subscription has to pass whatever its lengths.
+///
+/// # Errors
+///
+/// The verdict for a frame that XDP must leave to the kernel, or whose headers do not fit the frame.
 #[inline(always)]
 pub fn udp_v4<W: Window + ?Sized>(window: &W, offset: usize) -> Result<UdpV4, Verdict> {
-    // One check for both headers: what most frames need.
+    // One check for both headers suffices for most frames.
     let Some(header) = window.bytes::<{ IPV4_LEN + UDP_LEN }>(offset) else {
         return Err(short_v4(window, offset));
     };
@@ -254,12 +260,16 @@ fn other_v4(version_ihl: u8, protocol: u8, destination: u32, fragment: u16) -> V
     } else if version_ihl & 0x0f > 5 {
         Verdict::PassedOptions
     } else {
-        // A UDP datagram to a group whose UDP header is not there.
+        // A UDP datagram to a group, without a UDP header.
         Verdict::DroppedMalformed
     }
 }
 
-/// Reads an IPv6 and a UDP header at `offset`; as [`udp_v4`].
+/// Parses an IPv6 and a UDP header at `offset`, as [`udp_v4`] does.
+///
+/// # Errors
+///
+/// As [`udp_v4`], and the verdict for a UDP length of 0.
 #[inline(always)]
 pub fn udp_v6<W: Window + ?Sized>(window: &W, offset: usize) -> Result<UdpV6, Verdict> {
     let Some(header) = window.bytes::<IPV6_LEN>(offset) else {
@@ -302,7 +312,7 @@ fn other_v6<W: Window + ?Sized>(window: &W, offset: usize, next_header: u8, dest
         return icmp_v6(window.bytes::<1>(offset + IPV6_LEN), destination);
     }
     if next_header == PROTOCOL_HOP_BY_HOP {
-        // MLD comes behind a router alert of eight bytes (RFC 9777, section 5).
+        // MLD follows a router alert of eight bytes (RFC 9777, section 5).
         if let Some(options) = window.bytes::<9>(offset + IPV6_LEN)
             && options[0] == PROTOCOL_ICMPV6
             && options[1] == 0
@@ -357,7 +367,7 @@ fn ne32<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
     u32::from_ne_bytes(piece(bytes, at))
 }
 
-/// Taken in one piece, not byte by byte: the compiler for BPF does not put bytes together again.
+/// Reads the bytes at once, since the compiler for BPF does not combine loads of single bytes.
 #[inline(always)]
 fn piece<const N: usize, const M: usize>(bytes: &[u8; N], at: usize) -> [u8; M] {
     let mut piece = [0; M];

@@ -1,6 +1,6 @@
-//! Baselines for the benchmark: the least that an XDP program can do, dropped or redirected.
+//! Baselines for the benchmark: XDP programs that only drop, or only redirect.
 //!
-//! Nothing is parsed, looked up or counted. What the kernel needs for these is the ceiling of anything that does more.
+//! They parse, look up and count nothing. So their rates are upper bounds for every program that does more.
 #![no_std]
 #![no_main]
 
@@ -13,7 +13,7 @@ use aya_ebpf::programs::XdpContext;
 #[map]
 static SOCKETS: XskMap = XskMap::with_max_entries(64, 0);
 
-/// Drops every frame at once.
+/// Drops every frame.
 #[xdp]
 pub fn drop_all(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_DROP
@@ -29,11 +29,11 @@ pub fn redirect_only(ctx: XdpContext) -> u32 {
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    // The verifier refuses a program in which this could be reached.
+    // The verifier rejects a program that could reach this.
     loop {}
 }
 
-/// As the other programs declare.
+/// The same licence as the other programs.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "license")]
 pub static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,13 +1,14 @@
 //! The load generator: an XDP program that user space runs over recycled frames (BPF_PROG_TEST_RUN with
-//! BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18). Each run writes one flow's headers, sequence and time into the frame and
-//! redirects it to the interface.
+//! BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18). For each frame it writes one flow's headers, sequence number and time, and
+//! redirects the frame to the interface.
 //!
-//! A run is one long system call, since each begins and ends with a wait for all CPUs (the XDP dispatcher is patched). So
-//! it is the program that keeps time, counts and ends: what is not due is dropped, and the frame comes round again.
+//! A run is one long system call, since each call waits for all CPUs at its start and its end, where the kernel patches
+//! the XDP dispatcher. So the program itself keeps time, counts and ends the run. It drops a frame that is not due; the
+//! kernel then offers the frame again.
 //!
-//! Flows take turns by a cycle that user space lays out. A frame's old contents are never relied upon but for the zeros
-//! behind its head: whoever received it may have written to it. Each thread of the sender loads a program of its own, so
-//! nothing here is shared between CPUs.
+//! Flows take turns in a cycle that user space defines. A receiver may have written to a recycled frame, so the program
+//! relies on none of its contents except the zeros after the head. Each thread of the sender loads its own program, so
+//! CPUs share nothing.
 #![no_std]
 #![no_main]
 
@@ -29,34 +30,36 @@ static STOP: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 static LINK: DevMap = DevMap::with_max_entries(1, 0);
 
-/// The entry: makes a frame and sends it off.
+/// The entry: writes a frame and redirects it.
 #[xdp]
 pub fn generator(ctx: XdpContext) -> u32 {
     make(&ctx).unwrap_or(xdp_action::XDP_ABORTED)
 }
 
-/// `None` where user space laid out the maps wrongly.
+/// Returns `None` if user space filled the maps wrongly, or if the frame cannot be redirected.
 #[inline(always)]
 fn make(ctx: &XdpContext) -> Option<u32> {
     let run = RUN.get_ptr_mut(0)?;
-    // SAFETY: the kernel gives a valid entry, and the one thread that runs this program is alone in writing it.
+    // SAFETY: the kernel returns a valid entry, and only the one thread that runs this program writes it.
     let run = unsafe { &mut *run };
     if !is_due(run) {
         return Some(xdp_action::XDP_DROP);
     }
     let now = run.now;
     let turn = run.turn;
-    let flow = GENERATED.get_ptr_mut(*TURNS.get(turn)?)?;
+    // SAFETY: the kernel returns a whole element of one word or nothing.
+    let flow = unsafe { TURNS.get_ptr(turn)?.read_volatile() };
+    let flow = GENERATED.get_ptr_mut(flow)?;
     // SAFETY: as above.
     let flow = unsafe { &mut *flow };
     run.turn = if turn + 1 < run.turns { turn + 1 } else { 0 };
     if flow.v6 == 0 {
         clear_tail_of_v6(ctx);
     }
-    // Frames are handed out as long as the longest flow's. Their length is not computed here: without CAP_PERFMON the
-    // verifier refuses the difference of two packet pointers.
+    // Every frame arrives with the length of the longest flow. The program does not compute its length: without
+    // CAP_PERFMON the verifier rejects the difference of two packet pointers.
     if flow.trim != 0 {
-        // SAFETY: the helper checks what it is given; the context is the kernel's.
+        // SAFETY: the helper checks its arguments, and the context comes from the kernel.
         if unsafe { bpf_xdp_adjust_tail(ctx.ctx, (flow.trim as i32).wrapping_neg()) } != 0 {
             return None;
         }
@@ -83,8 +86,8 @@ fn make(ctx: &XdpContext) -> Option<u32> {
     }
 }
 
-/// A frame that an IPv6 flow had before holds the end of a longer head where an IPv4 flow's zeros are. Called while the
-/// frame is still as long as the longest flow's, so that none of it stays.
+/// Clears the end of an IPv6 head, which is longer than an IPv4 head, from a recycled frame. Called while the frame
+/// still has the length of the longest flow, so that nothing of it remains.
 #[inline(always)]
 fn clear_tail_of_v6(ctx: &XdpContext) {
     let start = ctx.data();
@@ -92,9 +95,9 @@ fn clear_tail_of_v6(ctx: &XdpContext) {
         return;
     }
     let tail = (start + HEAD_V4 * 8) as *mut u64;
-    // Volatile, so that the compiler does not make a call of memset of it: that adds variables to a packet pointer, which the
-    // verifier refuses without CAP_PERFMON.
-    // SAFETY: the bytes were checked to be there; alignment as in `write_v4`.
+    // Volatile, so that the compiler does not call memset, which adds variables to a packet pointer. Without
+    // CAP_PERFMON the verifier rejects that. SAFETY: the check above showed that the bytes exist. For the alignment see
+    // `write_v4`.
     unsafe {
         tail.write_volatile(0);
         tail.add(1).write_volatile(0);
@@ -102,18 +105,18 @@ fn clear_tail_of_v6(ctx: &XdpContext) {
     }
 }
 
-/// Must a frame be sent now? Leaves the time in `run.now`.
+/// Returns true if a frame is due now. Stores the time in `run.now`.
 #[inline(always)]
 fn is_due(run: &mut Run) -> bool {
     if run.left == 0 {
         return false;
     }
-    // Flat out, a look at the clock for each frame would be a fifth of the frame's cost.
+    // At full rate, reading the clock for each frame would take a fifth of the frame's cost.
     if run.step == 0 && run.same_time > 0 {
         run.same_time -= 1;
         return true;
     }
-    // SAFETY: takes no arguments, asks for nothing.
+    // SAFETY: the helper takes no arguments and has no preconditions.
     let now = unsafe { bpf_ktime_get_tai_ns() };
     run.now = now;
     if run.first == 0 {
@@ -148,13 +151,13 @@ fn is_due(run: &mut Run) -> bool {
 #[inline(always)]
 fn is_stopped() -> bool {
     match STOP.get_ptr(0) {
-        // SAFETY: a word of the map, which user space replaces whole.
+        // SAFETY: a word in the map, which user space replaces whole.
         Some(stop) => unsafe { stop.read_volatile() != 0 },
         None => true,
     }
 }
 
-/// The UDP checksum in memory order. Sequence and time lie on even bytes of the datagram, so their halves just add up
+/// The UDP checksum in memory order. Sequence and time have even offsets in the datagram, so their halves simply add up
 /// (RFC 1071, section 2).
 #[inline(always)]
 fn checksum(constant: u32, sequence: u64, time: u64) -> u16 {
@@ -165,7 +168,7 @@ fn checksum(constant: u32, sequence: u64, time: u64) -> u16 {
     sum = (sum & 0xffff) + (sum >> 16);
     sum = (sum & 0xffff) + (sum >> 16);
     let checksum = !(sum as u16);
-    // 0 would mean that there is none (RFC 768).
+    // 0 would mean that there is no checksum (RFC 768).
     if checksum == 0 { 0xffff } else { checksum }
 }
 
@@ -177,8 +180,8 @@ fn write_v4(ctx: &XdpContext, flow: &Flow, sequence: u64, time: u64, checksum: u
     }
     let from = flow.head.as_ptr().cast::<u64>();
     let to = start as *mut u64;
-    // SAFETY: the bytes were checked to be there; the kernel lays live frames out on 8 bytes (`struct xdp_page_head`),
-    // and the head begins on 8 bytes and is longer.
+    // SAFETY: the check above showed that the bytes exist. The kernel aligns live frames to 8 bytes (`struct
+    // xdp_page_head`). The flow's head is aligned to 8 bytes as well, and longer.
     unsafe {
         to.write(*from);
         to.add(1).write(*from.add(1));
@@ -201,10 +204,10 @@ fn write_v6(ctx: &XdpContext, flow: &Flow, sequence: u64, time: u64, checksum: u
     }
     let from = flow.head.as_ptr().cast::<u64>();
     let to = start as *mut u64;
-    // In memory order, so that the halves come out right on either kind of machine.
+    // In memory order, so that the halves are right on either byte order.
     let [s0, s1]: [u32; 2] = halves(sequence);
     let [t0, t1]: [u32; 2] = halves(time);
-    // SAFETY: as for IPv4; from byte 64 on in words of 4, as sequence and time lie on 4 bytes.
+    // SAFETY: as in `write_v4`. From byte 64 on in words of 4 bytes, to which sequence and time are aligned.
     unsafe {
         to.write(*from);
         to.add(1).write(*from.add(1));
@@ -232,11 +235,11 @@ fn halves(word: u64) -> [u32; 2] {
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    // The verifier refuses a program in which this could be reached.
+    // The verifier rejects a program that could reach this.
     loop {}
 }
 
-/// Helpers such as `bpf_ktime_get_tai_ns` ask for a GPL-compatible licence.
+/// Helpers such as `bpf_ktime_get_tai_ns` require a GPL-compatible licence.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "license")]
 pub static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

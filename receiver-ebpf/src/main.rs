@@ -1,12 +1,12 @@
 //! The XDP program: one verdict for each frame.
 //!
-//! A frame that is not a whole UDP datagram to a group passes to the kernel. For the others one look-up tells most of
-//! what there is to know: (source, group, port) is either wanted, and goes to the AF_XDP socket of its queue, or
-//! blocked, and is dropped. Without such an entry the group's own entry tells whether unnamed sources are wanted
-//! (EXCLUDE), unwanted (INCLUDE), or nobody's business (no entry: pass).
+//! A frame that is not a whole UDP datagram to a group passes to the kernel. For other frames the program looks up the
+//! source's entry: a wanted source's frame goes to the AF_XDP socket of its queue, a blocked source's frame is dropped.
+//! For a source without an entry the group's entry decides: unnamed sources are wanted (EXCLUDE) or unwanted (INCLUDE).
+//! A frame of a group without an entry passes to the kernel.
 //!
-//! User space changes the maps while frames arrive; each change is one map operation, so each frame sees the filter
-//! before or after it, never between.
+//! User space changes the maps while frames arrive. Each change is one map operation or one store, so a frame sees the
+//! filter either before or after it.
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -25,13 +25,14 @@ pub fn receiver(ctx: XdpContext) -> u32 {
     run::<false>(&ctx)
 }
 
-/// The entry for frames over several buffers (Linux 5.18). Of its own, since not every driver takes such a program.
+/// The entry for frames in several buffers (Linux 5.18). It is separate because not every driver accepts such a
+/// program.
 #[xdp(frags)]
 pub fn receiver_frags(ctx: XdpContext) -> u32 {
     run::<true>(&ctx)
 }
 
-/// Decides, counts, acts.
+/// Decides, counts and acts.
 #[inline(always)]
 fn run<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     let verdict = verdict::judge::<FRAGS>(ctx);
@@ -46,11 +47,11 @@ fn run<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    // The verifier refuses a program in which this could be reached.
+    // The verifier rejects a program that could reach this.
     loop {}
 }
 
-/// Helpers such as `bpf_ktime_get_tai_ns` ask for a GPL-compatible licence.
+/// Helpers such as `bpf_ktime_get_tai_ns` require a GPL-compatible licence.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "license")]
 pub static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

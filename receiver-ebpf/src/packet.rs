@@ -1,8 +1,8 @@
-//! The frame as the parser's window: every piece is checked against `data_end`, which is what the verifier asks for.
+//! The frame as the parser's window. Each access is checked against `data_end`, as the verifier requires.
 //!
-//! The verifier accepts this from a process without CAP_PERFMON too. Such a program must not compute with packet pointers: it may
-//! compare them and add constants, but must not subtract them or add a variable. Where the process has CAP_PERFMON, a
-//! length is checked by adding it; else a helper tells the frame's length, which costs a call.
+//! On newer kernels the verifier accepts this program from a process without CAP_PERFMON too. Such a program may
+//! compare packet pointers and add constants to them, but must not subtract them or add a variable. With CAP_PERFMON
+//! the program checks a length by an addition; without it, a helper returns the frame's length, which costs a call.
 
 use core::arch::asm;
 
@@ -15,23 +15,23 @@ use crate::maps;
 const ONE_TAG: usize = ETHERNET_LEN + VLAN_TAG_LEN;
 const TWO_TAGS: usize = ETHERNET_LEN + 2 * VLAN_TAG_LEN;
 
-/// `data..data_end` of one frame, from some header on: all of it, or with `FRAGS` the first of its buffers.
+/// `data..data_end` of one frame, from some header on. With `FRAGS` this is only the frame's first buffer.
 pub struct Packet<'a, const FRAGS: bool> {
     ctx: &'a XdpContext,
     start: usize,
     end: usize,
-    /// Bytes of the frame before `start`.
+    /// Number of the frame's bytes before `start`.
     before: usize,
 }
 
 impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
-    /// The frame of a context. Taken anew after `bpf_xdp_adjust_meta`, which invalidates it.
+    /// The frame of a context. `bpf_xdp_adjust_meta` invalidates it.
     #[inline(always)]
     pub fn new(ctx: &'a XdpContext) -> Self {
         Self { ctx, start: ctx.data(), end: ctx.data_end(), before: 0 }
     }
 
-    /// The window from the network header on: `offset` is behind the Ethernet header and up to two tags.
+    /// The window from the network header on. `offset` is the length of the Ethernet header and of up to two tags.
     #[inline(always)]
     pub fn network(&self, offset: usize) -> Self {
         let start = match offset {
@@ -42,7 +42,7 @@ impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
         Self { start, before: offset, ..*self }
     }
 
-    /// Returns true if headers may lie in another buffer than the first.
+    /// Returns true if headers may lie beyond the first buffer.
     #[inline(always)]
     pub fn has_split_headers(&self) -> bool {
         FRAGS && self.start + MAX_HEADERS_LEN > self.end && self.is_first_of_several()
@@ -55,7 +55,7 @@ impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
         if len >= MAX_HEADERS_LEN {
             return true;
         }
-        // Bit by bit: each step adds a constant.
+        // Bit by bit, so that each step adds a constant.
         let mut frame_end = self.start;
         if len & 1 != 0 {
             frame_end = plus::<1>(frame_end);
@@ -81,7 +81,7 @@ impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
         frame_end > self.end
     }
 
-    /// Bytes of the frame, over all of its buffers.
+    /// Length of the frame in all its buffers, in bytes.
     #[inline(always)]
     fn len(&self) -> usize {
         // SAFETY: the helper only reads the context, which is the kernel's.
@@ -96,8 +96,8 @@ impl<const FRAGS: bool> Window for Packet<'_, FRAGS> {
         if piece + N > self.end {
             return None;
         }
-        // SAFETY: the kernel promises data..data_end readable while the program runs, and the piece lies within; nothing
-        // of a frame lies at address 0. What the compiler is told, it does not check.
+        // SAFETY: the kernel promises that data..data_end is readable while the program runs, and the piece lies
+        // within. No byte of a frame is at address 0; the hint spares a check for a null reference.
         unsafe {
             core::hint::assert_unchecked(piece != 0);
             Some(&*(piece as *const [u8; N]))
@@ -115,20 +115,20 @@ impl<const FRAGS: bool> Window for Packet<'_, FRAGS> {
 
 const _: () = assert!(MAX_HEADERS_LEN < 128, "a shorter length has 7 bits");
 
-/// The same length, at most an IPv6 packet's, as the verifier can see. Those before Linux 6.2 do not see the bound of a number
-/// whose bytes were swapped, and the compiler leaves out what it knows to change nothing.
+/// Bounds a length by that of the longest IPv6 packet, visibly for the verifier. Verifiers before Linux 6.2 do not know
+/// the bound of a number whose bytes were swapped. The compiler knows it and would remove a plain mask.
 #[inline(always)]
 fn bounded(mut len: usize) -> usize {
-    // SAFETY: it changes the one register that it names.
+    // SAFETY: the instruction only changes the register that it names.
     unsafe { asm!("{0} &= 0x1ffff", inout(reg) len, options(pure, nomem, nostack)) };
     len
 }
 
-/// Adds a constant by an instruction of its own, which the compiler can neither merge with others into the addition of a variable
-/// nor take apart.
+/// Adds a constant by a separate instruction, which the compiler can neither split nor merge into the addition of a
+/// variable.
 #[inline(always)]
 fn plus<const N: usize>(mut address: usize) -> usize {
-    // SAFETY: it changes the one register that it names.
+    // SAFETY: the instruction only changes the register that it names.
     unsafe { asm!("{0} += {1}", inout(reg) address, const N, options(pure, nomem, nostack)) };
     address
 }

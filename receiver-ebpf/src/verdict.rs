@@ -1,4 +1,4 @@
-//! The decision: parse, look up, and hand over what is wanted.
+//! The decision: parses a frame, looks up its subscription, and redirects wanted frames.
 
 use aya_ebpf::helpers::{bpf_ktime_get_tai_ns, bpf_xdp_adjust_meta};
 use aya_ebpf::programs::XdpContext;
@@ -11,7 +11,7 @@ use receiver_common::{AnyAddress, FlowKeyV6, GroupKeyV6, OtherPort, Port, STAMP_
 use crate::maps;
 use crate::packet::Packet;
 
-/// The verdict for a frame. [`Verdict::Redirected`] means that the redirect is already set up.
+/// Decides on a frame. [`Verdict::Redirected`] means that the redirect is already set up.
 #[inline(always)]
 pub fn judge<const FRAGS: bool>(ctx: &XdpContext) -> Verdict {
     let packet = Packet::<FRAGS>::new(ctx);
@@ -27,7 +27,7 @@ pub fn judge<const FRAGS: bool>(ctx: &XdpContext) -> Verdict {
     match accepted {
         Ok(()) if !wire::is_for_host(&packet, maps::own_mac()) => Verdict::PassedUnicastMac,
         Ok(()) => redirect(ctx),
-        // What is missing may lie in the next buffer: the kernel finds it.
+        // The missing part may lie in the next buffer, where the kernel finds it.
         Err(Verdict::DroppedMalformed) if packet.has_split_headers() => Verdict::PassedSplitHeaders,
         Err(verdict) => verdict,
     }
@@ -60,8 +60,8 @@ fn judge_v4<const FRAGS: bool>(packet: &Packet<FRAGS>) -> Result<(), Verdict> {
     if maps::pass_partial() && is_partial_v4(&datagram) { Err(Verdict::PassedPartialChecksum) } else { Ok(()) }
 }
 
-/// The verdict for a datagram whose lengths contradict each other: dropped if anybody asked for its group. Out of the
-/// usual path's way; its plain name as in [`maps`].
+/// Decides on a datagram whose lengths contradict each other: it is dropped if its group has a subscription. Not
+/// inlined, to keep it off the common path; [`maps`] explains the plain name.
 #[inline(never)]
 #[unsafe(no_mangle)]
 fn malformed_v4(key: u64) -> Verdict {
@@ -71,7 +71,8 @@ fn malformed_v4(key: u64) -> Verdict {
     }
 }
 
-/// Records a datagram that nobody asked for. Out of the usual path's way; its plain name as in [`maps`].
+/// Records a datagram without a subscription. Not inlined, to keep it off the common path; [`maps`] explains the plain
+/// name.
 #[inline(never)]
 #[unsafe(no_mangle)]
 fn other_group_v4(destination: u64, hash: u64) -> Verdict {
@@ -88,12 +89,10 @@ fn judge_v6<const FRAGS: bool>(packet: &Packet<FRAGS>) -> Result<(), Verdict> {
     let datagram = wire::udp_v6(packet, 0)?;
     let port = Port::from_wire(datagram.udp.destination_port);
     let flow = FlowKeyV6 { source: datagram.source, group: datagram.group, port };
-    // SAFETY: the value is one word, which the kernel replaces whole.
-    if let Some(action) = unsafe { maps::FLOWS_V6.get(flow) } {
+    if let Some(action) = maps::flow_v6(flow) {
         return decide(action.is_accept(), action.slot(), &datagram, Verdict::DroppedBlocked);
     }
-    // SAFETY: as above.
-    match unsafe { maps::GROUPS_V6.get(GroupKeyV6 { group: datagram.group, port }) } {
+    match maps::group_v6(GroupKeyV6 { group: datagram.group, port }) {
         Some(action) if action.is_exclude() && datagram.udp.lengths_agree && is_martian_v6(datagram.source) => {
             Err(Verdict::DroppedMartian)
         }
@@ -108,7 +107,7 @@ fn judge_v6<const FRAGS: bool>(packet: &Packet<FRAGS>) -> Result<(), Verdict> {
     }
 }
 
-/// By the entry that says whether the source is wanted: its own, or its group's. `dropped` is the verdict if it is not.
+/// Decides by the source's own entry or by its group's. `dropped` is the verdict for an unwanted source.
 #[inline(always)]
 fn decide(accept: bool, slot: u32, datagram: &UdpV6, dropped: Verdict) -> Result<(), Verdict> {
     if !datagram.udp.lengths_agree {
@@ -126,7 +125,7 @@ fn two_words([a, b, c, d]: [u32; 4]) -> AnyAddress {
     [word(a, b), word(c, d)]
 }
 
-/// Hands the frame to the AF_XDP socket of its queue; where there is none, the kernel path gets it.
+/// Redirects the frame to the AF_XDP socket of its queue. Without a socket the kernel path gets the frame.
 #[inline(always)]
 fn redirect(ctx: &XdpContext) -> Verdict {
     if maps::stamp() {
@@ -135,10 +134,10 @@ fn redirect(ctx: &XdpContext) -> Verdict {
     if maps::redirect(ctx.rx_queue_index()) { Verdict::Redirected } else { Verdict::PassedNoSocket }
 }
 
-/// Writes the time before the frame. Where the driver leaves no room for metadata the frame goes without.
+/// Writes the time before the frame, if the driver leaves room for metadata.
 #[inline(always)]
 fn stamp(ctx: &XdpContext) {
-    // SAFETY: the helper checks the room itself; the context is the kernel's.
+    // SAFETY: the helper checks the room, and the context comes from the kernel.
     if unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(STAMP_SIZE as i32)) } != 0 {
         return;
     }
@@ -146,7 +145,7 @@ fn stamp(ctx: &XdpContext) {
     if start + STAMP_SIZE > ctx.metadata_end() {
         return;
     }
-    // SAFETY: the bytes metadata..metadata+STAMP_SIZE were checked to be there, and are the program's to write.
+    // SAFETY: the check above showed that metadata..metadata+STAMP_SIZE exists, and the program may write there.
     unsafe {
         core::ptr::write_unaligned(start as *mut Stamp, Stamp { magic: Stamp::MAGIC, tai_ns: bpf_ktime_get_tai_ns() });
     }

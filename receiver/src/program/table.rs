@@ -110,7 +110,7 @@ mod tests {
     use std::collections::HashMap;
 
     use proptest::prelude::*;
-    use receiver_common::table::{Bucket, FlowEntry, GroupEntry, MAX_SLOTS, find, find_further};
+    use receiver_common::table::{Bucket, FlowEntry, GroupEntry, MAX_SLOTS, find, find_displaced};
 
     use super::*;
 
@@ -121,13 +121,13 @@ mod tests {
 
     /// As the XDP program does.
     fn look_up(table: &MappedTable, key: u64, hash: u64) -> Option<u64> {
-        let first: NonNull<Bucket> = table.memory.start().cast();
+        let first: NonNull<[AtomicU64; BUCKET]> = table.memory.start().cast();
         let bucket = |at| {
             // SAFETY: `at` is at most the mask, so the bucket lies within the mapping; nobody writes meanwhile.
             (at <= table.mask).then(|| unsafe { first.add(at as usize).as_ref() })
         };
         let home = home(hash, table.mask);
-        find(bucket(home)?, key, table.key, || find_further(home, table.mask, key, table.key, bucket))
+        find(bucket(home)?, key, table.key, || find_displaced(home, table.mask, key, table.key, bucket))
     }
 
     /// A source of the group that has the slot.
