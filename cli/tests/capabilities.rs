@@ -15,12 +15,10 @@ use std::process::Output;
 
 use command::{Run, WANTED, last_object, send};
 use netlab::{Command, Lab, Namespace};
-use receiver::internals::{Buffers, PartialChecksums, Program};
-use receiver::{Capability, Error, Interface, Lack, ReceiveMode, Receiver, ReceiverConfig, Vlan};
+use receiver::{ReceiveMode, Receiver};
 use rustix::fs::{XattrFlags, setxattr};
-use rustix::thread::CapabilitySet;
 use support::traces::Traces;
-use support::{XDP_CAPABILITIES, burst, keep_capabilities, stream, subscription};
+use support::{XDP_CAPABILITIES, subscription};
 
 /// README's table: what the modes `copy` and `generic` need.
 const NEEDED: [&str; 4] = ["net_admin", "net_raw", "bpf", "ipc_lock"];
@@ -189,31 +187,6 @@ fn the_load_generator_needs_two() {
     }
 }
 
-/// Each entry, with each setting that changes what the verifier sees.
-#[test]
-fn the_program_loads_without_cap_perfmon() {
-    let lab = Lab::new().expect("lab");
-    let load = || {
-        keep_capabilities(XDP_CAPABILITIES);
-        let interface = Interface::lookup(lab.rx_interface()).expect("the interface");
-        for tags in [None, Some("5"), Some("5.6")] {
-            for switches in 0..8 {
-                let [stamp, trace, pass_partial] = [1, 2, 4].map(|switch| switches & switch != 0);
-                let vlan: Option<Vlan> = tags.map(|tags| tags.parse().expect("tags"));
-                let mut config = ReceiverConfig::default();
-                (config.vlan, config.timestamps, config.trace_verdicts) = (vlan, stamp, trace);
-                let checksums = if pass_partial { PartialChecksums::Pass } else { PartialChecksums::Redirect };
-                for buffers in [Buffers::One, Buffers::Several] {
-                    let loaded = Program::load(&interface, &config, checksums)
-                        .and_then(|mut program| program.set_buffers(buffers));
-                    assert!(loaded.is_ok(), "{config:?} {checksums:?} {buffers:?}: {}", loaded.expect_err("an error"));
-                }
-            }
-        }
-    };
-    lab.rx().run(load).expect("run");
-}
-
 /// Whatever uses XDP is refused, although the process is root there with every capability.
 #[test]
 fn capabilities_in_a_user_namespace_are_told_apart() {
@@ -230,32 +203,4 @@ fn capabilities_in_a_user_namespace_are_told_apart() {
     ]);
     let run = Run::spawn(command.args(["--mode", "copy"]));
     assert_refused("a user namespace", run.end(), &["in its user namespace only", "mode socket"]);
-}
-
-/// What the library names is what is lacking.
-#[test]
-fn the_library_names_what_is_lacking() {
-    let lab = Lab::new().expect("lab");
-    let rows = [
-        (CapabilitySet::NET_ADMIN, Capability::NetAdmin),
-        (CapabilitySet::NET_RAW, Capability::NetRaw),
-        (CapabilitySet::BPF, Capability::Bpf),
-    ];
-    for (bit, missing) in rows {
-        let build = || {
-            keep_capabilities(XDP_CAPABILITIES - bit);
-            let builder = Receiver::builder(lab.rx_interface()).subscribe(subscription("10.0.0.1@232.1.1.1:5000"));
-            builder.mode(ReceiveMode::Copy).build()
-        };
-        let error = lab.rx().run(build).expect("run").err().expect("refused");
-        let lack = Lack::Capabilities(vec![missing]);
-        assert!(matches!(&error, Error::NotPermitted { lack: named, .. } if *named == lack), "{error:?}");
-    }
-    let build = || {
-        keep_capabilities(XDP_CAPABILITIES);
-        let builder = Receiver::builder(lab.rx_interface()).subscribe(subscription("10.0.0.1@232.1.1.1:5000"));
-        builder.mode(ReceiveMode::Copy).build()
-    };
-    let mut receiver = lab.rx().run(build).expect("run").expect("a receiver");
-    assert_eq!(burst(&lab, &mut receiver, stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]), PACKETS, |_| {}), PACKETS);
 }

@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::thread::sleep;
+use std::time::Duration;
 
 use netlab::Lab;
 use socket2::{Domain, Socket, Type};
@@ -124,4 +126,26 @@ fn checksum(bytes: &[u8]) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     !(sum as u16)
+}
+
+/// Sends the frame so many times, some milliseconds apart, as only some of XDP's notes are taken at one time.
+pub fn send(lab: &Lab, frame: &[u8], count: u64) {
+    let socket = FrameSocket::open(lab);
+    for _ in 0..count {
+        socket.send(frame);
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// With one bit of its UDP checksum wrong. Short frames are checked before the kernel looks for a socket.
+pub fn damaged(source: &str, group: &str) -> Vec<u8> {
+    let mut frame = Frame::udp(source, group, b"short");
+    frame.udp_checksum()[1] ^= 1;
+    frame.bytes
+}
+
+/// With a VLAN tag after the addresses.
+pub fn tagged(frame: &Frame, vlan: u16) -> Vec<u8> {
+    let tag = [&[0x81, 0x00][..], &vlan.to_be_bytes()].concat();
+    [&frame.bytes[..12], &tag, &frame.bytes[12..]].concat()
 }

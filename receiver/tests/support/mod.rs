@@ -9,6 +9,8 @@
 pub mod bpf_link;
 pub mod counting;
 pub mod frame;
+pub mod members;
+pub mod occupied;
 pub mod traces;
 
 use std::net::IpAddr;
@@ -76,6 +78,13 @@ impl Sending {
 /// Builds a receiver on the lab's receiving side.
 pub fn open(lab: &Lab, build: impl FnOnce(receiver::Builder) -> receiver::Builder + Send) -> Result<Receiver, Error> {
     lab.rx().run(|| build(Receiver::builder(lab.rx_interface())).build()).expect("a thread in rx")
+}
+
+/// A lab whose sending side is silent by itself: no IPv6, which sends MLD reports and solicitations.
+pub fn quiet_lab() -> Lab {
+    let lab = Lab::new().expect("lab");
+    lab.tx().sysctl("net/ipv6/conf/all/disable_ipv6", "1").expect("sysctl");
+    lab
 }
 
 /// Gives up what root may do; for a thread that ends soon.

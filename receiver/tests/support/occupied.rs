@@ -1,0 +1,25 @@
+//! What a receiver answers on an interface that has an XDP program already.
+
+use netlab::Lab;
+use receiver::{Error, ModeRequest, ReceiveMode};
+
+use super::traces::Traces;
+use super::{open, subscription};
+
+/// What the refused receiver asks for.
+pub const ASKED: &str = "10.0.0.2@232.1.1.2:5002";
+
+/// The refusals in each XDP mode: each names these.
+pub fn assert_refused(lab: &Lab, parts: &[&str]) {
+    let before = Traces::of(lab);
+    let id = before.xdp_program.expect("attached");
+    for mode in [ReceiveMode::Copy.into(), ReceiveMode::Generic.into(), ModeRequest::Auto] {
+        let error = open(lab, |builder| builder.subscribe(subscription(ASKED)).mode(mode)).err().expect("refused");
+        assert!(matches!(error, Error::XdpOccupied { program, .. } if program == id), "{error:?}");
+        let told = error.to_string();
+        for part in [lab.rx_interface(), &format!("program {id}"), "mode socket"].iter().chain(parts) {
+            assert!(told.contains(part), "`{part}` is not in: {told}");
+        }
+        assert_eq!(Traces::of(lab), before);
+    }
+}
