@@ -407,14 +407,14 @@ fn bad_requests_say_why_and_exit_with_their_code() {
         (vec!["-i", i, "10.0.0.1@232.1.1.1:0"], 2, "port"),
         (vec!["-i", i, "232.1.1.1:5000"], 2, "--allow-asm-in-ssm-range"),
         (vec!["-i", i, WANTED, WANTED], 2, "is repeated from the command line; name each"),
-        (vec!["-i", i, "--ring-size", "100", WANTED], 2, "ring size is 100"),
+        (vec!["-i", i, "--ring-size", "100", WANTED], 2, "ring_size is 100"),
         (
             vec!["-i", i, "--require-xdp", "--mode", "socket", WANTED],
             2,
             "mode is socket: it has no XDP, which is required",
         ),
         (vec!["-i", i], 2, "SUBSCRIPTION"),
-        (vec!["-i", i, "--mode", "best", WANTED], 2, "a mode is auto"),
+        (vec!["-i", i, "--mode", "best", WANTED], 2, "`best` is not a mode; write auto"),
     ] {
         let output = output(&lab, &arguments);
         let err = String::from_utf8_lossy(&output.stderr);

@@ -27,6 +27,7 @@ pub use engine::others::{DropUnwanted, Holder, Process};
 pub use engine::worker::{Wait, Worker};
 pub use receiver_common::Verdict;
 pub use receiver_host::{Capability, Interface, InterfaceError, Lack};
+pub use receiver_membership::tables::IgmpVersion;
 pub use receiver_membership::{MembershipError, SourceFilter, Subscription, SubscriptionError};
 pub use receiver_xsk::{BusyPoll, Error as XskError, HugePages};
 pub use stats::host_counters::HostLedger;

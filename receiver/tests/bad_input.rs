@@ -25,7 +25,7 @@ fn assert_names(error: &impl std::fmt::Display, parts: &[&str]) {
 /// A build that is refused, and leaves the receiving side as it was.
 fn refused(lab: &Lab, build: impl FnOnce(Builder) -> Builder + Send) -> Error {
     let before = Traces::of(lab);
-    let error = open(lab, build).err().expect("it was to be refused");
+    let error = open(lab, build).expect_err("it was to be refused");
     assert_eq!(Traces::settled(lab, &before), before, "after: {error}");
     error
 }
@@ -219,7 +219,7 @@ fn no_privilege() {
     };
     let before = Traces::of(&lab);
     for mode in [ReceiveMode::ZeroCopy, ReceiveMode::Copy, ReceiveMode::Generic] {
-        let error = build(mode.into()).err().expect("not permitted");
+        let error = build(mode.into()).expect_err("not permitted");
         assert!(matches!(error, Error::NotPermitted { .. }), "{mode}: {error:?}");
         assert_names(
             &error,
@@ -262,7 +262,7 @@ fn required_xdp_is_no_fall_back() {
         };
         lab.rx().run(build).expect("run")
     };
-    let error = build(ModeRequest::Auto, false).err().expect("refused");
+    let error = build(ModeRequest::Auto, false).expect_err("refused");
     let Error::XdpRequired { refused, .. } = &error else { panic!("{error:?}") };
     let modes: Vec<ReceiveMode> = refused.iter().map(|refused| refused.mode).collect();
     assert_eq!(modes, [ReceiveMode::ZeroCopy, ReceiveMode::Copy, ReceiveMode::Generic]);
@@ -274,7 +274,7 @@ fn required_xdp_is_no_fall_back() {
     }
     assert_eq!(Traces::settled(&lab, &before), before);
 
-    let error = build(ReceiveMode::Socket.into(), true).err().expect("refused");
+    let error = build(ReceiveMode::Socket.into(), true).expect_err("refused");
     assert!(error.is_usage(), "{error:?}");
     assert_names(&error, &["mode is socket", "XDP, which is required"]);
     assert_eq!(Traces::settled(&lab, &before), before);
@@ -289,7 +289,7 @@ fn an_async_receiver_without_a_runtime() {
     let lab = Lab::new().expect("lab");
     let before = Traces::of(&lab);
     let receiver = || open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy)).expect("one");
-    let error = receiver().into_async().err().expect("there is no runtime");
+    let error = receiver().into_async().expect_err("there is no runtime");
     assert!(matches!(error, Error::NoRuntime { .. }), "{error:?}");
     assert_names(&error, &["the calling thread has no tokio runtime;", "enable_io()"]);
     let without_io = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

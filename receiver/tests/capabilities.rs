@@ -50,7 +50,7 @@ fn the_library_names_what_is_lacking() {
             let builder = Receiver::builder(lab.rx_interface()).subscribe(subscription("10.0.0.1@232.1.1.1:5000"));
             builder.mode(ReceiveMode::Copy).build()
         };
-        let error = lab.rx().run(build).expect("run").err().expect("refused");
+        let error = lab.rx().run(build).expect("run").expect_err("refused");
         let lack = Lack::Capabilities(vec![missing]);
         assert!(matches!(&error, Error::NotPermitted { lack: named, .. } if *named == lack), "{error:?}");
     }

@@ -132,7 +132,7 @@ fn two_on_one_interface() {
     for mode in [ReceiveMode::Copy.into(), ReceiveMode::Generic.into(), ReceiveMode::ZeroCopy.into(), ModeRequest::Auto]
     {
         let refused = open(&lab, |builder| builder.subscribe(subscription(asked)).mode(mode));
-        let error = refused.err().expect("refused");
+        let error = refused.expect_err("refused");
         assert!(matches!(error, Error::XdpOccupied { program: named, .. } if named == program), "{mode:?}: {error}");
         let told = error.to_string();
         for part in [lab.rx_interface(), &program.to_string(), "mode socket"] {

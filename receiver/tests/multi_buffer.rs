@@ -223,7 +223,7 @@ fn a_refusal_tells_the_mtu_before_anything_is_joined() {
     }
     let refuse = || {
         let builder = Receiver::builder("jumbo0").subscribe(subscription("10.0.0.1@232.1.1.1:5000"));
-        let error = builder.mode(ReceiveMode::Copy).build().err().expect("refused").to_string();
+        let error = builder.mode(ReceiveMode::Copy).build().expect_err("refused").to_string();
         (error, std::fs::read_to_string("/proc/thread-self/net/igmp").expect("the groups joined"))
     };
     let (error, joined) = lab.rx().run(refuse).expect("a thread in rx");

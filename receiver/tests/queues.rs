@@ -1,13 +1,16 @@
 //! Several queues: flows that the sender spreads over four of them all arrive, each in order, whichever way the receiver
-//! is driven: a thread for each queue, one thread for all, or an async task.
+//! is driven: a thread for each queue, one thread for all, an async task, or a stream.
 
 mod support;
 
 use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use futures_core::Stream;
 use netlab::Lab;
 use receiver::{Error, Handle, ReceiveMode, Receiver, Wait};
 use receiver_send::probe::ProbeChecker;
@@ -123,6 +126,35 @@ fn an_async_task() {
         }
         receiver.handle().shutdown().expect("shutdown");
         assert_eq!(receiver.recv().await.expect("recv"), None, "the end, and nothing came twice");
+        check(&[checker], &handle);
+    });
+    sending.wait();
+}
+
+/// As a stream, read in a task that is woken by the sockets alone.
+#[test]
+fn a_stream() {
+    let (lab, receiver) = four_queues();
+    let handle = receiver.handle();
+    let sending = send(&lab);
+    let mut checker = ProbeChecker::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    runtime.block_on(async {
+        let mut receiver = receiver.into_async().expect("async");
+        let mut next = async || poll_fn(|context| Pin::new(&mut receiver).poll_next(context)).await;
+        for _ in 0..COUNT {
+            let datagram = tokio::time::timeout(PATIENCE, next()).await.expect("in time");
+            let datagram = datagram.expect("not stopped").expect("a datagram");
+            checker.observe(
+                datagram.source,
+                datagram.group,
+                datagram.port,
+                &datagram.payload,
+                datagram.time.nanoseconds,
+            );
+        }
+        handle.shutdown().expect("shutdown");
+        assert!(next().await.is_none(), "the end, and nothing came twice");
         check(&[checker], &handle);
     });
     sending.wait();

@@ -33,14 +33,17 @@ pub enum Error {
     NoSubscription,
 
     /// The id does not name a subscription of this receiver (any more).
-    #[error("subscription {id} is not there; it was left already, or belongs to another receiver")]
+    #[error(
+        "this receiver has no subscription {id}: it was left, or another receiver has it; use an id that a join of this \
+         receiver returned"
+    )]
     UnknownSubscription {
         /// The id.
         id: u32,
     },
 
     /// `block` and `unblock` are for any-source subscriptions (RFC 3678, table 1).
-    #[error("subscription {subscription} is {mode}: {operation} does not apply; {remedy}")]
+    #[error("{operation} does not apply to subscription {subscription}, which is {mode}; {remedy}")]
     WrongFilterMode {
         /// The subscription.
         subscription: Box<Subscription>,
@@ -52,14 +55,14 @@ pub enum Error {
         remedy: &'static str,
     },
 
-    /// The source is already there, or is not there.
-    #[error("subscription {subscription}: source {address} is {state} already")]
+    /// The source is already in the list that it should be added to, or is not in the list that it should be removed from.
+    #[error("source {address} of subscription {subscription} is {state}, so there is nothing to change")]
     SourceState {
         /// The subscription.
         subscription: Box<Subscription>,
         /// The source.
         address: IpAddr,
-        /// What it is already.
+        /// Its state, as in `already blocked`.
         state: &'static str,
     },
 
@@ -128,13 +131,13 @@ pub enum Error {
     },
 
     /// Loading, attaching or steering the XDP program failed.
-    #[error("XDP program on {name}: could not {doing}: {reason}")]
+    #[error("interface {name}: could not {doing}: {reason}{}", program_remedy(doing, reason))]
     Program {
         /// The interface.
         name: String,
-        /// What was tried.
+        /// What was tried, as in `load the XDP program`.
         doing: &'static str,
-        /// The chain of reasons as the loader tells it.
+        /// The chain of reasons that the loader reports.
         reason: String,
     },
 
@@ -164,7 +167,10 @@ pub enum Error {
     },
 
     /// An XDP map has no room left.
-    #[error("the XDP filter holds {limit} entries and all are taken; start with a larger max_flows")]
+    #[error(
+        "the XDP filter has room for {limit} entries, and all are in use; leave a subscription, or start with a larger \
+         max_flows"
+    )]
     FilterFull {
         /// How many entries there are.
         limit: u32,
@@ -183,8 +189,8 @@ pub enum Error {
 
     /// A queue that the interface does not have.
     #[error(
-        "interface {name} has {}, numbered from 0, and queue {asked} was asked for; ask for one that there is, or change \
-             their number with `ethtool -L {name}`",
+        "interface {name} has {}, numbered from 0, and queue {asked} was asked for; ask for one of these, or change their \
+         number with `ethtool -L {name}`",
         receive_queues(*available)
     )]
     NoSuchQueue {
@@ -231,7 +237,7 @@ pub enum Error {
     Membership(#[from] receiver_membership::MembershipError),
 
     /// Waiting for packets, or the kernel path, failed.
-    #[error("could not {doing}: {source}")]
+    #[error("could not {doing}: {source}{}", wait_remedy(source))]
     Wait {
         /// What was tried.
         doing: &'static str,
@@ -254,12 +260,12 @@ pub enum Error {
     },
 
     /// The receiver was shut down.
-    #[error("the receiver was shut down")]
+    #[error("the receiver was shut down; build another one to receive again")]
     Stopped,
 }
 
 impl Error {
-    /// Is the request itself at fault, rather than what the machine can do?
+    /// Returns true if the request itself is wrong; false if the machine cannot do it.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Subscription(_) | Self::Overlap { .. } | Self::NoSubscription | Self::Option { .. })
     }
@@ -280,6 +286,191 @@ fn xdp_sockets(processes: &[Process]) -> String {
     }
 }
 
+/// What to do about an operation on the XDP program, unless the reason says so.
+fn program_remedy(doing: &str, reason: &str) -> &'static str {
+    let at_start = ["load", "attach", "open", "map", "find"].into_iter().any(|verb| doing.starts_with(verb));
+    match (reason.contains("use mode ") || reason.contains("rebuild it"), at_start) {
+        (true, _) => "",
+        (false, true) => "; use mode socket, which needs no XDP",
+        (false, false) => "; start the receiver anew if this happens again",
+    }
+}
+
+fn wait_remedy(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => {
+            "; raise the limit on open files (ulimit -n; LimitNOFILE= of a systemd unit), or have fewer subscriptions"
+        }
+        Some(libc::ENOMEM | libc::ENOBUFS) => "; free some memory, or have fewer subscriptions",
+        _ => "",
+    }
+}
+
 fn one_per_line(refused: &[Refused]) -> String {
     refused.iter().map(|refused| format!("{}: {}", refused.mode, refused.reason)).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use receiver_membership::{InterfaceRef, MembershipError, Operation, Reason};
+    use receiver_xsk::{BindMode, Cause};
+
+    /// One of each variant, by its place in [`index`].
+    fn samples() -> Vec<Error> {
+        let name = || "eth7".to_owned();
+        let subscription = || Box::new("10.0.0.1@232.1.1.1:5000".parse::<Subscription>().expect("a subscription"));
+        let process = || Process { pid: 7, name: "other".into() };
+        let refused = |mode| Refused { mode, reason: "the driver has no XDP; use mode generic".into() };
+        let xsk = || receiver_xsk::Error {
+            interface: name(),
+            queue: 3,
+            mode: BindMode::ZeroCopy,
+            multi_buffer: None,
+            cause: Cause::OtherMode,
+            known: None,
+        };
+        let membership = MembershipError {
+            operation: Operation::Join,
+            group: [232, 1, 1, 1].into(),
+            port: 5000,
+            source_address: None,
+            interface: InterfaceRef::new(7, "eth7"),
+            reason: Box::new(Reason::Invalid(SubscriptionError::NoSource([232, 1, 1, 1].into()))),
+        };
+        vec![
+            Error::Subscription(SubscriptionError::PortZero([232, 1, 1, 1].into())),
+            Error::Overlap { asked: subscription(), existing: subscription(), reason: "a source is in both" },
+            Error::NoSubscription,
+            Error::UnknownSubscription { id: 7 },
+            Error::WrongFilterMode {
+                subscription: subscription(),
+                mode: "source-specific",
+                operation: "block",
+                remedy: "use join_source, leave_source or set_sources",
+            },
+            Error::SourceState { subscription: subscription(), address: [10, 0, 0, 2].into(), state: "not joined" },
+            Error::Interface(InterfaceError::Down { name: name() }),
+            Error::XdpOccupied {
+                name: name(),
+                program: 57,
+                holder: Box::new(Holder {
+                    program: 57,
+                    name: Some("xdp_pass".into()),
+                    link: None,
+                    processes: vec![process()],
+                    is_complete: true,
+                }),
+            },
+            Error::QueueTaken { name: name(), queue: 3, processes: vec![process(), process()] },
+            Error::NotPermitted {
+                doing: "opening an AF_XDP socket",
+                name: name(),
+                lack: Lack::Capabilities(vec![Capability::NetRaw]),
+            },
+            Error::LockedMemory { name: name(), queue: 3, needed: 16 << 20, limit: Some(8 << 20) },
+            Error::Program { name: name(), doing: "load the XDP program", reason: "Invalid argument".into() },
+            Error::Verifier { name: name(), reason: "R3 pointer -= pointer prohibited".into() },
+            Error::XdpRequired {
+                name: name(),
+                refused: vec![refused(ReceiveMode::Copy), refused(ReceiveMode::Generic)],
+            },
+            Error::FilterFull { limit: 2 },
+            Error::ModeUnavailable { mode: ReceiveMode::ZeroCopy, name: name(), reason: "use mode copy".into() },
+            Error::NoSuchQueue { name: name(), asked: 9, available: 1 },
+            Error::TooFewQueues { name: name(), asked: 9, available: 2 },
+            Error::Option {
+                option: "ring_size",
+                value: "0".into(),
+                reason: "it must be a power of two; use 64".into(),
+            },
+            Error::Xsk(xsk()),
+            Error::Membership(membership),
+            Error::Wait { doing: "wait for packets", source: io::Error::from_raw_os_error(libc::EMFILE) },
+            Error::Cancelled,
+            Error::NoRuntime { found: "no tokio runtime" },
+            Error::Stopped,
+        ]
+    }
+
+    /// A new variant does not compile before it has a place here, and then fails the test before it has a sample.
+    fn index(error: &Error) -> usize {
+        match error {
+            Error::Subscription(_) => 0,
+            Error::Overlap { .. } => 1,
+            Error::NoSubscription => 2,
+            Error::UnknownSubscription { .. } => 3,
+            Error::WrongFilterMode { .. } => 4,
+            Error::SourceState { .. } => 5,
+            Error::Interface(_) => 6,
+            Error::XdpOccupied { .. } => 7,
+            Error::QueueTaken { .. } => 8,
+            Error::NotPermitted { .. } => 9,
+            Error::LockedMemory { .. } => 10,
+            Error::Program { .. } => 11,
+            Error::Verifier { .. } => 12,
+            Error::XdpRequired { .. } => 13,
+            Error::FilterFull { .. } => 14,
+            Error::ModeUnavailable { .. } => 15,
+            Error::NoSuchQueue { .. } => 16,
+            Error::TooFewQueues { .. } => 17,
+            Error::Option { .. } => 18,
+            Error::Xsk(_) => 19,
+            Error::Membership(_) => 20,
+            Error::Wait { .. } => 21,
+            Error::Cancelled => 22,
+            Error::NoRuntime { .. } => 23,
+            Error::Stopped => 24,
+        }
+    }
+
+    /// What is wrong with a message, if anything is.
+    fn fault(text: &str) -> Option<&'static str> {
+        [
+            (text.is_empty(), "nothing"),
+            (text.contains("  "), "a double space"),
+            (text.contains("of:"), "no object"),
+            (text.contains("--"), "a command-line flag"),
+            (text.ends_with('.'), "a full stop"),
+            (text.contains(" : ") || text.contains(" ,") || text.contains(";;"), "wrong punctuation"),
+            (text.lines().any(|line| line.trim() != line), "space at the end of a line"),
+        ]
+        .into_iter()
+        .find_map(|(is, fault)| is.then_some(fault))
+    }
+
+    #[test]
+    fn every_error_reads_as_a_sentence() {
+        let samples = samples();
+        for (place, error) in samples.iter().enumerate() {
+            assert_eq!(index(error), place, "{error:?}");
+            assert_eq!(fault(&error.to_string()), None, "{error}");
+        }
+        assert_eq!(samples.len(), 25, "each place of `index` has its sample");
+    }
+
+    #[test]
+    fn every_operation_on_the_program_reads_as_a_sentence() {
+        for doing in crate::program::OPERATIONS {
+            for reason in ["Invalid argument", "the MTU is too large; use mode socket"] {
+                let error = Error::Program { name: "eth7".into(), doing, reason: reason.into() };
+                let text = error.to_string();
+                assert_eq!(fault(&text), None, "{text}");
+                assert!(text.starts_with(&format!("interface eth7: could not {doing}: {reason}")), "{text}");
+                assert!(text.contains("use mode socket") || text.contains("start the receiver anew"), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_state_of_a_source_is_told_as_it_is() {
+        for state in ["already blocked", "not blocked", "already joined", "not joined"] {
+            let subscription = Box::new("10.0.0.1@232.1.1.1:5000".parse().expect("a subscription"));
+            let error = Error::SourceState { subscription, address: [10, 0, 0, 2].into(), state };
+            let text = format!(
+                "source 10.0.0.2 of subscription 10.0.0.1@232.1.1.1:5000 is {state}, so there is nothing to change"
+            );
+            assert_eq!(error.to_string(), text);
+        }
+    }
 }

@@ -4,6 +4,7 @@ pub(crate) mod builder;
 pub(crate) mod config;
 mod config_text;
 pub(crate) mod datagram;
+mod debug;
 pub(crate) mod error;
 pub(crate) mod evidence;
 pub(crate) mod handle;

@@ -1,18 +1,18 @@
-//! How packets reach the consumer: what was asked for, and what it came to be.
+//! How packets reach the consumer: the mode that is asked for, and the mode that is in use.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::api::parse::{ParseError, serialize_as_text};
 
-/// How datagrams reach user space.
+/// How datagrams reach user space. The modes with XDP, fastest first, then the one without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReceiveMode {
-    /// AF_XDP, the NIC writes into the receiver's memory.
+    /// AF_XDP; the NIC writes frames into the receiver's memory. Needs a driver that can.
     ZeroCopy,
-    /// AF_XDP, the kernel copies each frame once into the receiver's memory.
+    /// AF_XDP; the kernel copies each frame once into the receiver's memory. Needs a driver with native XDP.
     Copy,
-    /// AF_XDP behind XDP in the network stack (SKB mode): any driver, slower.
+    /// AF_XDP behind XDP in the network stack (SKB mode): works with any driver, slower.
     Generic,
     /// No XDP: kernel UDP sockets. Needs no privilege.
     Socket,
@@ -22,7 +22,7 @@ impl ReceiveMode {
     /// All modes, fastest first: the order in which `auto` tries them.
     pub const ALL: [Self; 4] = [Self::ZeroCopy, Self::Copy, Self::Generic, Self::Socket];
 
-    /// As it is written in options and output.
+    /// The name, as in options and output.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ZeroCopy => "zero-copy",
@@ -39,13 +39,13 @@ impl fmt::Display for ReceiveMode {
     }
 }
 
-/// What mode is asked for.
+/// The mode that is asked for: `auto`, or the name of a mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ModeRequest {
-    /// The fastest that can be had; each step down the ladder is told with its reason.
+    /// The fastest mode that is available. [`Handle::refused`](crate::Handle::refused) has the reasons against the faster ones.
     #[default]
     Auto,
-    /// This one or an error.
+    /// This mode, or an error.
     Exactly(ReceiveMode),
 }
 
@@ -78,17 +78,17 @@ impl fmt::Display for ModeRequest {
 
 serialize_as_text!(ReceiveMode, ModeRequest);
 
-/// A step of the ladder that was not taken, and why.
+/// A mode that is not available, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The mode.
     pub mode: ReceiveMode,
-    /// Why it could not be had.
+    /// Why it is not available, and what to do.
     pub reason: String,
 }
 
 impl Refused {
-    /// The reasons in their order, each with the modes in a row that it holds for: `zero-copy, copy`.
+    /// The reasons in their order, each with the consecutive modes that it applies to: `zero-copy, copy`.
     ///
     /// ```
     /// use receiver::{ReceiveMode, Refused};
@@ -105,14 +105,14 @@ impl Refused {
     }
 }
 
-/// Reports that mode `socket` stands in for XDP, and why.
+/// The warning that mode `socket` is used in place of XDP, with the reasons.
 pub(crate) fn fallback_warning(interface: &str, refused: &[Refused]) -> String {
     let reasons: Vec<String> =
         Refused::by_reason(refused).map(|(modes, reason)| format!("{modes}: {reason}")).collect();
     format!(
         "XDP is not available on {interface}, so kernel sockets receive (mode socket): at a fraction of the rate, and \
          what they drop by source is not counted. Reasons: {}. Remove the cause, or ask for mode socket if that is what \
-         you want, or require XDP, which makes this an error",
+         you want, or require XDP, so that this is an error",
         reasons.join("; ")
     )
 }

@@ -1,12 +1,14 @@
-//! The async face: owned datagrams, one `await` each. No thread stands between the ring and the task.
+//! The receiver in async programs: one owned datagram for each `await`. No thread stands between the ring and the task.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
+use futures_core::Stream;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle as RuntimeHandle;
@@ -17,7 +19,7 @@ use crate::api::handle::Handle;
 use crate::engine::filter::SubscriptionEntry;
 use crate::engine::worker::{Wait, Worker};
 
-/// Datagrams that are taken from one queue before the next has its turn.
+/// Datagrams that are taken from one queue before the next queue is served.
 const BATCH: usize = 64;
 
 /// Registers a descriptor with the calling task's runtime. Tokio panics where that has no I/O, and cannot be asked before.
@@ -36,13 +38,29 @@ fn cannot_register(source: std::io::Error) -> Error {
     Error::Wait { doing: "register the sockets with the async runtime", source }
 }
 
-/// Receives owned datagrams from all queues of a receiver.
+/// Receives owned datagrams from all queues of a receiver, in a program on the tokio runtime.
+///
+/// It is a [`Stream`] as well, for the combinators of `futures` and `tokio-stream`.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), receiver::Error> {
+/// use receiver::Receiver;
+///
+/// let builder = Receiver::builder("eth1").subscribe("10.0.0.1@232.1.1.1:5000".parse()?);
+/// let mut receiver = builder.build()?.into_async()?;
+/// while let Some(datagram) = receiver.recv().await? {
+///     println!("{}: {} bytes", datagram.source, datagram.payload.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a receiver that is dropped stops"]
 pub struct AsyncReceiver {
     workers: Vec<Worker>,
     handle: Handle,
     /// Duplicates of what the workers wait on, registered with the runtime.
     watched: Vec<AsyncFd<OwnedFd>>,
-    /// How many sockets the workers had changed when these were registered.
+    /// How many sockets the workers had replaced when these were registered.
     sockets_before: u64,
     /// With the worker that it came from, and its subscription's counters.
     ready: VecDeque<(usize, Arc<SubscriptionEntry>, OwnedDatagram)>,
@@ -72,30 +90,34 @@ impl AsyncReceiver {
         self.handle.clone()
     }
 
-    /// The next datagram; `None` once the receiver was shut down and everything that had come was handed over.
+    /// Returns the next datagram; `None` once the receiver was shut down and everything that had arrived was returned.
     ///
-    /// Cancel-safe: a datagram is taken only when it is returned, or kept for the next call.
+    /// Cancel-safe: a datagram that was taken and not returned is kept for the next call.
     ///
     /// # Errors
     /// As [`Worker::poll`].
     pub async fn recv(&mut self) -> Result<Option<OwnedDatagram>, Error> {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<OwnedDatagram>, Error>> {
         loop {
-            while let Some((worker, member, datagram)) = self.ready.pop_front() {
+            while let Some((worker, entry, datagram)) = self.ready.pop_front() {
                 // The filter may have changed since it was taken out of the ring.
-                if self.workers[worker].still_wanted(&datagram, &member) {
-                    return Ok(Some(datagram));
+                if self.workers[worker].still_wanted(&datagram, &entry) {
+                    return Poll::Ready(Ok(Some(datagram)));
                 }
             }
             match self.fill() {
-                Ok(0) => self.readable().await?,
+                Ok(0) => ready!(self.poll_readable(context))?,
                 Ok(_) => {}
-                Err(Error::Stopped) => return Ok(None),
-                Err(error) => return Err(error),
+                Err(Error::Stopped) => return Poll::Ready(Ok(None)),
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }
 
-    /// Takes a batch from the next queue that has something.
+    /// Takes a batch from the next queue that has datagrams. Returns how many it took.
     fn fill(&mut self) -> Result<usize, Error> {
         let mut stopped = 0;
         for _ in 0..self.workers.len() {
@@ -119,33 +141,39 @@ impl AsyncReceiver {
         if stopped == self.workers.len() { Err(Error::Stopped) } else { Ok(0) }
     }
 
-    /// Waits until one of the descriptors became readable since it was last found empty.
-    async fn readable(&mut self) -> Result<(), Error> {
+    /// Ready if one of the descriptors became readable since it was last found empty.
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.workers.iter().map(Worker::sockets_before).sum::<u64>() != self.sockets_before {
-            // A socket took another's place: its descriptor is not among the watched ones.
+            // A socket was replaced: the descriptor of the new one is not among the watched ones.
             self.watch()?;
-            return Ok(());
+            return Poll::Ready(Ok(()));
         }
         for worker in &mut self.workers {
             worker.prepare_to_wait()?;
         }
-        let watched = &self.watched;
-        poll_fn(|context| {
-            let mut ready = false;
-            for fd in watched {
-                match fd.poll_read_ready(context) {
-                    Poll::Ready(Ok(mut guard)) => {
-                        // Cleared before the rings are looked at again: what comes after makes it ready again.
-                        guard.clear_ready();
-                        ready = true;
-                    }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => {}
+        let mut is_ready = false;
+        for fd in &self.watched {
+            match fd.poll_read_ready(context) {
+                Poll::Ready(Ok(mut guard)) => {
+                    // Cleared before the rings are read again: what arrives later makes it ready again.
+                    guard.clear_ready();
+                    is_ready = true;
                 }
+                Poll::Ready(Err(source)) => {
+                    return Poll::Ready(Err(Error::Wait { doing: "wait for packets in the async runtime", source }));
+                }
+                Poll::Pending => {}
             }
-            if ready { Poll::Ready(Ok(())) } else { Poll::Pending }
-        })
-        .await
-        .map_err(|source| Error::Wait { doing: "wait for packets in the async runtime", source })
+        }
+        if is_ready { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+}
+
+impl Stream for AsyncReceiver {
+    type Item = Result<OwnedDatagram, Error>;
+
+    /// As [`AsyncReceiver::recv`]; the stream ends once the receiver was shut down.
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_recv(context).map(Result::transpose)
     }
 }

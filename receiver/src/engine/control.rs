@@ -176,7 +176,7 @@ impl Control {
 
     pub fn block(&self, id: SubscriptionId, source: IpAddr) -> Result<(), Error> {
         self.change_sources(id, "block", Some(true), |sources| {
-            sources.insert(source).then_some(()).ok_or((source, "blocked"))
+            sources.insert(source).then_some(()).ok_or((source, "already blocked"))
         })
     }
 
@@ -188,7 +188,7 @@ impl Control {
 
     pub fn join_source(&self, id: SubscriptionId, source: IpAddr) -> Result<(), Error> {
         self.change_sources(id, "join_source", Some(false), |sources| {
-            sources.insert(source).then_some(()).ok_or((source, "joined"))
+            sources.insert(source).then_some(()).ok_or((source, "already joined"))
         })
     }
 

@@ -7,6 +7,7 @@ use receiver_host::os_error;
 
 use super::entry::{Attach, Buffers, xdp};
 use super::loaded::Program;
+use super::operation;
 use super::refused::{occupied, refused};
 use crate::api::error::Error;
 use receiver_host::Interface;
@@ -20,7 +21,7 @@ impl Program {
         let program = xdp(&mut self.ebpf, &self.interface, buffers)?;
         match program.load() {
             Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
-            Err(error) => return Err(refused(&self.interface, "load", &error)),
+            Err(error) => return Err(refused(&self.interface, operation::LOAD, &error)),
         }
         self.buffers = buffers;
         Ok(())
@@ -51,9 +52,9 @@ impl Program {
                     // Somebody came between the question and the attach.
                     Some(libc::EBUSY | libc::EEXIST) => match Interface::lookup(&interface.name) {
                         Ok(Interface { xdp_program: Some(program), name, .. }) => occupied(&name, program),
-                        _ => refused(&interface.name, "attach", &error),
+                        _ => refused(&interface.name, operation::ATTACH, &error),
                     },
-                    _ => refused(&interface.name, "attach", &error),
+                    _ => refused(&interface.name, operation::ATTACH, &error),
                 }
             })?;
         self.link = Some(link);
@@ -66,7 +67,7 @@ impl Program {
     /// [`Error::Program`].
     pub fn id(&mut self) -> Result<u32, Error> {
         let info = xdp(&mut self.ebpf, &self.interface, self.buffers)?.info();
-        info.map(|info| info.id()).map_err(|error| refused(&self.interface, "ask about", &error))
+        info.map(|info| info.id()).map_err(|error| refused(&self.interface, operation::ASK, &error))
     }
 
     /// The interface has another name now.
@@ -82,7 +83,7 @@ impl Program {
         let Some(link) = self.link.take() else { return Ok(()) };
         xdp(&mut self.ebpf, &self.interface, self.buffers)?
             .detach(link)
-            .map_err(|error| refused(&self.interface, "detach", &error))
+            .map_err(|error| refused(&self.interface, operation::DETACH, &error))
     }
 
     /// Gives the frames of a queue to an AF_XDP socket bound to that queue.
@@ -92,7 +93,7 @@ impl Program {
     pub fn set_socket(&mut self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), Error> {
         self.sockets
             .set(queue, socket.as_raw_fd(), 0)
-            .map_err(|error| refused(&self.interface, "put a socket into the XSKMAP", &error))
+            .map_err(|error| refused(&self.interface, operation::SET_SOCKET, &error))
     }
 
     /// Takes a queue's socket out: its wanted frames pass to the kernel from now on.
@@ -102,7 +103,7 @@ impl Program {
     pub fn unset_socket(&mut self, queue: u32) -> Result<(), Error> {
         match self.sockets.unset(queue) {
             Err(error) if os_error(&error) == Some(libc::ENOENT) => Ok(()),
-            other => other.map_err(|error| refused(&self.interface, "take a socket out of the XSKMAP", &error)),
+            other => other.map_err(|error| refused(&self.interface, operation::UNSET_SOCKET, &error)),
         }
     }
 }

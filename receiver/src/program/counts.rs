@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use receiver_common::{AnyAddress, Port, Unwanted, Verdict};
 
 use super::loaded::Program;
+use super::operation;
 use super::refused::refused;
 use crate::api::error::Error;
 
@@ -34,7 +35,7 @@ impl Program {
         let mut counts = [0; Verdict::COUNT];
         for (index, count) in (0..).zip(&mut counts) {
             let values = self.verdicts.get(&index, 0);
-            *count = values.map_err(|error| refused(&self.interface, "read a counter", &error))?.iter().sum();
+            *count = values.map_err(|error| refused(&self.interface, operation::COUNTER, &error))?.iter().sum();
         }
         Ok(counts)
     }
@@ -70,7 +71,8 @@ impl Program {
     }
 
     fn unwanted(&self, slot: u32) -> Result<Vec<Unwanted>, Error> {
-        let values = self.blocked.get(&slot, 0).map_err(|error| refused(&self.interface, "read a counter", &error))?;
+        let values =
+            self.blocked.get(&slot, 0).map_err(|error| refused(&self.interface, operation::COUNTER, &error))?;
         Ok(values.to_vec())
     }
 
@@ -83,7 +85,7 @@ impl Program {
         let mut seen = BTreeSet::new();
         for index in 0..receiver_common::OTHER_PORTS {
             let values = self.other_ports.get(&index, 0);
-            let values = values.map_err(|error| refused(&self.interface, "read a map of", &error))?;
+            let values = values.map_err(|error| refused(&self.interface, operation::READ_MAP, &error))?;
             let there = values.iter().filter(|other| other.group != [0; 2]);
             seen.extend(there.map(|other| (address(other.group), Port::from_wire(other.port as u16).to_host())));
         }

@@ -4,6 +4,7 @@ use aya::Ebpf;
 use aya::programs::{ProgramError, Xdp};
 use receiver_common::names;
 
+use super::operation;
 use super::refused::{foreign, refused};
 use crate::api::error::Error;
 
@@ -46,5 +47,5 @@ impl Buffers {
 /// The program's entry as the loader has it.
 pub(super) fn xdp<'a>(ebpf: &'a mut Ebpf, interface: &str, buffers: Buffers) -> Result<&'a mut Xdp, Error> {
     let program = ebpf.program_mut(buffers.entry()).ok_or_else(|| foreign(interface))?;
-    program.try_into().map_err(|error: ProgramError| refused(interface, "use", &error))
+    program.try_into().map_err(|error: ProgramError| refused(interface, operation::FIND, &error))
 }

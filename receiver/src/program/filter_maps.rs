@@ -8,6 +8,7 @@ use receiver_host::os_error;
 
 use super::filter_v4::SetError;
 use super::loaded::Program;
+use super::operation;
 use super::refused::refused;
 use crate::api::error::Error;
 use crate::engine::filter::wire_v6;
@@ -74,7 +75,7 @@ impl Program {
     pub fn set_shared(&mut self, group: IpAddr, port: u16, shared: bool) -> Result<(), Error> {
         let slot = self.slot(group, port)?.ok_or_else(|| Error::Program {
             name: self.interface.clone(),
-            doing: "change the filter of",
+            doing: operation::CHANGE_FILTER,
             reason: format!("{} is not in the filter", SocketAddr::new(group, port)),
         })?;
         self.set_slot_shared(slot, shared)
@@ -82,7 +83,7 @@ impl Program {
 
     /// As [`Program::set_shared`], by slot, so that it holds before the first entry that names the slot is set.
     pub(crate) fn set_slot_shared(&mut self, slot: u32, shared: bool) -> Result<(), Error> {
-        let refused = |error| refused(&self.interface, "change the filter of", &error);
+        let refused = |error| refused(&self.interface, operation::CHANGE_FILTER, &error);
         let (at, bit) = (slot / u64::BITS, 1 << (slot % u64::BITS));
         let word = self.shared.get(&at, 0).map_err(refused)?;
         let changed = if shared { word | bit } else { word & !bit };
@@ -96,7 +97,7 @@ impl Program {
             group => match self.groups_v6.get(&group_key_v6(group, port), 0) {
                 Ok(action) => Ok(Some(action.slot())),
                 Err(MapError::KeyNotFound) => Ok(None),
-                Err(error) => Err(refused(&self.interface, "read the filter of", &error)),
+                Err(error) => Err(refused(&self.interface, operation::READ_FILTER, &error)),
             },
         }
     }
@@ -125,7 +126,7 @@ impl Program {
     fn refused_update(&self, error: MapError) -> Error {
         match os_error(&error) {
             Some(libc::E2BIG | libc::ENOSPC) => Error::FilterFull { limit: self.max_flows },
-            _ => refused(&self.interface, "change the filter", &error),
+            _ => refused(&self.interface, operation::CHANGE_FILTER, &error),
         }
     }
 
@@ -133,7 +134,7 @@ impl Program {
         match error {
             SetError::Full { limit } => Error::FilterFull { limit },
             SetError::Slot(reason) => {
-                Error::Program { name: self.interface.clone(), doing: "change the filter of", reason }
+                Error::Program { name: self.interface.clone(), doing: operation::CHANGE_FILTER, reason }
             }
         }
     }
@@ -142,7 +143,7 @@ impl Program {
         match result {
             Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
             Err(error) if os_error(&error) == Some(libc::ENOENT) => Ok(()),
-            other => other.map_err(|error| refused(&self.interface, "change the filter", &error)),
+            other => other.map_err(|error| refused(&self.interface, operation::CHANGE_FILTER, &error)),
         }
     }
 }

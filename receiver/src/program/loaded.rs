@@ -10,6 +10,7 @@ use receiver_common::{FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, OtherPort,
 
 use super::entry::{Buffers, PartialChecksums, xdp};
 use super::filter_v4::FilterV4;
+use super::operation;
 use super::refused::{foreign, refused};
 use super::trace::Trace;
 use crate::api::config::ReceiverConfig;
@@ -84,17 +85,15 @@ impl Program {
         // Groups of both families share the slots, and a group for which there turns out to be no room has had one too.
         let slots = 2 * max_groups + 1;
         loader.map_max_entries(names::BLOCKED, slots).map_max_entries(names::SHARED, shared_words(slots));
-        let mut ebpf = loader.load(OBJECT).map_err(|error| refused(name, "load", &error))?;
+        let mut ebpf = loader.load(OBJECT).map_err(|error| refused(name, operation::LOAD, &error))?;
         let trace = match config.trace_verdicts {
-            true => {
-                Some(Trace::start(&mut ebpf).map_err(|error| refused(name, "read the program's log", error.as_ref()))?)
-            }
+            true => Some(Trace::start(&mut ebpf).map_err(|error| refused(name, operation::LOG, error.as_ref()))?),
             false => None,
         };
-        xdp(&mut ebpf, name, Buffers::One)?.load().map_err(|error| refused(name, "load", &error))?;
+        xdp(&mut ebpf, name, Buffers::One)?.load().map_err(|error| refused(name, operation::LOAD, &error))?;
         let (flows, groups) = (array(&mut ebpf, names::FLOWS_V4, name)?, array(&mut ebpf, names::GROUPS_V4, name)?);
         let filter_v4 = FilterV4::of_maps(flows.fd().as_fd(), config.max_flows, groups.fd().as_fd(), max_groups)
-            .map_err(|error| refused(name, "map the filter's memory of", &std::io::Error::from(error)))?;
+            .map_err(|error| refused(name, operation::MAP, &std::io::Error::from(error)))?;
         Ok(Self {
             interface: name.to_owned(),
             buffers: Buffers::One,
@@ -120,7 +119,7 @@ where
     M: TryFrom<aya::maps::Map, Error = MapError>,
 {
     let map = ebpf.take_map(name).ok_or_else(|| foreign(interface))?;
-    M::try_from(map).map_err(|error| refused(interface, "open a map of", &error))
+    M::try_from(map).map_err(|error| refused(interface, operation::OPEN_MAP, &error))
 }
 
 /// An array that is not accessed through aya.

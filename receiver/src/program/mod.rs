@@ -7,6 +7,7 @@ mod entry;
 mod filter_maps;
 mod filter_v4;
 mod loaded;
+mod operation;
 mod refused;
 mod table;
 #[cfg(feature = "internals")]
@@ -17,5 +18,7 @@ mod verifier;
 pub use counts::UnwantedCounts;
 pub use entry::{Attach, Buffers, PartialChecksums};
 pub use loaded::Program;
+#[cfg(test)]
+pub(crate) use operation::OPERATIONS;
 #[cfg(feature = "internals")]
 pub use test_run::TestVerdict;

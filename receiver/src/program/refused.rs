@@ -3,6 +3,7 @@
 use aya::programs::loaded_programs;
 use receiver_host::{Lack, XDP, is_permission_error, reasons};
 
+use super::operation;
 use super::verifier::{complaint, log_of};
 use crate::api::error::Error;
 use crate::engine::others::Holder;
@@ -20,7 +21,7 @@ fn name_of(id: u32) -> Option<String> {
 pub(super) fn foreign(interface: &str) -> Error {
     Error::Program {
         name: interface.to_owned(),
-        doing: "use",
+        doing: operation::FIND,
         reason: "the compiled object does not fit this library; rebuild it with `cargo xtask build-ebpf`".into(),
     }
 }
@@ -30,7 +31,7 @@ pub(super) fn refused(interface: &str, doing: &'static str, error: &(dyn std::er
     let log = log_of(error);
     // The verifier returns EACCES, too, but no privilege would help then.
     if log.is_none() && is_permission_error(error) {
-        let doing = if doing == "load" { "loading an XDP program" } else { "steering XDP" };
+        let doing = if doing == operation::LOAD { "loading an XDP program" } else { "steering XDP" };
         return Error::NotPermitted { doing, name: interface.to_owned(), lack: Lack::of(&XDP) };
     }
     if let Some(log) = log {

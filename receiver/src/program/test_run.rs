@@ -4,6 +4,7 @@ use aya::programs::{TestRun, TestRunOptions};
 
 use super::entry::xdp;
 use super::loaded::Program;
+use super::operation;
 use super::refused::refused;
 use crate::api::error::Error;
 use receiver_host::Interface;
@@ -47,7 +48,7 @@ impl Program {
             TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), repeat, ..TestRunOptions::default() };
         let result = xdp(&mut self.ebpf, &self.interface, self.buffers)?
             .test_run(options)
-            .map_err(|error| refused(&self.interface, "test-run a frame", &error))?;
+            .map_err(|error| refused(&self.interface, operation::TEST, &error))?;
         let nanoseconds = u64::try_from(result.duration.as_nanos()).unwrap_or(u64::MAX);
         Ok(TestVerdict { action: result.return_value, nanoseconds })
     }

@@ -14,7 +14,7 @@ pub fn assert_refused(lab: &Lab, parts: &[&str]) {
     let before = Traces::of(lab);
     let id = before.xdp_program.expect("attached");
     for mode in [ReceiveMode::Copy.into(), ReceiveMode::Generic.into(), ModeRequest::Auto] {
-        let error = open(lab, |builder| builder.subscribe(subscription(ASKED)).mode(mode)).err().expect("refused");
+        let error = open(lab, |builder| builder.subscribe(subscription(ASKED)).mode(mode)).expect_err("refused");
         assert!(matches!(error, Error::XdpOccupied { program, .. } if program == id), "{error:?}");
         let told = error.to_string();
         for part in [lab.rx_interface(), &format!("program {id}"), "mode socket"].iter().chain(parts) {
