@@ -6,7 +6,6 @@ use std::ops::ControlFlow;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use receiver_xsk::{Consumer, Descriptor, HugePages, Lease, Producer, Queue, Umem, UmemConfig, pair};
-use rustix::net::xdp::XdpDescOptions;
 
 const BATCH: u32 = 64;
 const HEADROOM: u64 = 256;
@@ -22,7 +21,7 @@ impl Wire {
         let mut frames = self.fill.take(packets);
         let delivered = self.rx.produce(packets, || {
             let addr = frames.next()? + HEADROOM;
-            Some(Descriptor { addr, len: 64, options: XdpDescOptions::empty() })
+            Some(Descriptor { address: addr, length: 64, options: 0 })
         });
         assert_eq!(delivered, packets);
     }

@@ -1,8 +1,7 @@
 //! The socket that an error is about, kept beside it.
 
-use rustix::io::{self, Errno};
-
 use super::config::BindMode;
+use super::errno::Errno;
 use super::error::{Call, Cause, Error};
 
 /// What every error names.
@@ -15,7 +14,13 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn check<T>(&self, call: Call, result: io::Result<T>) -> Result<T, Error> {
+    /// Names the call that failed, by the error of rustix.
+    pub(super) fn check<T>(&self, call: Call, result: rustix::io::Result<T>) -> Result<T, Error> {
+        self.check_own(call, result.map_err(Errno::of))
+    }
+
+    /// Names the call that failed.
+    pub(super) fn check_own<T>(&self, call: Call, result: Result<T, Errno>) -> Result<T, Error> {
         result.map_err(|errno| self.system(call, errno))
     }
 

@@ -1,8 +1,7 @@
 //! Why a socket could not be had, in words that say what to do about it.
 
-use rustix::io::Errno;
-
 use super::config::BindMode;
+use super::errno::Errno;
 
 /// A failure to set up or to use an AF_XDP socket.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,9 +101,6 @@ impl std::fmt::Display for Call {
     }
 }
 
-/// Linux's own ENOTSUPP, which some drivers let through to user space in place of EOPNOTSUPP.
-const KERNEL_NOTSUPP: Errno = Errno::from_raw_os_error(524);
-
 impl Error {
     /// What the kernel said, if it was the kernel that refused.
     pub fn errno(&self) -> Option<Errno> {
@@ -125,7 +121,7 @@ impl Error {
             Cause::OtherMode => true,
             Cause::System { call: Call::Bind, errno } => {
                 errno == Errno::OPNOTSUPP
-                    || errno == KERNEL_NOTSUPP
+                    || errno == Errno::KERNEL_NOTSUPP
                     || (errno == Errno::INVAL && (self.mode == BindMode::ZeroCopy || self.multi_buffer.is_some()))
             }
             Cause::System { .. } | Cause::Config(_) => false,
@@ -159,7 +155,7 @@ impl Error {
             }
             (_, Errno::NOMEM | Errno::NOBUFS) => "the kernel has no memory for it; take smaller rings and fewer frames",
             (Call::UmemReg, Errno::INVAL) => "the kernel rejects this frame size or headroom; take 2048 and 0",
-            (Call::Bind, errno) if errno == Errno::OPNOTSUPP || errno == KERNEL_NOTSUPP => match self.mode {
+            (Call::Bind, errno) if errno == Errno::OPNOTSUPP || errno == Errno::KERNEL_NOTSUPP => match self.mode {
                 BindMode::ZeroCopy if self.multi_buffer.is_some() => {
                     "the driver has no zero-copy receive of packets over several buffers, or none at all; use copy mode, or \
                      lower the MTU so that a packet fits one frame"

@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use rustix::net::xdp::{XdpDesc, XdpDescOptions};
-
+use super::descriptor::Descriptor;
 use super::queue::Queue;
 use super::ring::{Consumer, Producer, pair};
 use super::umem::{HugePages, KERNEL_HEADROOM, Pool, Umem, UmemConfig};
@@ -12,7 +11,7 @@ use super::umem::{HugePages, KERNEL_HEADROOM, Pool, Umem, UmemConfig};
 /// The other ends of a queue's rings.
 pub(super) struct FakeKernel {
     pub(super) fill: Consumer<u64>,
-    pub(super) rx: Producer<XdpDesc>,
+    pub(super) rx: Producer<Descriptor>,
     pub(super) memory: Arc<Pool>,
     /// Frames taken from the fill ring and not delivered yet.
     pub(super) held: Vec<u64>,
@@ -36,7 +35,7 @@ impl FakeKernel {
     }
 
     /// Writes `metadata` and `packet` into a frame that it holds, and delivers it. `false`: no frame, or no room.
-    pub(super) fn deliver(&mut self, metadata: &[u8], packet: &[u8], options: XdpDescOptions) -> bool {
+    pub(super) fn deliver(&mut self, metadata: &[u8], packet: &[u8], options: u32) -> bool {
         if self.rx.room(1) == 0 {
             return false;
         }
@@ -44,11 +43,11 @@ impl FakeKernel {
         let address = frame + u64::from(KERNEL_HEADROOM);
         self.memory.kernel_write(address - metadata.len() as u64, metadata);
         self.memory.kernel_write(address, packet);
-        self.deliver_descriptor(XdpDesc { addr: address, len: packet.len() as u32, options })
+        self.deliver_descriptor(Descriptor { address, length: packet.len() as u32, options })
     }
 
     /// Delivers any descriptor, sound or not.
-    pub(super) fn deliver_descriptor(&mut self, descriptor: XdpDesc) -> bool {
+    pub(super) fn deliver_descriptor(&mut self, descriptor: Descriptor) -> bool {
         let mut once = Some(descriptor);
         self.rx.produce(1, || once.take()) == 1
     }

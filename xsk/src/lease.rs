@@ -2,7 +2,6 @@
 #![allow(unsafe_code)]
 
 use std::fmt;
-use std::mem::ManuallyDrop;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
@@ -18,14 +17,14 @@ pub struct Lease {
 }
 
 enum Held {
-    Frame(Arc<Pool>, ManuallyDrop<Frame>),
+    Frame(Arc<Pool>, Frame),
     Copy(Box<[u8]>),
 }
 
 impl Lease {
     #[inline]
     pub(super) fn new(pool: Arc<Pool>, frame: Frame, extent: Extent) -> Self {
-        Self { held: Held::Frame(pool, ManuallyDrop::new(frame)), extent }
+        Self { held: Held::Frame(pool, frame), extent }
     }
 
     pub(super) fn of_copy(bytes: Box<[u8]>) -> Self {
@@ -90,7 +89,7 @@ impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Lease");
         match &self.held {
-            Held::Frame(_, frame) => debug.field("frame", &**frame),
+            Held::Frame(_, frame) => debug.field("frame", frame),
             Held::Copy(bytes) => debug.field("copied", &bytes.len()),
         };
         debug.field("extent", &self.extent).finish()
@@ -101,9 +100,7 @@ impl Drop for Lease {
     #[inline]
     fn drop(&mut self) {
         if let Held::Frame(pool, frame) = &mut self.held {
-            // SAFETY: the token is taken once, here, and not used after.
-            let frame = unsafe { ManuallyDrop::take(frame) };
-            pool.give_back(frame);
+            pool.give_back(frame.take());
         }
     }
 }

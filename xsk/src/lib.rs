@@ -18,6 +18,8 @@
 
 mod config;
 mod context;
+mod descriptor;
+mod errno;
 mod error;
 mod lease;
 mod mapping;
@@ -34,6 +36,8 @@ mod fake_kernel;
 mod tests;
 
 pub use config::{BindConfig, BindMode, BusyPoll};
+pub use descriptor::Descriptor;
+pub use errno::Errno;
 pub use error::{Call, Cause, Error};
 pub use lease::Lease;
 pub use mapping::{Mapping, PageSize};
@@ -43,6 +47,3 @@ pub use ring::{Consumer, Producer, Slot, Taken, pair};
 pub use socket::XskSocket;
 pub use statistics::Statistics;
 pub use umem::{HugePages, Umem, UmemConfig};
-
-/// A descriptor of the RX ring, as the kernel writes it: `struct xdp_desc`.
-pub use rustix::net::xdp::XdpDesc as Descriptor;

@@ -4,8 +4,9 @@
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 
-use rustix::io::{self, Errno};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+
+use super::errno::Errno;
 
 const HUGE_2_MIB: usize = 2 << 20;
 
@@ -36,32 +37,32 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Zeroed private memory of at least `length` bytes, present from the start.
-    pub fn anonymous(length: usize) -> io::Result<Self> {
+    pub fn anonymous(length: usize) -> Result<Self, Errno> {
         Self::new_anonymous(length, MapFlags::empty())
     }
 
     /// As [`Mapping::anonymous`], in pages of 2 MiB; an error where the system has none to give.
-    pub fn anonymous_huge(length: usize) -> io::Result<Self> {
+    pub fn anonymous_huge(length: usize) -> Result<Self, Errno> {
         let length = length.checked_next_multiple_of(HUGE_2_MIB).ok_or(Errno::NOMEM)?;
         Self::new_anonymous(length, MapFlags::HUGETLB | MapFlags::HUGE_2MB)
     }
 
-    fn new_anonymous(length: usize, extra: MapFlags) -> io::Result<Self> {
+    fn new_anonymous(length: usize, extra: MapFlags) -> Result<Self, Errno> {
         let flags = MapFlags::PRIVATE | MapFlags::POPULATE | extra;
         // SAFETY: with a null hint and without MAP_FIXED the kernel picks a range that nothing else uses.
-        let start = unsafe { mmap_anonymous(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags) }?;
-        Self::from_kernel(start.cast(), length)
+        let start = unsafe { mmap_anonymous(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags) };
+        Self::from_kernel(start.map_err(Errno::of)?.cast(), length)
     }
 
     /// `length` bytes of what `fd` offers at `offset`, shared with the kernel.
-    pub fn of_fd(fd: BorrowedFd<'_>, length: usize, offset: u64) -> io::Result<Self> {
+    pub fn of_fd(fd: BorrowedFd<'_>, length: usize, offset: u64) -> Result<Self, Errno> {
         let flags = MapFlags::SHARED | MapFlags::POPULATE;
         // SAFETY: with a null hint and without MAP_FIXED the kernel picks a range that nothing else uses.
-        let start = unsafe { mmap(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags, fd, offset) }?;
-        Self::from_kernel(start.cast(), length)
+        let start = unsafe { mmap(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags, fd, offset) };
+        Self::from_kernel(start.map_err(Errno::of)?.cast(), length)
     }
 
-    fn from_kernel(start: *mut u8, length: usize) -> io::Result<Self> {
+    fn from_kernel(start: *mut u8, length: usize) -> Result<Self, Errno> {
         Ok(Self { start: NonNull::new(start).ok_or(Errno::NOMEM)?, length })
     }
 

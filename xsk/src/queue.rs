@@ -5,8 +5,7 @@ use std::mem::ManuallyDrop;
 use std::ops::{ControlFlow, Deref};
 use std::ptr::NonNull;
 
-use rustix::net::xdp::{XdpDesc, XdpDescOptions};
-
+use super::descriptor::Descriptor;
 use super::lease::Lease;
 use super::ring::{Consumer, Producer, Taken};
 use super::umem::{Extent, Frame, Umem};
@@ -20,13 +19,13 @@ const MAX_PACKET: usize = 14 + 2 * 4 + 65_535;
 pub struct Queue {
     umem: Umem,
     fill: Producer<u64>,
-    rx: Consumer<XdpDesc>,
+    rx: Consumer<Descriptor>,
     /// Where a packet over several buffers is put together; empty if such are not wanted.
     scratch: Box<[u8]>,
     /// Within a packet that has more buffers than the ring has slots: it is being dropped.
     discarding: bool,
     /// Frames that the kernel is given at most.
-    most: u32,
+    fill_limit: u32,
     counters: Counters,
 }
 
@@ -42,7 +41,7 @@ pub struct Counters {
     /// Packets over several buffers that were put together and shown.
     pub gathered_packets: u64,
     /// Descriptors beyond the one that each packet has, whether it was shown or dropped.
-    pub further_descriptors: u64,
+    pub continuation_descriptors: u64,
     /// System calls made to wake the fill side, or to busy-poll.
     pub wakeups: u64,
     /// Those of them that failed, as when the interface is down.
@@ -55,7 +54,7 @@ pub struct Counters {
 pub struct Received<'a> {
     umem: &'a mut Umem,
     /// The packet's frame, or the first of several.
-    frame: ManuallyDrop<Frame>,
+    frame: Frame,
     /// What of the packet is in that frame.
     extent: Extent,
     /// The packet: in that frame, or in the queue's scratch memory. Borrowed with `umem`.
@@ -74,14 +73,14 @@ enum Chain {
 
 impl Queue {
     /// A queue over these rings. Nothing is in the fill ring yet: see [`Queue::refill`].
-    pub fn new(umem: Umem, fill: Producer<u64>, rx: Consumer<XdpDesc>) -> Self {
+    pub fn new(umem: Umem, fill: Producer<u64>, rx: Consumer<Descriptor>) -> Self {
         Self {
             umem,
             fill,
             rx,
             scratch: Box::default(),
             discarding: false,
-            most: u32::MAX,
+            fill_limit: u32::MAX,
             counters: Counters::default(),
         }
     }
@@ -92,9 +91,9 @@ impl Queue {
     /// hold it. More than the RX ring has room for are of use only to a driver that keeps frames in its own ring. The few
     /// more are there so that a full RX ring is counted as such, and not as an empty fill ring.
     #[must_use]
-    pub fn sparing(self) -> Self {
+    pub fn limit_fill(self) -> Self {
         let slots = self.rx.capacity();
-        Self { most: slots + (slots / 16).max(64), ..self }
+        Self { fill_limit: slots + (slots / 16).max(64), ..self }
     }
 
     /// With memory to put packets over several buffers together; without, they are dropped.
@@ -116,13 +115,12 @@ impl Queue {
         let Self { umem, rx, scratch, discarding, counters, .. } = self;
         let mut batch = rx.take(limit);
         // All at once, before the first is read: the CPU that filled them gives them up in one go.
-        batch.rest().for_each(|descriptor| umem.prefetch(descriptor.addr));
+        batch.rest().for_each(|descriptor| umem.prefetch(descriptor.address));
         while let Some(descriptor) = batch.next() {
-            if is_continued(&descriptor) || *discarding {
+            if descriptor.is_continued() || *discarding {
                 match gather(descriptor, &mut batch, umem, scratch, discarding, counters) {
                     Chain::Whole(frame, extent, length) => {
                         let bytes = NonNull::from(scratch.get(..length).unwrap_or(&[]));
-                        let frame = ManuallyDrop::new(frame);
                         if each(Received { umem, frame, extent, bytes, gathered: true }).is_break() {
                             break;
                         }
@@ -132,17 +130,16 @@ impl Queue {
                 }
                 continue;
             }
-            let Some(frame) = umem.reclaim(descriptor.addr) else {
+            let Some(frame) = umem.reclaim(descriptor.address) else {
                 counters.invalid_descriptors += 1;
                 continue;
             };
-            let Some(extent) = umem.extent(descriptor.addr, descriptor.len) else {
+            let Some(extent) = umem.extent(descriptor.address, descriptor.length) else {
                 counters.invalid_descriptors += 1;
                 umem.release(frame);
                 continue;
             };
             let bytes = umem.bytes(&frame, extent);
-            let frame = ManuallyDrop::new(frame);
             if each(Received { umem, frame, extent, bytes, gathered: false }).is_break() {
                 break;
             }
@@ -150,12 +147,12 @@ impl Queue {
         batch.taken()
     }
 
-    /// Hands every free frame to the kernel for which the fill ring has room ([`Queue::sparing`]: which the RX ring can
+    /// Hands every free frame to the kernel for which the fill ring has room ([`Queue::limit_fill`]: which the RX ring can
     /// take), by one release store. Returns how many.
     #[inline]
     pub fn refill(&mut self) -> u32 {
         self.umem.collect_returns();
-        let at_hand = self.umem.at_hand().min(self.most.saturating_sub(self.umem.kernel_frames()));
+        let at_hand = self.umem.at_hand().min(self.fill_limit.saturating_sub(self.umem.kernel_frames()));
         if at_hand == 0 {
             return 0;
         }
@@ -178,7 +175,7 @@ impl Queue {
 
     /// The RX ring, for its positions.
     #[inline]
-    pub fn rx(&self) -> &Consumer<XdpDesc> {
+    pub fn rx(&self) -> &Consumer<Descriptor> {
         &self.rx
     }
 
@@ -193,45 +190,41 @@ impl Queue {
     }
 }
 
-fn is_continued(descriptor: &XdpDesc) -> bool {
-    descriptor.options.contains(XdpDescOptions::XDP_PKT_CONTD)
-}
-
 /// Puts together the packet over several buffers that begins with `first`, which was just taken from `batch`.
 #[cold]
 fn gather(
-    first: XdpDesc,
-    batch: &mut Taken<'_, XdpDesc>,
+    first: Descriptor,
+    batch: &mut Taken<'_, Descriptor>,
     umem: &mut Umem,
     scratch: &mut [u8],
     discarding: &mut bool,
     counters: &mut Counters,
 ) -> Chain {
-    let rest = if *discarding { None } else { batch.reach(|descriptor| !is_continued(descriptor)) };
+    let rest = if *discarding { None } else { batch.reach(|descriptor| !descriptor.is_continued()) };
     let Some(rest) = rest else {
         // A packet that fills the ring and does not end would stand there for ever.
         if !*discarding && !batch.is_stuck() {
             batch.put_back();
             return Chain::Incomplete;
         }
-        *discarding = is_continued(&first);
-        counters.further_descriptors += u64::from(*discarding);
+        *discarding = first.is_continued();
+        counters.continuation_descriptors += u64::from(*discarding);
         counters.unsupported_packets += u64::from(!*discarding);
-        if let Some(frame) = umem.reclaim(first.addr) {
+        if let Some(frame) = umem.reclaim(first.address) {
             umem.release(frame);
         }
         return Chain::Dropped;
     };
-    counters.further_descriptors += u64::from(rest);
+    counters.continuation_descriptors += u64::from(rest);
     let mut head = None;
     let mut whole = true;
     let mut length = 0;
     for descriptor in std::iter::once(first).chain(batch.by_ref().take(rest as usize)) {
-        let Some(frame) = umem.reclaim(descriptor.addr) else {
+        let Some(frame) = umem.reclaim(descriptor.address) else {
             whole = false;
             continue;
         };
-        let extent = umem.extent(descriptor.addr, descriptor.len);
+        let extent = umem.extent(descriptor.address, descriptor.length);
         let room = extent.and_then(|extent| scratch.get_mut(length..length + extent.length as usize));
         match (extent, room) {
             (Some(extent), Some(room)) if whole => {
@@ -300,9 +293,7 @@ impl Received<'_> {
         }
         let mut this = ManuallyDrop::new(self);
         let pool = this.umem.note_lease();
-        // SAFETY: `this` is never dropped, so the token is taken once.
-        let frame = unsafe { ManuallyDrop::take(&mut this.frame) };
-        Lease::new(pool, frame, this.extent)
+        Lease::new(pool, this.frame.take(), this.extent)
     }
 }
 
@@ -318,8 +309,6 @@ impl Deref for Received<'_> {
 impl Drop for Received<'_> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: the token is taken once, here; `into_lease` takes it only from a value that is never dropped.
-        let frame = unsafe { ManuallyDrop::take(&mut self.frame) };
-        self.umem.release(frame);
+        self.umem.release(self.frame.take());
     }
 }

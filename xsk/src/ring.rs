@@ -9,22 +9,23 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::io::{self, Errno};
-use rustix::net::xdp::{XdpDesc, XdpRingFlags, XdpRingOffset};
+use rustix::net::xdp::{XdpRingFlags, XdpRingOffset};
 
+use super::descriptor::Descriptor;
+use super::errno::Errno;
 use super::mapping::Mapping;
 
 mod sealed {
     /// Types for which every bit pattern is a value, and which have no padding.
     pub trait Plain {}
     impl Plain for u64 {}
-    impl Plain for rustix::net::xdp::XdpDesc {}
+    impl Plain for crate::descriptor::Descriptor {}
 }
 
 /// What a ring can carry: frame addresses (`u64`, fill ring) and descriptors (RX ring).
 pub trait Slot: sealed::Plain + Copy + Send + 'static {}
 impl Slot for u64 {}
-impl Slot for XdpDesc {}
+impl Slot for Descriptor {}
 
 /// The writing end of a ring.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl View {
 ///
 /// # Errors
 /// `EINVAL` when `size` is not a power of two; `ENOMEM` from mmap(2).
-pub fn pair<T: Slot>(size: u32, start: u32) -> io::Result<(Producer<T>, Consumer<T>)> {
+pub fn pair<T: Slot>(size: u32, start: u32) -> Result<(Producer<T>, Consumer<T>), Errno> {
     // The words on cache lines of their own, as the kernel lays them out.
     let layout = XdpRingOffset { producer: 0, consumer: 128, flags: Some(192), desc: 256 };
     let memory = Arc::new(Mapping::anonymous(mapping_length::<T>(&layout, size)?)?);
@@ -94,7 +95,7 @@ pub fn pair<T: Slot>(size: u32, start: u32) -> io::Result<(Producer<T>, Consumer
 }
 
 /// The length to map for a ring whose header lies as `layout` says.
-pub(super) fn mapping_length<T: Slot>(layout: &XdpRingOffset, size: u32) -> io::Result<usize> {
+pub(super) fn mapping_length<T: Slot>(layout: &XdpRingOffset, size: u32) -> Result<usize, Errno> {
     if !size.is_power_of_two() {
         return Err(Errno::INVAL);
     }
@@ -104,7 +105,7 @@ pub(super) fn mapping_length<T: Slot>(layout: &XdpRingOffset, size: u32) -> io::
 
 impl<T: Slot> Producer<T> {
     /// The user's end of a ring that the kernel reads. `memory` must hold one ring and be given to one end only.
-    pub(super) fn of_kernel_ring(memory: Mapping, layout: &XdpRingOffset, size: u32) -> io::Result<Self> {
+    pub(super) fn of_kernel_ring(memory: Mapping, layout: &XdpRingOffset, size: u32) -> Result<Self, Errno> {
         Ok(Self::new(Cursor::new(&Arc::new(memory), layout, size, End::Producer)?))
     }
 
@@ -171,7 +172,7 @@ impl<T: Slot> Producer<T> {
 
 impl<T: Slot> Consumer<T> {
     /// The user's end of a ring that the kernel writes. `memory` must hold one ring and be given to one end only.
-    pub(super) fn of_kernel_ring(memory: Mapping, layout: &XdpRingOffset, size: u32) -> io::Result<Self> {
+    pub(super) fn of_kernel_ring(memory: Mapping, layout: &XdpRingOffset, size: u32) -> Result<Self, Errno> {
         Ok(Self { cursor: Cursor::new(&Arc::new(memory), layout, size, End::Consumer)? })
     }
 
@@ -359,7 +360,7 @@ impl<T> Cursor<T> {
 }
 
 impl<T: Slot> Cursor<T> {
-    fn new(memory: &Arc<Mapping>, layout: &XdpRingOffset, size: u32, end: End) -> io::Result<Self> {
+    fn new(memory: &Arc<Mapping>, layout: &XdpRingOffset, size: u32, end: End) -> Result<Self, Errno> {
         if mapping_length::<T>(layout, size)? > memory.length() {
             return Err(Errno::INVAL);
         }
@@ -383,7 +384,7 @@ impl<T: Slot> Cursor<T> {
 }
 
 /// The address of a `T` at `offset` of `memory`, if it fits there and is aligned.
-fn part<T>(memory: &Mapping, offset: u64) -> io::Result<NonNull<T>> {
+fn part<T>(memory: &Mapping, offset: u64) -> Result<NonNull<T>, Errno> {
     let offset = usize::try_from(offset).map_err(|_| Errno::INVAL)?;
     let fits = offset.checked_add(size_of::<T>()).is_some_and(|end| end <= memory.length());
     if !fits || offset % align_of::<T>() != 0 {
@@ -554,7 +555,7 @@ mod tests {
     #[test]
     fn sizes_and_layouts_are_checked() {
         assert_eq!(pair::<u64>(0, 0).unwrap_err(), Errno::INVAL);
-        assert_eq!(pair::<XdpDesc>(3, 0).unwrap_err(), Errno::INVAL);
+        assert_eq!(pair::<Descriptor>(3, 0).unwrap_err(), Errno::INVAL);
         let layout = |producer, desc| XdpRingOffset { producer, consumer: 64, flags: None, desc };
         let make = |layout, size| {
             Producer::<u64>::of_kernel_ring(Mapping::anonymous(4096).unwrap(), &layout, size).map(|_| ())

@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{self, Errno};
 use rustix::net::xdp::{
-    SocketAddrXdp, SocketAddrXdpFlags, XDP_PGOFF_RX_RING, XDP_UMEM_PGOFF_FILL_RING, XdpDesc, XdpOptionsFlags,
-    XdpUmemReg, XdpUmemRegFlags,
+    SocketAddrXdp, SocketAddrXdpFlags, XDP_PGOFF_RX_RING, XDP_UMEM_PGOFF_FILL_RING, XdpOptionsFlags, XdpUmemReg,
+    XdpUmemRegFlags,
 };
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with, sockopt};
 
 use super::config::{BindConfig, BindMode, BusyPoll};
 use super::context::Context;
+use super::descriptor::Descriptor;
+use super::errno::Errno as OwnErrno;
 use super::error::{Call, Cause, Error};
 use super::mapping::{Mapping, PageSize};
 use super::monitor::Monitor;
@@ -71,7 +73,7 @@ impl XskSocket {
             Call::Socket,
             socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None),
         )?;
-        let umem = context.check(Call::MapUmem, Umem::new(&config.umem))?;
+        let umem = context.check_own(Call::MapUmem, Umem::new(&config.umem))?;
         context.check(Call::UmemReg, register(&fd, &umem, config.umem.headroom))?;
         let mut queue = make_rings(&fd, umem, config, &context)?;
         queue.refill();
@@ -156,13 +158,13 @@ impl XskSocket {
             // The kernel's poll says nothing of a device that went away; the error is only there to be asked for.
             Ok(_) => self.take_error().map_or(Ok(false), |errno| Err(self.context.system(Call::Poll, errno))),
             Err(Errno::INTR) => Ok(false),
-            Err(errno) => Err(self.context.system(Call::Poll, errno)),
+            Err(errno) => Err(self.context.system(Call::Poll, OwnErrno::of(errno))),
         }
     }
 
     /// The error that waits at the socket (`SO_ERROR`), which this clears: `ENETDOWN` when the interface is gone.
-    pub fn take_error(&self) -> Option<Errno> {
-        sockopt::socket_error(&self.fd).and_then(|waiting| waiting).err()
+    pub fn take_error(&self) -> Option<OwnErrno> {
+        sockopt::socket_error(&self.fd).and_then(|waiting| waiting).err().map(OwnErrno::of)
     }
 
     /// Is the socket bound in zero-copy mode? As the kernel told after the bind.
@@ -288,13 +290,13 @@ fn make_rings(fd: &OwnedFd, umem: Umem, config: &BindConfig, context: &Context) 
     let fill = mapping_length::<u64>(&layout.fr, fill_size)
         .and_then(|length| Mapping::of_fd(fd.as_fd(), length, XDP_UMEM_PGOFF_FILL_RING))
         .and_then(|memory| Producer::of_kernel_ring(memory, &layout.fr, fill_size));
-    let rx = mapping_length::<XdpDesc>(&layout.rx, rx_size)
+    let rx = mapping_length::<Descriptor>(&layout.rx, rx_size)
         .and_then(|length| Mapping::of_fd(fd.as_fd(), length, XDP_PGOFF_RX_RING))
         .and_then(|memory| Consumer::of_kernel_ring(memory, &layout.rx, rx_size));
-    let queue = Queue::new(umem, context.check(Call::MapRing, fill)?, context.check(Call::MapRing, rx)?);
+    let queue = Queue::new(umem, context.check_own(Call::MapRing, fill)?, context.check_own(Call::MapRing, rx)?);
     let queue = if config.gathers() { queue.gathering() } else { queue };
     Ok(match config.mode {
-        BindMode::Copy => queue.sparing(),
+        BindMode::Copy => queue.limit_fill(),
         BindMode::ZeroCopy => queue,
     })
 }

@@ -11,13 +11,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::Lease;
+use super::descriptor::Descriptor;
 use super::fake_kernel::{FakeKernel, queue_and_kernel};
 use super::queue::Queue;
 use super::ring::pair;
 use super::umem::{KERNEL_HEADROOM, Umem, UmemConfig};
-use rustix::net::xdp::{XdpDesc, XdpDescOptions};
 
-const NONE: XdpDescOptions = XdpDescOptions::empty();
+const NONE: u32 = 0;
 const FRAMES: u32 = 16;
 const FRAME_SIZE: u32 = 2048;
 
@@ -136,12 +136,12 @@ impl House {
             let number = self.next_number.to_ne_bytes();
             let (options, kind) = match rest.parts.is_empty() {
                 true => (NONE, rest.last),
-                false => (XdpDescOptions::XDP_PKT_CONTD, Delivered::Part),
+                false => (Descriptor::CONTINUED, Delivered::Part),
             };
             if rest.broken && !rest.parts.is_empty() {
                 rest.broken = false;
                 let addr = self.kernel.pop_held().expect("looked at above") + u64::from(KERNEL_HEADROOM);
-                self.kernel.deliver_descriptor(XdpDesc { addr, len: FRAME_SIZE, options });
+                self.kernel.deliver_descriptor(Descriptor { address: addr, length: FRAME_SIZE, options });
             } else {
                 assert!(self.kernel.deliver(&number, &part, options));
             }
@@ -204,7 +204,7 @@ impl House {
                 {
                     let length = FRAME_SIZE - KERNEL_HEADROOM + 1;
                     let addr = frame + u64::from(KERNEL_HEADROOM);
-                    self.kernel.deliver_descriptor(XdpDesc { addr, len: length, options: NONE });
+                    self.kernel.deliver_descriptor(Descriptor { address: addr, length, options: NONE });
                     self.delivered.push_back(Delivered::Unseen);
                     self.invalid += 1;
                 }
@@ -230,7 +230,7 @@ impl House {
         if kernel.iter().any(|&frame| u64::from(frame) == address / u64::from(FRAME_SIZE)) {
             return;
         }
-        if self.kernel.deliver_descriptor(XdpDesc { addr: address, len: length, options: NONE }) {
+        if self.kernel.deliver_descriptor(Descriptor { address, length, options: NONE }) {
             self.delivered.push_back(Delivered::Unseen);
             self.invalid += 1;
         }
@@ -296,7 +296,7 @@ impl House {
         let index = |address: u64| (address / u64::from(FRAME_SIZE)) as u32;
         let in_rx = self.queue.rx().snapshot();
         let mut kernel: Vec<u32> = self.kernel.frames().into_iter().map(index).collect();
-        let inside = in_rx.iter().map(|descriptor| descriptor.addr).filter(|&a| a < u64::from(FRAMES * FRAME_SIZE));
+        let inside = in_rx.iter().map(|descriptor| descriptor.address).filter(|&a| a < u64::from(FRAMES * FRAME_SIZE));
         kernel.extend(inside.map(index));
         kernel.sort_unstable();
         assert_eq!(kernel, with_kernel);
@@ -337,7 +337,7 @@ proptest! {
         let counters = house.queue.counters();
         prop_assert_eq!(counters.invalid_descriptors, house.invalid);
         prop_assert_eq!(counters.unsupported_packets, house.unsupported);
-        prop_assert_eq!(counters.further_descriptors, house.further);
+        prop_assert_eq!(counters.continuation_descriptors, house.further);
         prop_assert!(house.rest.is_none() && house.delivered.is_empty());
     }
 }
@@ -346,7 +346,7 @@ proptest! {
 fn deliver_chain(kernel: &mut FakeKernel, buffers: u32) {
     kernel.take_frames(buffers);
     for left in (0..buffers).rev() {
-        let options = if left > 0 { XdpDescOptions::XDP_PKT_CONTD } else { NONE };
+        let options = if left > 0 { Descriptor::CONTINUED } else { NONE };
         assert!(kernel.deliver(&[], &[left as u8; 1792], options));
     }
 }
@@ -371,7 +371,7 @@ fn a_packet_over_several_buffers_is_bounded() {
     }
     let counters = queue.counters();
     assert_eq!((counters.gathered_packets, counters.unsupported_packets), (1, 1));
-    assert_eq!(counters.further_descriptors, 35 + 36);
+    assert_eq!(counters.continuation_descriptors, 35 + 36);
 }
 
 #[test]
@@ -381,7 +381,7 @@ fn a_packet_that_fills_the_ring_and_does_not_end_is_dropped() {
     for _ in 0..2 {
         kernel.take_frames(4);
         for _ in 0..4 {
-            assert!(kernel.deliver(&[], b"part", XdpDescOptions::XDP_PKT_CONTD));
+            assert!(kernel.deliver(&[], b"part", Descriptor::CONTINUED));
         }
         assert!(lengths(&mut queue).is_empty());
         assert_eq!(queue.rx().pending(), 0, "it stands in the way of all others");
@@ -391,7 +391,7 @@ fn a_packet_that_fills_the_ring_and_does_not_end_is_dropped() {
     deliver_chain(&mut kernel, 2);
     assert_eq!(lengths(&mut queue), [2 * 1792]);
     let counters = queue.counters();
-    assert_eq!((counters.unsupported_packets, counters.further_descriptors), (1, 8 + 1));
+    assert_eq!((counters.unsupported_packets, counters.continuation_descriptors), (1, 8 + 1));
 }
 
 #[test]
@@ -409,7 +409,7 @@ fn a_packet_over_several_buffers_is_dropped_whole_where_none_is_wanted() {
     deliver_chain(&mut kernel, 1);
     assert_eq!(lengths(&mut queue), [1792]);
     let counters = queue.counters();
-    assert_eq!((counters.unsupported_packets, counters.further_descriptors), (1, 2));
+    assert_eq!((counters.unsupported_packets, counters.continuation_descriptors), (1, 2));
     assert_eq!(queue.umem().kernel_frames(), 8);
 }
 
@@ -439,7 +439,7 @@ fn a_frame_that_comes_twice_is_taken_once() {
     kernel.take_frames(1);
     let addr = kernel.pop_held().unwrap() + 256;
     for _ in 0..2 {
-        assert!(kernel.deliver_descriptor(XdpDesc { addr, len: 60, options: NONE }));
+        assert!(kernel.deliver_descriptor(Descriptor { address: addr, length: 60, options: NONE }));
     }
     let mut leases = Vec::new();
     queue.receive(4, |received| {
@@ -543,9 +543,9 @@ fn a_lease_may_go_anywhere() {
 }
 
 #[test]
-fn a_sparing_queue_uses_a_few_frames_again_and_again() {
+fn a_limit_fill_queue_uses_a_few_frames_again_and_again() {
     let (queue, mut kernel) = queue_and_kernel(1024, 512, 128, 0);
-    let mut queue = queue.sparing();
+    let mut queue = queue.limit_fill();
     assert_eq!(queue.refill(), 128 + 64);
     assert_eq!(queue.refill(), 0);
     // A full RX ring does not mean an empty fill ring.

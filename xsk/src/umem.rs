@@ -5,8 +5,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crossbeam_queue::ArrayQueue;
-use rustix::io::{self, Errno};
 
+use super::errno::Errno;
 use super::mapping::{Mapping, PageSize};
 
 /// Bytes that the kernel keeps free before each packet, on top of [`UmemConfig::headroom`] (`XDP_PACKET_HEADROOM`).
@@ -118,7 +118,7 @@ impl Umem {
     ///
     /// # Errors
     /// `EINVAL` for a configuration that [`UmemConfig`] does not allow; `ENOMEM` from mmap(2).
-    pub fn new(config: &UmemConfig) -> io::Result<Self> {
+    pub fn new(config: &UmemConfig) -> Result<Self, Errno> {
         if config.fault().is_some() {
             return Err(Errno::INVAL);
         }
@@ -334,6 +334,12 @@ impl Pool {
 }
 
 impl Frame {
+    /// Takes the token out. What stays names no frame, and is never given to anybody.
+    #[inline]
+    pub(super) fn take(&mut self) -> Self {
+        Self(std::mem::replace(&mut self.0, u32::MAX))
+    }
+
     /// The frame's number, for tests.
     #[cfg(test)]
     pub(super) fn index(&self) -> u32 {

@@ -9,8 +9,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use receiver_xsk::{BindConfig, BindMode, BusyPoll, Call, Cause, HugePages, Lease, Statistics, UmemConfig, XskSocket};
-use rustix::io::Errno;
+use receiver_xsk::{
+    BindConfig, BindMode, BusyPoll, Call, Cause, Errno, HugePages, Lease, Statistics, UmemConfig, XskSocket,
+};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, UnshareFlags};
 

@@ -486,7 +486,7 @@ pub(crate) fn socket_ledger(cell: &QueueShared) -> Result<XskLedger, Error> {
                 in_ring: monitor.pending().into(),
                 leased: get(&cell.leased),
                 refused: get(&cell.refused_descriptors),
-                further: get(&cell.further_descriptors),
+                further: get(&cell.continuation_descriptors),
                 consumer_position: monitor.consumer_position(),
             }
             .after(&before)

@@ -129,14 +129,16 @@ impl ModeSelection<'_> {
 
     fn refused_socket(&self, queue: u32, error: xsk::Error) -> Error {
         match error.cause {
-            xsk::Cause::System { call: xsk::Call::Bind, errno: Errno::BUSY } => {
+            xsk::Cause::System { call: xsk::Call::Bind, errno: xsk::Errno::BUSY } => {
                 Error::QueueTaken { name: self.interface.name.clone(), queue, processes: holders_of_xdp_sockets() }
             }
-            xsk::Cause::System { errno: Errno::PERM | Errno::ACCESS, call: xsk::Call::Socket } => {
+            xsk::Cause::System { errno: xsk::Errno::PERM | xsk::Errno::ACCESS, call: xsk::Call::Socket } => {
                 let doing = "opening an AF_XDP socket";
                 Error::NotPermitted { doing, name: self.interface.name.clone(), lack: Lack::of(&XDP) }
             }
-            xsk::Cause::System { errno: Errno::NOBUFS, call: xsk::Call::UmemReg } if !Capability::IpcLock.is_held() => {
+            xsk::Cause::System { errno: xsk::Errno::NOBUFS, call: xsk::Call::UmemReg }
+                if !Capability::IpcLock.is_held() =>
+            {
                 let needed = self.config.umem().length();
                 Error::LockedMemory {
                     name: self.interface.name.clone(),
@@ -146,6 +148,7 @@ impl ModeSelection<'_> {
                 }
             }
             xsk::Cause::System { call: xsk::Call::Bind, errno } if error.mode == BindMode::ZeroCopy => {
+                let errno = Errno::from_raw_os_error(errno.raw_os_error());
                 match driver::zero_copy(self.interface.driver.as_deref(), errno) {
                     Some(limit) => error.explained(limit.to_string()).into(),
                     None => error.into(),

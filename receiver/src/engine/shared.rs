@@ -27,7 +27,7 @@ pub(crate) struct QueueShared {
     /// Descriptors that the ring's owner refused.
     pub refused_descriptors: AtomicU64,
     /// Descriptors beyond the one that each packet has.
-    pub further_descriptors: AtomicU64,
+    pub continuation_descriptors: AtomicU64,
     /// A look at the socket, as long as the worker has it.
     pub monitor: Mutex<Option<Monitor>>,
     /// The books of sockets that are gone.
@@ -128,7 +128,7 @@ impl QueueShared {
             batch: BatchState::default(),
             leased: AtomicU64::new(0),
             refused_descriptors: AtomicU64::new(0),
-            further_descriptors: AtomicU64::new(0),
+            continuation_descriptors: AtomicU64::new(0),
             monitor: Mutex::default(),
             before: Mutex::default(),
             arrived_before: AtomicU64::new(0),

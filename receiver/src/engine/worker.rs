@@ -96,7 +96,7 @@ impl RingCounts {
     fn and(self, more: Counters) -> Self {
         Self {
             refused: self.refused + more.invalid_descriptors + more.unsupported_packets,
-            further: self.further + more.further_descriptors,
+            further: self.further + more.continuation_descriptors,
         }
     }
 }
@@ -266,7 +266,7 @@ impl Worker {
         cell.leased.store(u64::from(socket.leased_frames()), std::sync::atomic::Ordering::Relaxed);
         let counted = self.before.and(socket.counters());
         cell.refused_descriptors.store(counted.refused, std::sync::atomic::Ordering::Relaxed);
-        cell.further_descriptors.store(counted.further, std::sync::atomic::Ordering::Relaxed);
+        cell.continuation_descriptors.store(counted.further, std::sync::atomic::Ordering::Relaxed);
         delivered
     }
 

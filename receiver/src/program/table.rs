@@ -31,7 +31,9 @@ impl MappedTable {
     /// Over the memory of an array map of [`buckets`]`(limit)` zeroed buckets. `key`: the bits of an entry that are its key.
     pub(super) fn of_map(map: BorrowedFd<'_>, limit: u32, key: u64) -> io::Result<Self> {
         let length = buckets(limit) as usize * size_of::<u64>() * BUCKET;
-        Ok(Self::new(Mapping::of_fd(map, length, 0)?, limit, key))
+        let memory = Mapping::of_fd(map, length, 0);
+        let memory = memory.map_err(|errno| io::Errno::from_raw_os_error(errno.raw_os_error()))?;
+        Ok(Self::new(memory, limit, key))
     }
 
     fn new(memory: Mapping, limit: u32, key: u64) -> Self {
