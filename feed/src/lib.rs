@@ -24,4 +24,5 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arbiter;
 pub mod protocol;

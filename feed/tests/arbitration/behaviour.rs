@@ -1,0 +1,319 @@
+//! Single situations, one test each.
+
+use bytes::Bytes;
+use receiver_feed::arbiter::{Arbiter, Config, Event, LegId, LegLoss, PathClass, Payload, State};
+use receiver_feed::protocol::{AnyProtocol, MoldUdp64, NysePillar, Rtp};
+
+use crate::wire::{Record, Seen, mold, mold_empty, pillar, poll, rtp, run};
+
+const MS: u64 = 1_000_000;
+
+fn arbiter(protocol: impl Into<AnyProtocol>, config: Config) -> Arbiter<AnyProtocol, Bytes> {
+    Arbiter::new(protocol.into(), config)
+}
+
+#[test]
+fn overlaps_are_trimmed_by_message() {
+    let mut arbiter = arbiter(MoldUdp64, Config::new(2));
+    let mut pieces = Vec::new();
+    for (leg, first, count) in [(0, 1, 4), (1, 3, 4), (0, 5, 1), (0, 6, 3)] {
+        let sink = |delivery: receiver_feed::arbiter::Delivery<Bytes, Bytes>| {
+            if let Event::Data(data) = delivery.event {
+                pieces.push((data.first, data.skip, data.count, data.leg.index()));
+            }
+        };
+        arbiter.push(LegId::new(leg), 0, mold(first, count), sink).unwrap();
+    }
+    assert_eq!(pieces, [(1, 0, 4, 0), (5, 2, 2, 1), (7, 1, 2, 0)]);
+    let leg = arbiter.streams().next().unwrap().leg(LegId::new(0)).unwrap();
+    assert_eq!((leg.first_arrivals, leg.duplicates, leg.missing), (6, 2, 0));
+}
+
+#[test]
+fn the_state_is_told_with_each_event() {
+    let mut arbiter = arbiter(MoldUdp64, Config::new(1).reorder(1).recovery_ns(5 * MS));
+    let mut states = Vec::new();
+    for (now, first) in [(0, 1), (1, 3), (2, 4), (3, 2), (4, 5)] {
+        arbiter.push(LegId::new(0), now, mold(first, 1), |delivery| states.push(delivery.state)).unwrap();
+    }
+    // Started, 1; gap at 2, 3; 4; 2 recovered; 5.
+    let (live, recovering) = (State::Live, State::Recovering);
+    assert_eq!(states, [live, live, recovering, recovering, recovering, live, live]);
+    arbiter.poll::<Bytes>(1 << 50, |delivery| states.push(delivery.state));
+    assert_eq!(states.last(), Some(&State::Stale));
+}
+
+#[test]
+fn a_lost_tail_shows_in_a_heartbeat_and_at_the_end() {
+    let mut arbiter = arbiter(MoldUdp64, Config::new(2));
+    let mut record = Record::default();
+    let heartbeat = || mold_empty(3, false);
+    run(&mut arbiter, [(0, 0, mold(1, 1)), (0, 1, mold(1, 1)), (1, 0, heartbeat())], &mut record);
+    assert_eq!(record.data(), [1], "leg 1 may still have it");
+    run(&mut arbiter, [(2, 1, mold(2, 1)), (3, 0, mold_empty(4, false)), (4, 1, mold_empty(4, true))], &mut record);
+    let expected = [Seen::Data(1), Seen::Data(2), Seen::Gap(3, 4, 3), Seen::End(4)];
+    assert_eq!(record.seen, expected);
+    run(&mut arbiter, [(5, 0, mold_empty(4, true))], &mut record);
+    assert_eq!(record.seen, expected, "the end is reported once");
+}
+
+#[test]
+fn a_window_is_kept_to_the_nanosecond() {
+    for late in [0, 1] {
+        let mut arbiter = arbiter(MoldUdp64, Config::new(2).window_ns(MS));
+        let mut record = Record::default();
+        run(&mut arbiter, [(0, 0, mold(1, 1)), (0, 1, mold(1, 1)), (5, 0, mold(3, 1))], &mut record);
+        assert_eq!(arbiter.next_deadline(), Some(5 + MS + 1));
+        run(&mut arbiter, [(5 + MS + late, 1, mold(2, 1))], &mut record);
+        let expected = match late {
+            0 => vec![Seen::Data(1), Seen::Data(2), Seen::Data(3)],
+            _ => vec![Seen::Data(1), Seen::Gap(2, 3, 5), Seen::Data(3), Seen::Recovered(2)],
+        };
+        assert_eq!(record.seen, expected);
+    }
+}
+
+#[test]
+fn beyond_the_bound_the_gap_is_declared() {
+    let mut arbiter = arbiter(MoldUdp64, Config::new(2).held(3).window_ns(1 << 60));
+    let mut record = Record::default();
+    run(&mut arbiter, [(0, 0, mold(1, 1)), (0, 1, mold(1, 1))], &mut record);
+    run(&mut arbiter, [3, 5, 7].map(|first| (1, 0, mold(first, 1))), &mut record);
+    assert_eq!(record.data(), [1]);
+    run(&mut arbiter, [(2, 0, mold(9, 1))], &mut record);
+    assert_eq!(record.data(), [1, 3]);
+    assert_eq!(arbiter.streams().next().unwrap().statistics().overflows, 1);
+}
+
+#[test]
+fn a_silent_leg_is_lost_and_no_longer_waited_for() {
+    let mut arbiter = arbiter(MoldUdp64, Config::new(2).window_ns(MS).leg_timeout_ns(100 * MS));
+    let mut record = Record::default();
+    run(&mut arbiter, (1..100).map(|at| (at * 10 * MS, 0, mold(at, 1))), &mut record);
+    run(&mut arbiter, [(1_000 * MS, 0, mold(101, 1))], &mut record);
+    let lost = Seen::LegLost(1, LegLoss::Silent);
+    assert_eq!(record.seen.iter().filter(|seen| **seen == lost).count(), 1);
+    assert_eq!(record.seen.last(), Some(&Seen::Data(101)), "the gap is declared at once: nobody can fill it");
+    run(&mut arbiter, [(1_001 * MS, 1, mold(102, 1))], &mut record);
+    assert!(record.seen.ends_with(&[Seen::LegBack(1), Seen::Data(102)]));
+}
+
+#[test]
+fn a_leg_that_stays_behind_is_lost() {
+    let mut arbiter = arbiter(MoldUdp64, Config::new(2).window_ns(MS).leg_timeout_ns(100 * MS));
+    let mut record = Record::default();
+    let datagrams = (1..200).flat_map(|at| {
+        let old = (at > 100).then(|| (at * MS, 1, mold(at - 100, 1)));
+        [Some((at * MS, 0, mold(at + 5_000, 1))), old].into_iter().flatten()
+    });
+    run(&mut arbiter, datagrams, &mut record);
+    run(&mut arbiter, [(200 * MS, 1, mold(5_200, 1))], &mut record);
+    assert!(record.seen.contains(&Seen::LegLost(1, LegLoss::Behind)), "{:?}", arbiter.streams().next().unwrap());
+    run(&mut arbiter, (201..300).map(|at| (at * MS, 1, mold(at + 5_000, 1))), &mut record);
+    assert!(record.seen.contains(&Seen::LegBack(1)));
+}
+
+#[test]
+fn data_of_days_ago_is_dropped_while_another_leg_is_live() {
+    let day = 86_400_000 * MS;
+    let mut arbiter = arbiter(NysePillar, Config::new(2));
+    let mut record = Record::default();
+    let live = |at: u64| (at * MS, 0, pillar(11, at as u32, 1, 20_000 * day + at, 1));
+    // Yesterday's numbers are far above today's.
+    let old = |at: u64| (at * MS, 1, pillar(11, 900_000 + at as u32, 1, 19_999 * day + at, 0));
+    run(&mut arbiter, (1..50).flat_map(|at| [live(at), old(at)]), &mut record);
+    assert_eq!(record.data(), (1..50).collect::<Vec<_>>());
+    assert!(record.seen.iter().all(|seen| !matches!(seen, Seen::Gap(..) | Seen::Reset(_))));
+    assert_eq!(arbiter.streams().next().unwrap().leg(LegId::new(1)).unwrap().dropped, 49);
+}
+
+#[test]
+fn one_leg_that_restarts_is_not_followed_while_another_goes_on() {
+    let mut arbiter = arbiter(NysePillar, Config::new(2).window_ns(MS).leg_timeout_ns(50 * MS));
+    let mut record = Record::default();
+    let send = |leg: usize, sequence: u32, at: u64| (at * MS, leg, pillar(11, sequence, 1, at * MS, leg as u32));
+    run(&mut arbiter, (1..30).flat_map(|at| [send(0, at, at.into()), send(1, at, at.into())]), &mut record);
+    let first_leg = (30..200).map(|at| send(0, at, at.into()));
+    let second_leg = (30..200).map(|at| send(1, at - 28, at.into()));
+    run(&mut arbiter, first_leg.zip(second_leg).flat_map(|(a, b)| [a, b]), &mut record);
+    assert_eq!(record.data(), (1..200).collect::<Vec<_>>());
+    assert!(record.seen.contains(&Seen::LegLost(1, LegLoss::Astray)));
+    assert!(record.seen.iter().all(|seen| !matches!(seen, Seen::Reset(_) | Seen::Gap(..))));
+    // The leg with the old numbering falls silent: the other is all there is.
+    run(&mut arbiter, (200..300).map(|at| send(1, at - 28, at.into())), &mut record);
+    assert!(record.seen.iter().any(|seen| matches!(seen, Seen::Reset(_))));
+    assert_eq!(record.data().last(), Some(&271));
+}
+
+#[test]
+fn an_unstated_restart_is_followed_without_loss() {
+    let mut arbiter = arbiter(NysePillar, Config::new(1));
+    let mut record = Record::default();
+    let send = |sequence: u32, at: u64| (at * MS, 0, pillar(11, sequence, 1, at * MS, 0));
+    run(&mut arbiter, (501..600).map(|at| send(at, at.into())), &mut record);
+    run(&mut arbiter, (7..20).map(|at| send(at, u64::from(at) + 1_000)), &mut record);
+    let mut expected: Vec<_> = (501..600).map(Seen::Data).collect();
+    expected.push(Seen::Reset(7));
+    expected.extend((7..20).map(Seen::Data));
+    assert_eq!(record.seen, expected);
+}
+
+#[test]
+fn one_datagram_out_of_place_changes_nothing() {
+    let mut arbiter = arbiter(Rtp, Config::new(1).max_jump(3_000));
+    let mut record = Record::default();
+    let send = |sequence: u64| (sequence * MS, 0, rtp(sequence, 0));
+    run(&mut arbiter, (1_000..1_050).map(send), &mut record);
+    for stray in [40_000, 5, 30_000] {
+        let (_, leg, datagram) = send(stray);
+        run(&mut arbiter, [(1_050 * MS, leg, datagram)], &mut record);
+    }
+    run(&mut arbiter, (1_050..1_100).map(send), &mut record);
+    assert_eq!(record.seen, (1_000..1_100).map(Seen::Data).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_long_outage_is_a_gap() {
+    let mut arbiter = arbiter(MoldUdp64, Config::new(1).max_jump(1_000));
+    let mut record = Record::default();
+    run(&mut arbiter, [1, 2, 5_000_003, 5_000_004, 5_000_005].map(|at| (at, 0, mold(at, 1))), &mut record);
+    let gap = Seen::Gap(3, 5_000_003, 5_000_003);
+    let expected: Vec<_> =
+        [Seen::Data(1), Seen::Data(2), gap].into_iter().chain((5_000_003..5_000_006).map(Seen::Data)).collect();
+    assert_eq!(record.seen, expected);
+}
+
+#[test]
+fn a_retransmission_fills_a_gap_and_moves_no_leg() {
+    let mut arbiter = arbiter(NysePillar, Config::new(1));
+    let mut record = Record::default();
+    let send = |flag, sequence, at: u64| (at, 0, pillar(flag, sequence, 1, at, 0));
+    run(&mut arbiter, [send(11, 1, 1), send(11, 4, 2), send(13, 2, 3), send(15, 3, 4)], &mut record);
+    let expected = [Seen::Data(1), Seen::Gap(2, 4, 2), Seen::Data(4), Seen::Recovered(2), Seen::Recovered(3)];
+    assert_eq!(record.seen, expected);
+    let stream = arbiter.streams().next().unwrap();
+    assert_eq!((stream.state(), stream.leg(LegId::new(0)).unwrap().missing), (State::Live, 2));
+}
+
+#[test]
+fn one_datagram_that_fills_two_gaps_is_cloned_not_copied() {
+    let mut arbiter = arbiter(MoldUdp64, Config::new(1));
+    let mut record = Record::default();
+    run(&mut arbiter, [(0, 0, mold(1, 1)), (1, 0, mold(3, 1)), (2, 0, mold(5, 1))], &mut record);
+    let datagram = mold(2, 4);
+    let mut pieces = Vec::new();
+    let sink = |delivery: receiver_feed::arbiter::Delivery<Bytes, Bytes>| {
+        if let Event::Recovered(data) = delivery.event {
+            let (Payload::Direct(bytes) | Payload::Held(bytes)) = data.datagram;
+            pieces.push((data.first, data.skip, data.count, bytes.as_ptr()));
+        }
+    };
+    arbiter.push(LegId::new(0), 3, datagram.clone(), sink).unwrap();
+    assert_eq!(pieces, [(2, 0, 1, datagram.as_ptr()), (4, 2, 1, datagram.as_ptr())]);
+}
+
+#[test]
+fn sessions_succeed_each_other_and_streams_are_bounded() {
+    let mut arbiter = arbiter(MoldUdp64, Config::new(1).max_streams(2));
+    let mut started = Vec::new();
+    for session in 0..3u8 {
+        let mut datagram = mold(1, 1).to_vec();
+        datagram[9] = session;
+        let sink = |delivery: receiver_feed::arbiter::Delivery<Bytes, Bytes>| {
+            if let Event::Started { succeeds } = delivery.event {
+                started.push((delivery.stream.index(), succeeds.map(|stream| stream.index())));
+            }
+        };
+        arbiter.push(LegId::new(0), 0, Bytes::from(datagram), sink).unwrap();
+    }
+    assert_eq!(started, [(0, None), (1, Some(0))]);
+    assert_eq!(arbiter.leg(LegId::new(0)).unwrap().untracked, 1);
+}
+
+#[test]
+fn lead_and_lag_are_measured() {
+    let mut arbiter = arbiter(MoldUdp64, Config::new(2));
+    let mut record = Record::default();
+    let datagrams = (1..1_000u64).flat_map(|at| [(at * MS, 0, mold(at, 1)), (at * MS + 1_000, 1, mold(at, 1))]);
+    run(&mut arbiter, datagrams, &mut record);
+    let (first, second) = (arbiter.leg(LegId::new(0)).unwrap(), arbiter.leg(LegId::new(1)).unwrap());
+    assert_eq!((first.lead.quantile(0.5), second.lag.quantile(0.5)), (Some(1_024), Some(1_024)));
+    assert!(first.lead.count() > 50 && first.lead.count() == second.lag.count());
+    assert_eq!((first.lag.count(), second.lead.count()), (0, 0));
+}
+
+#[test]
+fn malformed_datagrams_are_counted() {
+    let mut arbiter = arbiter(MoldUdp64, Config::new(1));
+    assert!(arbiter.push(LegId::new(0), 0, Bytes::from_static(b"short"), |_| ()).is_err());
+    assert_eq!(arbiter.leg(LegId::new(0)).unwrap().malformed, 1);
+    assert_eq!(arbiter.streams().count(), 0);
+}
+
+#[test]
+fn time_alone_declares_a_gap() {
+    let mut arbiter = arbiter(MoldUdp64, Config::new(2).window_ns(MS));
+    let mut record = Record::default();
+    run(&mut arbiter, [(0, 0, mold(1, 1)), (0, 1, mold(1, 1)), (1, 0, mold(3, 1))], &mut record);
+    poll(&mut arbiter, 1 + MS, &mut record);
+    assert_eq!(record.data(), [1]);
+    poll(&mut arbiter, 2 + MS, &mut record);
+    assert_eq!(record.seen, [Seen::Data(1), Seen::Gap(2, 3, 1), Seen::Data(3)]);
+}
+
+#[test]
+fn an_arbiter_can_be_sent_and_printed() {
+    fn check<T: Send + Sync + Clone + std::fmt::Debug>() {}
+    check::<Arbiter<AnyProtocol, Bytes>>();
+    check::<receiver_feed::arbiter::Delivery<Bytes, Bytes>>();
+    check::<receiver_feed::arbiter::StreamView<'_, Bytes>>();
+    check::<Config>();
+}
+
+/// Two legs of RTP, `skew` apart. Leg 0 loses each 7th packet, leg 1 each 11th but none of those. Returns the events that
+/// are not data, and how many messages came.
+fn st2022_7(class: PathClass, per_ms: u64, skew: u64, length: u64) -> (Vec<Seen>, u64) {
+    let mut arbiter = arbiter(Rtp, Config::st2022_7(2, class));
+    let mut record = Record::default();
+    let gap = MS / per_ms;
+    // The timestamp counts 90 kHz.
+    let packet = |sequence: u64| rtp(60_000 + sequence, (sequence * gap * 9 / 100_000) as u32);
+    let mut legs = [0u64, 0];
+    let lost = |leg: usize, at: u64| match at % 77 {
+        _ if at <= 20 => false,
+        at if leg == 0 => at.is_multiple_of(7),
+        at => at.is_multiple_of(11) && at > 0,
+    };
+    while legs[1] < length {
+        let due = [legs[0] * gap, legs[1] * gap + skew];
+        let leg = usize::from(legs[0] == length || due[1] < due[0]);
+        let at = legs[leg];
+        legs[leg] += 1;
+        if !lost(leg, at) {
+            run(&mut arbiter, [(due[leg], leg, packet(at))], &mut record);
+        }
+    }
+    poll(&mut arbiter, 1 << 50, &mut record);
+    let messages = record.data().len() as u64;
+    (record.seen.into_iter().filter(|seen| !matches!(seen, Seen::Data(_) | Seen::Stale)).collect(), messages)
+}
+
+#[test]
+fn st2022_7_classes_hold_at_their_limit_and_fail_beyond() {
+    for (class, per_ms) in [
+        (PathClass::A, 48),
+        (PathClass::B, 48),
+        (PathClass::C, 24),
+        // 450,000 packets a second: 67,500 in flight, more than 16 bits count.
+        (PathClass::CHighRate, 450),
+        (PathClass::D, 450),
+    ] {
+        let gap = MS / per_ms;
+        let length = 2 * class.nanoseconds() / gap + 2_000;
+        // A lost packet is noticed with the next one, so the limit is one packet more.
+        let limit = class.nanoseconds() + gap;
+        assert_eq!(st2022_7(class, per_ms, limit, length), (vec![], length), "class {class:?} at its limit");
+        let (events, messages) = st2022_7(class, per_ms, limit + 1, length);
+        assert!(messages < length && events.iter().any(|seen| matches!(seen, Seen::Gap(..))), "class {class:?} beyond");
+    }
+}
