@@ -1,10 +1,10 @@
-//! The socket that an error is about, kept beside it.
+//! The description of a socket for its errors.
 
 use super::config::BindMode;
 use super::errno::Errno;
 use super::error::{Call, Cause, Error};
 
-/// What every error names.
+/// The socket that an error names.
 #[derive(Clone, Debug)]
 pub(super) struct Context {
     pub(super) interface: String,

@@ -1,5 +1,5 @@
-//! The kernel's part, played over ordinary memory, so that the whole receive path is tested without privilege: takes
-//! frames from the fill ring, writes packets into them, delivers them to the RX ring. Tests only.
+//! A stand-in for the kernel over ordinary memory, so that tests of the whole receive path need no privilege. It takes
+//! frames from the fill ring, writes packets into them, and delivers them to the RX ring.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(super) struct FakeKernel {
     pub(super) held: Vec<u64>,
 }
 
-/// A queue and the kernel at its other side. The rings start at index `start`.
+/// Makes a queue and the kernel's ends of its rings, which start at index `start`.
 pub(super) fn queue_and_kernel(frame_count: u32, fill: u32, rx: u32, start: u32) -> (Queue, FakeKernel) {
     let config = UmemConfig { frame_count, huge_pages: HugePages::Never, ..UmemConfig::default() };
     let umem = Umem::new(&config).expect("memory");
@@ -34,7 +34,8 @@ impl FakeKernel {
         self.held.extend(self.fill.take(count));
     }
 
-    /// Writes `metadata` and `packet` into a frame that it holds, and delivers it. `false`: no frame, or no room.
+    /// Writes `metadata` and `packet` into a held frame, and delivers it. Returns false without a frame or without
+    /// room.
     pub(super) fn deliver(&mut self, metadata: &[u8], packet: &[u8], options: u32) -> bool {
         if self.rx.room(1) == 0 {
             return false;
@@ -46,18 +47,18 @@ impl FakeKernel {
         self.deliver_descriptor(Descriptor { address, length: packet.len() as u32, options })
     }
 
-    /// Delivers any descriptor, sound or not.
+    /// Delivers any descriptor, valid or not.
     pub(super) fn deliver_descriptor(&mut self, descriptor: Descriptor) -> bool {
         let mut once = Some(descriptor);
         self.rx.produce(1, || once.take()) == 1
     }
 
-    /// Takes a frame that it holds out of the game, to deliver it by hand.
+    /// Takes a held frame, to deliver it separately.
     pub(super) fn pop_held(&mut self) -> Option<u64> {
         self.held.pop()
     }
 
-    /// The addresses of all frames that are held, or wait in the fill ring.
+    /// The addresses of all frames that are held, or are in the fill ring.
     pub(super) fn frames(&self) -> Vec<u64> {
         self.held.iter().copied().chain(self.fill.snapshot()).collect()
     }

@@ -1,4 +1,4 @@
-//! A packet that is kept: it owns its frame, or its copy, on any thread, for as long as it likes.
+//! A kept packet, which owns its frame or a copy.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::umem::{Extent, Frame, Pool};
 
-/// A received packet, or part of it, that owns its frame, or a copy if it came over several.
+/// A received packet, or a part of it. It owns the packet's frame, or a copy if the packet had several buffers.
 ///
-/// Dropping it, on any thread, gives the frame back to its queue, without a lock. It keeps the packet memory mapped,
-/// even when the socket is long closed. `bytes::Bytes::from_owner(lease)` copies nothing.
+/// Dropping a lease on any thread returns the frame to its queue without a lock. The packet memory stays mapped while a
+/// lease exists, even after the socket is closed. `bytes::Bytes::from_owner(lease)` makes a `Bytes` without a copy.
 pub struct Lease {
     held: Held,
     extent: Extent,
@@ -33,10 +33,10 @@ impl Lease {
         Self { held: Held::Copy(bytes), extent }
     }
 
-    /// Keeps only `range` of the bytes, counted from the first that is still there. `false`, and nothing is changed,
-    /// if they are not all there.
+    /// Reduces the lease to `range` of its current bytes. Returns false, and changes nothing, if the range is out of
+    /// bounds.
     #[inline]
-    #[must_use = "`false` says that nothing was narrowed"]
+    #[must_use = "`false` means that the range is out of bounds"]
     pub fn narrow(&mut self, range: Range<usize>) -> bool {
         if range.start > range.end || range.end > self.extent.length as usize {
             return false;
@@ -47,7 +47,7 @@ impl Lease {
         true
     }
 
-    /// The frame's number, if it holds one, for tests.
+    /// The frame's number, if the lease holds a frame, for tests.
     #[cfg(test)]
     pub(super) fn frame_index(&self) -> Option<u32> {
         match &self.held {
@@ -65,15 +65,15 @@ impl Deref for Lease {
         let (pool, frame) = match &self.held {
             Held::Frame(pool, frame) => (pool, frame),
             Held::Copy(bytes) => {
-                // `narrow` only shrinks it.
+                // `narrow` only shrinks the extent.
                 let start = self.extent.start as usize;
                 return bytes.get(start..start + self.extent.length as usize).unwrap_or(&[]);
             }
         };
         let first = pool.locate(frame, self.extent.start);
-        // SAFETY: the extent lies within the frame (`Umem::extent`, and `narrow` only shrinks it), the memory is
-        // initialized (mmap zeroes it) and stays mapped while `pool` lives. We hold the frame's only token, so neither
-        // the kernel nor another lease writes to it.
+        // SAFETY: the extent lies within the frame (`Umem::extent`, and `narrow` only shrinks it). The memory is
+        // initialized (mmap zeroes it) and stays mapped while `pool` lives. This lease holds the frame's only token, so
+        // neither the kernel nor another lease writes to it.
         unsafe { std::slice::from_raw_parts(first.as_ptr(), self.extent.length as usize) }
     }
 }

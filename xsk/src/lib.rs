@@ -1,7 +1,33 @@
-//! AF_XDP receive and nothing else: the packet memory, the two rings a receiver needs, and the socket that binds them
-//! to one queue of one interface. Knows nothing of multicast, of XDP programs, or of an async runtime.
+//! Receives packets through AF_XDP sockets: the packet memory (UMEM), the rings, and the socket that binds them to one
+//! queue of one interface.
 //!
-//! The way of a frame, as in the kernel's document (Documentation/networking/af_xdp.rst):
+//! ```no_run
+//! use std::ops::ControlFlow;
+//! use std::time::Duration;
+//!
+//! use receiver_xsk::{BindConfig, BindMode, XskSocket};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Interface 2 is eth0; queue 0.
+//! let mut socket = XskSocket::bind(&BindConfig::new(2, "eth0", 0, BindMode::Copy))?;
+//! // Put the socket into the XSKMAP of an XDP program here: it implements `AsFd`.
+//! while socket.wait(Some(Duration::from_secs(1)))? {
+//!     socket.receive(64, |packet| {
+//!         println!("{} bytes", packet.len());
+//!         ControlFlow::Continue(())
+//!     });
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A socket receives only the packets that an XDP program redirects to it. This crate loads no XDP program, and knows
+//! nothing of multicast or of async runtimes.
+//!
+//! # Frames
+//!
+//! The packet memory consists of frames. A frame moves as in the kernel's document
+//! (Documentation/networking/af_xdp.rst):
 //!
 //! ```text
 //!  free stack ──► fill ring ──► kernel ──► RX ring ──► Received<'_> ──► free stack        (read in place)
@@ -9,12 +35,20 @@
 //!      └─────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! A frame is in exactly one of these places. In user space that is a matter of types: the token that names a frame
-//! can not be cloned and never leaves this room. Of the kernel it is checked: a descriptor is taken only for a frame
-//! that was handed out and has not come back yet.
+//! A frame is in exactly one of these places. In user space types enforce that: the token of a frame cannot be cloned
+//! and never leaves this crate. The kernel's part is checked at run time: the queue accepts a descriptor only for a
+//! frame that the kernel has.
 //!
-//! - [`XskSocket::bind`] does all of the setting up, [`XskSocket::receive`] all of the work.
-//! - [`Queue`] is the same work without a socket, over any pair of rings: what the tests and the benchmark drive.
+//! - [`XskSocket::bind`] sets up a socket, [`XskSocket::receive`] does all the work.
+//! - [`Queue`] does the same work without a socket, over any pair of rings, for tests and benchmarks.
+//!
+//! # Privileges and kernel versions
+//!
+//! Binding needs CAP_NET_RAW, and CAP_IPC_LOCK or a large enough RLIMIT_MEMLOCK. Busy polling needs CAP_NET_ADMIN. The
+//! crate needs Linux 5.4 or newer, and is tested on 6.1 and newer. Busy polling needs Linux 5.11, and packets in
+//! several buffers need Linux 6.6.
+
+#![warn(missing_debug_implementations)]
 
 mod config;
 mod context;

@@ -1,4 +1,4 @@
-//! Memory from mmap(2) that unmaps itself: the packet memory and the rings.
+//! Memory from mmap(2), for the packet memory and the rings.
 #![allow(unsafe_code)]
 
 use std::os::fd::BorrowedFd;
@@ -10,7 +10,7 @@ use super::errno::Errno;
 
 const HUGE_2_MIB: usize = 2 << 20;
 
-/// The pages that packet memory got.
+/// The size of the pages that back the packet memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageSize {
     /// Pages of 2 MiB (`MAP_HUGETLB`): one TLB entry for up to 1024 frames.
@@ -19,10 +19,10 @@ pub enum PageSize {
     Base,
 }
 
-/// A mapping, readable and writable, that is unmapped on drop.
+/// A readable and writable mapping, which is unmapped on drop.
 ///
-/// It hands out nothing but its address: who may touch which bytes when is settled by its users, the ring cursors,
-/// the frame tokens, the filter's tables.
+/// It gives access to nothing but its address and length. Its users (ring cursors, frame tokens, filter tables) define
+/// who may access which bytes at what time.
 #[derive(Debug)]
 pub struct Mapping {
     start: NonNull<u8>,
@@ -30,18 +30,26 @@ pub struct Mapping {
 }
 
 // SAFETY: a mapping is an address range of the process, valid on every thread until it is unmapped. Only `drop`, which
-// needs ownership, unmaps it; the shared methods tell the address and the length.
+// needs ownership, unmaps it; the shared methods return the address and the length.
 unsafe impl Send for Mapping {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Zeroed private memory of at least `length` bytes, present from the start.
+    /// Maps zeroed private memory of at least `length` bytes, with all pages present.
+    ///
+    /// # Errors
+    ///
+    /// mmap(2) failed.
     pub fn anonymous(length: usize) -> Result<Self, Errno> {
         Self::new_anonymous(length, MapFlags::empty())
     }
 
-    /// As [`Mapping::anonymous`], in pages of 2 MiB; an error where the system has none to give.
+    /// Maps memory as [`Mapping::anonymous`] does, in pages of 2 MiB.
+    ///
+    /// # Errors
+    ///
+    /// mmap(2) failed; `ENOMEM` if too few huge pages are reserved.
     pub fn anonymous_huge(length: usize) -> Result<Self, Errno> {
         let length = length.checked_next_multiple_of(HUGE_2_MIB).ok_or(Errno::NOMEM)?;
         Self::new_anonymous(length, MapFlags::HUGETLB | MapFlags::HUGE_2MB)
@@ -54,7 +62,11 @@ impl Mapping {
         Self::from_kernel(start.map_err(Errno::of)?.cast(), length)
     }
 
-    /// `length` bytes of what `fd` offers at `offset`, shared with the kernel.
+    /// Maps `length` bytes of `fd` at `offset`, shared with the kernel.
+    ///
+    /// # Errors
+    ///
+    /// mmap(2) failed.
     pub fn of_fd(fd: BorrowedFd<'_>, length: usize, offset: u64) -> Result<Self, Errno> {
         let flags = MapFlags::SHARED | MapFlags::POPULATE;
         // SAFETY: with a null hint and without MAP_FIXED the kernel picks a range that nothing else uses.
@@ -66,13 +78,13 @@ impl Mapping {
         Ok(Self { start: NonNull::new(start).ok_or(Errno::NOMEM)?, length })
     }
 
-    /// The first byte; aligned to a page.
+    /// Returns the address of the first byte, which is aligned to a page.
     #[inline]
     pub fn start(&self) -> NonNull<u8> {
         self.start
     }
 
-    /// Bytes mapped.
+    /// Returns the length in bytes.
     pub fn length(&self) -> usize {
         self.length
     }
@@ -80,7 +92,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the range is the one that mmap gave, and whoever points into it holds this mapping (by `Arc`), so no
+        // SAFETY: mmap returned this range. All owners of pointers into it also hold this mapping (by `Arc`), so no
         // reference is left.
         let unmapped = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
         debug_assert!(unmapped.is_ok(), "munmap of a range that mmap gave: {unmapped:?}");

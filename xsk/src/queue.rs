@@ -1,4 +1,5 @@
-//! The receive path of one queue, without the socket: RX ring to callback to free frames to fill ring.
+//! The receive path of one queue without the socket: from the RX ring to the callback, and by way of the free frames to
+//! the fill ring.
 #![allow(unsafe_code)]
 
 use std::mem::ManuallyDrop;
@@ -10,8 +11,8 @@ use super::lease::Lease;
 use super::ring::{Consumer, Producer, Taken};
 use super::umem::{Extent, Frame, Umem};
 
-/// The longest packet over several buffers, in bytes: an Ethernet header, two VLAN tags, and the longest IPv4 packet.
-/// An IPv6 packet can have 40 more, which no MTU of Linux allows.
+/// Upper bound of the length of a packet in several buffers: an Ethernet header, two VLAN tags, and the longest IPv4
+/// packet. An IPv6 packet can be 40 bytes longer, but no MTU of Linux allows that.
 const MAX_PACKET: usize = 14 + 2 * 4 + 65_535;
 
 /// The packet memory and the two rings of one queue.
@@ -20,59 +21,61 @@ pub struct Queue {
     umem: Umem,
     fill: Producer<u64>,
     rx: Consumer<Descriptor>,
-    /// Where a packet over several buffers is put together; empty if such are not wanted.
+    /// Where a packet in several buffers is assembled. Empty if such packets are dropped.
     scratch: Box<[u8]>,
-    /// Within a packet that has more buffers than the ring has slots: it is being dropped.
+    /// True within a packet that has more buffers than the ring has slots. Such a packet is dropped.
     discarding: bool,
-    /// Frames that the kernel is given at most.
+    /// Upper bound of the frames that the kernel gets.
     fill_limit: u32,
     counters: Counters,
 }
 
-/// What went wrong on the receive path since the start. All count up.
+/// Counters of the receive path since the start. They only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counters {
-    /// Packets of one buffer whose descriptor names no frame the kernel had, or more bytes than a frame has: dropped.
-    /// Never seen of a sound kernel.
+    /// Packets of one buffer that were dropped because of an invalid descriptor: the kernel does not have the frame, or
+    /// the packet is longer than a frame. A correct kernel causes none.
     pub invalid_descriptors: u64,
-    /// Packets over several buffers (`XDP_PKT_CONTD`) that were dropped whole: nobody asked for such
-    /// ([`Queue::gathering`]), or they were too long, or one of the descriptors was invalid.
+    /// Packets in several buffers (`XDP_PKT_CONTD`) that were dropped: the queue does not accept such packets
+    /// ([`Queue::gathering`]), or the packet was too long, or one of its descriptors was invalid.
     pub unsupported_packets: u64,
-    /// Packets over several buffers that were put together and shown.
+    /// Packets in several buffers that were assembled and delivered.
     pub gathered_packets: u64,
-    /// Descriptors beyond the one that each packet has, whether it was shown or dropped.
+    /// Descriptors after the first of a packet, for delivered and dropped packets.
     pub continuation_descriptors: u64,
-    /// System calls made to wake the fill side, or to busy-poll.
+    /// System calls that wake the kernel for the fill ring, or that busy-poll.
     pub wakeups: u64,
-    /// Those of them that failed, as when the interface is down.
+    /// Failed `wakeups`, for example because the interface is down.
     pub wakeup_failures: u64,
 }
 
-/// A packet in its frame, or put together from several. Read in place, its frame is free again when this is dropped;
-/// [`Received::into_lease`] keeps it.
+/// A packet in its frame, or a packet assembled from several buffers. Dropping it frees its frame;
+/// [`Received::into_lease`] keeps the packet.
 #[derive(Debug)]
 pub struct Received<'a> {
     umem: &'a mut Umem,
     /// The packet's frame, or the first of several.
     frame: Frame,
-    /// What of the packet is in that frame.
+    /// The part of the packet that is in that frame.
     extent: Extent,
-    /// The packet: in that frame, or in the queue's scratch memory. Borrowed with `umem`.
+    /// The packet, in that frame or in the queue's scratch memory. Borrowed with `umem`.
     bytes: NonNull<[u8]>,
     gathered: bool,
 }
 
-/// What became of a packet over several buffers.
+/// The result of assembling a packet in several buffers.
 enum Chain {
-    /// It is in the scratch memory, so many bytes long; this is its first frame.
+    /// The packet's first frame, and the packet's length in the scratch memory.
     Whole(Frame, Extent, usize),
     Dropped,
-    /// Its end is not in the ring yet. Nothing was taken.
+    /// The end of the packet is not in the ring yet. Nothing was taken.
     Incomplete,
 }
 
 impl Queue {
-    /// A queue over these rings. Nothing is in the fill ring yet: see [`Queue::refill`].
+    /// Makes a queue over these rings. The fill ring is empty until [`Queue::refill`].
+    #[must_use]
     pub fn new(umem: Umem, fill: Producer<u64>, rx: Consumer<Descriptor>) -> Self {
         Self {
             umem,
@@ -85,36 +88,36 @@ impl Queue {
         }
     }
 
-    /// With no more frames for the kernel than fill the RX ring, and a few: for where the kernel copies into them.
+    /// Limits the frames that the kernel gets to slightly more than the RX ring has slots. This is for copy mode.
     ///
-    /// It uses the fill ring in turn, so the fewer are in it, the sooner a frame is used again, while the caches still
-    /// hold it. More than the RX ring has room for are of use only to a driver that keeps frames in its own ring. The few
-    /// more are there so that a full RX ring is counted as such, and not as an empty fill ring.
+    /// The kernel uses the fill ring in order. The fewer frames it has, the sooner it uses a frame again, while the
+    /// caches still hold it. Only a driver that keeps frames in its own ring can use more frames than the RX ring has
+    /// slots. The surplus makes the kernel count a full RX ring as such, and not as an empty fill ring.
     #[must_use]
     pub fn limit_fill(self) -> Self {
         let slots = self.rx.capacity();
         Self { fill_limit: slots + (slots / 16).max(64), ..self }
     }
 
-    /// With memory to put packets over several buffers together; without, they are dropped.
+    /// Accepts packets in several buffers, with memory to assemble them. Without this, the queue drops them.
     #[must_use]
     pub fn gathering(self) -> Self {
         Self { scratch: vec![0; MAX_PACKET].into_boxed_slice(), ..self }
     }
 
-    /// Takes at most `limit` descriptors from the RX ring and shows each packet to `each`, until that says
-    /// `ControlFlow::Break`: then the rest stays in the ring. Returns how many descriptors were taken.
+    /// Takes up to `limit` descriptors from the RX ring and calls `each` with each packet. If `each` returns
+    /// `ControlFlow::Break`, the remaining packets stay in the ring. Returns the number of descriptors taken.
     ///
-    /// A packet over several buffers is copied into one piece. It is taken whole or not at all: beyond `limit`, if it
-    /// begins before; not yet, if its end is not in the ring.
+    /// A packet in several buffers is copied into one piece. It is taken whole or not at all: it may exceed `limit`,
+    /// and it stays in the ring until its last descriptor is there.
     ///
-    /// One acquire load and one release store for the whole batch. Does not refill. When `each` panics, the packets
-    /// before and the one in hand are done with, the rest stays in the ring.
+    /// The whole batch takes one acquire load and one release store. The method does not refill. If `each` panics, the
+    /// current packet counts as taken, and the remaining packets stay in the ring.
     #[inline]
     pub fn receive(&mut self, limit: u32, mut each: impl FnMut(Received<'_>) -> ControlFlow<()>) -> u32 {
         let Self { umem, rx, scratch, discarding, counters, .. } = self;
         let mut batch = rx.take(limit);
-        // All at once, before the first is read: the CPU that filled them gives them up in one go.
+        // All at once, before the first is read: then the CPU that filled them releases the cache lines together.
         batch.rest().for_each(|descriptor| umem.prefetch(descriptor.address));
         while let Some(descriptor) = batch.next() {
             if descriptor.is_continued() || *discarding {
@@ -147,8 +150,8 @@ impl Queue {
         batch.taken()
     }
 
-    /// Hands every free frame to the kernel for which the fill ring has room ([`Queue::limit_fill`]: which the RX ring can
-    /// take), by one release store. Returns how many.
+    /// Gives free frames to the kernel, as many as the fill ring has room for and [`Queue::limit_fill`] allows, by one
+    /// release store. Returns their number.
     #[inline]
     pub fn refill(&mut self) -> u32 {
         self.umem.collect_returns();
@@ -161,25 +164,25 @@ impl Queue {
         self.fill.produce(count, || frames.next())
     }
 
-    /// Does the kernel ask to be woken, and has it frames to go on with?
+    /// Returns true if the kernel asks to be woken, and has frames to continue with.
     #[inline]
     pub fn needs_wakeup(&self) -> bool {
         self.fill.needs_wakeup() && self.umem.kernel_frames() > 0
     }
 
-    /// The packet memory, for its books.
+    /// Returns the packet memory, for its counters.
     #[inline]
     pub fn umem(&self) -> &Umem {
         &self.umem
     }
 
-    /// The RX ring, for its positions.
+    /// Returns the RX ring, for its positions.
     #[inline]
     pub fn rx(&self) -> &Consumer<Descriptor> {
         &self.rx
     }
 
-    /// What went wrong so far.
+    /// Returns the counters so far.
     pub fn counters(&self) -> Counters {
         self.counters
     }
@@ -190,7 +193,7 @@ impl Queue {
     }
 }
 
-/// Puts together the packet over several buffers that begins with `first`, which was just taken from `batch`.
+/// Assembles the packet in several buffers that begins with `first`, which was just taken from `batch`.
 #[cold]
 fn gather(
     first: Descriptor,
@@ -202,7 +205,7 @@ fn gather(
 ) -> Chain {
     let rest = if *discarding { None } else { batch.reach(|descriptor| !descriptor.is_continued()) };
     let Some(rest) = rest else {
-        // A packet that fills the ring and does not end would stand there for ever.
+        // A packet that fills the ring without an end would stay there for ever.
         if !*discarding && !batch.is_stuck() {
             batch.put_back();
             return Chain::Incomplete;
@@ -228,7 +231,8 @@ fn gather(
         let room = extent.and_then(|extent| scratch.get_mut(length..length + extent.length as usize));
         match (extent, room) {
             (Some(extent), Some(room)) if whole => {
-                // SAFETY: `Umem::bytes` gives bytes of the frame whose only token we hold: nobody writes to them.
+                // SAFETY: `Umem::bytes` returns bytes of the frame whose only token is held here: nobody writes to
+                // them.
                 room.copy_from_slice(unsafe { umem.bytes(&frame, extent).as_ref() });
                 length += room.len();
                 if head.is_none() {
@@ -256,36 +260,36 @@ fn gather(
 }
 
 impl Received<'_> {
-    /// The packet, from its Ethernet header on.
+    /// Returns the packet, from its Ethernet header on.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: they lie in the frame (`Umem::bytes`), which is mapped while the borrowed `Umem` lives and whose only
-        // token we hold, so that nobody writes to it; or in the scratch memory, of which the queue that is borrowed with
-        // the `Umem` makes no use before the callback is over. Both are initialized.
+        // SAFETY: the bytes lie in the frame (`Umem::bytes`) or in the scratch memory, and both are initialized. The
+        // frame is mapped while the borrowed `Umem` lives, and `self` holds its only token, so nobody writes to it. The
+        // queue that is borrowed with the `Umem` does not use the scratch memory before the callback ends.
         unsafe { self.bytes.as_ref() }
     }
 
-    /// Was it put together from several buffers? Then [`Received::into_lease`] copies it.
+    /// Returns true if the packet was assembled from several buffers. Then [`Received::into_lease`] copies it.
     #[inline]
     pub fn is_gathered(&self) -> bool {
         self.gathered
     }
 
-    /// The `N` bytes right before the packet, where an XDP program leaves metadata (`bpf_xdp_adjust_meta`). `None` if
-    /// the frame does not reach that far. They hold old bytes if the program left none: that is for the caller to know.
+    /// Returns the `N` bytes right before the packet, where an XDP program leaves metadata (`bpf_xdp_adjust_meta`), or
+    /// `None` if the frame starts later. If the program left no metadata, the bytes have arbitrary old values.
     #[inline]
     pub fn metadata<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
         let before = u32::try_from(N).ok()?;
         let start = self.extent.start.checked_sub(before)?;
         let first = self.umem.pool().locate(&self.frame, start);
         // SAFETY: the `N` bytes end where the packet starts and begin within the same frame, so they are mapped and
-        // initialized; bytes need no alignment. We hold the frame's only token, and `&mut self` keeps any other
-        // reference into it away.
+        // initialized; bytes need no alignment. `self` holds the frame's only token, and `&mut self` excludes any other
+        // reference into the frame.
         Some(unsafe { first.cast::<[u8; N]>().as_mut() })
     }
 
-    /// Keeps the packet: its frame comes back to the queue when the lease is dropped. One that was put together from
-    /// several buffers is copied, into memory of its own, and its frames are free.
+    /// Keeps the packet. Its frame returns to the queue when the lease is dropped. A packet that was assembled from
+    /// several buffers is copied, and its frames are freed.
     #[inline]
     pub fn into_lease(self) -> Lease {
         if self.gathered {

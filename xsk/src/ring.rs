@@ -1,8 +1,8 @@
-//! The single-producer single-consumer rings shared with the kernel (af_xdp.rst, "Rings"): u32 indices that run freely
-//! and wrap, a power-of-two number of slots, and one word of flags.
+//! The single-producer single-consumer rings shared with the kernel (af_xdp.rst, "Rings"): u32 indices that wrap, a
+//! power-of-two number of slots, and one word of flags.
 //!
-//! Both ends are the same cursor: it owns one index, watches the peer's, and knows where the slots are. A batch costs
-//! one acquire load of the peer's index and one release store of ours.
+//! Both ends use the same cursor, which owns one index, reads the peer's, and accesses the slots. A batch costs one
+//! acquire load of the peer's index and one release store of the own one.
 #![allow(unsafe_code)]
 
 use std::ptr::NonNull;
@@ -16,7 +16,7 @@ use super::errno::Errno;
 use super::mapping::Mapping;
 
 mod sealed {
-    /// Types for which every bit pattern is a value, and which have no padding.
+    /// Types without padding for which every bit pattern is a value.
     pub trait Plain {}
     impl Plain for u64 {}
     impl Plain for crate::descriptor::Descriptor {}
@@ -31,7 +31,7 @@ impl Slot for Descriptor {}
 #[derive(Debug)]
 pub struct Producer<T> {
     cursor: Cursor<T>,
-    /// The peer's index when last looked at: it can only have moved on since, so there is at least this much room.
+    /// The peer's index at the last load. It only advances, so there is at least this much room.
     peer_seen: u32,
 }
 
@@ -41,7 +41,7 @@ pub struct Consumer<T> {
     cursor: Cursor<T>,
 }
 
-/// A batch that is being read. Slots that were read are given back when it is dropped, by one store; the rest stays.
+/// A batch of slots. Dropping it returns the slots that were read, by one store; the others stay in the ring.
 #[derive(Debug)]
 pub struct Taken<'a, T: Slot> {
     cursor: &'a mut Cursor<T>,
@@ -49,41 +49,42 @@ pub struct Taken<'a, T: Slot> {
     end: u32,
 }
 
-/// A look at a ring's two indices from outside. Never writes.
+/// Read access to the two indices of a ring.
 #[derive(Debug)]
 pub(super) struct View {
     producer: NonNull<AtomicU32>,
     consumer: NonNull<AtomicU32>,
-    /// Keeps what the pointers point into.
+    /// Keeps the memory mapped that the pointers point to.
     _memory: Arc<Mapping>,
 }
 
-// SAFETY: the pointers lead into `_memory`, which goes along, to words that are only accessed as atomics.
+// SAFETY: the pointers point into `_memory`, which moves along, to words that are only accessed as atomics.
 unsafe impl Send for View {}
-// SAFETY: as above; loads alone.
+// SAFETY: as above; there are only loads.
 unsafe impl Sync for View {}
 
 impl View {
-    /// The writing end's index. An acquire load.
+    /// Returns the writing end's index. An acquire load.
     pub fn producer_position(&self) -> u32 {
-        // SAFETY: points into `_memory`, aligned (checked in `Cursor::new`), and only ever accessed as an atomic.
+        // SAFETY: it points into `_memory`, is aligned (checked in `Cursor::new`), and is only accessed as an atomic.
         unsafe { self.producer.as_ref() }.load(Ordering::Acquire)
     }
 
-    /// The reading end's index. An acquire load.
+    /// Returns the reading end's index. An acquire load.
     pub fn consumer_position(&self) -> u32 {
         // SAFETY: as for `producer_position`.
         unsafe { self.consumer.as_ref() }.load(Ordering::Acquire)
     }
 }
 
-/// Both ends of a ring over ordinary memory, starting at index `start`: for tests and benchmarks, where user space
-/// plays the kernel's part too.
+/// Makes both ends of a ring over ordinary memory, with the first index `start`: for tests and benchmarks, where user
+/// space also acts as the kernel.
 ///
 /// # Errors
-/// `EINVAL` when `size` is not a power of two; `ENOMEM` from mmap(2).
+///
+/// `EINVAL` if `size` is not a power of two; `ENOMEM` from mmap(2).
 pub fn pair<T: Slot>(size: u32, start: u32) -> Result<(Producer<T>, Consumer<T>), Errno> {
-    // The words on cache lines of their own, as the kernel lays them out.
+    // Each word on its own cache line, as in the kernel's layout.
     let layout = XdpRingOffset { producer: 0, consumer: 128, flags: Some(192), desc: 256 };
     let memory = Arc::new(Mapping::anonymous(mapping_length::<T>(&layout, size)?)?);
     let mut producer = Producer::new(Cursor::new(&memory, &layout, size, End::Producer)?);
@@ -94,7 +95,7 @@ pub fn pair<T: Slot>(size: u32, start: u32) -> Result<(Producer<T>, Consumer<T>)
     Ok((producer, consumer))
 }
 
-/// The length to map for a ring whose header lies as `layout` says.
+/// The length to map for a ring with this layout.
 pub(super) fn mapping_length<T: Slot>(layout: &XdpRingOffset, size: u32) -> Result<usize, Errno> {
     if !size.is_power_of_two() {
         return Err(Errno::INVAL);
@@ -104,7 +105,7 @@ pub(super) fn mapping_length<T: Slot>(layout: &XdpRingOffset, size: u32) -> Resu
 }
 
 impl<T: Slot> Producer<T> {
-    /// The user's end of a ring that the kernel reads. `memory` must hold one ring and be given to one end only.
+    /// Makes the user's end of a ring that the kernel reads. `memory` must hold one ring and be used for one end only.
     pub(super) fn of_kernel_ring(memory: Mapping, layout: &XdpRingOffset, size: u32) -> Result<Self, Errno> {
         Ok(Self::new(Cursor::new(&Arc::new(memory), layout, size, End::Producer)?))
     }
@@ -119,12 +120,13 @@ impl<T: Slot> Producer<T> {
         self.cursor.capacity()
     }
 
-    /// Index of the next slot to be written; wraps.
+    /// Returns the index of the next slot to write. It wraps.
     pub fn position(&self) -> u32 {
         self.cursor.position
     }
 
-    /// Slots that can be written now. Looks at the peer's index only when fewer than `wanted` are known to be free.
+    /// Returns the number of slots that can be written now. Loads the peer's index only if fewer than `wanted` slots
+    /// are known to be free.
     #[inline]
     pub fn room(&mut self, wanted: u32) -> u32 {
         let known = self.known_room();
@@ -135,8 +137,8 @@ impl<T: Slot> Producer<T> {
         self.known_room()
     }
 
-    /// Writes what `next` gives until it gives `None`, `limit` is reached or the ring is full, and publishes all of it
-    /// at once. Returns how many were written.
+    /// Writes the values of `next` until it returns `None`, `limit` is reached or the ring is full, and publishes all
+    /// of them at once. Returns the number of slots written.
     #[inline]
     pub fn produce(&mut self, limit: u32, mut next: impl FnMut() -> Option<T>) -> u32 {
         let room = self.room(limit).min(limit);
@@ -144,7 +146,7 @@ impl<T: Slot> Producer<T> {
         let mut written = 0;
         while written < room {
             let Some(item) = next() else { break };
-            // SAFETY: the slot is within the free part of the ring, which is the producer's alone until it publishes.
+            // SAFETY: the slot is in the free part of the ring, which belongs to the producer until it publishes.
             unsafe { self.cursor.slot(first.wrapping_add(written)).write(item) };
             written += 1;
         }
@@ -154,10 +156,10 @@ impl<T: Slot> Producer<T> {
         written
     }
 
-    /// Does the kernel ask for a system call before it looks at this ring again (`XDP_RING_NEED_WAKEUP`)?
+    /// Returns true if the kernel needs a system call to look at this ring again (`XDP_RING_NEED_WAKEUP`).
     #[inline]
     pub fn needs_wakeup(&self) -> bool {
-        // Relaxed: the flag orders nothing. It is an atomic load so that it is read anew each time.
+        // Relaxed, since the flag orders nothing. Atomic, so that each call reads it anew.
         self.cursor
             .flags()
             .is_some_and(|flags| flags.load(Ordering::Relaxed) & XdpRingFlags::XDP_RING_NEED_WAKEUP.bits() != 0)
@@ -165,13 +167,13 @@ impl<T: Slot> Producer<T> {
 
     #[inline]
     fn known_room(&self) -> u32 {
-        // A consumer ahead of the producer would be a broken peer: no room, rather than too much.
+        // A broken peer could be ahead of the producer: then there is no room, rather than too much.
         self.capacity().saturating_sub(self.cursor.position.wrapping_sub(self.peer_seen))
     }
 }
 
 impl<T: Slot> Consumer<T> {
-    /// The user's end of a ring that the kernel writes. `memory` must hold one ring and be given to one end only.
+    /// Makes the user's end of a ring that the kernel writes. `memory` must hold one ring and be used for one end only.
     pub(super) fn of_kernel_ring(memory: Mapping, layout: &XdpRingOffset, size: u32) -> Result<Self, Errno> {
         Ok(Self { cursor: Cursor::new(&Arc::new(memory), layout, size, End::Consumer)? })
     }
@@ -181,23 +183,23 @@ impl<T: Slot> Consumer<T> {
         self.cursor.capacity()
     }
 
-    /// Index of the next slot to be read; wraps.
+    /// Returns the index of the next slot to read. It wraps.
     pub fn position(&self) -> u32 {
         self.cursor.position
     }
 
-    /// The peer's index: the slot that it will write next; wraps. An acquire load.
+    /// Returns the peer's index: the slot that it writes next. It wraps. An acquire load.
     pub fn peer_position(&self) -> u32 {
         self.cursor.peer_position()
     }
 
-    /// Slots written and not read yet. An acquire load.
+    /// Returns the number of slots that were written and not read yet. An acquire load.
     #[inline]
     pub fn pending(&self) -> u32 {
         self.cursor.peer_position().wrapping_sub(self.cursor.position).min(self.capacity())
     }
 
-    /// Starts a batch of at most `limit` slots.
+    /// Starts a batch of up to `limit` slots.
     #[inline]
     pub fn take(&mut self, limit: u32) -> Taken<'_, T> {
         let first = self.cursor.position;
@@ -205,13 +207,13 @@ impl<T: Slot> Consumer<T> {
         Taken { cursor: &mut self.cursor, first, end }
     }
 
-    /// A look at the indices from another thread.
+    /// Makes a view of the indices for another thread.
     pub(super) fn view(&self) -> View {
         let Cursor { own, peer, _memory, .. } = &self.cursor;
         View { producer: *peer, consumer: *own, _memory: Arc::clone(_memory) }
     }
 
-    /// What is in the ring, without taking it.
+    /// The contents of the ring, which stay there.
     #[cfg(test)]
     pub(super) fn snapshot(&self) -> Vec<T> {
         let first = self.cursor.position;
@@ -219,7 +221,7 @@ impl<T: Slot> Consumer<T> {
         (0..self.pending()).map(|n| unsafe { self.cursor.slot(first.wrapping_add(n)).read() }).collect()
     }
 
-    /// Sets or clears `XDP_RING_NEED_WAKEUP`, as the kernel does for the fill ring, which it reads.
+    /// Sets or clears `XDP_RING_NEED_WAKEUP`, as the kernel does for the fill ring.
     #[cfg(test)]
     pub(super) fn ask_for_wakeup(&self, asked: bool) {
         let bits = if asked { XdpRingFlags::XDP_RING_NEED_WAKEUP.bits() } else { 0 };
@@ -228,24 +230,24 @@ impl<T: Slot> Consumer<T> {
 }
 
 impl<T: Slot> Taken<'_, T> {
-    /// Slots read so far.
+    /// Returns the number of slots read so far.
     #[inline]
     pub fn taken(&self) -> u32 {
         self.cursor.position.wrapping_sub(self.first)
     }
 
-    /// The slot that [`Iterator::next`] will give.
+    /// Returns the slot that [`Iterator::next`] returns next.
     #[inline]
     pub fn peek(&self) -> Option<T> {
         if self.cursor.position == self.end {
             return None;
         }
-        // SAFETY: between our index and the peer's, as loaded with acquire at the start, slots are written and the
-        // producer leaves them alone until we publish; every bit pattern is a `T` (`Plain`).
+        // SAFETY: the slots between this index and the peer's, loaded with acquire at the start, are written. The
+        // producer does not touch them until this end publishes. Every bit pattern is a `T` (`Plain`).
         Some(unsafe { self.cursor.slot(self.cursor.position).read() })
     }
 
-    /// The slots that [`Iterator::next`] will give, one after the other; they stay in the batch.
+    /// The slots that [`Iterator::next`] returns next, in order. They stay in the batch.
     #[inline]
     pub(super) fn rest(&self) -> impl Iterator<Item = T> {
         let first = self.cursor.position;
@@ -253,13 +255,13 @@ impl<T: Slot> Taken<'_, T> {
         (0..self.end.wrapping_sub(first)).map(move |n| unsafe { self.cursor.slot(first.wrapping_add(n)).read() })
     }
 
-    /// How many more slots there are up to the first of which `is_last` holds, that one included, whether or not they
-    /// were in the batch: now they are. `None`: no such slot is written yet, and the batch is as it was.
+    /// Extends the batch up to and including the first slot for which `is_last` is true, and returns the number of
+    /// slots to it. Returns `None`, and leaves the batch as it was, if no such slot is written yet.
     pub(super) fn reach(&mut self, is_last: impl Fn(&T) -> bool) -> Option<u32> {
         let position = self.cursor.position;
         let published = self.cursor.peer_position().wrapping_sub(self.first).min(self.cursor.capacity());
         let ahead = published.saturating_sub(self.taken());
-        // SAFETY: as for `peek`: the slots lie before the peer's index, just loaded with acquire.
+        // SAFETY: as for `peek`: the slots lie before the peer's index, which was just loaded with acquire.
         let found = (0..ahead).find(|&n| is_last(unsafe { &*self.cursor.slot(position.wrapping_add(n)) }))?;
         if self.end.wrapping_sub(position) <= found {
             self.end = position.wrapping_add(found + 1);
@@ -267,7 +269,7 @@ impl<T: Slot> Taken<'_, T> {
         Some(found + 1)
     }
 
-    /// Takes back the last [`Iterator::next`]; the batch ends here.
+    /// Undoes the last [`Iterator::next`]. The batch ends here.
     pub(super) fn put_back(&mut self) {
         if self.taken() > 0 {
             self.cursor.position = self.cursor.position.wrapping_sub(1);
@@ -275,8 +277,8 @@ impl<T: Slot> Taken<'_, T> {
         self.end = self.cursor.position;
     }
 
-    /// Is there no slot left that the peer could write before this batch is given back, but for those taken before the
-    /// last one?
+    /// Returns true if the last slot taken is the first of the batch, and the peer can write no slot until the batch is
+    /// returned.
     pub(super) fn is_stuck(&self) -> bool {
         self.taken() == 1 && self.cursor.peer_position().wrapping_sub(self.first) >= self.cursor.capacity()
     }
@@ -296,7 +298,7 @@ impl<T: Slot> Iterator for Taken<'_, T> {
 impl<T: Slot> Drop for Taken<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        // On drop, so that a panic between two slots gives back exactly those that were read.
+        // On drop, so that a panic between two slots returns exactly those that were read.
         if self.cursor.position != self.first {
             self.cursor.publish(self.cursor.position);
         }
@@ -318,12 +320,12 @@ struct Cursor<T> {
     slots: NonNull<T>,
     mask: u32,
     position: u32,
-    /// Keeps what the pointers point into.
+    /// Keeps the memory mapped that the pointers point to.
     _memory: Arc<Mapping>,
 }
 
-// SAFETY: the pointers lead into `_memory`, which goes along. The words are atomics, and slots are touched only by the
-// end whose turn it is, by acquire and release on the two indices.
+// SAFETY: the pointers point into `_memory`, which moves along. The words are atomics. Acquire and release on the two
+// indices give each slot to one end at a time.
 unsafe impl<T: Slot> Send for Cursor<T> {}
 
 impl<T> Cursor<T> {
@@ -334,11 +336,11 @@ impl<T> Cursor<T> {
 
     #[inline]
     fn peer_position(&self) -> u32 {
-        // SAFETY: points into `_memory`, aligned (checked in `new`), and only ever accessed as an atomic.
+        // SAFETY: it points into `_memory`, is aligned (checked in `new`), and is only accessed as an atomic.
         unsafe { self.peer.as_ref() }.load(Ordering::Acquire)
     }
 
-    /// Moves our index: all slots before it are the peer's from here on.
+    /// Moves the own index. From now on all slots before it belong to the peer.
     #[inline]
     fn publish(&mut self, position: u32) {
         self.position = position;

@@ -1,4 +1,4 @@
-//! The AF_XDP socket: set up in the order that drivers need, bound to one queue, and kept running.
+//! The AF_XDP socket: its setup in the order that drivers need, and its operation.
 #![allow(unsafe_code)]
 
 use std::ops::ControlFlow;
@@ -26,19 +26,19 @@ use super::ring::{Consumer, Producer, mapping_length};
 use super::statistics::{Statistics, statistics};
 use super::umem::Umem;
 
-/// The least completion ring the kernel takes. Nothing is ever sent, so nothing ever completes.
+/// The smallest completion ring that the kernel accepts. It stays empty, since the socket never sends.
 const COMPLETION_RING_SIZE: u32 = 2;
 
-/// How long a bind is tried again while the queue is still taken. Closing is asynchronous: the socket of a process
-/// that has just ended may hold its queue for some milliseconds more.
+/// How long a bind is retried while the queue is in use. The kernel closes sockets asynchronously: the socket of a
+/// process that has just ended may keep its queue for some more milliseconds.
 const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 const BUSY_PAUSE_FIRST: Duration = Duration::from_millis(2);
 const BUSY_PAUSE_MOST: Duration = Duration::from_millis(100);
 
-/// A socket that receives from one queue. Receives nothing until it stands in the XSKMAP of an XDP program.
+/// A socket that receives from one queue. It receives nothing until it is in the XSKMAP of an XDP program.
 ///
-/// Dropping it closes the socket and unmaps the rings; the packet memory stays mapped until the last
-/// [`Lease`](super::Lease) is gone.
+/// Dropping it closes the socket and unmaps the rings. The packet memory stays mapped until the last
+/// [`Lease`](super::Lease) is dropped.
 #[derive(Debug)]
 pub struct XskSocket {
     // First, so that it is closed before the rings are unmapped.
@@ -51,14 +51,14 @@ pub struct XskSocket {
 }
 
 impl XskSocket {
-    /// Opens, sets up and binds a socket. All free frames for which it has room (in copy mode: for which the RX ring
-    /// has room, and a few) are in the fill ring before the bind, as some drivers need. While the queue is taken the
-    /// bind is tried again, for up to 2 s: the call can block that long. Needs CAP_NET_RAW, and CAP_IPC_LOCK or an
-    /// RLIMIT_MEMLOCK that is large enough.
+    /// Opens, sets up and binds a socket. It fills the fill ring before the bind, as some drivers require; in copy mode
+    /// up to [a limit](Queue::limit_fill). While the queue is in use, it retries the bind for up to 2 s, so the call
+    /// can block that long. It needs CAP_NET_RAW, and CAP_IPC_LOCK or a large enough RLIMIT_MEMLOCK.
     ///
     /// # Errors
-    /// [`Error`] tells the call that failed, why, and what to do about it; [`Error::is_mode_unsupported`] tells whether
-    /// another mode is worth a try.
+    ///
+    /// The failed call, its reason and the remedy. [`Error::is_mode_unsupported`] returns true if another mode may
+    /// work.
     pub fn bind(config: &BindConfig) -> Result<Self, Error> {
         let context = Context {
             interface: config.interface_name.clone(),
@@ -90,7 +90,7 @@ impl XskSocket {
             false => bind_with(flags),
         };
         if bound == Err(Errno::INVAL) && several_buffers && config.multi_buffer.is_none() {
-            // What kernels before 6.6 say of the flag, before they look at anything else.
+            // Kernels before 6.6 reject the flag like this, before they check anything else.
             several_buffers = false;
             bound = bind_with(flags);
         }
@@ -106,12 +106,13 @@ impl XskSocket {
         Ok(Self { fd, queue, zero_copy, several_buffers, busy_polling: config.busy_poll.is_some(), context })
     }
 
-    /// Takes at most `limit` descriptors from the RX ring (more only to end a packet over several buffers) and shows
-    /// each packet to `each`, until that says `ControlFlow::Break`: the packet in hand is done with then, the rest
-    /// stays in the ring. After the batch all free frames go to the fill ring, and the kernel is woken if it asks to
-    /// be. Returns how many descriptors were taken; 0 means that the ring was empty (or `limit` 0).
+    /// Takes up to `limit` descriptors from the RX ring (more only to complete a packet in several buffers) and calls
+    /// `each` with each packet. If `each` returns `ControlFlow::Break`, the current packet counts as taken, and the
+    /// remaining packets stay in the ring. After the batch the method gives free frames to the fill ring, and wakes the
+    /// kernel if necessary. Returns the number of descriptors taken, which is 0 if the ring was empty or `limit` is 0.
     ///
-    /// When `each` panics, no frame is lost: the packet in hand is done with, the rest stays in the ring.
+    /// If `each` panics, no frame is lost: the current packet counts as taken, and the remaining packets stay in the
+    /// ring.
     #[inline]
     pub fn receive(&mut self, limit: usize, each: impl FnMut(Received<'_>) -> ControlFlow<()>) -> usize {
         let taken = self.queue.receive(u32::try_from(limit).unwrap_or(u32::MAX), each);
@@ -119,8 +120,8 @@ impl XskSocket {
         taken as usize
     }
 
-    /// Hands the frames of dropped leases to the kernel, and wakes it if it asks to be. [`XskSocket::receive`] does
-    /// this too; call it when leases were dropped while nothing was received.
+    /// Gives the frames of dropped leases to the kernel, and wakes it if necessary. [`XskSocket::receive`] does this
+    /// too; call this method if leases were dropped while nothing was received.
     #[inline]
     pub fn refill(&mut self) {
         self.queue.refill();
@@ -129,9 +130,9 @@ impl XskSocket {
         }
     }
 
-    /// Wakes the kernel if it asks to be, or polls the device once if the socket is a busy-polling one. To be called
-    /// before sleeping, and in a busy-polling loop whenever the ring was empty. Tells whether a system call was made;
-    /// one that fails is counted ([`Counters::wakeup_failures`]).
+    /// Wakes the kernel if necessary, or polls the device once if the socket busy-polls. Call it before a sleep, and in
+    /// a busy-polling loop whenever the ring was empty. Returns true if it made a system call; a failed call is counted
+    /// ([`Counters::wakeup_failures`]).
     #[inline]
     pub fn wake_if_needed(&mut self) -> bool {
         let needed = self.busy_polling || self.queue.needs_wakeup();
@@ -141,13 +142,15 @@ impl XskSocket {
         needed
     }
 
-    /// Sleeps until there is something to receive, or for `timeout` (`None`: without end). `false`: there is nothing
-    /// yet; the timeout is over, or a signal came. Refills, and wakes the kernel if it asks to be, before it sleeps.
+    /// Sleeps until there is something to receive, or until `timeout` expires; `None` means no timeout. Returns false
+    /// if there is nothing to receive, because the timeout expired or a signal arrived. Refills, and wakes the kernel
+    /// if necessary, before it sleeps.
     ///
-    /// A socket whose interface is gone sleeps like one where nothing comes, so a timeout is needed to hear of it.
+    /// A socket whose interface is gone sleeps like an idle one, so only a timeout reveals that.
     ///
     /// # Errors
-    /// poll(2) failed, or an error waits at the socket when the timeout is over: `ENETDOWN`, once, when the interface
+    ///
+    /// poll(2) failed, or the socket has a pending error when the timeout expires: `ENETDOWN`, once, if the interface
     /// is gone.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
         self.refill();
@@ -155,101 +158,104 @@ impl XskSocket {
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) if fds[0].revents().contains(PollFlags::IN) => Ok(true),
-            // The kernel's poll says nothing of a device that went away; the error is only there to be asked for.
+            // The kernel's poll does not report a lost device. The pending error has to be read.
             Ok(_) => self.take_error().map_or(Ok(false), |errno| Err(self.context.system(Call::Poll, errno))),
             Err(Errno::INTR) => Ok(false),
             Err(errno) => Err(self.context.system(Call::Poll, OwnErrno::of(errno))),
         }
     }
 
-    /// The error that waits at the socket (`SO_ERROR`), which this clears: `ENETDOWN` when the interface is gone.
+    /// Reads and clears the pending error of the socket (`SO_ERROR`): `ENETDOWN` if the interface is gone.
     pub fn take_error(&self) -> Option<OwnErrno> {
         sockopt::socket_error(&self.fd).and_then(|waiting| waiting).err().map(OwnErrno::of)
     }
 
-    /// Is the socket bound in zero-copy mode? As the kernel told after the bind.
+    /// Returns true if the socket is bound in zero-copy mode, as the kernel reported after the bind.
     pub fn zero_copy(&self) -> bool {
         self.zero_copy
     }
 
-    /// Returns true if packets over several buffers are taken, and not dropped by the kernel.
+    /// Returns true if the socket accepts packets in several buffers. Otherwise the kernel drops them.
     pub fn takes_several_buffers(&self) -> bool {
         self.several_buffers
     }
 
-    /// The pages that the packet memory got.
+    /// Returns the size of the pages that back the packet memory.
     pub fn page_size(&self) -> PageSize {
         self.queue.umem().page_size()
     }
 
-    /// Descriptors in the RX ring that were not taken yet. An acquire load.
+    /// Returns the number of descriptors in the RX ring that were not taken yet. An acquire load.
     #[inline]
     pub fn pending(&self) -> u32 {
         self.queue.rx().pending()
     }
 
-    /// The kernel's index of the RX ring: the number of descriptors it has put there (one a packet, but for packets
-    /// over several buffers), modulo 2^32. An acquire load.
+    /// Returns the kernel's index of the RX ring: the number of descriptors that it has written, modulo 2^32. A packet
+    /// has one descriptor for each of its buffers. An acquire load.
     #[inline]
     pub fn producer_position(&self) -> u32 {
         self.queue.rx().peer_position()
     }
 
-    /// Our index of the RX ring: the number of descriptors taken, modulo 2^32.
+    /// Returns this side's index of the RX ring: the number of descriptors taken, modulo 2^32.
     #[inline]
     pub fn consumer_position(&self) -> u32 {
         self.queue.rx().position()
     }
 
-    /// Frames that nobody uses.
+    /// Returns the number of free frames.
     #[inline]
     pub fn free_frames(&self) -> u32 {
         self.queue.umem().free_frames()
     }
 
-    /// Frames that the kernel has, in the fill ring, the driver or the RX ring: what it can still receive into, and
-    /// what it has received. No look at shared memory.
+    /// Returns the number of frames that the kernel has, in the fill ring, the driver or the RX ring. Reads no shared
+    /// memory.
     #[inline]
     pub fn kernel_frames(&self) -> u32 {
         self.queue.umem().kernel_frames()
     }
 
-    /// Frames that leases hold.
+    /// Returns the number of frames that leases hold.
     #[inline]
     pub fn leased_frames(&self) -> u32 {
         self.queue.umem().leased_frames()
     }
 
-    /// All frames.
+    /// Returns the number of all frames.
     pub fn frame_count(&self) -> u32 {
         self.queue.umem().frame_count()
     }
 
-    /// The kernel's counters of this socket.
+    /// Reads the kernel's counters of this socket.
     ///
     /// # Errors
+    ///
     /// getsockopt(2) failed.
     pub fn statistics(&self) -> Result<Statistics, Error> {
         statistics(&self.fd, &self.context)
     }
 
-    /// A look at this socket's books for another thread. The socket stays open until it is dropped too.
+    /// Makes a monitor, by which another thread reads this socket's counters. The socket stays open until the monitor
+    /// is dropped too.
     ///
     /// # Errors
-    /// dup(2) failed: descriptors ran out.
+    ///
+    /// dup(2) failed, because the process has too many descriptors.
     pub fn monitor(&self) -> Result<Monitor, Error> {
         let fd = self.context.check(Call::Socket, rustix::io::fcntl_dupfd_cloexec(&self.fd, 0))?;
         Ok(Monitor { fd, rx: self.queue.rx().view(), context: self.context.clone() })
     }
 
-    /// What went wrong on this side of the rings.
+    /// Returns the counters of this side of the rings.
     pub fn counters(&self) -> Counters {
         self.queue.counters()
     }
 
     #[cold]
     fn wake(&mut self) {
-        // A receive of nothing: the kernel looks at the fill ring, and polls the device of a busy-polling socket.
+        // Receiving nothing makes the kernel look at the fill ring, and poll the device of a busy-polling socket.
         let woken = recv(&self.fd, &mut [0_u8; 0][..], RecvFlags::DONTWAIT);
         self.queue.count_wakeup(woken.is_err_and(|errno| errno != Errno::AGAIN));
     }
@@ -276,8 +282,8 @@ fn register(fd: &OwnedFd, umem: &Umem, headroom: u32) -> io::Result<()> {
         flags: XdpUmemRegFlags::empty(),
         tx_metadata_len: 0,
     };
-    // From here on the kernel holds the pages, whether or not they stay mapped, and writes only into frames that the
-    // fill ring named.
+    // From now on the kernel holds the pages, whether or not they stay mapped. It writes only to frames that the fill
+    // ring named.
     sockopt::set_xdp_umem_reg(fd, registration)
 }
 
@@ -327,9 +333,9 @@ fn set_busy_poll(fd: &OwnedFd, wanted: BusyPoll, context: &Context) -> Result<()
     Ok(())
 }
 
-/// setsockopt(2) at level `SOL_SOCKET` for the options that rustix does not have.
+/// setsockopt(2) at level `SOL_SOCKET`, for options that rustix does not have.
 fn set_socket_option(fd: &OwnedFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    // SAFETY: the value is a live c_int for the time of the call, and its size is told.
+    // SAFETY: the value is a c_int that lives during the call, and the length is its size.
     let result = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),

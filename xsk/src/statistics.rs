@@ -7,21 +7,22 @@ use rustix::net::sockopt;
 use super::context::Context;
 use super::error::{Call, Error};
 
-/// The kernel's counters of one socket, named as in `struct xdp_statistics`. Those that the kernel does not know
+/// The kernel's counters of one socket, named as in `struct xdp_statistics`. Counters that the kernel does not have
 /// (before Linux 5.9) are 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Statistics {
-    /// Dropped for other reasons than the following, as a packet that is longer than a frame.
+    /// Packets dropped for other reasons than the following, for example because they are longer than a frame.
     pub rx_dropped: u64,
-    /// Dropped for an invalid address in the fill ring.
+    /// Packets dropped because of an invalid address in the fill ring.
     pub rx_invalid_descs: u64,
-    /// Dropped for an invalid descriptor in the TX ring.
+    /// Packets dropped because of an invalid descriptor in the TX ring.
     pub tx_invalid_descs: u64,
-    /// Dropped because the RX ring was full.
+    /// Packets dropped because the RX ring was full.
     pub rx_ring_full: u64,
-    /// Times that the kernel found the fill ring empty.
+    /// Number of times that the kernel found the fill ring empty.
     pub rx_fill_ring_empty_descs: u64,
-    /// Times that the kernel found the TX ring empty.
+    /// Number of times that the kernel found the TX ring empty.
     pub tx_ring_empty_descs: u64,
 }
 

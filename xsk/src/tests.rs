@@ -1,4 +1,5 @@
-//! The whole receive path of a queue over ordinary memory, the kernel played: every frame is somewhere, whatever happens.
+//! The whole receive path of a queue over ordinary memory, with a stand-in for the kernel: no frame is ever lost.
+//! happens.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
@@ -28,7 +29,7 @@ enum Step {
         packets: u32,
         length: u16,
     },
-    /// A packet over `more + 1` buffers, of which at first only so many are in the ring.
+    /// A packet in `more + 1` buffers, of which only the first few are in the ring at first.
     KernelDeliversSeveralBuffers {
         more: u32,
         length: u16,
@@ -125,7 +126,7 @@ impl House {
         }
     }
 
-    /// Delivers so many buffers of the packet that is under way. `false`: some are left.
+    /// Delivers up to N buffers of the current packet. Returns false if some are left.
     fn deliver_rest(&mut self, mut count: u32) -> bool {
         while let Some(rest) = &mut self.rest {
             if count == 0 || self.kernel.rx.room(1) == 0 || self.kernel.held.is_empty() {
@@ -235,7 +236,7 @@ impl House {
             self.invalid += 1;
         }
         if address < u64::from(FRAMES * FRAME_SIZE) {
-            // Before a refill gives the kernel the frame: then the lie could not be told from the truth.
+            // Before a refill gives the kernel the frame: then the invalid descriptor would look valid.
             self.receive(u32::MAX, u32::MAX, 0, None);
         }
     }
@@ -268,11 +269,11 @@ impl House {
             })
         }));
         let taken = before - self.queue.rx().pending();
-        if let Ok(told) = result {
-            assert_eq!(told, taken);
+        if let Ok(returned) = result {
+            assert_eq!(returned, taken);
             assert!(taken <= expected_taken);
             if seen <= stop_after {
-                assert_eq!(taken, expected_taken, "stopped without being told to, or cut a packet");
+                assert_eq!(taken, expected_taken, "stopped without `Break`, or cut a packet");
             }
         }
         // What was taken after the last packet that was seen.
@@ -292,7 +293,7 @@ impl House {
         places.sort_unstable();
         assert_eq!(places, Vec::from_iter(0..FRAMES), "free {free:?} kernel {with_kernel:?} leased {leased:?}");
 
-        // The books on the kernel's frames, against what its rings and hands really hold.
+        // The recorded frames of the kernel, against those in its rings and those that it holds.
         let index = |address: u64| (address / u64::from(FRAME_SIZE)) as u32;
         let in_rx = self.queue.rx().snapshot();
         let mut kernel: Vec<u32> = self.kernel.frames().into_iter().map(index).collect();
@@ -342,7 +343,7 @@ proptest! {
     }
 }
 
-/// Delivers a packet of so many full buffers.
+/// Delivers a packet in the given number of full buffers.
 fn deliver_chain(kernel: &mut FakeKernel, buffers: u32) {
     kernel.take_frames(buffers);
     for left in (0..buffers).rev() {

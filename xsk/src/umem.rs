@@ -1,4 +1,4 @@
-//! The packet memory: its frames, who holds each of them, and how they come back.
+//! The packet memory (UMEM): its frames, their holders, and their return.
 #![allow(unsafe_code)]
 
 use std::ptr::NonNull;
@@ -9,46 +9,47 @@ use crossbeam_queue::ArrayQueue;
 use super::errno::Errno;
 use super::mapping::{Mapping, PageSize};
 
-/// Bytes that the kernel keeps free before each packet, on top of [`UmemConfig::headroom`] (`XDP_PACKET_HEADROOM`).
+/// Bytes that the kernel keeps free before each packet (`XDP_PACKET_HEADROOM`), in addition to
+/// [`UmemConfig::headroom`].
 pub(super) const KERNEL_HEADROOM: u32 = 256;
 
-/// Are huge pages asked for?
+/// Whether to use huge pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum HugePages {
-    /// Take pages of 2 MiB where the system has reserved them (`vm.nr_hugepages`), base pages elsewhere.
+    /// Use pages of 2 MiB if the system has reserved enough (`vm.nr_hugepages`), otherwise base pages.
     #[default]
     Try,
-    /// Base pages.
+    /// Use base pages.
     Never,
 }
 
-/// The shape of the packet memory of one queue.
+/// The configuration of the packet memory of one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UmemConfig {
-    /// Number of frames, a power of two. Enough for both rings, plus what consumers may hold as leases.
+    /// Number of frames, a power of two: enough for both rings and for the leases that consumers may hold.
     pub frame_count: u32,
-    /// Bytes of a frame: 2048 or 4096. 256 of them (and [`UmemConfig::headroom`]) are not for the packet.
+    /// Size of a frame in bytes: 2048 or 4096. The packet may use all but 256 bytes and [`UmemConfig::headroom`].
     pub frame_size: u32,
-    /// Bytes kept free before each packet, on top of the kernel's 256.
+    /// Bytes kept free before each packet, in addition to the kernel's 256.
     pub headroom: u32,
-    /// Are huge pages asked for?
+    /// Whether to use huge pages.
     pub huge_pages: HugePages,
 }
 
 impl Default for UmemConfig {
-    /// 8192 frames of 2048 bytes: 16 MiB.
+    /// Returns 8192 frames of 2048 bytes, which is 16 MiB.
     fn default() -> Self {
         Self { frame_count: 8192, frame_size: 2048, headroom: 0, huge_pages: HugePages::Try }
     }
 }
 
 impl UmemConfig {
-    /// Bytes of all frames.
+    /// Returns the size of all frames in bytes.
     pub fn length(&self) -> u64 {
         u64::from(self.frame_count) * u64::from(self.frame_size)
     }
 
-    /// What is wrong with it, in words; `None` if nothing is.
+    /// Describes what is wrong, and the remedy. `None` if the configuration is valid.
     pub(super) fn fault(&self) -> Option<String> {
         let Self { frame_count, frame_size, headroom, .. } = *self;
         if !frame_count.is_power_of_two() {
@@ -72,41 +73,42 @@ impl UmemConfig {
     }
 }
 
-/// The power of two to advise instead of `number`.
+/// The power of two to recommend instead of `number`.
 pub(super) fn near_power(number: u32) -> u32 {
     number.checked_next_power_of_two().unwrap_or(1 << 31).max(1)
 }
 
-/// The right to use one frame. Neither `Clone` nor `Copy`, made once for each frame by [`Umem::new`], turned into a
-/// plain address only for the kernel, and made again only for an address that the kernel holds.
+/// The right to use one frame, neither `Clone` nor `Copy`. [`Umem::new`] makes one token for each frame. Only giving
+/// the frame to the kernel turns the token into a plain address, and only an address that the kernel holds turns back
+/// into one.
 #[derive(Debug)]
 pub(super) struct Frame(u32);
 
-/// The packet memory of one queue, and the books on its frames.
+/// The packet memory of one queue, and the state of its frames.
 #[derive(Debug)]
 pub struct Umem {
     pool: Arc<Pool>,
-    /// Frames that nobody uses, the newest last. Its capacity is the number of frames, so pushing never allocates.
+    /// Free frames, the latest last. The capacity is the number of frames, so a push never allocates.
     free: Vec<Frame>,
-    /// By frame: handed to the kernel and not back yet?
+    /// For each frame, true while the kernel has it.
     with_kernel: Box<[bool]>,
     kernel_frames: u32,
-    /// Leases made, less those whose frame was taken from the return queue.
+    /// Number of leases made, minus those whose frame was taken from the return queue.
     leased: u32,
 }
 
-/// What leases share with their queue: the memory, and the way back.
+/// What leases share with their queue: the memory and the return queue.
 #[derive(Debug)]
 pub(super) struct Pool {
     memory: Mapping,
     /// log2 of the frame size.
     frame_shift: u32,
     page_size: PageSize,
-    /// Frames of dropped leases. One place for each frame there is, so pushing never fails.
+    /// Frames of dropped leases. There is a place for each frame, so a push never fails.
     returns: ArrayQueue<Frame>,
 }
 
-/// A packet within a frame: `start` and `length` in bytes, `start` from the first byte of the frame.
+/// A packet within a frame: `start` and `length` in bytes, `start` relative to the frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extent {
     pub(super) start: u32,
@@ -114,9 +116,10 @@ pub(super) struct Extent {
 }
 
 impl Umem {
-    /// Maps the memory; all frames are free.
+    /// Maps the memory. All frames are free.
     ///
     /// # Errors
+    ///
     /// `EINVAL` for a configuration that [`UmemConfig`] does not allow; `ENOMEM` from mmap(2).
     pub fn new(config: &UmemConfig) -> Result<Self, Errno> {
         if config.fault().is_some() {
@@ -147,54 +150,54 @@ impl Umem {
         })
     }
 
-    /// Number of frames.
+    /// Returns the number of frames.
     pub fn frame_count(&self) -> u32 {
         self.with_kernel.len() as u32
     }
 
-    /// Bytes of a frame.
+    /// Returns the size of a frame in bytes.
     pub fn frame_size(&self) -> u32 {
         1 << self.pool.frame_shift
     }
 
-    /// The pages that the memory got.
+    /// Returns the size of the pages that back the memory.
     pub fn page_size(&self) -> PageSize {
         self.pool.page_size
     }
 
-    /// Frames that nobody uses; those of dropped leases count as soon as they are dropped.
+    /// Returns the number of free frames, including those of dropped leases.
     #[inline]
     pub fn free_frames(&self) -> u32 {
         self.free.len() as u32 + self.returned()
     }
 
-    /// Frames that the kernel has: in the fill ring, in the driver, or in the RX ring.
+    /// Returns the number of frames that the kernel has, in the fill ring, the driver or the RX ring.
     #[inline]
     pub fn kernel_frames(&self) -> u32 {
         self.kernel_frames
     }
 
-    /// Frames that leases hold.
+    /// Returns the number of frames that leases hold.
     #[inline]
     pub fn leased_frames(&self) -> u32 {
         self.leased - self.returned()
     }
 
-    /// The address to register.
+    /// The address to register with the kernel.
     pub(super) fn address(&self) -> NonNull<u8> {
         self.pool.memory.start()
     }
 
-    /// Frames at hand for the kernel.
+    /// Number of frames that can be given to the kernel.
     #[inline]
     pub(super) fn at_hand(&self) -> u32 {
         self.free.len() as u32
     }
 
-    /// Takes the frames of dropped leases back.
+    /// Takes back the frames of dropped leases.
     #[inline]
     pub(super) fn collect_returns(&mut self) {
-        // Without leases this is all that it costs: no look at the shared queue.
+        // Without leases the shared queue is not read.
         while self.leased > 0 {
             let Some(frame) = self.pool.returns.pop() else { break };
             self.leased -= 1;
@@ -202,10 +205,10 @@ impl Umem {
         }
     }
 
-    /// Hands the `count` frames that became free last to the kernel: the addresses that stand for them in the fill ring.
+    /// Gives the `count` frames that became free last to the kernel. Returns their addresses for the fill ring.
     ///
-    /// The newest frames, whose memory the caches still hold; among these the oldest first. So batches keep the order in
-    /// which the kernel filled them, and neighbours stay neighbours: it walks its books and the memory upwards.
+    /// The caches still hold the memory of the latest frames. Among these the oldest come first. So batches keep the
+    /// order in which the kernel filled them, and the kernel walks its tables and the memory upwards.
     #[inline]
     pub(super) fn lend(&mut self, count: u32) -> impl Iterator<Item = u64> {
         let Self { pool, free, with_kernel, kernel_frames, .. } = self;
@@ -217,7 +220,7 @@ impl Umem {
         })
     }
 
-    /// Takes a frame from the kernel, by an address in it. `None` if the address is in no frame that the kernel has.
+    /// Takes a frame back from the kernel, by an address in it. Returns `None` if the kernel does not have that frame.
     #[inline]
     pub(super) fn reclaim(&mut self, address: u64) -> Option<Frame> {
         let index = usize::try_from(address >> self.pool.frame_shift).ok()?;
@@ -229,7 +232,7 @@ impl Umem {
         Some(Frame(index as u32))
     }
 
-    /// The packet that a descriptor names, if it lies within one frame.
+    /// The extent of the packet that a descriptor names, if it lies within one frame.
     #[inline]
     pub(super) fn extent(&self, address: u64, length: u32) -> Option<Extent> {
         let size = self.frame_size();
@@ -237,35 +240,35 @@ impl Umem {
         (length <= size - start).then_some(Extent { start, length })
     }
 
-    /// The bytes of an extent of a frame: initialized, and mapped while this lives. To be read by whoever holds the
-    /// frame's token.
+    /// The bytes of an extent of a frame: initialized, and mapped while `self` lives. Only the holder of the frame's
+    /// token may read them.
     #[inline]
     pub(super) fn bytes(&self, frame: &Frame, extent: Extent) -> NonNull<[u8]> {
         NonNull::slice_from_raw_parts(self.pool.locate(frame, extent.start), extent.length as usize)
     }
 
-    /// Asks the CPU for the cache line at an address that the kernel named; any address will do. Elsewhere than on x86-64
-    /// this does nothing.
+    /// Prefetches the cache line at an address that the kernel named. Any address is allowed. On other machines than
+    /// x86-64 the method does nothing.
     #[inline]
     pub(super) fn prefetch(&self, address: u64) {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             let line = self.pool.memory.start().as_ptr().wrapping_add(address as usize);
-            // SAFETY: a prefetch reads nothing that the program sees, and never faults.
+            // SAFETY: a prefetch has no visible effect, and never faults.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = address;
     }
 
-    /// Gives a frame back that was not leased.
+    /// Frees a frame that was not leased.
     #[inline]
     pub(super) fn release(&mut self, frame: Frame) {
         self.free.push(frame);
     }
 
-    /// Notes that a frame goes out as a lease, and gives what the lease shares with the queue.
+    /// Counts a lease, and returns what it shares with the queue.
     #[inline]
     pub(super) fn note_lease(&mut self) -> Arc<Pool> {
         self.leased += 1;
@@ -282,12 +285,12 @@ impl Umem {
         if self.leased == 0 { 0 } else { self.pool.returns.len() as u32 }
     }
 
-    /// Every frame on the free stack, and every frame that the kernel has, for tests.
-    /// Frames that were given back and not collected count as free.
+    /// All free frames, and all frames that the kernel has, for tests. Returned frames that were not collected count as
+    /// free.
     #[cfg(test)]
     pub(super) fn census(&self) -> (Vec<u32>, Vec<u32>) {
         let mut free: Vec<u32> = self.free.iter().map(|frame| frame.0).collect();
-        // Each once through the queue: out and in again.
+        // Each frame leaves the queue once and enters it again.
         for _ in 0..self.pool.returns.len() {
             let frame = self.pool.returns.pop().expect("nobody else is at it");
             free.push(frame.0);
@@ -297,7 +300,7 @@ impl Umem {
         (free, kernel)
     }
 
-    /// The shared part, for tests that play the kernel.
+    /// The shared part, for tests that act as the kernel.
     #[cfg(test)]
     pub(super) fn share(&self) -> Arc<Pool> {
         Arc::clone(&self.pool)
@@ -305,36 +308,36 @@ impl Umem {
 }
 
 impl Pool {
-    /// The first byte of an extent. Valid for reads of its length, and for writes while no reference to it lives, by
-    /// whoever holds the frame's token.
+    /// The address of an extent's first byte. The holder of the frame's token may read the extent, and may write it
+    /// while no reference to it lives.
     #[inline]
     pub(super) fn locate(&self, frame: &Frame, start: u32) -> NonNull<u8> {
         let offset = ((frame.0 as usize) << self.frame_shift) + start as usize;
-        // SAFETY: a token's index is below the number of frames, and a start is at most the frame's size: `Extent`s
-        // come from `Umem::extent`. So the offset is within the mapping or one past its end.
+        // SAFETY: a token's index is below the number of frames, and a start is at most the frame's size, since
+        // `Umem::extent` makes all extents. So the offset is within the mapping or one past its end.
         unsafe { self.memory.start().add(offset) }
     }
 
-    /// The way back of a lease's frame, from any thread.
+    /// Returns a lease's frame, from any thread.
     #[inline]
     pub(super) fn give_back(&self, frame: Frame) {
         let full = self.returns.push(frame);
         debug_assert!(full.is_ok(), "more frames came back than there are");
     }
 
-    /// Writes as the kernel would, for tests that play it.
+    /// Writes as the kernel would, for tests that act as the kernel.
     #[cfg(test)]
     pub(super) fn kernel_write(&self, address: u64, bytes: &[u8]) {
         let offset = address as usize;
         assert!(offset + bytes.len() <= self.memory.length());
-        // SAFETY: within the mapping. The fake kernel writes only to frames that it took from the fill ring and has not
-        // delivered yet, so no token and no reference to them exists.
+        // SAFETY: the range lies within the mapping. The fake kernel writes only to frames that it took from the fill
+        // ring and has not delivered yet, so neither a token nor a reference to them exists.
         unsafe { self.memory.start().add(offset).copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) }
     }
 }
 
 impl Frame {
-    /// Takes the token out. What stays names no frame, and is never given to anybody.
+    /// Takes the token out. The remaining value names no frame and is never used.
     #[inline]
     pub(super) fn take(&mut self) -> Self {
         Self(std::mem::replace(&mut self.0, u32::MAX))

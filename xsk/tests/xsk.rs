@@ -19,6 +19,11 @@ const INTERFACE: &str = "rx0";
 const PEER: &str = "tx0";
 const SECOND: Option<Duration> = Some(Duration::from_secs(1));
 
+fn with(mut config: BindConfig, change: impl FnOnce(&mut BindConfig)) -> BindConfig {
+    change(&mut config);
+    config
+}
+
 #[test]
 fn bound_in_copy_mode_with_frames_for_the_whole_rx_ring() {
     in_namespace(|link| {
@@ -33,7 +38,7 @@ fn bound_in_copy_mode_with_frames_for_the_whole_rx_ring() {
 }
 
 #[test]
-fn zero_copy_is_refused_by_veth_and_told_so() {
+fn zero_copy_is_refused_by_veth_with_the_remedy() {
     in_namespace(|link| {
         let error = XskSocket::bind(&link.config(BindMode::ZeroCopy)).unwrap_err();
         assert_eq!(error.cause, Cause::System { call: Call::Bind, errno: Errno::OPNOTSUPP });
@@ -49,12 +54,12 @@ fn zero_copy_is_refused_by_veth_and_told_so() {
 #[test]
 fn a_queue_or_an_interface_that_is_not_there_is_named() {
     in_namespace(|link| {
-        let error = XskSocket::bind(&BindConfig { queue: 7, ..link.config(BindMode::Copy) }).unwrap_err();
+        let error = XskSocket::bind(&with(link.config(BindMode::Copy), |config| config.queue = 7)).unwrap_err();
         assert_eq!(error.errno(), Some(Errno::INVAL));
         assert!(!error.is_mode_unsupported());
         assert!(error.to_string().contains("queue 7") && error.to_string().contains("ethtool -l"), "{error}");
 
-        let error = XskSocket::bind(&BindConfig { if_index: 9999, ..link.config(BindMode::Copy) }).unwrap_err();
+        let error = XskSocket::bind(&with(link.config(BindMode::Copy), |config| config.if_index = 9999)).unwrap_err();
         assert_eq!(error.errno(), Some(Errno::NODEV));
         assert!(!error.is_mode_unsupported());
     });
@@ -114,13 +119,12 @@ fn missing_privileges_are_named() {
 #[test]
 fn a_wrong_configuration_is_refused_before_the_kernel_is_asked() {
     let good = BindConfig::new(1, "lo", 0, BindMode::Copy);
-    let umem = good.umem;
     for (bad, word) in [
-        (BindConfig { rx_ring_size: 1000, ..good.clone() }, "rx_ring_size 1000"),
-        (BindConfig { fill_ring_size: 0, ..good.clone() }, "fill_ring_size 0"),
-        (BindConfig { umem: UmemConfig { frame_count: 1000, ..umem }, ..good.clone() }, "take 1024"),
-        (BindConfig { umem: UmemConfig { frame_size: 1024, ..umem }, ..good.clone() }, "2048 or 4096"),
-        (BindConfig { umem: UmemConfig { headroom: 1792, ..umem }, ..good.clone() }, "1791 at most"),
+        (with(good.clone(), |config| config.rx_ring_size = 1000), "rx_ring_size 1000"),
+        (with(good.clone(), |config| config.fill_ring_size = 0), "fill_ring_size 0"),
+        (with(good.clone(), |config| config.umem.frame_count = 1000), "take 1024"),
+        (with(good.clone(), |config| config.umem.frame_size = 1024), "2048 or 4096"),
+        (with(good.clone(), |config| config.umem.headroom = 1792), "1791 at most"),
     ] {
         let error = XskSocket::bind(&bad).unwrap_err();
         assert!(matches!(error.cause, Cause::Config(_)), "{error}");
@@ -133,7 +137,8 @@ fn a_wrong_configuration_is_refused_before_the_kernel_is_asked() {
 fn busy_polling_is_set_and_still_receives() {
     in_namespace(|link| {
         let busy_poll = Some(BusyPoll { budget: 64, microseconds: 20 });
-        let mut socket = XskSocket::bind(&BindConfig { busy_poll, ..link.config(BindMode::Copy) }).unwrap();
+        let mut socket =
+            XskSocket::bind(&with(link.config(BindMode::Copy), |config| config.busy_poll = busy_poll)).unwrap();
         assert_eq!(socket_option(socket.as_raw_fd(), libc::SO_PREFER_BUSY_POLL), 1);
         assert_eq!(socket_option(socket.as_raw_fd(), libc::SO_BUSY_POLL), 20);
         let _redirect = Redirect::attach(link, &socket);
@@ -315,7 +320,7 @@ impl Link {
     /// 512 frames, an RX ring of 128.
     fn config(&self, mode: BindMode) -> BindConfig {
         let config = BindConfig::new(self.if_index, INTERFACE, 0, mode).with_rx_ring_size(128);
-        BindConfig { umem: UmemConfig { frame_count: 512, ..UmemConfig::default() }, ..config }
+        with(config, |config| config.umem = UmemConfig { frame_count: 512, ..UmemConfig::default() })
     }
 
     /// Sends a frame for each number, from the peer.
