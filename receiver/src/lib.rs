@@ -8,11 +8,12 @@ mod stats;
 
 pub use api::builder::Builder;
 pub use api::config::ReceiverConfig;
-pub use api::datagram::{Datagram, OwnedDatagram, Path, ReceiveTime, TimeOrigin};
+pub use api::datagram::{Datagram, OwnedDatagram};
 pub use api::error::Error;
 pub use api::evidence::{Evidence, Finding, Silence};
 pub use api::handle::Handle;
 pub use api::mode::{ModeRequest, ReceiveMode, Refused};
+pub use api::origin::{Path, ReceiveTime, TimeOrigin};
 pub use api::parse::ParseError;
 pub use api::queues::Queues;
 pub use api::receiver::Receiver;

@@ -76,7 +76,7 @@ fn shutdown_hands_over_the_rest(mode: ReceiveMode) {
     Sending::start(&lab, config).wait();
     // All is on the ring or the socket, where the ring can tell; nothing tells of a socket from outside.
     let start = Instant::now();
-    let there = || handle.ledger().expect("ledger").count("xsk_in_ring") == COUNT;
+    let there = || handle.ledger().expect("ledger").count("xsk_in_ring").expect("a cause") == COUNT;
     while mode != ReceiveMode::Socket && !there() {
         assert!(start.elapsed() < PATIENCE, "{}", causes(&handle.ledger().expect("ledger")));
         std::thread::sleep(Duration::from_millis(1));

@@ -185,3 +185,21 @@ fn drops_of_mode_socket_are_exact() {
 fn drops_beside_xdp_are_exact() {
     drops(ReceiveMode::Copy, Queues::These(vec![1]));
 }
+
+/// `ss -K` aborts the socket as an administrator would: the next call reports it, and the socket goes on.
+#[test]
+fn an_error_of_a_socket_is_counted() {
+    let lab = Lab::new().expect("lab");
+    let mut receiver = open(&lab, |builder| builder.subscribe(subscription(V4.subscription)).mode(ReceiveMode::Socket))
+        .expect("receiver");
+    let handle = receiver.handle();
+    let abort = || std::process::Command::new("ss").args(["-K", "-uan", "sport", "=", ":5000"]).output();
+    let aborted = lab.rx().run(abort).expect("a thread in rx").expect("ss");
+    assert!(String::from_utf8_lossy(&aborted.stdout).contains(":5000"), "{aborted:?}");
+    let config = stream(&lab, V4.group, 5000, &V4.sources[..1]);
+    assert_eq!(support::burst(&lab, &mut receiver, config, 20, |_| {}), 20);
+    let ledger = handle.ledger().expect("ledger");
+    assert_eq!(ledger.kernel().receive_errors, 1, "{}", causes(&ledger));
+    assert_eq!(ledger.count("kernel_receive_errors"), Some(1));
+    assert_eq!((ledger.delivered(), ledger.unaccounted()), (20, 0), "{}", causes(&ledger));
+}

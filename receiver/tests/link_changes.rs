@@ -252,7 +252,7 @@ fn jumbo_frames_under_way(mode: ReceiveMode) {
     let ledger = handle.ledger().expect("ledger");
     let told = causes(&ledger);
     let by_xdp = if mode == ReceiveMode::Socket { 0 } else { SIZES.len() as u64 };
-    assert_eq!(ledger.count("xdp_delivered"), by_xdp, "{told}");
+    assert_eq!(ledger.count("xdp_delivered").expect("a cause"), by_xdp, "{told}");
     assert_eq!((ledger.lost(), ledger.unaccounted(), ledger.link().outages), (0, 0, 0), "{told}");
     assert_eq!(handle.warnings(), Vec::<String>::new());
 }

@@ -96,9 +96,13 @@ fn check(number: usize, from: IpAddr, bytes: &[u8]) {
 /// Everything came by XDP, and the books balance.
 fn check_books(ledger: &Ledger) {
     let told = causes(ledger);
-    assert_eq!(ledger.count("xdp_delivered"), COUNT as u64, "{told}");
+    assert_eq!(ledger.count("xdp_delivered").expect("a cause"), COUNT as u64, "{told}");
     assert_eq!(ledger.verdict(Verdict::Redirected), COUNT as u64, "{told}");
-    assert_eq!((ledger.unaccounted(), ledger.lost(), ledger.count("xsk_refused_descs")), (0, 0, 0), "{told}");
+    assert_eq!(
+        (ledger.unaccounted(), ledger.lost(), ledger.count("xsk_refused_descs").expect("a cause")),
+        (0, 0, 0),
+        "{told}"
+    );
 }
 
 fn poll_all(receiver: &mut Receiver, mut each: impl FnMut(Datagram<'_>)) {
@@ -126,7 +130,7 @@ fn lent(mode: ReceiveMode, build: fn(receiver::Builder) -> receiver::Builder) ->
     check_books(&ledger);
     let partial = if generic { 0 } else { COUNT as u64 };
     assert_eq!(
-        ledger.count("checksum_partial"),
+        ledger.count("checksum_partial").expect("a cause"),
         partial,
         "local senders leave the sum to the NIC: {}",
         causes(&ledger)
@@ -137,8 +141,8 @@ fn lent(mode: ReceiveMode, build: fn(receiver::Builder) -> receiver::Builder) ->
 #[test]
 fn lent_in_copy_mode() {
     let ledger = lent(ReceiveMode::Copy, |builder| builder);
-    assert!(ledger.count("xsk_further_descs") > COUNT as u64, "{}", causes(&ledger));
-    assert_eq!(ledger.count("copied"), 0, "nothing was kept");
+    assert!(ledger.count("xsk_further_descs").expect("a cause") > COUNT as u64, "{}", causes(&ledger));
+    assert_eq!(ledger.count("copied").expect("a cause"), 0, "nothing was kept");
 }
 
 #[test]
@@ -154,7 +158,7 @@ fn lent_in_generic_mode() {
 #[test]
 fn stamped_by_the_program() {
     let ledger = lent(ReceiveMode::Copy, |builder| builder.timestamps(true));
-    assert_eq!(ledger.count("unstamped"), 0, "{}", causes(&ledger));
+    assert_eq!(ledger.count("unstamped").expect("a cause"), 0, "{}", causes(&ledger));
 }
 
 #[test]
@@ -173,8 +177,8 @@ fn owned_in_copy_mode() {
     }
     check_books(&ledger);
     // Sizes over one buffer are three of five.
-    assert_eq!(ledger.count("copied"), (COUNT / 5 * 3) as u64, "{told}");
-    assert_eq!(ledger.count("xsk_leased"), (COUNT / 5 * 2) as u64, "{told}");
+    assert_eq!(ledger.count("copied").expect("a cause"), (COUNT / 5 * 3) as u64, "{told}");
+    assert_eq!(ledger.count("xsk_leased").expect("a cause"), (COUNT / 5 * 2) as u64, "{told}");
 }
 
 /// A consumer that stops after each datagram loses none of the packets behind it.

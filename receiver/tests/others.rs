@@ -62,7 +62,7 @@ fn passes_while_shared(mode: ReceiveMode, group: &str, wanted: &str, sources: [&
 
     assert_eq!(send(&lab, &mut receiver, group, 5000, &sources), COUNT);
     // A whole checksum looks partial once in 65,536 frames.
-    let partial = handle.ledger().expect("ledger").count("passed_partial_checksum");
+    let partial = handle.ledger().expect("ledger").count("passed_partial_checksum").expect("a cause");
     let theirs = member.receive(COUNT + partial);
     let other: IpAddr = sources[1].parse().expect("an address");
     let taken = theirs.iter().filter(|source| **source != other).count();

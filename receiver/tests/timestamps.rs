@@ -55,7 +55,7 @@ fn check(mode: ReceiveMode, stamped: bool, origin: TimeOrigin) {
         assert_eq!(report.and_then(|report| report.last), Some(last));
     }
     let ledger = receiver.handle().ledger().expect("ledger");
-    assert_eq!(ledger.count("unstamped"), 0, "{}", causes(&ledger));
+    assert_eq!(ledger.count("unstamped").expect("a cause"), 0, "{}", causes(&ledger));
     assert_eq!((ledger.delivered(), ledger.unaccounted()), (warm_up + 2 * COUNT, 0), "{}", causes(&ledger));
 }
 

@@ -61,7 +61,11 @@ pub fn start(arguments: &Arguments) -> Result<Running> {
 fn book(handle: &Handle, counts: &mut Counts) {
     let Ok(ledger) = handle.ledger() else { return };
     let named = |names: &[&str], ledger: &Ledger| -> Vec<(String, u64)> {
-        names.iter().map(|name| ((*name).to_owned(), ledger.count(name))).filter(|(_, count)| *count > 0).collect()
+        names
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), ledger.count(name)?)))
+            .filter(|(_, count)| *count > 0)
+            .collect()
     };
     counts.loss = named(&LOSSES, &ledger).into_iter().collect();
     counts.unwanted = named(&UNWANTED, &ledger).iter().map(|(_, count)| count).sum();

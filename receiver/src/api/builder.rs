@@ -21,8 +21,10 @@ use crate::engine::lock::lock;
 use crate::engine::mode_selection::{Attached, ModeSelection, take_several_buffers};
 use crate::engine::others::DropUnwanted;
 use crate::engine::shared::Shared;
-use crate::engine::worker::{Worker, WorkerOptions};
-use crate::paths::kernel::KernelSide;
+use crate::engine::worker::Worker;
+use crate::paths::af_xdp::{AfXdp, AfXdpOptions};
+use crate::paths::kernel::KernelSockets;
+use crate::paths::queue::QueuePath;
 use crate::stats::host_counters::HostCounters;
 use receiver_host::Interface;
 
@@ -264,17 +266,16 @@ impl Builder {
         for (cell, (_, socket)) in shared.queues.iter().zip(&sockets) {
             *lock(&cell.monitor) = Some(socket.monitor()?);
         }
-        let mut kernel = Some(KernelSide::new(Arc::clone(&shared))?);
+        let mut kernel = Some(KernelSockets::new(Arc::clone(&shared), kernel_is_untagged)?);
         let membership = MembershipSet::new(joined, self.config.membership());
         let (others, blind) = Others::open(self.config.drop_unwanted);
         warnings.extend(blind.filter(|_| program.is_some()));
         let may_be_joined = mode == ReceiveMode::Generic && !interface.physical;
-        let options = WorkerOptions {
+        let options = AfXdpOptions {
             verify_checksums: self.config.verify_checksums || may_be_joined,
             stamp: self.config.timestamps,
             vlan: self.config.vlan,
             reserve: self.config.frames / 2,
-            kernel_is_untagged,
         };
         let subscriptions = std::mem::take(&mut self.config.subscriptions);
         let parts = ControlParts {
@@ -291,13 +292,15 @@ impl Builder {
         };
         let control = Arc::new(Control::new(shared, parts));
         let guard = Arc::new(Guard::new(Arc::clone(&control)));
-        let mut workers: Vec<Worker> = sockets
-            .into_iter()
-            .enumerate()
-            .map(|(index, (_, socket))| Worker::new(Arc::clone(&guard), index, Some(socket), kernel.take(), options))
+        let mut workers: Vec<Worker> = (0..)
+            .zip(sockets)
+            .map(|(number, (_, socket))| {
+                let path = QueuePath::AfXdp(AfXdp::new(Arc::clone(control.shared()), number, socket, options));
+                Worker::new(Arc::clone(&guard), Some(path), kernel.take())
+            })
             .collect();
         if let Some(kernel) = kernel {
-            workers.push(Worker::new(guard, 0, None, Some(kernel), options));
+            workers.push(Worker::new(guard, None, Some(kernel)));
         }
         // From here on dropping the workers undoes everything.
         control.cancel_joins_by(self.cancel.clone());

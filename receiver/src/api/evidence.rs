@@ -13,6 +13,7 @@ use crate::api::report::SubscriptionReport;
 use crate::api::vlan::Vlan;
 use crate::engine::filter::SubscriptionId;
 use crate::stats::ledger::Ledger;
+use crate::stats::queue_counters::DropReason;
 use receiver_membership::InterfaceRef;
 use receiver_membership::Subscription;
 use receiver_membership::tables::{IgmpVersion, KernelTables};
@@ -381,7 +382,7 @@ impl Observed<'_> {
             sources: self.refused.clone(),
         };
         add(host.reverse_path > 0, reverse_path);
-        let datagrams = ledger.count("udp_checksum") + ledger.count("ip_checksum");
+        let datagrams = ledger.dropped_for(DropReason::UdpChecksum) + ledger.dropped_for(DropReason::IpChecksum);
         add(datagrams > 0, Finding::WrongChecksum { datagrams });
         let datagrams = host.udp_checksum + host.ip_checksum;
         add(datagrams > 0, Finding::HostWrongChecksum { datagrams });
@@ -451,6 +452,6 @@ impl Observed<'_> {
             Verdict::PassedPartialChecksum,
         ];
         unknown.into_iter().all(|verdict| self.ledger.verdict(verdict) == 0)
-            && self.ledger.verdict(Verdict::Redirected) == self.ledger.count("xdp_delivered")
+            && self.ledger.verdict(Verdict::Redirected) == self.ledger.delivered_by_xdp()
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod error;
 pub(crate) mod evidence;
 pub(crate) mod handle;
 pub(crate) mod mode;
+pub(crate) mod origin;
 pub(crate) mod parse;
 pub(crate) mod queues;
 pub(crate) mod receiver;

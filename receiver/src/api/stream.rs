@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
@@ -13,11 +12,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle as RuntimeHandle;
 
-use crate::api::datagram::OwnedDatagram;
+use crate::api::datagram::{DeferredDatagram, OwnedDatagram};
 use crate::api::error::Error;
 use crate::api::handle::Handle;
-use crate::engine::filter::SubscriptionEntry;
-use crate::engine::worker::{Wait, Worker};
+use crate::engine::worker::Worker;
 
 /// Datagrams that are taken from one queue before the next queue is served.
 const BATCH: usize = 64;
@@ -61,16 +59,15 @@ pub struct AsyncReceiver {
     /// Duplicates of what the workers wait on, registered with the runtime.
     watched: Vec<AsyncFd<OwnedFd>>,
     /// How many sockets the workers had replaced when these were registered.
-    sockets_before: u64,
-    /// With the worker that it came from, and its subscription's counters.
-    ready: VecDeque<(usize, Arc<SubscriptionEntry>, OwnedDatagram)>,
+    replacements: u64,
+    /// Each with the number of the worker that it came from.
+    ready: VecDeque<(usize, DeferredDatagram)>,
     next: usize,
 }
 
 impl AsyncReceiver {
     pub(crate) fn new(workers: Vec<Worker>, handle: Handle) -> Result<Self, Error> {
-        let mut this =
-            Self { workers, handle, watched: Vec::new(), sockets_before: 0, ready: VecDeque::new(), next: 0 };
+        let mut this = Self { workers, handle, watched: Vec::new(), replacements: 0, ready: VecDeque::new(), next: 0 };
         this.watch()?;
         Ok(this)
     }
@@ -78,7 +75,7 @@ impl AsyncReceiver {
     /// Registers what the workers wait on.
     fn watch(&mut self) -> Result<(), Error> {
         self.watched.clear();
-        self.sockets_before = self.workers.iter().map(Worker::sockets_before).sum();
+        self.replacements = self.workers.iter().map(Worker::replacements).sum();
         for fd in self.workers.iter().flat_map(Worker::fds) {
             self.watched.push(register(fd.try_clone_to_owned().map_err(cannot_register)?)?);
         }
@@ -102,13 +99,15 @@ impl AsyncReceiver {
 
     fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<OwnedDatagram>, Error>> {
         loop {
-            while let Some((worker, entry, datagram)) = self.ready.pop_front() {
+            while let Some((worker, deferred)) = self.ready.pop_front() {
                 // The filter may have changed since it was taken out of the ring.
-                if self.workers[worker].still_wanted(&datagram, &entry) {
+                if let Some(datagram) = self.workers[worker].settle(deferred) {
                     return Poll::Ready(Ok(Some(datagram)));
                 }
             }
-            match self.fill() {
+            // A descriptor becomes readable for new packets only: those that came before are taken before the wait.
+            let filled = self.fill(false).and_then(|count| if count > 0 { Ok(count) } else { self.fill(true) });
+            match filled {
                 Ok(0) => ready!(self.poll_readable(context))?,
                 Ok(_) => {}
                 Err(Error::Stopped) => return Poll::Ready(Ok(None)),
@@ -117,17 +116,17 @@ impl AsyncReceiver {
         }
     }
 
-    /// Takes a batch from the next queue that has datagrams. Returns how many it took.
-    fn fill(&mut self) -> Result<usize, Error> {
+    /// Takes a batch from the next worker that has datagrams. Returns how many it took. `thorough`: looks at the kernel's
+    /// sockets too, whatever it costs.
+    fn fill(&mut self, thorough: bool) -> Result<usize, Error> {
         let mut stopped = 0;
         for _ in 0..self.workers.len() {
             let index = self.next % self.workers.len();
             self.next = index + 1;
             let ready = &mut self.ready;
             let mut count = 0;
-            let taken = self.workers[index].poll_while(Wait::Never, |datagram| {
-                let member = Arc::clone(datagram.member);
-                ready.extend(datagram.into_owned().map(|owned| (index, member, owned)));
+            let taken = self.workers[index].poll_now(thorough, |datagram| {
+                ready.extend(datagram.defer().map(|deferred| (index, deferred)));
                 count += 1;
                 if count < BATCH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });
@@ -143,7 +142,7 @@ impl AsyncReceiver {
 
     /// Ready if one of the descriptors became readable since it was last found empty.
     fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if self.workers.iter().map(Worker::sockets_before).sum::<u64>() != self.sockets_before {
+        if self.workers.iter().map(Worker::replacements).sum::<u64>() != self.replacements {
             // A socket was replaced: the descriptor of the new one is not among the watched ones.
             self.watch()?;
             return Poll::Ready(Ok(()));
@@ -175,5 +174,13 @@ impl Stream for AsyncReceiver {
     /// As [`AsyncReceiver::recv`]; the stream ends once the receiver was shut down.
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.get_mut().poll_recv(context).map(Result::transpose)
+    }
+}
+
+impl Drop for AsyncReceiver {
+    fn drop(&mut self) {
+        for (worker, deferred) in self.ready.drain(..) {
+            self.workers[worker].abandon(deferred);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use receiver_host::clock::{real_time, tai};
 
-use crate::api::datagram::{ReceiveTime, TimeOrigin};
+use crate::api::origin::{ReceiveTime, TimeOrigin};
 
 /// Reads CLOCK_TAI, and brings CLOCK_REALTIME onto it.
 #[derive(Debug, Default)]

@@ -30,7 +30,8 @@ use crate::engine::lock::lock;
 use crate::engine::shared::{QueueShared, Shared};
 use crate::program::{Program, UnwantedCounts};
 use crate::stats::host_counters::HostCounters;
-use crate::stats::ledger::{KernelLedger, Ledger, QueueCounters, XskLedger};
+use crate::stats::ledger::Ledger;
+use crate::stats::queue_counters::QueueCounters;
 use receiver_host::Interface;
 use receiver_membership::udp::{SocketId, UdpDataSocket};
 use receiver_membership::{InterfaceRef, MembershipSet, SocketEvent, SourceFilter, Subscription};
@@ -52,7 +53,7 @@ pub(crate) struct Control {
 struct Inner {
     program: Option<Program>,
     membership: MembershipSet,
-    members: HashMap<SubscriptionId, Arc<SubscriptionEntry>>,
+    entries: HashMap<SubscriptionId, Arc<SubscriptionEntry>>,
     /// What a group's slot counted for those that had it before.
     unwanted_before: HashMap<(IpAddr, u16), UnwantedCounts>,
     sharing: others::Sharing,
@@ -100,7 +101,7 @@ impl Control {
             inner: Mutex::new(Inner {
                 program: parts.program,
                 membership: parts.membership,
-                members: HashMap::new(),
+                entries: HashMap::new(),
                 unwanted_before: HashMap::new(),
                 sharing: others::Sharing::default(),
                 sockets: HashMap::new(),
@@ -161,7 +162,7 @@ impl Control {
         let Some((subscription, _, last)) = removed else {
             return Err(Error::UnknownSubscription { id: id.number() });
         };
-        inner.members.remove(&id);
+        inner.entries.remove(&id);
         inner.forget(&subscription, last);
         let (group, port) = (subscription.group(), subscription.port());
         let result = match self.group_filter(group, port) {
@@ -215,7 +216,7 @@ impl Control {
     ) -> Result<(), Error> {
         let mut inner = self.lock()?;
         let before = self.shared.filter.read(|table| table.subscription(id).cloned());
-        let (Some(before), Some(member)) = (before, inner.members.get(&id).cloned()) else {
+        let (Some(before), Some(entry)) = (before, inner.entries.get(&id).cloned()) else {
             return Err(Error::UnknownSubscription { id: id.number() });
         };
         if let Some(wanted) = exclude
@@ -234,10 +235,10 @@ impl Control {
             SourceFilter::Exclude(_) => SourceFilter::Exclude(sources),
         })?;
         self.shared.filter.read(|table| table.check_replacement(id, &after))?;
-        let result = self.switch(&mut inner, &member, &before, &after);
+        let result = self.switch(&mut inner, &entry, &before, &after);
         if result.is_err() {
             // Back to what it was. What fails now was told already.
-            let _ = self.switch(&mut inner, &member, &after, &before);
+            let _ = self.switch(&mut inner, &entry, &after, &before);
         }
         inner.spread_socket_events(&self.shared);
         drop(inner);
@@ -248,12 +249,12 @@ impl Control {
     fn switch(
         &self,
         inner: &mut Inner,
-        member: &Arc<SubscriptionEntry>,
+        entry: &Arc<SubscriptionEntry>,
         from: &Subscription,
         to: &Subscription,
     ) -> Result<(), Error> {
         let (group, port) = (to.group(), to.port());
-        self.shared.filter.change(|table| table.replace(member, to.clone()));
+        self.shared.filter.change(|table| table.replace(entry, to.clone()));
         let slot = self.shared.filter.read(|table| table.slot(group, port)).unwrap_or(0);
         if let Some(program) = &mut inner.program {
             // First those that come, then those that go: a source in both lists is never without its entry.
@@ -270,19 +271,16 @@ impl Control {
 
     pub fn subscriptions(&self) -> Result<Vec<SubscriptionReport>, Error> {
         let inner = lock(&self.inner);
-        let mut reports = Vec::with_capacity(inner.members.len());
+        let mut reports = Vec::with_capacity(inner.entries.len());
         // Subscriptions that share a group and port share the count, which costs a system call.
         let mut counted = HashMap::new();
-        for (&id, member) in &inner.members {
+        for (&id, entry) in &inner.entries {
             let found = self.shared.filter.read(|table| {
                 let subscription = table.subscription(id)?.clone();
                 let slot = table.slot(subscription.group(), subscription.port())?;
                 Some((subscription, slot))
             });
             let Some((subscription, slot)) = found else { continue };
-            let sum = |f: fn(&crate::engine::filter::EntryCounters) -> &std::sync::atomic::AtomicU64| {
-                member.counters.iter().map(move |cell| f(cell).load(std::sync::atomic::Ordering::Relaxed))
-            };
             let (group, port) = (subscription.group(), subscription.port());
             let before = inner.unwanted_before.get(&(group, port)).copied().unwrap_or_default();
             let unwanted = match &inner.program {
@@ -298,12 +296,12 @@ impl Control {
             reports.push(SubscriptionReport {
                 id,
                 subscription,
-                packets: sum(|cell| &cell.packets).sum(),
-                bytes: sum(|cell| &cell.bytes).sum(),
+                packets: entry.counters.iter().map(|path| path.packets.get()).sum(),
+                bytes: entry.counters.iter().map(|path| path.bytes.get()).sum(),
                 blocked: unwanted.map(|unwanted| unwanted.blocked),
                 passed_shared: unwanted.map(|unwanted| unwanted.passed),
                 other_members: inner.sharing.members(group),
-                last: sum(|cell| &cell.last).max().filter(|&last| last > 0),
+                last: entry.counters.iter().map(|path| path.last.get()).max().filter(|&last| last > 0),
             });
         }
         reports.sort_unstable_by_key(|report| report.id);
@@ -327,20 +325,12 @@ impl Control {
             None => [0; Verdict::COUNT],
         };
         let unbound = self.unbound_frames(&inner)?;
-        let sockets = self.shared.queues.iter().map(socket_ledger).collect::<Result<Vec<_>, Error>>()?;
-        let counters: Vec<&QueueCounters> = self.shared.queues.iter().map(|cell| &cell.counters).collect();
+        let sockets = self.shared.queues.iter().map(QueueShared::ledger).collect::<Result<Vec<_>, Error>>()?;
+        let counters: Vec<&QueueCounters> = self.shared.queues.iter().map(|queue| &queue.path.counters).collect();
         let path = &self.shared.kernel;
-        let get = |count: &std::sync::atomic::AtomicU64| count.load(std::sync::atomic::Ordering::Relaxed);
-        let kernel = KernelLedger {
-            received: get(&path.received),
-            other_interface: get(&path.other_interface),
-            unidentified: get(&path.unidentified),
-            truncated: get(&path.truncated),
-            left_behind: get(&path.left_behind),
-            dropped: inner.drops(),
-        };
+        let kernel = path.ledger(inner.drops());
         let host = self.host.as_ref().and_then(|host| host.counted(self.interface().index).ok());
-        let ledger = Ledger::new(verdicts, sockets, &counters, &path.counters, kernel, unbound);
+        let ledger = Ledger::new(verdicts, sockets, &counters, &path.path.counters, kernel, unbound);
         Ok(ledger.with_link(inner.link).with_host(host).with_unlogged(unlogged))
     }
 
@@ -466,31 +456,4 @@ fn wrong_mode(subscription: Subscription, operation: &'static str) -> Error {
         SourceFilter::Exclude(_) => ("any-source", "use block, unblock or set_sources"),
     };
     Error::WrongFilterMode { subscription: Box::new(subscription), mode, operation, remedy }
-}
-
-pub(crate) fn socket_ledger(cell: &QueueShared) -> Result<XskLedger, Error> {
-    let get = |count: &std::sync::atomic::AtomicU64| count.load(std::sync::atomic::Ordering::Relaxed);
-    let monitor = lock(&cell.monitor);
-    let before = *lock(&cell.before);
-    Ok(match &*monitor {
-        Some(monitor) => {
-            let kernel = monitor.statistics()?;
-            XskLedger {
-                queue: cell.queue,
-                rx_dropped: kernel.rx_dropped,
-                rx_ring_full: kernel.rx_ring_full,
-                rx_invalid_descs: kernel.rx_invalid_descs,
-                rx_fill_ring_empty_descs: kernel.rx_fill_ring_empty_descs,
-                tx_invalid_descs: kernel.tx_invalid_descs,
-                tx_ring_empty_descs: kernel.tx_ring_empty_descs,
-                in_ring: monitor.pending().into(),
-                leased: get(&cell.leased),
-                refused: get(&cell.refused_descriptors),
-                further: get(&cell.continuation_descriptors),
-                consumer_position: monitor.consumer_position(),
-            }
-            .after(&before)
-        }
-        None => before,
-    })
 }

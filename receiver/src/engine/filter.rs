@@ -13,7 +13,7 @@ use receiver_common::{FlowKeyV4, FlowKeyV6, Port};
 use rustc_hash::FxHashMap;
 
 use crate::api::error::Error;
-use crate::stats::ledger::add;
+use crate::stats::counter::{Counter, Gauge};
 use receiver_membership::{SourceFilter, Subscription};
 
 /// Names a subscription of one receiver. Never used again after `leave`.
@@ -27,21 +27,23 @@ impl SubscriptionId {
     }
 }
 
-/// What one queue counted for one subscription. Written by that queue alone; a cache line of its own.
+/// What one path counted for one subscription. Written by its worker alone; a cache line of its own.
 #[repr(align(64))]
 #[derive(Debug, Default)]
 pub(crate) struct EntryCounters {
-    pub packets: AtomicU64,
-    pub bytes: AtomicU64,
-    /// CLOCK_TAI, nanoseconds; 0 before the first packet.
-    pub last: AtomicU64,
+    pub packets: Counter,
+    pub bytes: Counter,
+    /// When the latest datagram was received: CLOCK_TAI, nanoseconds; 0 before the first.
+    pub last: Gauge,
 }
 
 impl EntryCounters {
-    /// A datagram that was counted here was lost after all. Within the callback, so on the owner's thread.
-    pub fn take_back(&self, bytes: usize) {
-        add(&self.packets, u64::MAX);
-        add(&self.bytes, (bytes as u64).wrapping_neg());
+    /// Counts a datagram that was handed over.
+    #[inline]
+    pub fn record(&self, bytes: u64, time: u64) {
+        self.packets.add(1);
+        self.bytes.add(bytes);
+        self.last.set(time);
     }
 }
 
@@ -49,7 +51,7 @@ impl EntryCounters {
 #[derive(Debug)]
 pub(crate) struct SubscriptionEntry {
     pub id: SubscriptionId,
-    /// By queue; the last is the kernel path's.
+    /// One for each path, in the order of [`Shared::path`](crate::engine::shared::Shared::path).
     pub counters: Box<[EntryCounters]>,
 }
 
@@ -59,7 +61,7 @@ enum Sources {
     /// Each wanted source with its subscription.
     Include(HashMap<IpAddr, Arc<SubscriptionEntry>>),
     /// All but the blocked, for one subscription.
-    Exclude { member: Arc<SubscriptionEntry>, blocked: Vec<IpAddr> },
+    Exclude { entry: Arc<SubscriptionEntry>, blocked: Vec<IpAddr> },
 }
 
 /// One (group, port) that somebody asked for.
@@ -73,7 +75,7 @@ struct Group {
 /// A subscription that [`Table::insert_all`] added.
 #[derive(Debug)]
 pub(crate) struct Inserted {
-    pub member: Arc<SubscriptionEntry>,
+    pub entry: Arc<SubscriptionEntry>,
     /// The group's.
     pub slot: u32,
     /// The group came with it.
@@ -106,34 +108,34 @@ impl Table {
             Error::Overlap { asked: Box::new(asked.clone()), existing, reason }
         };
         match (&group.sources, asked.filter()) {
-            (Sources::Include(members), SourceFilter::Include(sources)) => {
-                match sources.iter().find_map(|source| members.get(source)) {
-                    Some(member) => Err(overlap(&member.id, "a source is in both")),
+            (Sources::Include(entries), SourceFilter::Include(sources)) => {
+                match sources.iter().find_map(|source| entries.get(source)) {
+                    Some(entry) => Err(overlap(&entry.id, "a source is in both")),
                     None => Ok(()),
                 }
             }
-            (Sources::Include(members), SourceFilter::Exclude(_)) => {
-                let id = members.values().map(|member| member.id).min();
+            (Sources::Include(entries), SourceFilter::Exclude(_)) => {
+                let id = entries.values().map(|entry| entry.id).min();
                 Err(overlap(
                     &id.unwrap_or(SubscriptionId(0)),
                     "any-source beside source-specific on one group and port",
                 ))
             }
-            (Sources::Exclude { member, .. }, SourceFilter::Exclude(_)) => {
-                Err(overlap(&member.id, "both are any-source"))
+            (Sources::Exclude { entry, .. }, SourceFilter::Exclude(_)) => {
+                Err(overlap(&entry.id, "both are any-source"))
             }
-            (Sources::Exclude { member, .. }, SourceFilter::Include(_)) => {
-                Err(overlap(&member.id, "source-specific beside any-source on one group and port"))
+            (Sources::Exclude { entry, .. }, SourceFilter::Include(_)) => {
+                Err(overlap(&entry.id, "source-specific beside any-source on one group and port"))
             }
         }
     }
 
     /// Would the subscription still fit beside the others if it became `to`, which has the same group, port and mode?
     pub fn check_replacement(&self, id: SubscriptionId, to: &Subscription) -> Result<(), Error> {
-        let Some(Group { sources: Sources::Include(members), .. }) = self.groups.get(&(to.group(), to.port())) else {
+        let Some(Group { sources: Sources::Include(entries), .. }) = self.groups.get(&(to.group(), to.port())) else {
             return Ok(());
         };
-        let other = to.filter().sources().iter().filter_map(|source| members.get(source)).find(|other| other.id != id);
+        let other = to.filter().sources().iter().filter_map(|source| entries.get(source)).find(|other| other.id != id);
         match other.and_then(|other| self.subscriptions.get(&other.id)) {
             Some(existing) => {
                 let reason = "a source is in both";
@@ -143,13 +145,13 @@ impl Table {
         }
     }
 
-    /// Adds a subscription that [`Table::check`] found to fit. Returns its member and the group's slot, and whether the
+    /// Adds a subscription that [`Table::check`] found to fit. Returns its entry and the group's slot, and whether the
     /// group is new.
-    pub fn insert(&mut self, subscription: &Subscription, cells: usize) -> (Arc<SubscriptionEntry>, u32, bool) {
+    pub fn insert(&mut self, subscription: &Subscription, paths: usize) -> (Arc<SubscriptionEntry>, u32, bool) {
         let id = SubscriptionId(self.next_id);
         self.next_id += 1;
-        let counters = (0..cells).map(|_| EntryCounters::default()).collect();
-        let member = Arc::new(SubscriptionEntry { id, counters });
+        let counters = (0..paths).map(|_| EntryCounters::default()).collect();
+        let entry = Arc::new(SubscriptionEntry { id, counters });
         let key = (subscription.group(), subscription.port());
         let new = !self.groups.contains_key(&key);
         if new {
@@ -159,48 +161,48 @@ impl Table {
             });
             let sources = match subscription.filter() {
                 SourceFilter::Include(_) => Sources::Include(HashMap::new()),
-                SourceFilter::Exclude(_) => Sources::Exclude { member: Arc::clone(&member), blocked: Vec::new() },
+                SourceFilter::Exclude(_) => Sources::Exclude { entry: Arc::clone(&entry), blocked: Vec::new() },
             };
             self.groups.insert(key, Group { slot, sources });
         }
         let slot = self.groups.get(&key).map_or(0, |group| group.slot);
-        self.set(id, subscription.clone(), &member);
-        (member, slot, new)
+        self.set(id, subscription.clone(), &entry);
+        (entry, slot, new)
     }
 
     /// Adds subscriptions in their order, each as [`Table::insert`] does: all of them or none.
     ///
     /// # Errors
     /// The first that [`Table::check`] finds not to fit.
-    pub fn insert_all(&mut self, all: &[Subscription], cells: usize) -> Result<Vec<Inserted>, Error> {
+    pub fn insert_all(&mut self, all: &[Subscription], paths: usize) -> Result<Vec<Inserted>, Error> {
         let mut inserted: Vec<Inserted> = Vec::with_capacity(all.len());
         for subscription in all {
             if let Err(error) = self.check(subscription) {
-                for Inserted { member, .. } in inserted {
-                    self.remove(member.id);
+                for Inserted { entry, .. } in inserted {
+                    self.remove(entry.id);
                 }
                 return Err(error);
             }
-            let (member, slot, new) = self.insert(subscription, cells);
-            inserted.push(Inserted { member, slot, new });
+            let (entry, slot, new) = self.insert(subscription, paths);
+            inserted.push(Inserted { entry, slot, new });
         }
         Ok(inserted)
     }
 
     /// Replaces the sources of a subscription by those of `to`, which has the same group, port and mode.
-    pub fn replace(&mut self, member: &Arc<SubscriptionEntry>, to: Subscription) {
-        self.set(member.id, to, member);
+    pub fn replace(&mut self, entry: &Arc<SubscriptionEntry>, to: Subscription) {
+        self.set(entry.id, to, entry);
     }
 
-    fn set(&mut self, id: SubscriptionId, to: Subscription, member: &Arc<SubscriptionEntry>) {
+    fn set(&mut self, id: SubscriptionId, to: Subscription, entry: &Arc<SubscriptionEntry>) {
         if let Some(group) = self.groups.get_mut(&(to.group(), to.port())) {
             match &mut group.sources {
-                Sources::Include(members) => {
+                Sources::Include(entries) => {
                     // Its own entries alone are looked at: a group can have thousands of subscriptions.
                     for source in self.subscriptions.get(&id).iter().flat_map(|before| before.filter().sources()) {
-                        members.remove(source);
+                        entries.remove(source);
                     }
-                    members.extend(to.filter().sources().iter().map(|&source| (source, Arc::clone(member))));
+                    entries.extend(to.filter().sources().iter().map(|&source| (source, Arc::clone(entry))));
                 }
                 Sources::Exclude { blocked, .. } => *blocked = to.filter().sources().iter().copied().collect(),
             }
@@ -215,11 +217,11 @@ impl Table {
         let group = self.groups.get_mut(&key)?;
         let slot = group.slot;
         let last = match &mut group.sources {
-            Sources::Include(members) => {
+            Sources::Include(entries) => {
                 for source in subscription.filter().sources() {
-                    members.remove(source);
+                    entries.remove(source);
                 }
-                members.is_empty()
+                entries.is_empty()
             }
             Sources::Exclude { .. } => true,
         };
@@ -248,7 +250,7 @@ impl Table {
     /// All sources of a (group, port), over its subscriptions.
     pub fn group_filter(&self, group: IpAddr, port: u16) -> Option<SourceFilter> {
         Some(match &self.groups.get(&(group, port))?.sources {
-            Sources::Include(members) => SourceFilter::Include(members.keys().copied().collect()),
+            Sources::Include(entries) => SourceFilter::Include(entries.keys().copied().collect()),
             Sources::Exclude { blocked, .. } => SourceFilter::Exclude(blocked.iter().copied().collect()),
         })
     }
@@ -256,8 +258,8 @@ impl Table {
     /// Which subscription wants a datagram.
     pub fn resolve(&self, source: IpAddr, group: IpAddr, port: u16) -> Option<&Arc<SubscriptionEntry>> {
         match &self.groups.get(&(group, port))?.sources {
-            Sources::Include(members) => members.get(&source),
-            Sources::Exclude { member, blocked } => (!blocked.contains(&source)).then_some(member),
+            Sources::Include(entries) => entries.get(&source),
+            Sources::Exclude { entry, blocked } => (!blocked.contains(&source)).then_some(entry),
         }
     }
 }
@@ -316,20 +318,20 @@ impl FlowCache {
         if !repeated {
             self.last = Some((key, self.find(filter, key)?));
         }
-        self.last.as_ref().map(|(_, member)| member)
+        self.last.as_ref().map(|(_, entry)| entry)
     }
 
     fn find(&mut self, filter: &Filter, key: FlowKey) -> Option<Arc<SubscriptionEntry>> {
-        if let Some(member) = self.flows.get(&key) {
-            return Some(Arc::clone(member));
+        if let Some(entry) = self.flows.get(&key) {
+            return Some(Arc::clone(entry));
         }
         let (source, group, port) = key.addresses();
-        let member = filter.read(|table| table.resolve(source, group, port).cloned())?;
+        let entry = filter.read(|table| table.resolve(source, group, port).cloned())?;
         if self.flows.len() >= CACHED_FLOWS {
             self.flows.clear();
         }
-        self.flows.insert(key, Arc::clone(&member));
-        Some(member)
+        self.flows.insert(key, Arc::clone(&entry));
+        Some(entry)
     }
 }
 
@@ -461,12 +463,12 @@ mod tests {
                 let wanted = of(&sources);
                 if at >= model.len() {
                     if table.check(&wanted).is_ok() {
-                        let (member, ..) = table.insert(&wanted, 0);
-                        model.push((member, wanted));
+                        let (entry, ..) = table.insert(&wanted, 0);
+                        model.push((entry, wanted));
                     }
                 } else if leave {
-                    let (member, _) = model.remove(at);
-                    let removed = table.remove(member.id).map(|(_, _, last)| last);
+                    let (entry, _) = model.remove(at);
+                    let removed = table.remove(entry.id).map(|(_, _, last)| last);
                     prop_assert_eq!(removed, Some(model.is_empty()));
                 } else if table.check_replacement(model[at].0.id, &wanted).is_ok() {
                     table.replace(&model[at].0, wanted.clone());
@@ -475,7 +477,7 @@ mod tests {
                 for last in 1..12 {
                     let source = IpAddr::from([10, 0, 0, last]);
                     let expected = model.iter().find(|(_, wants)| wants.filter().accepts(source)).map(|(m, _)| m.id);
-                    prop_assert_eq!(table.resolve(source, group, 5000).map(|member| member.id), expected);
+                    prop_assert_eq!(table.resolve(source, group, 5000).map(|entry| entry.id), expected);
                 }
             }
         }
@@ -484,13 +486,13 @@ mod tests {
     #[test]
     fn any_source_stands_alone() {
         let mut table = Table::default();
-        let (member, ..) = table.insert(&subscription("!10.0.0.9@239.1.1.1:5001"), 1);
+        let (entry, ..) = table.insert(&subscription("!10.0.0.9@239.1.1.1:5001"), 1);
         let group = IpAddr::from([239, 1, 1, 1]);
         assert!(table.resolve([10, 0, 0, 9].into(), group, 5001).is_none());
         assert!(table.resolve([10, 0, 0, 8].into(), group, 5001).is_some());
         assert!(table.check(&subscription("239.1.1.1:5001")).is_err());
         assert!(table.check(&subscription("10.0.0.1@239.1.1.1:5001")).is_err());
-        table.replace(&member, subscription("!10.0.0.8@239.1.1.1:5001"));
+        table.replace(&entry, subscription("!10.0.0.8@239.1.1.1:5001"));
         assert!(table.resolve([10, 0, 0, 9].into(), group, 5001).is_some());
         assert!(table.resolve([10, 0, 0, 8].into(), group, 5001).is_none());
     }
@@ -499,13 +501,13 @@ mod tests {
     fn a_cached_flow_is_forgotten_with_the_filter_it_came_from() {
         let filter = Filter::default();
         let wanted = subscription("10.0.0.1@232.1.1.1:5000");
-        let (member, ..) = filter.change(|table| table.insert(&wanted, 1));
+        let (entry, ..) = filter.change(|table| table.insert(&wanted, 1));
         let mut cache = FlowCache::default();
         let flow = key([10, 0, 0, 1], [232, 1, 1, 1], 5000);
-        assert_eq!(cache.resolve(&filter, flow).map(|m| m.id), Some(member.id));
-        assert_eq!(cache.resolve(&filter, flow).map(|m| m.id), Some(member.id), "from the cache");
+        assert_eq!(cache.resolve(&filter, flow).map(|m| m.id), Some(entry.id));
+        assert_eq!(cache.resolve(&filter, flow).map(|m| m.id), Some(entry.id), "from the cache");
         assert!(cache.resolve(&filter, key([10, 0, 0, 2], [232, 1, 1, 1], 5000)).is_none());
-        filter.change(|table| table.remove(member.id));
+        filter.change(|table| table.remove(entry.id));
         assert!(cache.resolve(&filter, flow).is_none());
     }
 }

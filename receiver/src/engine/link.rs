@@ -34,7 +34,6 @@ use crate::api::error::Error;
 use crate::engine::control::Control;
 use crate::engine::control::recovery::Mtu;
 use crate::engine::shared::Shared;
-use crate::stats::ledger::QueueCounters;
 use receiver_host::{Families, Interface, InterfaceError, LinkEvent, LinkEvents, LinkState};
 use receiver_membership::querier::{Compatibility, compatibility};
 
@@ -492,9 +491,8 @@ impl Watch {
             return;
         }
         self.sampled = Some(now);
-        let delivered = |counters: &QueueCounters| counters.delivered.load(std::sync::atomic::Ordering::Relaxed);
-        let total = self.shared.queues.iter().map(|cell| delivered(&cell.counters)).sum::<u64>()
-            + delivered(&self.shared.kernel.counters);
+        let delivered = |number| self.shared.path(number).counters.delivered.get();
+        let total = (0..self.shared.path_count()).map(delivered).sum();
         self.rate.sample(total, now);
         self.families.sample(control.delivered_by_family(), now);
     }

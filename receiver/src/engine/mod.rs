@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod control;
+pub(crate) mod copy_budget;
 pub(crate) mod filter;
 pub(crate) mod grace_period;
 pub(crate) mod guard;
@@ -9,5 +10,6 @@ pub(crate) mod link;
 pub(crate) mod lock;
 pub(crate) mod mode_selection;
 pub(crate) mod others;
+pub(crate) mod outcome;
 pub(crate) mod shared;
 pub(crate) mod worker;

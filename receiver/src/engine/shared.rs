@@ -1,41 +1,49 @@
 //! What the control side and the workers share: the filter, the counters, the events, and the end.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::api::datagram::CopyBudget;
 use crate::api::error::Error;
+use crate::engine::copy_budget::CopyBudget;
 use crate::engine::filter::Filter;
 use crate::engine::grace_period::{self, BatchState};
 use crate::engine::lock::lock;
-use crate::stats::ledger::{QueueCounters, XskLedger};
+use crate::stats::counter::{Counter, Gauge};
+use crate::stats::ledger::{KernelLedger, XskLedger};
+use crate::stats::queue_counters::QueueCounters;
 use receiver_membership::SocketEvent;
 use receiver_xsk::{Monitor, XskSocket};
 
-/// One AF_XDP queue's part.
+/// What each path shares.
+#[derive(Debug, Default)]
+pub(crate) struct PathShared {
+    pub counters: QueueCounters,
+    pub batch: BatchState,
+}
+
+/// What the AF_XDP path of one queue shares.
 #[derive(Debug)]
 pub(crate) struct QueueShared {
     /// The receive queue's number.
     pub queue: u32,
-    pub counters: QueueCounters,
-    pub batch: BatchState,
-    /// Frames leased out, as of the last look at the ring.
-    pub leased: AtomicU64,
-    /// Descriptors that the ring's owner refused.
-    pub refused_descriptors: AtomicU64,
+    pub path: PathShared,
+    /// Frames leased out, as of the worker's last look at the ring.
+    pub leased: Gauge,
+    /// Descriptors that the worker's side of the ring refused.
+    pub refused_descriptors: Counter,
     /// Descriptors beyond the one that each packet has.
-    pub continuation_descriptors: AtomicU64,
-    /// A look at the socket, as long as the worker has it.
+    pub continuation_descriptors: Counter,
+    /// Reads the socket's counters, as long as the worker has it.
     pub monitor: Mutex<Option<Monitor>>,
-    /// The books of sockets that are gone.
+    /// The ledger of the sockets that are gone.
     pub before: Mutex<XskLedger>,
     /// Frames that arrived at sockets that are gone, or that the kernel counts as dropped there.
-    pub arrived_before: AtomicU64,
+    pub arrived_before: Counter,
     /// How often the worker went on with another socket. Changes with `arrived_before`, under the lock of `replacement`.
-    pub changes: AtomicU64,
+    pub changes: Counter,
     /// A socket that takes the place of the worker's, whose interface is gone.
     pub replacement: Mutex<Option<(XskSocket, Monitor)>>,
     replaced: AtomicBool,
@@ -43,17 +51,19 @@ pub(crate) struct QueueShared {
     wake_fd: OwnedFd,
 }
 
-/// The kernel path's part.
+/// What the kernel path shares.
 #[derive(Debug)]
 pub(crate) struct KernelShared {
-    pub counters: QueueCounters,
-    pub batch: BatchState,
-    pub received: AtomicU64,
-    pub other_interface: AtomicU64,
-    pub unidentified: AtomicU64,
-    pub truncated: AtomicU64,
-    pub left_behind: AtomicU64,
-    /// Sockets that came and went; the descriptor is readable while there are such.
+    pub path: PathShared,
+    pub received: Counter,
+    pub other_interface: Counter,
+    pub unidentified: Counter,
+    pub truncated: Counter,
+    pub left_behind: Counter,
+    pub receive_errors: Counter,
+    /// Datagrams that the kernel gave, and that wait for the worker.
+    pub held: Gauge,
+    /// Sockets that were opened and closed; the descriptor is readable while the list is not empty.
     events: Mutex<Vec<SocketEvent>>,
     events_waiting: AtomicBool,
     events_fd: OwnedFd,
@@ -63,6 +73,7 @@ pub(crate) struct KernelShared {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub filter: Filter,
+    /// In the order of the workers.
     pub queues: Box<[QueueShared]>,
     pub kernel: KernelShared,
     pub budget: Arc<CopyBudget>,
@@ -76,39 +87,34 @@ impl Shared {
         Ok(Self {
             filter: Filter::default(),
             queues: queues.iter().map(|&queue| QueueShared::new(queue)).collect::<Result<_, Error>>()?,
-            kernel: KernelShared {
-                counters: QueueCounters::default(),
-                batch: BatchState::default(),
-                received: AtomicU64::new(0),
-                other_interface: AtomicU64::new(0),
-                unidentified: AtomicU64::new(0),
-                truncated: AtomicU64::new(0),
-                left_behind: AtomicU64::new(0),
-                events: Mutex::default(),
-                events_waiting: AtomicBool::new(false),
-                events_fd: event()?,
-            },
+            kernel: KernelShared::new()?,
             budget: CopyBudget::new(copy_limit),
             stopped: AtomicBool::new(false),
             stop_fd: event()?,
         })
     }
 
-    /// Counter cells of a subscription: one a queue, and the kernel path's.
-    pub fn counter_places(&self) -> usize {
+    /// The number of paths: one for each queue, and the kernel path. Each subscription counts for each.
+    pub fn path_count(&self) -> usize {
         self.queues.len() + 1
+    }
+
+    /// A path by its number: those of the queues in their order, then the kernel path.
+    #[inline]
+    pub fn path(&self, number: usize) -> &PathShared {
+        self.queues.get(number).map_or(&self.kernel.path, |queue| &queue.path)
     }
 
     /// Returns when no worker is about to hand over a datagram that it judged by an older filter.
     pub fn wait_for_workers(&self) {
-        grace_period::wait_for_all(self.queues.iter().map(|cell| &cell.batch).chain([&self.kernel.batch]));
+        grace_period::wait_for_all((0..self.path_count()).map(|number| &self.path(number).batch));
     }
 
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// Tells the workers to hand over what they have and end.
+    /// Has the workers hand over what they have and end.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         raise(&self.stop_fd);
@@ -124,22 +130,21 @@ impl QueueShared {
     fn new(queue: u32) -> Result<Self, Error> {
         Ok(Self {
             queue,
-            counters: QueueCounters::default(),
-            batch: BatchState::default(),
-            leased: AtomicU64::new(0),
-            refused_descriptors: AtomicU64::new(0),
-            continuation_descriptors: AtomicU64::new(0),
+            path: PathShared::default(),
+            leased: Gauge::default(),
+            refused_descriptors: Counter::default(),
+            continuation_descriptors: Counter::default(),
             monitor: Mutex::default(),
             before: Mutex::default(),
-            arrived_before: AtomicU64::new(0),
-            changes: AtomicU64::new(0),
+            arrived_before: Counter::default(),
+            changes: Counter::default(),
             replacement: Mutex::default(),
             replaced: AtomicBool::new(false),
             wake_fd: event()?,
         })
     }
 
-    /// Does a worker have the queue's socket?
+    /// Returns true if a worker has the queue's socket.
     pub fn is_served(&self) -> bool {
         lock(&self.monitor).is_some()
     }
@@ -159,16 +164,16 @@ impl QueueShared {
         *replacement = Some((socket, monitor));
         self.replaced.store(true, Ordering::Release);
         raise(&self.wake_fd);
-        self.changes.load(Ordering::Relaxed) + 1
+        self.changes.get() + 1
     }
 
-    /// Is there another socket?
+    /// Returns true if there is another socket.
     #[inline]
     pub fn is_replaced(&self) -> bool {
         self.replaced.load(Ordering::Relaxed)
     }
 
-    /// Says that the worker has seen that it is replaced. To be called by the worker, which holds `replacement`.
+    /// Notes that the worker has seen the replacement. To be called by the worker, which holds `replacement`.
     pub fn lower_wake_fd(&self) {
         self.replaced.store(false, Ordering::Relaxed);
         let _ = rustix::io::read(&self.wake_fd, &mut [0; 8]);
@@ -178,6 +183,38 @@ impl QueueShared {
     pub fn wake_fd(&self) -> BorrowedFd<'_> {
         self.wake_fd.as_fd()
     }
+
+    /// What is counted of the queue's sockets: those that are gone, and the one that the worker has.
+    pub fn ledger(&self) -> Result<XskLedger, Error> {
+        let monitor = lock(&self.monitor);
+        let before = *lock(&self.before);
+        let Some(monitor) = &*monitor else { return Ok(before) };
+        let kernel = monitor.statistics()?;
+        let now = XskLedger {
+            queue: self.queue,
+            rx_dropped: kernel.rx_dropped,
+            rx_ring_full: kernel.rx_ring_full,
+            rx_invalid_descs: kernel.rx_invalid_descs,
+            rx_fill_ring_empty_descs: kernel.rx_fill_ring_empty_descs,
+            in_ring: monitor.pending().into(),
+            leased: self.leased.get(),
+            refused: self.refused_descriptors.get(),
+            further: self.continuation_descriptors.get(),
+            consumer_position: monitor.consumer_position(),
+        };
+        Ok(now.after(&before))
+    }
+
+    /// Keeps what was counted of a socket that goes, and reads that of the `next` from now on. A monitor that is kept would
+    /// keep its queue taken.
+    pub fn close_ledger(&self, next: Option<Monitor>) {
+        let last = self.ledger();
+        let mut monitor = lock(&self.monitor);
+        if let Ok(last) = last {
+            *lock(&self.before) = last;
+        }
+        *monitor = next;
+    }
 }
 
 fn event() -> Result<OwnedFd, Error> {
@@ -186,7 +223,37 @@ fn event() -> Result<OwnedFd, Error> {
 }
 
 impl KernelShared {
-    /// Tells the kernel path's worker of sockets.
+    fn new() -> Result<Self, Error> {
+        Ok(Self {
+            path: PathShared::default(),
+            received: Counter::default(),
+            other_interface: Counter::default(),
+            unidentified: Counter::default(),
+            truncated: Counter::default(),
+            left_behind: Counter::default(),
+            receive_errors: Counter::default(),
+            held: Gauge::default(),
+            events: Mutex::default(),
+            events_waiting: AtomicBool::new(false),
+            events_fd: event()?,
+        })
+    }
+
+    /// What is counted of the sockets. `dropped` is the number of datagrams that the kernel dropped there.
+    pub fn ledger(&self, dropped: u64) -> KernelLedger {
+        KernelLedger {
+            received: self.received.get(),
+            other_interface: self.other_interface.get(),
+            unidentified: self.unidentified.get(),
+            truncated: self.truncated.get(),
+            left_behind: self.left_behind.get(),
+            held: self.held.get(),
+            dropped,
+            receive_errors: self.receive_errors.get(),
+        }
+    }
+
+    /// Reports sockets to the worker of the kernel path.
     pub fn report(&self, events: Vec<SocketEvent>) {
         if events.is_empty() {
             return;

@@ -1,85 +1,189 @@
-//! The kernel path as a worker sees it: sockets come and go, datagrams come with a time on the receiver's clock, and the
-//! counts are published.
+//! The kernel's sockets as a worker sees them: they come and go, their datagrams have times on the receiver's clock, and
+//! what they count is published.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::{ControlFlow, Range};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::api::datagram::{ReceiveTime, TimeOrigin};
+use bytes::Bytes;
+
 use crate::api::error::Error;
+use crate::api::origin::{ReceiveTime, TimeOrigin};
+use crate::api::vlan::Vlan;
 use crate::engine::clock::Clock;
+use crate::engine::filter::FlowKey;
 use crate::engine::shared::Shared;
+use crate::paths::payload::Payload;
+use crate::paths::{Found, Packet, ReceivePath};
+use crate::stats::queue_counters::DropReason;
 use receiver_membership::SocketEvent;
 use receiver_membership::udp::{self, KernelPath};
 
 /// Receives from the receiver's UDP sockets.
-pub(crate) struct KernelSide {
-    path: KernelPath,
+pub(crate) struct KernelSockets {
+    sockets: KernelPath,
     shared: Arc<Shared>,
+    /// Nothing is delivered: VLAN tags are asked for, and without a VLAN interface the sockets receive untagged
+    /// datagrams.
+    untagged: bool,
+    clock: Clock,
+    /// Datagrams of a batch within which the consumer broke off. The kernel has given them, and cannot take them back.
+    held: VecDeque<HeldDatagram>,
 }
 
-/// One datagram, for the length of a callback.
-pub(crate) struct FromKernel<'a> {
-    pub source: SocketAddr,
-    pub group: IpAddr,
-    pub port: u16,
-    pub payload: &'a [u8],
-    pub time: ReceiveTime,
+struct HeldDatagram {
+    header: Header,
+    payload: Bytes,
 }
 
-impl KernelSide {
-    pub fn new(shared: Arc<Shared>) -> Result<Self, Error> {
-        let path =
+/// What is known of a datagram beside its payload.
+#[derive(Clone, Copy)]
+struct Header {
+    source: SocketAddr,
+    group: IpAddr,
+    port: u16,
+    time: ReceiveTime,
+}
+
+/// A datagram in the worker's hands.
+pub(crate) struct SocketPacket<'a> {
+    header: Header,
+    payload: &'a [u8],
+    untagged: bool,
+}
+
+impl KernelSockets {
+    /// `untagged`: the datagrams are untagged, but tagged ones are asked for.
+    pub fn new(shared: Arc<Shared>, untagged: bool) -> Result<Self, Error> {
+        let sockets =
             KernelPath::new().map_err(|source| Error::Wait { doing: "make an epoll for the sockets", source })?;
-        Ok(Self { path, shared })
+        Ok(Self { sockets, shared, untagged, clock: Clock::default(), held: VecDeque::new() })
     }
 
-    /// Gives what is queued now, at most some thousands from each socket. Does not wait.
-    pub fn receive(&mut self, clock: &mut Clock, mut each: impl FnMut(FromKernel<'_>)) -> Result<usize, Error> {
+    /// Returns true if datagrams wait that the kernel has already given.
+    pub fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Follows the sockets that the control side opened and closed.
+    fn follow_events(&mut self) -> Result<(), Error> {
         for event in self.shared.kernel.take_events() {
             match event {
-                SocketEvent::Added { socket, .. } => {
-                    self.path.add(socket).map_err(|source| Error::Wait { doing: "watch a socket by epoll", source })?
-                }
-                SocketEvent::Removed { id } => self.path.remove(id),
+                SocketEvent::Added { socket, .. } => self
+                    .sockets
+                    .add(socket)
+                    .map_err(|source| Error::Wait { doing: "watch a socket by epoll", source })?,
+                SocketEvent::Removed { id } => self.sockets.remove(id),
             }
         }
-        let result = self.path.poll(Some(Duration::ZERO), |datagram| {
+        Ok(())
+    }
+
+    fn publish(&self) {
+        let stats = self.sockets.stats();
+        let kernel = &self.shared.kernel;
+        kernel.received.advance_to(stats.received);
+        kernel.other_interface.advance_to(stats.foreign_interface);
+        kernel.unidentified.advance_to(stats.unidentified + stats.not_multicast);
+        kernel.truncated.advance_to(stats.truncated);
+        kernel.left_behind.advance_to(stats.left_behind);
+        kernel.receive_errors.advance_to(stats.receive_errors);
+        kernel.held.set(self.held.len() as u64);
+    }
+}
+
+impl ReceivePath for KernelSockets {
+    type Packet<'a> = SocketPacket<'a>;
+
+    fn number(&self) -> usize {
+        self.shared.queues.len()
+    }
+
+    fn vlan(&self) -> Option<Vlan> {
+        None
+    }
+
+    fn leases(&self) -> u32 {
+        0
+    }
+
+    fn look(&mut self) -> Result<bool, Error> {
+        self.follow_events()?;
+        Ok(true)
+    }
+
+    /// Shows the datagrams that are held, then those that are queued: up to some thousands of each socket.
+    fn receive(&mut self, mut each: impl FnMut(SocketPacket<'_>) -> ControlFlow<()>) -> Result<(), Error> {
+        let Self { sockets, shared, untagged, clock, held } = self;
+        let untagged = *untagged;
+        while let Some(HeldDatagram { header, payload }) = held.pop_front() {
+            // Before the worker counts it as taken.
+            shared.kernel.held.set(held.len() as u64);
+            if each(SocketPacket { header, payload: &payload, untagged }).is_break() {
+                return Ok(());
+            }
+        }
+        let mut flow = ControlFlow::Continue(());
+        let result = sockets.poll(Some(Duration::ZERO), |datagram| {
             let origin = match datagram.received.origin {
                 udp::TimeOrigin::Kernel => TimeOrigin::Kernel,
                 udp::TimeOrigin::UserSpace => TimeOrigin::UserSpace,
             };
-            each(FromKernel {
-                source: datagram.source,
-                group: datagram.group,
-                port: datagram.port,
-                payload: datagram.payload,
-                time: ReceiveTime { nanoseconds: clock.of_real_time(datagram.received.nanoseconds), origin },
-            });
+            let nanoseconds = clock.of_real_time(datagram.received.nanoseconds);
+            let time = ReceiveTime { nanoseconds, origin };
+            let header = Header { source: datagram.source, group: datagram.group, port: datagram.port, time };
+            if flow.is_continue() {
+                flow = each(SocketPacket { header, payload: datagram.payload, untagged });
+            } else if let Some(payload) = shared.budget.copy(datagram.payload) {
+                held.push_back(HeldDatagram { header, payload });
+            } else {
+                let counters = &shared.kernel.path.counters;
+                counters.taken.add(1);
+                counters.drop_for(DropReason::NotKept);
+            }
         });
         self.publish();
-        result.map_err(|source| Error::Wait { doing: "wait for the kernel path's sockets", source })
+        result.map(drop).map_err(|source| Error::Wait { doing: "wait for the kernel path's sockets", source })
     }
 
-    fn publish(&self) {
-        let stats = self.path.stats();
-        let cell = &self.shared.kernel;
-        cell.received.store(stats.received, Ordering::Relaxed);
-        cell.other_interface.store(stats.foreign_interface, Ordering::Relaxed);
-        cell.unidentified.store(stats.unidentified + stats.not_multicast, Ordering::Relaxed);
-        cell.truncated.store(stats.truncated, Ordering::Relaxed);
-        cell.left_behind.store(stats.left_behind, Ordering::Relaxed);
+    fn prepare_to_wait(&mut self) -> Result<(), Error> {
+        self.sockets.prepare_to_wait().map_err(|source| Error::Wait { doing: "watch the sockets by epoll", source })
     }
 
-    /// To be called before anybody sleeps at [`KernelSide::fds`].
-    pub fn prepare_to_wait(&mut self) -> Result<(), Error> {
-        self.path.prepare_to_wait().map_err(|source| Error::Wait { doing: "watch the sockets by epoll", source })
+    fn fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
+        fds.extend([self.sockets.as_fd(), self.shared.kernel.events_fd()]);
     }
 
-    /// Readable when [`KernelSide::receive`] has something to do.
-    pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
-        [self.path.as_fd(), self.shared.kernel.events_fd()]
+    fn replacements(&self) -> u64 {
+        0
+    }
+}
+
+impl Drop for KernelSockets {
+    fn drop(&mut self) {
+        let kernel = &self.shared.kernel;
+        for _ in self.held.drain(..) {
+            kernel.path.counters.taken.add(1);
+            kernel.path.counters.drop_for(DropReason::Undelivered);
+        }
+        kernel.held.set(0);
+    }
+}
+
+impl<'a> Packet<'a> for SocketPacket<'a> {
+    fn inspect(&mut self) -> Result<Found, DropReason> {
+        if self.untagged {
+            return Err(DropReason::Untagged);
+        }
+        let Header { source, group, port, time } = self.header;
+        let key = FlowKey::new(source.ip(), group, port);
+        Ok(Found { key, source_port: source.port(), payload: 0..self.payload.len(), time })
+    }
+
+    fn into_payload(self, _: Range<usize>) -> Payload<'a> {
+        Payload::Buffer(self.payload)
     }
 }

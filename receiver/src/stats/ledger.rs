@@ -1,104 +1,25 @@
-//! The books: every frame under one cause, from counts that were made independently of each other.
+//! The ledger: every frame under one cause, from counters that are kept independently of each other.
 //!
-//! Three equations are checked, and their differences added up in [`Ledger::unaccounted`]:
+//! Three equations are checked. [`Ledger::unaccounted`] is the sum of their differences:
 //!
-//! 1. for the XDP side: frames the program redirected = frames the workers took from the rings + frames still in the
-//!    rings + frames the kernel says it dropped in between (XDP_STATISTICS) + frames for a socket whose device had gone,
-//!    which the kernel drops uncounted: what was left over when the sockets were replaced; and what a worker says it took is where the
-//!    ring's index stands (a frame over several buffers in a ring counts as many as it has descriptors, until taken);
-//! 2. for each queue: frames taken = datagrams handed over + frames refused under a named cause + datagrams held for
-//!    later;
-//! 3. for the kernel path: datagrams that recvmmsg gave = set aside there + taken, and taken = handed over + refused + held.
+//! 1. The XDP side. Frames that the program redirected = frames that the workers took from the rings + frames still in
+//!    the rings + frames that the kernel counts as dropped in between (XDP_STATISTICS) + frames redirected to a socket
+//!    whose device had gone, which the kernel drops uncounted: what was left over when the sockets were replaced.
+//!    And each worker's count of frames taken = the position of its ring's index. A frame over several buffers counts
+//!    there as many times as it has descriptors.
+//! 2. Each queue. Frames taken = datagrams delivered + frames dropped under a named reason + datagrams held for later.
+//! 3. The kernel path. Datagrams that recvmmsg returned = set aside there + held there for later + taken, and
+//!    taken = delivered + dropped + held.
 //!
-//! The left and right sides are counted at different places by different code. While traffic flows the snapshot is not
-//! taken at one instant, so the sum may be off by what is on its way; once traffic rests it is 0, or something is wrong.
-
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+//! The two sides of each equation are counted at different places by different code. The counters are read one after
+//! another: while traffic flows, the sum includes frames on their way between two counters. At rest it is 0, or the
+//! receiver has a fault.
 
 use receiver_common::Verdict;
 
 use crate::engine::link::LinkLedger;
 use crate::stats::host_counters::HostLedger;
-
-/// Why a queue did not hand a frame over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DropReason {
-    /// No longer wanted when its turn came: left or blocked after XDP had let it through.
-    Revoked,
-    /// The IPv4 header's checksum is wrong.
-    IpChecksum,
-    /// The UDP checksum is wrong.
-    UdpChecksum,
-    /// Not what XDP should have let through.
-    Malformed,
-    /// The receiver stopped before anybody asked for it.
-    Undelivered,
-    /// The consumer holds so many copies that no more was made.
-    NotKept,
-    /// Came untagged by the kernel path, although VLAN tags are asked for: there is no VLAN interface.
-    Untagged,
-}
-
-impl DropReason {
-    const COUNT: usize = 7;
-    const NAMES: [&'static str; Self::COUNT] =
-        ["revoked", "ip_checksum", "udp_checksum", "malformed", "undelivered_at_stop", "not_kept", "untagged"];
-}
-
-/// What one queue (or the kernel path) counts in user space. Written by its owner alone, read by anybody.
-#[repr(align(64))]
-#[derive(Debug, Default)]
-pub(crate) struct QueueCounters {
-    /// Taken from the ring, or read from a kernel socket.
-    pub taken: AtomicU64,
-    /// Handed to the consumer.
-    pub delivered: AtomicU64,
-    /// Taken, and kept for a later call of the consumer.
-    pub held: AtomicU64,
-    refused: [AtomicU64; DropReason::COUNT],
-    /// Payloads copied into memory of their own, because frames ran low or they came over several.
-    pub copied: AtomicU64,
-    /// UDP checksums of local senders, of which only the pseudo header was summed.
-    pub checksum_partial: AtomicU64,
-    /// IPv4 datagrams without a UDP checksum.
-    pub checksum_absent: AtomicU64,
-    /// Redirected frames without the time stamp that was asked for.
-    pub unstamped: AtomicU64,
-}
-
-/// Adds to a counter that only this thread writes.
-#[inline]
-pub(crate) fn add(counter: &AtomicU64, n: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-}
-
-impl QueueCounters {
-    #[inline]
-    pub fn refuse(&self, why: DropReason) {
-        add(&self.refused[why as usize], 1);
-    }
-
-    /// What was booked as handed over was lost after all. Within the callback, so on the owner's thread.
-    pub fn take_back_delivery(&self, why: DropReason) {
-        add(&self.delivered, u64::MAX);
-        self.refuse(why);
-    }
-
-    fn get(counter: &AtomicU64) -> u64 {
-        counter.load(Ordering::Relaxed)
-    }
-
-    fn refused(&self) -> u64 {
-        self.refused.iter().map(Self::get).sum()
-    }
-
-    /// How far the two sides of equations 2 and 3 are apart.
-    fn unaccounted(&self) -> u64 {
-        let booked = Self::get(&self.delivered) + self.refused() + Self::get(&self.held);
-        Self::get(&self.taken).abs_diff(booked)
-    }
-}
+use crate::stats::queue_counters::{DropReason, QueueCounters, QueueCounts};
 
 /// XDP_STATISTICS of one AF_XDP socket, and what else is known of its ring (Documentation/networking/af_xdp.rst).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,10 +34,6 @@ pub struct XskLedger {
     pub rx_invalid_descs: u64,
     /// How often the fill ring was found empty; in copy mode each is in `rx_dropped` too.
     pub rx_fill_ring_empty_descs: u64,
-    /// Always 0: nothing is sent.
-    pub tx_invalid_descs: u64,
-    /// Always 0: nothing is sent.
-    pub tx_ring_empty_descs: u64,
     /// In the RX ring, not yet taken.
     pub in_ring: u64,
     /// Frames leased out with datagrams that the consumer keeps.
@@ -142,21 +59,25 @@ pub struct KernelLedger {
     pub truncated: u64,
     /// Of them: still queued on a socket when its last subscription was left.
     pub left_behind: u64,
+    /// Of them: kept for the consumer's next call, because it stopped within a batch. A gauge, not a counter.
+    pub held: u64,
     /// Dropped by the kernel: a socket's buffer was full, or the UDP checksum was wrong (SO_MEMINFO, SO_RXQ_OVFL).
     pub dropped: u64,
+    /// Calls that reported an error of a socket, such as one that another program aborted. No datagrams.
+    pub receive_errors: u64,
 }
 
 impl KernelLedger {
-    /// What was received and not handed on to be judged.
+    /// Datagrams that were received and not passed to the worker.
     fn set_aside(&self) -> u64 {
-        self.other_interface + self.unidentified + self.truncated + self.left_behind
+        self.other_interface + self.unidentified + self.truncated + self.left_behind + self.held
     }
 }
 
 impl XskLedger {
-    /// Frames that came to the socket's ring, or that the kernel counts as dropped there. `counters` are those of its queue.
-    pub(crate) fn arrived(&self, counters: &QueueCounters) -> u64 {
-        counters.taken.load(Ordering::Relaxed) + self.refused + self.in_ring + self.rx_dropped + self.rx_ring_full
+    /// Frames that came to the socket's ring, or that the kernel counts as dropped there. `taken` were taken from its queue.
+    pub(crate) fn arrived(&self, taken: u64) -> u64 {
+        taken + self.refused + self.in_ring + self.rx_dropped + self.rx_ring_full
     }
 
     /// With the counts of another socket of the same queue that came before.
@@ -167,8 +88,6 @@ impl XskLedger {
             rx_ring_full: self.rx_ring_full + before.rx_ring_full,
             rx_invalid_descs: self.rx_invalid_descs + before.rx_invalid_descs,
             rx_fill_ring_empty_descs: self.rx_fill_ring_empty_descs + before.rx_fill_ring_empty_descs,
-            tx_invalid_descs: self.tx_invalid_descs + before.tx_invalid_descs,
-            tx_ring_empty_descs: self.tx_ring_empty_descs + before.tx_ring_empty_descs,
             in_ring: self.in_ring + before.in_ring,
             leased: self.leased,
             refused: self.refused,
@@ -188,8 +107,10 @@ pub struct Ledger {
     host: Option<HostLedger>,
     unbound: u64,
     unlogged: Option<u64>,
-    /// By name: taken, delivered, each refusal.
-    user: BTreeMap<&'static str, u64>,
+    /// What the workers counted of the AF_XDP queues, all together.
+    xdp: QueueCounts,
+    /// What the worker of the kernel path counted.
+    kernel_path: QueueCounts,
     unaccounted: u64,
 }
 
@@ -204,30 +125,16 @@ impl Ledger {
         kernel: KernelLedger,
         unbound: u64,
     ) -> Self {
-        let mut user = BTreeMap::new();
-        let mut book = |name: &'static str, count: u64| *user.entry(name).or_insert(0) += count;
-        let get = QueueCounters::get;
-        book("xdp_taken", queues.iter().map(|queue| get(&queue.taken)).sum());
-        book("xdp_delivered", queues.iter().map(|queue| get(&queue.delivered)).sum());
-        book("kernel_taken", get(&path.taken));
-        book("kernel_delivered", get(&path.delivered));
-        for counters in queues.iter().copied().chain([path]) {
-            for (name, count) in DropReason::NAMES.into_iter().zip(&counters.refused) {
-                book(name, get(count));
-            }
-            book("held", get(&counters.held));
-            book("copied", get(&counters.copied));
-            book("checksum_partial", get(&counters.checksum_partial));
-            book("checksum_absent", get(&counters.checksum_absent));
-            book("unstamped", get(&counters.unstamped));
-        }
+        let queues: Vec<QueueCounts> = queues.iter().map(|queue| queue.read()).collect();
+        let path = path.read();
         let redirected = verdicts[Verdict::Redirected as usize];
-        let arrived: u64 = sockets.iter().zip(queues).map(|(s, queue)| s.arrived(queue)).sum::<u64>() + unbound;
-        let rings: u64 = sockets.iter().zip(queues).map(|(s, queue)| ring_gap(s, get(&queue.taken))).sum();
+        let arrived =
+            sockets.iter().zip(&queues).map(|(socket, queue)| socket.arrived(queue.taken)).sum::<u64>() + unbound;
+        let rings: u64 = sockets.iter().zip(&queues).map(|(socket, queue)| ring_gap(socket, queue.taken)).sum();
         let unaccounted = redirected.abs_diff(arrived)
             + rings
-            + queues.iter().map(|queue| queue.unaccounted()).sum::<u64>()
-            + kernel.received.abs_diff(get(&path.taken) + kernel.set_aside())
+            + queues.iter().map(QueueCounts::unaccounted).sum::<u64>()
+            + kernel.received.abs_diff(path.taken + kernel.set_aside())
             + path.unaccounted();
         Self {
             verdicts,
@@ -237,7 +144,8 @@ impl Ledger {
             host: None,
             unbound,
             unlogged: None,
-            user,
+            xdp: queues.into_iter().fold(QueueCounts::default(), |sum, queue| sum + queue),
+            kernel_path: path,
             unaccounted,
         }
     }
@@ -277,9 +185,9 @@ impl Ledger {
         self.unaccounted
     }
 
-    /// Frames known to be on their way to the consumer: in the rings, or taken and held for a later call.
+    /// Frames known to be on their way to the consumer: in the rings, or taken and held for a later call. A gauge.
     pub fn in_flight(&self) -> u64 {
-        self.count("xsk_in_ring") + self.count("held")
+        self.in_rings() + self.held()
     }
 
     /// Returns true if no counter of [`Ledger::unaccounted`] moved between an earlier snapshot of the same receiver and
@@ -291,7 +199,8 @@ impl Ledger {
         };
         self.verdict(Verdict::Redirected) == earlier.verdict(Verdict::Redirected)
             && sockets(self) == sockets(earlier)
-            && (self.kernel, self.unbound, &self.user) == (earlier.kernel, earlier.unbound, &earlier.user)
+            && (self.kernel, self.unbound) == (earlier.kernel, earlier.unbound)
+            && (self.xdp, self.kernel_path) == (earlier.xdp, earlier.kernel_path)
     }
 
     /// Frames under one verdict of the XDP program, over all CPUs.
@@ -299,7 +208,8 @@ impl Ledger {
     /// ```
     /// use receiver::{Ledger, Verdict};
     /// let ledger = Ledger::default();
-    /// assert_eq!(ledger.verdict(Verdict::DroppedBlocked), ledger.count("dropped_blocked"));
+    /// assert_eq!(ledger.count("dropped_blocked"), Some(ledger.verdict(Verdict::DroppedBlocked)));
+    /// assert_eq!(ledger.count("no_such_cause"), None);
     /// ```
     pub fn verdict(&self, verdict: Verdict) -> u64 {
         self.verdicts[verdict as usize]
@@ -317,7 +227,26 @@ impl Ledger {
 
     /// Datagrams handed over, on all paths.
     pub fn delivered(&self) -> u64 {
-        self.count("xdp_delivered") + self.count("kernel_delivered")
+        self.xdp.delivered + self.kernel_path.delivered
+    }
+
+    /// Datagrams that came through AF_XDP and were handed over.
+    pub(crate) fn delivered_by_xdp(&self) -> u64 {
+        self.xdp.delivered
+    }
+
+    /// Datagrams that a worker dropped for this reason, on all paths.
+    pub(crate) fn dropped_for(&self, reason: DropReason) -> u64 {
+        self.xdp.dropped_for(reason) + self.kernel_path.dropped_for(reason)
+    }
+
+    fn in_rings(&self) -> u64 {
+        self.sockets.iter().map(|socket| socket.in_ring).sum()
+    }
+
+    /// Datagrams that were taken and wait for the consumer's next call.
+    fn held(&self) -> u64 {
+        self.xdp.held + self.kernel_path.held + self.kernel.held
     }
 
     /// Frames lost after XDP or the kernel had accepted them: full rings, full socket buffers, and sockets whose device
@@ -326,16 +255,23 @@ impl Ledger {
         self.sockets.iter().map(|s| s.rx_dropped + s.rx_ring_full).sum::<u64>() + self.kernel.dropped + self.unbound
     }
 
-    /// One count of [`Ledger::causes`] by its name; 0 for a name that there is not.
-    pub fn count(&self, name: &str) -> u64 {
-        self.causes().find(|(cause, _)| *cause == name).map_or(0, |(_, count)| count)
+    /// One count of [`Ledger::causes`] by its name; `None` if no cause has that name.
+    pub fn count(&self, name: &str) -> Option<u64> {
+        self.causes().find(|(cause, _)| *cause == name).map(|(_, count)| count)
     }
 
-    /// Every count by its name. The XDP program's verdicts are `redirected`, `dropped_*` and `passed_*`; the AF_XDP sockets'
-    /// counts begin with `xsk_`, those of the kernel path's sockets with `kernel_`, those of link changes with `link_`.
-    /// `xdp_taken` and `xdp_delivered` are what the workers took from the rings and handed over. The rest are the reasons
-    /// for which the receiver did not hand a datagram over (`revoked`, `udp_checksum`, `not_kept`, ...), and what it noted of
-    /// those that it did (`copied`, `held`, `checksum_partial`, ...).
+    /// Every count by its name.
+    ///
+    /// - `redirected`, `dropped_*` and `passed_*` are the verdicts of the XDP program.
+    /// - `xsk_*` are counts of the AF_XDP sockets, `kernel_*` of the kernel path's sockets, `link_*` of link changes,
+    ///   `host_*` and `interface_*` of the kernel ([`HostLedger`]).
+    /// - `xdp_taken` and `xdp_delivered` are the frames that the workers took from the rings, and the datagrams that they
+    ///   handed over; `kernel_taken` and `kernel_delivered` are the same on the kernel path.
+    /// - `revoked`, `udp_checksum`, `not_kept` and the like are the reasons for which a worker dropped a datagram.
+    /// - `copied`, `checksum_partial` and the like describe datagrams that were handed over.
+    ///
+    /// All are counters, which only grow, but `xsk_in_ring`, `xsk_leased` and `held`, which are gauges. A datagram's
+    /// outcome is counted once, when the consumer's callback has returned.
     pub fn causes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         let verdicts = Verdict::ALL.into_iter().map(|verdict| (verdict.name(), self.verdicts[verdict as usize]));
         let total = |f: fn(&XskLedger) -> u64| self.sockets.iter().map(f).sum::<u64>();
@@ -344,9 +280,7 @@ impl Ledger {
             ("xsk_rx_ring_full", total(|s| s.rx_ring_full)),
             ("xsk_rx_invalid_descs", total(|s| s.rx_invalid_descs)),
             ("xsk_rx_fill_ring_empty_descs", total(|s| s.rx_fill_ring_empty_descs)),
-            ("xsk_tx_invalid_descs", total(|s| s.tx_invalid_descs)),
-            ("xsk_tx_ring_empty_descs", total(|s| s.tx_ring_empty_descs)),
-            ("xsk_in_ring", total(|s| s.in_ring)),
+            ("xsk_in_ring", self.in_rings()),
             ("xsk_leased", total(|s| s.leased)),
             ("xsk_refused_descs", total(|s| s.refused)),
             ("xsk_further_descs", total(|s| s.further)),
@@ -357,6 +291,7 @@ impl Ledger {
             ("kernel_unidentified", self.kernel.unidentified),
             ("kernel_truncated", self.kernel.truncated),
             ("kernel_left_behind", self.kernel.left_behind),
+            ("kernel_receive_errors", self.kernel.receive_errors),
             ("link_outages", self.link.outages),
             ("link_outage_milliseconds", self.link.outage_milliseconds),
             ("link_recovery_milliseconds", self.link.recovery_milliseconds),
@@ -367,7 +302,20 @@ impl Ledger {
             ("link_ipv6_outage_milliseconds", self.link.ipv6_outage_milliseconds),
         ];
         let host = self.host.iter().flat_map(HostLedger::causes);
-        verdicts.chain(sockets).chain(host).chain(self.user.iter().map(|(&name, &count)| (name, count)))
+        let both = self.xdp + self.kernel_path;
+        let workers = [
+            ("xdp_taken", self.xdp.taken),
+            ("xdp_delivered", self.xdp.delivered),
+            ("kernel_taken", self.kernel_path.taken),
+            ("kernel_delivered", self.kernel_path.delivered),
+            ("held", self.held()),
+            ("copied", both.copied),
+            ("checksum_partial", both.checksum_partial),
+            ("checksum_absent", both.checksum_absent),
+            ("unstamped", both.unstamped),
+        ];
+        let dropped = both.dropped().map(|(reason, count)| (reason.name(), count));
+        verdicts.chain(sockets).chain(host).chain(workers).chain(dropped)
     }
 }
 
@@ -380,7 +328,7 @@ impl Default for Ledger {
     }
 }
 
-/// How far the worker's count of what it took is from the index that it shares with the kernel.
+/// The difference between the worker's count of frames taken and the index that it shares with the kernel.
 fn ring_gap(socket: &XskLedger, taken: u64) -> u64 {
     // Both count modulo 2^32 here; the gap is small, whichever way it goes.
     let ahead = socket.consumer_position.wrapping_sub((taken + socket.refused + socket.further) as u32);
@@ -399,11 +347,11 @@ mod tests {
 
     fn balanced() -> (QueueCounters, XskLedger) {
         let queue = QueueCounters::default();
-        add(&queue.taken, 10);
-        add(&queue.delivered, 7);
-        queue.refuse(DropReason::Revoked);
-        queue.refuse(DropReason::UdpChecksum);
-        add(&queue.held, 1);
+        queue.taken.add(10);
+        queue.delivered.add(7);
+        queue.drop_for(DropReason::Revoked);
+        queue.drop_for(DropReason::UdpChecksum);
+        queue.held.set(1);
         let socket = XskLedger {
             consumer_position: 16,
             in_ring: 2,
@@ -429,10 +377,10 @@ mod tests {
         assert_eq!(unaccounted(20, &queue, XskLedger { rx_dropped: 2, ..socket }, &path), 1);
         assert_eq!(unaccounted(20, &queue, XskLedger { consumer_position: 15, ..socket }, &path), 1);
         assert_eq!(unaccounted(20, &queue, XskLedger { consumer_position: 18, ..socket }, &path), 2);
-        add(&queue.delivered, 1);
+        queue.delivered.add(1);
         assert_eq!(unaccounted(20, &queue, socket, &path), 1, "a frame handed over twice");
-        add(&path.taken, 5);
-        add(&path.delivered, 4);
+        path.taken.add(5);
+        path.delivered.add(4);
         assert_eq!(unaccounted(20, &queue, socket, &path), 7, "one forgotten on the kernel path, five never received");
     }
 
@@ -449,7 +397,7 @@ mod tests {
         assert!(ledger(20, &queue, XskLedger { leased: 1, ..socket }).is_at_rest_since(&before), "a lease is no frame");
         assert!(!ledger(21, &queue, socket).is_at_rest_since(&before));
         assert!(!ledger(20, &queue, XskLedger { in_ring: 3, ..socket }).is_at_rest_since(&before));
-        add(&queue.delivered, 1);
+        queue.delivered.add(1);
         assert!(!ledger(20, &queue, socket).is_at_rest_since(&before));
     }
 
@@ -468,9 +416,10 @@ mod tests {
             let documented = name == "redirected" || name.starts_with("dropped_") || name.starts_with("passed_");
             assert!(documented, "{name} has no prefix that `causes` documents");
         }
-        assert_eq!(ledger.count("redirected"), 20);
-        assert_eq!(ledger.count("revoked"), 1);
-        assert_eq!(ledger.count("xsk_rx_ring_full"), 4);
+        assert_eq!(ledger.count("redirected"), Some(20));
+        assert_eq!(ledger.count("revoked"), Some(1));
+        assert_eq!(ledger.count("xsk_rx_ring_full"), Some(4));
         assert_eq!(ledger.lost(), 7);
+        assert_eq!(ledger.count("revokd"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! MTU 9000: a datagram over several buffers comes as one, or the refusal says why before anything is joined.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use receiver::ReceiveMode;
 
 use super::Outcome;
@@ -53,7 +53,7 @@ fn jumbo(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     ensure!((received, wrong) == (COUNT, 0), "{received} of {COUNT} came, {wrong} of them not whole, or foreign");
     let ledger = handle.ledger()?;
     expect_balance(&ledger)?;
-    let further = ledger.count("xsk_further_descs");
+    let further = ledger.count("xsk_further_descs").context("no such cause")?;
     let xdp = mode != ReceiveMode::Socket;
     ensure!(!xdp || further >= COUNT, "{further} further descriptors: these packets need more");
     let blocked = handle.subscriptions()?.iter().filter_map(|report| report.blocked).sum::<u64>();

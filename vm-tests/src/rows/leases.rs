@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use receiver::{OwnedDatagram, ReceiveMode};
 
 use super::Outcome;
@@ -26,7 +26,7 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
         config.size = 200;
         Ok(config)
     };
-    let leased = || -> Result<u64> { Ok(handle.ledger()?.count("xsk_leased")) };
+    let leased = || -> Result<u64> { handle.ledger()?.count("xsk_leased").context("no such cause") };
 
     let mut held: Vec<(OwnedDatagram, Vec<u8>)> = Vec::new();
     let (mut received, _) = bench.burst(&mut receiver, stream(KEPT)?, |datagram| {
@@ -35,7 +35,7 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     })?;
     let unchanged = |held: &[(OwnedDatagram, Vec<u8>)]| held.iter().all(|(owned, before)| owned.payload == before[..]);
     let first = leased()?;
-    let copied = handle.ledger()?.count("copied");
+    let copied = handle.ledger()?.count("copied").context("no such cause")?;
     let xdp = mode != ReceiveMode::Socket;
     let told = causes(&handle.ledger()?);
     ensure!(
@@ -61,7 +61,10 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     let (came, _) = bench.burst(&mut receiver, stream(500)?, |datagram| again.extend(datagram.into_owned()))?;
     received += came;
     ensure!(came == 500 && (!xdp || leased()? == 500), "{came} of 500 came, {} leased", leased()?);
-    ensure!(handle.ledger()?.count("copied") == copied, "copied, although there was room again");
+    ensure!(
+        handle.ledger()?.count("copied").context("no such cause")? == copied,
+        "copied, although there was room again"
+    );
     drop(again);
     expect_balance(&handle.ledger()?)?;
     Ok(Outcome {

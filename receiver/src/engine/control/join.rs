@@ -30,12 +30,12 @@ impl Control {
             self.config.check_range(subscription)?;
         }
         let mut inner = self.lock()?;
-        let cells = self.shared.counter_places();
-        let inserted = self.shared.filter.change(|table| table.insert_all(asked, cells))?;
+        let paths = self.shared.path_count();
+        let inserted = self.shared.filter.change(|table| table.insert_all(asked, paths))?;
         let mut groups = Vec::new();
         let result = self.put_in_place(&mut inner, asked, &inserted, &mut groups, is_cancelled);
         if result.is_err() {
-            self.shared.filter.change(|table| inserted.iter().for_each(|one| drop(table.remove(one.member.id))));
+            self.shared.filter.change(|table| inserted.iter().for_each(|one| drop(table.remove(one.entry.id))));
             for (subscription, one) in asked.iter().zip(&inserted) {
                 inner.forget(subscription, one.new);
             }
@@ -49,8 +49,8 @@ impl Control {
         }
         inner.spread_socket_events(&self.shared);
         result?;
-        let ids = inserted.iter().map(|one| one.member.id).collect();
-        inner.members.extend(inserted.into_iter().map(|one| (one.member.id, one.member)));
+        let ids = inserted.iter().map(|one| one.entry.id).collect();
+        inner.entries.extend(inserted.into_iter().map(|one| (one.entry.id, one.entry)));
         Ok(ids)
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use receiver_common::Verdict;
 
-use super::{Control, Inner, membership_interface, socket_ledger};
+use super::{Control, Inner, membership_interface};
 use crate::api::error::Error;
 use crate::engine::filter::EntryCounters;
 use crate::engine::link::{FamilyOver, Over};
@@ -326,10 +326,10 @@ impl Control {
         let inner = lock(&self.inner);
         self.shared.filter.read(|table| {
             let mut totals = [0; 2];
-            for (&id, member) in &inner.members {
+            for (&id, entry) in &inner.entries {
                 let Some(subscription) = table.subscription(id) else { continue };
-                let packets = |counters: &EntryCounters| counters.packets.load(std::sync::atomic::Ordering::Relaxed);
-                totals[usize::from(subscription.group().is_ipv6())] += member.counters.iter().map(packets).sum::<u64>();
+                let packets = |counters: &EntryCounters| counters.packets.get();
+                totals[usize::from(subscription.group().is_ipv6())] += entry.counters.iter().map(packets).sum::<u64>();
             }
             totals
         })
@@ -361,12 +361,12 @@ impl Control {
         for (cell, changes) in self.shared.queues.iter().zip(&rebind.changes) {
             let _unchanging = lock(&cell.replacement);
             arrived += match changes {
-                Some(changes) if cell.changes.load(std::sync::atomic::Ordering::Relaxed) < *changes => {
+                Some(changes) if cell.changes.get() < *changes => {
                     // The old socket is not yet read to the end.
                     return Ok(rebind.unbound_before);
                 }
-                Some(_) => cell.arrived_before.load(std::sync::atomic::Ordering::Relaxed),
-                None => socket_ledger(cell)?.arrived(&cell.counters),
+                Some(_) => cell.arrived_before.get(),
+                None => cell.ledger()?.arrived(cell.path.counters.taken.get()),
             };
         }
         Ok(rebind.redirected.saturating_sub(arrived).max(rebind.unbound_before))
