@@ -5,7 +5,6 @@ use super::errno::Errno;
 
 /// A failure to set up or to use an AF_XDP socket.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 #[error("AF_XDP on {interface}{}, queue {queue}, {mode} mode: {cause}{}", mtu_clause(self), remedy_clause(self))]
 pub struct Error {
     /// The interface's name, from [`BindConfig::interface_name`](super::BindConfig::interface_name).

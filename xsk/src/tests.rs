@@ -1,5 +1,4 @@
 //! The whole receive path of a queue over ordinary memory, with a stand-in for the kernel: no frame is ever lost.
-//! happens.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
