@@ -1,8 +1,8 @@
-//! The required table as data, and a runner that puts each row to this host: to this library, and to the bare kernel by
-//! raw socket options.
+//! The required membership table as data, and a runner that tries each row on this host: with this library, and with the
+//! bare kernel by raw socket options.
 //!
-//! The rows are those of the KAME MLDv2 notes (Asaeda), and the additions by which the table becomes complete. The
-//! requests are written with symbols for their sources, so that one table serves both families.
+//! The rows are those of the KAME MLDv2 notes (Asaeda), with additions that make the table complete. The requests have
+//! symbols for their sources, so that one table serves both families.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,12 +10,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::sockopt as opt;
-use super::{InterfaceRef, MembershipSocket, OptionStyle, Request, SocketError, State};
-use crate::SourceFilter;
+use crate::errno::Errno;
+use crate::sockopt as opt;
+use crate::{InterfaceRef, MembershipSocket, OptionStyle, Request, SocketError, SourceFilter, State};
 
 /// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,16 +25,16 @@ pub enum Family {
     V6,
 }
 
-/// A source, by its part in the row.
+/// A source, by its role in the row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// One source.
     S,
     /// Another one.
     T,
-    /// A multicast address, which can be no source.
+    /// A multicast address, which cannot be a source.
     Multicast,
-    /// 0.0.0.0 or ::, which can be no source.
+    /// 0.0.0.0 or ::, which cannot be a source.
     Unspecified,
 }
 
@@ -60,46 +59,46 @@ pub enum Step {
     SetExclude(&'static [Source]),
 }
 
-/// A row: after the previous requests, all of which succeed, the following one must be answered so.
+/// A row: after the previous requests, all of which succeed, the following one must have the required answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// What was done on a fresh socket.
+    /// The requests that a new socket makes first.
     pub previous: &'static [Step],
-    /// What is then asked.
+    /// The request that follows.
     pub following: Step,
-    /// The error number that is required; `None` for success.
+    /// The required error number; `None` for success.
     pub required: Option<Errno>,
-    /// Not of the KAME table, but of the additions that make it complete.
+    /// True if the row is not in the KAME table, but an addition that makes it complete.
     pub addition: bool,
 }
 
-/// What a request was answered.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Success.
     Ok,
     /// This error number.
     Errno(Errno),
-    /// Something else than the table knows: a previous request that failed, an interface without address.
+    /// Another failure: of a previous request, or for lack of an interface address.
     Other(String),
 }
 
-/// One row in one family and one option style, put to this host.
+/// The result of one row in one family and one option style on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct RowResult {
     /// The family.
     pub family: Family,
     /// The option style.
     pub style: OptionStyle,
     /// The row.
     pub row: &'static Row,
-    /// The state after it that is required: a request that fails changes nothing.
+    /// The required state after the row: a request that fails changes nothing.
     pub required_state: State,
-    /// What this library answered.
+    /// The answer of this library.
     pub ours: Answer,
-    /// What the kernel held afterwards.
+    /// The state that the kernel held after it.
     pub our_state: Option<State>,
-    /// What the bare kernel answered, and what it held afterwards; `None` where the option style has no such request.
+    /// The answer of the bare kernel, and the state that it held after it; `None` if the option style has no such request.
     pub kernel: Option<(Answer, Option<State>)>,
 }
 
@@ -150,7 +149,7 @@ pub static TABLE: &[Row] = &[
     addition(&[], LeaveSource(S), INVALID),
     addition(&[], Block(S), INVALID),
     addition(&[], Unblock(S), INVALID),
-    // What pairs do not tell.
+    // Sequences beyond those of the KAME table.
     addition(&[JoinGroup], Unblock(S), NOT_AVAILABLE),
     addition(&[JoinSource(S)], Block(T), INVALID),
     addition(&[JoinSource(S)], Unblock(T), INVALID),
@@ -161,7 +160,7 @@ pub static TABLE: &[Row] = &[
     addition(&[JoinSource(S), JoinSource(T)], LeaveSource(S), OK),
     addition(&[JoinSource(S), LeaveSource(S)], LeaveGroup, NOT_AVAILABLE),
     addition(&[JoinSource(S), LeaveSource(S)], JoinGroup, OK),
-    // Full state (RFC 3678, section 4.2), as Linux has it: a membership comes first, and INCLUDE of nothing leaves.
+    // Full state (RFC 3678, section 4.2), as Linux has it: a membership comes first, and INCLUDE without a source leaves.
     addition(&[], SetInclude(&[S]), INVALID),
     addition(&[], SetExclude(&[]), INVALID),
     addition(&[JoinSource(S)], SetInclude(&[S, T]), OK),
@@ -169,31 +168,31 @@ pub static TABLE: &[Row] = &[
     addition(&[JoinSource(S)], SetExclude(&[T]), OK),
     addition(&[JoinGroup], SetInclude(&[S]), OK),
     addition(&[JoinGroup], SetInclude(&[]), OK),
-    // Sources that can be none.
+    // Addresses that cannot be sources.
     addition(&[], JoinSource(Multicast), INVALID),
     addition(&[], JoinSource(Unspecified), INVALID),
     addition(&[JoinGroup], Block(Multicast), INVALID),
     addition(&[JoinGroup], Block(Unspecified), INVALID),
 ];
 
-/// Puts every row to this host: both families, all option styles. Each row joins one documentation group (RFC 6676:
+/// Tries every row on this host: both families, all option styles. Each row joins one documentation group (RFC 6676:
 /// 233.252.0.1, ff05::db8:0:1) on the interface and leaves it again, twice.
 ///
 /// # Errors
-/// No socket of a family can be had: `EAFNOSUPPORT` where IPv6 is not there. What goes wrong in a row is in its outcome.
-pub fn run(interface: &InterfaceRef) -> io::Result<Vec<Outcome>> {
-    let mut outcomes = Vec::with_capacity(2 * OptionStyle::ALL.len() * TABLE.len());
+/// A socket of a family cannot be opened: `EAFNOSUPPORT` without IPv6. A failure within a row is in its result.
+pub fn run(interface: &InterfaceRef) -> io::Result<Vec<RowResult>> {
+    let mut results = Vec::with_capacity(2 * OptionStyle::ALL.len() * TABLE.len());
     for family in [Family::V4, Family::V6] {
         for style in OptionStyle::ALL {
             for row in TABLE {
-                outcomes.push(put(family, style, row, interface)?);
+                results.push(try_row(family, style, row, interface)?);
             }
         }
     }
-    Ok(outcomes)
+    Ok(results)
 }
 
-fn put(family: Family, style: OptionStyle, row: &'static Row, interface: &InterfaceRef) -> io::Result<Outcome> {
+fn try_row(family: Family, style: OptionStyle, row: &'static Row, interface: &InterfaceRef) -> io::Result<RowResult> {
     let group = family.group();
     let mut ours = MembershipSocket::new(family.socket()?, interface.clone(), style);
     let mut answer = Answer::Ok;
@@ -207,7 +206,7 @@ fn put(family: Family, style: OptionStyle, row: &'static Row, interface: &Interf
     }
     let our_state = ours.kernel_state(group).ok();
     drop(ours);
-    Ok(Outcome {
+    Ok(RowResult {
         family,
         style,
         row,
@@ -228,7 +227,7 @@ fn ours_to(socket: &mut MembershipSocket<Socket>, family: Family, step: Step) ->
     }
 }
 
-/// The same with nothing but the kernel. The full-state styles have one request, to set; only its rows are put to them.
+/// The same with the kernel alone. The full-state styles have one request, to set the filter; only its rows apply to them.
 fn bare(
     family: Family,
     style: OptionStyle,
@@ -296,7 +295,7 @@ fn bare_to(
 }
 
 impl Family {
-    /// The group that the table is tried on: of those for documentation (RFC 6676), outside of the SSM ranges.
+    /// The group that the table is tried with: one for documentation (RFC 6676), outside the SSM ranges.
     pub fn group(self) -> IpAddr {
         match self {
             Self::V4 => Ipv4Addr::new(233, 252, 0, 1).into(),
@@ -304,7 +303,7 @@ impl Family {
         }
     }
 
-    /// The address that stands for a source: from the blocks for documentation (RFC 5737, RFC 3849).
+    /// The address for a source: from the blocks for documentation (RFC 5737, RFC 3849).
     pub fn address(self, source: Source) -> IpAddr {
         match (self, source) {
             (Self::V4, S) => Ipv4Addr::new(192, 0, 2, 1).into(),
@@ -322,7 +321,7 @@ impl Family {
         sources.iter().map(|&source| self.address(source)).collect()
     }
 
-    /// A state with the symbols of the table in the place of addresses: `INCLUDE{s,t}`.
+    /// A state with the symbols of the table in place of addresses: `INCLUDE{s,t}`.
     pub fn symbols(self, state: &State) -> String {
         let (mode, sources) = match state {
             State::NotMember => return "not a member".to_owned(),
@@ -363,18 +362,18 @@ impl Step {
 }
 
 impl Row {
-    /// The state that is required after the row. Where the following request must fail, it is that before.
+    /// The required state after the row. If the following request must fail, it is the state before it.
     pub fn required_state(&self, family: Family) -> State {
         let following = self.required.is_none().then_some(&self.following);
         let mut state = State::NotMember;
         for step in self.previous.iter().chain(following) {
-            // The table's own requests: they are legal, as a test here says.
+            // The table's requests are legal, which a test below checks.
             let _ = state.apply(&step.request(family));
         }
         state
     }
 
-    /// The previous requests, as words.
+    /// The previous requests in words.
     pub fn previous_words(&self) -> String {
         match self.previous {
             [] => "-".to_owned(),
@@ -396,19 +395,19 @@ impl Answer {
         }
     }
 
-    /// The answer that a row requires.
+    /// The required answer of a row.
     pub fn required(row: &Row) -> Self {
         row.required.map_or(Self::Ok, Self::Errno)
     }
 }
 
-impl Outcome {
-    /// Did this library answer as required, and did the kernel then hold what is required?
+impl RowResult {
+    /// Returns true if this library answered as required, and the kernel then held the required state.
     pub fn is_as_required(&self) -> bool {
         self.ours == Answer::required(self.row) && self.our_state.as_ref() == Some(&self.required_state)
     }
 
-    /// Did the bare kernel answer otherwise than required, or hold something else?
+    /// Returns true if the bare kernel did not answer as required, or held another state.
     pub fn kernel_differs(&self) -> bool {
         self.kernel.as_ref().is_some_and(|(answer, state)| {
             *answer != Answer::required(self.row) || state.as_ref() != Some(&self.required_state)
@@ -456,14 +455,10 @@ impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ok => f.write_str("0"),
-            Self::Errno(Errno::ADDRINUSE) => f.write_str("EADDRINUSE"),
-            Self::Errno(Errno::ADDRNOTAVAIL) => f.write_str("EADDRNOTAVAIL"),
-            Self::Errno(Errno::INVAL) => f.write_str("EINVAL"),
-            Self::Errno(Errno::NOBUFS) => f.write_str("ENOBUFS"),
-            Self::Errno(Errno::NOMEM) => f.write_str("ENOMEM"),
-            Self::Errno(Errno::NODEV) => f.write_str("ENODEV"),
-            Self::Errno(Errno::NOPROTOOPT) => f.write_str("ENOPROTOOPT"),
-            Self::Errno(other) => write!(f, "errno {}", other.raw_os_error()),
+            Self::Errno(errno) => match errno.name() {
+                Some(name) => f.write_str(name),
+                None => write!(f, "errno {}", errno.raw_os_error()),
+            },
             Self::Other(what) => f.write_str(what),
         }
     }
@@ -483,7 +478,7 @@ mod tests {
         }
     }
 
-    /// The state machine alone answers each row as the table says, where sources are sources.
+    /// The state machine alone answers each row as required, if its sources can be sources.
     #[test]
     fn the_state_machine_keeps_it() {
         for family in [Family::V4, Family::V6] {

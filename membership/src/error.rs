@@ -1,77 +1,81 @@
 //! Why a membership could not be changed, for whom, and what to do about it.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use rustix::io::Errno;
+use crate::errno::Errno;
+use crate::state::{Refusal, State};
+use crate::{InterfaceRef, Limits, SubscriptionError};
 
-use super::state::{Refusal, State};
-use super::{InterfaceRef, Limits};
-use crate::SubscriptionError;
-
-/// Why a request on one socket failed. Unless it is [`SocketError::NotRestored`], nothing was changed.
+/// Why a request on one socket failed. Nothing was changed, unless it is [`SocketError::NotRestored`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SocketError {
-    /// The group or the source makes no sense; Linux would take some of these.
+    /// The group or the source makes no sense; Linux would accept some of these.
     #[error(transparent)]
     Invalid(#[from] SubscriptionError),
-    /// The state machine refused it. The kernel was not asked.
+    /// The state machine refused the request. The kernel was not asked.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The kernel refused what the state machine allowed.
-    #[error("{option}: {errno}")]
+    #[error("the kernel refused {option}: {errno}")]
     Kernel {
         /// The socket option, as `MCAST_JOIN_SOURCE_GROUP`.
         option: &'static str,
-        /// What the kernel said.
+        /// The kernel's answer.
         errno: Errno,
     },
-    /// The option style names the interface by its IPv4 address, and it has none, or another interface has the same.
+    /// The option style names the interface by its IPv4 address, and the interface has none.
     #[error(
-        "the interface has no IPv4 address, by which the IP_* options name it: give it one, or take the option style \
-         MCAST_*, which goes by index"
+        "the interface has no IPv4 address, by which the IP_* options name it; give it one, or use the option style \
+         MCAST_*, which names it by its index"
     )]
     NoInterfaceAddress,
-    /// The kernel took the request, and holds another filter than asked for. It was put back.
-    #[error("the kernel was asked for {expected} and holds {kernel}; the change was taken back")]
+    /// The kernel accepted the request, but holds another filter than was asked for. The change was undone.
+    #[error(
+        "the kernel was asked for {expected} and holds {kernel}, so that the change was undone; if two interfaces have the \
+         same address, use the option style MCAST_*, which names them by their indices"
+    )]
     FilterDiffers {
-        /// What was asked for.
+        /// The state that was asked for.
         expected: State,
-        /// What was read back.
+        /// The state that was read back.
         kernel: State,
     },
-    /// A failed change could not be taken back.
-    #[error("{cause}; and it could not be taken back: the kernel holds {kernel}. Leave the group and join it again")]
+    /// A failed change could not be undone.
+    #[error(
+        "{cause}. The change could not be undone, and the kernel holds {kernel}; leave the group and join it again"
+    )]
     NotRestored {
         /// Why the change failed.
         cause: Box<SocketError>,
-        /// What the kernel holds now.
+        /// The state that the kernel holds now.
         kernel: State,
     },
 }
 
 impl SocketError {
-    /// The kernel is short of option memory, or at a limit for this socket: another socket may do.
+    /// Returns true if the kernel is short of option memory or at a limit of this socket: another socket can have room.
     pub fn is_out_of_room(&self) -> bool {
         matches!(self, Self::Kernel { errno: Errno::NOBUFS | Errno::NOMEM, .. })
     }
 }
 
-/// What was to be done with a membership.
+/// A change of a membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Operation {
     /// Join with a filter.
     Join,
     /// End the membership.
     Leave,
-    /// Hear one more source (INCLUDE).
+    /// Accept one more source (INCLUDE).
     AddSource,
-    /// Hear one source less (INCLUDE).
+    /// Accept one source less (INCLUDE).
     RemoveSource,
-    /// Do not hear a source (EXCLUDE).
+    /// Block a source (EXCLUDE).
     Block,
-    /// Hear a blocked source again (EXCLUDE).
+    /// Accept a blocked source again (EXCLUDE).
     Unblock,
     /// Replace the filter.
     SetFilter,
@@ -91,8 +95,9 @@ impl fmt::Display for Operation {
     }
 }
 
-/// A membership that could not be changed: everything is as it was before, unless the reason says otherwise.
+/// A membership that could not be changed. Everything is as it was before, unless the reason says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MembershipError {
     /// What was to be done.
     pub operation: Operation,
@@ -100,11 +105,11 @@ pub struct MembershipError {
     pub group: IpAddr,
     /// The UDP port.
     pub port: u16,
-    /// The source, where the operation names one.
+    /// The source, if the operation names one.
     pub source_address: Option<IpAddr>,
     /// The interface.
     pub interface: InterfaceRef,
-    /// Why; boxed, to keep the error small.
+    /// The reason; boxed, to keep the error small.
     pub reason: Box<Reason>,
 }
 
@@ -115,28 +120,28 @@ pub enum Reason {
     /// The group, port or source makes no sense.
     #[error(transparent)]
     Invalid(#[from] SubscriptionError),
-    /// The state machine refused it.
+    /// The state machine refused the request.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// More blocked sources than one socket can name. An EXCLUDE filter can not be shared out among sockets: each would
-    /// hear what the others block.
+    /// More blocked sources than one socket can name. An EXCLUDE filter cannot be spread over several sockets, since each
+    /// would accept what the others block.
     #[error(
-        "{asked} blocked sources asked, and {sysctl} is {}: raise it with `sysctl -w {sysctl}={asked}`{}, or block fewer",
+        "{asked} sources are to be blocked, and {sysctl} is {}; raise it with `sysctl -w {sysctl}={asked}`{}, or block fewer",
         shown(*limit),
         if limit.is_some() { "" } else { " in the initial network namespace" }
     )]
     TooManyBlocked {
-        /// Sources asked for.
+        /// Sources to be blocked.
         asked: usize,
-        /// The limit, where it can be read.
+        /// The limit, if it can be read.
         limit: Option<usize>,
         /// The sysctl to raise.
         sysctl: &'static str,
     },
-    /// Not even one more source of one group fits on a fresh socket.
+    /// Not even one more source of one group fits on a new socket.
     #[error(
-        "{option}: {errno}: the kernel has no room for it even on a socket of its own: net.core.optmem_max is {}, \
-         raise it with sysctl -w (131072 is a usual value), and see that {sysctl} is not 0",
+        "the kernel has no room for {option} even on a socket of its own: {errno}. The sysctl net.core.optmem_max is {}; \
+         raise it with `sysctl -w net.core.optmem_max=131072`, and check that {sysctl} is not 0",
         shown(*optmem_max)
     )]
     NoRoom {
@@ -146,13 +151,13 @@ pub enum Reason {
         errno: Errno,
         /// The sysctl that limits sources.
         sysctl: &'static str,
-        /// `net.core.optmem_max`, where it can be read.
+        /// `net.core.optmem_max`, if it can be read.
         optmem_max: Option<usize>,
     },
     /// No more sockets can be opened.
     #[error(
-        "{errno}: this process may have {limit} files open, and {sockets} of them are sockets of memberships; raise \
-             the limit (`ulimit -n`, LimitNOFILE=, fs.file-max), or share sockets among groups (the shared layout)"
+        "no more sockets can be opened: {errno}. This process may have {limit} files open, and {sockets} of them are sockets \
+         of memberships; raise the limit (`ulimit -n`, LimitNOFILE=, fs.file-max), or use the shared layout"
     )]
     OutOfDescriptors {
         /// `EMFILE` or `ENFILE`.
@@ -162,47 +167,53 @@ pub enum Reason {
         /// The soft limit of the process (RLIMIT_NOFILE).
         limit: usize,
     },
-    /// Another program holds the port for itself.
-    #[error("bind: {errno}: another socket holds this port without SO_REUSEADDR: see `ss -ulpn`")]
+    /// Another program has the port for itself.
+    #[error(
+        "another socket has this port without SO_REUSEADDR, and bind returned {errno}; stop its program, which \
+         `ss -ulpn` shows, or use another port"
+    )]
     PortTaken {
         /// `EADDRINUSE`.
         errno: Errno,
     },
     /// Ports below `net.ipv4.ip_unprivileged_port_start` need a capability.
     #[error(
-        "bind: {errno}: a port below net.ipv4.ip_unprivileged_port_start needs CAP_NET_BIND_SERVICE: grant it, or \
-         lower the sysctl"
+        "a port below net.ipv4.ip_unprivileged_port_start needs CAP_NET_BIND_SERVICE, and bind returned {errno}; grant the \
+         capability, or lower the sysctl"
     )]
     PortPrivileged {
         /// `EACCES`.
         errno: Errno,
     },
-    /// The interface does not exist (any more), or under another index.
-    #[error("{option}: {errno}: there is no such interface (any more); if it was made again, it has a new index")]
+    /// The interface does not exist any more, or has another index.
+    #[error(
+        "the interface does not exist any more, and {option} returned {errno}; if the interface was made again, use its new \
+         index"
+    )]
     InterfaceGone {
-        /// The socket option.
+        /// The socket option or call.
         option: &'static str,
         /// `ENODEV`, or `EADDRNOTAVAIL` of bind for a link-local group.
         errno: Errno,
     },
-    /// The caller's flag was set; what had been joined of the group was left again.
-    #[error("the join was cancelled; nothing of the group is joined")]
+    /// The caller's flag was set. What had been joined of the group was left again.
+    #[error("the join was cancelled, and nothing of the group is joined")]
     Cancelled,
     /// The kernel refused a step for another reason.
-    #[error("{step}: {errno}")]
+    #[error("the kernel refused {step}: {errno}")]
     Kernel {
         /// The socket option or call.
         step: &'static str,
-        /// What the kernel said.
+        /// The kernel's answer.
         errno: Errno,
     },
-    /// Trouble with the filter of one socket, or with its interface address.
+    /// The filter of one socket or its interface address was at fault.
     #[error(transparent)]
     Socket(SocketError),
 }
 
 impl MembershipError {
-    /// The error number of the refusal or of the kernel, where there is one.
+    /// The error number of the refusal or of the kernel, if there is one.
     pub fn errno(&self) -> Option<Errno> {
         match &*self.reason {
             Reason::Refused(refusal) => Some(refusal.errno()),
@@ -218,7 +229,7 @@ impl MembershipError {
         }
     }
 
-    /// The sysctl that stands in the way, where one does.
+    /// The sysctl that is too low or too high, if one is.
     pub fn sysctl(&self) -> Option<&'static str> {
         match &*self.reason {
             Reason::TooManyBlocked { sysctl, .. } => Some(sysctl),
@@ -231,22 +242,19 @@ impl MembershipError {
 
 impl std::error::Error for MembershipError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        // The reason is part of the message already; naming it again would print it twice.
+        // The message contains the reason already; a chain of errors would print it twice.
         None
     }
 }
 
 impl fmt::Display for MembershipError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "can not {} ", self.operation)?;
+        write!(f, "cannot {} ", self.operation)?;
         if let Some(source) = self.source_address {
             write!(f, "{source} of ")?;
         }
-        match self.group {
-            IpAddr::V4(group) => write!(f, "{group}:{}", self.port)?,
-            IpAddr::V6(group) => write!(f, "[{group}]:{}", self.port)?,
-        }
-        write!(f, " on {}: {}", self.interface, self.reason)
+        let group = SocketAddr::new(self.group, self.port);
+        write!(f, "{group} on {}: {}", self.interface, self.reason)
     }
 }
 

@@ -1,35 +1,36 @@
-//! Compatibility mode: an older querier on the link (IGMPv1, IGMPv2, MLDv1) makes the kernel report as of old, and then
-//! source joins are not signalled (RFC 3376, section 7.2.1; RFC 3810, section 8.2.1).
+//! Compatibility mode: while an older querier is on the link (IGMPv1, IGMPv2, MLDv1), the kernel sends reports of that
+//! version, which do not signal source joins (RFC 3376, section 7.2.1; RFC 3810, section 8.2.1).
 //!
-//! For IGMP the kernel tells its mode (the column Querier of `/proc/net/igmp`). For MLD it tells nowhere; what is known is
-//! `force_mld_version`, and how many reports of either version went out on the interface (`/proc/net/dev_snmp6`): MLDv1
-//! reports are sent in compatibility mode alone.
+//! For IGMP the kernel shows its mode (the column Querier of `/proc/net/igmp`). For MLD it does not. What is known is
+//! `force_mld_version`, and how many reports of either version were sent on the interface (`/proc/net/dev_snmp6`): MLDv1
+//! reports are only sent in compatibility mode.
 
 use std::fmt;
 use std::fs;
 use std::io;
 
-use super::InterfaceRef;
-use super::tables::{IgmpVersion, KernelTables};
+use crate::InterfaceRef;
+use crate::tables::{IgmpVersion, KernelTables};
 
-/// Which versions of IGMP and MLD the kernel speaks on an interface, as far as it tells.
+/// The versions of IGMP and MLD that the kernel speaks on an interface, as far as it shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Compatibility {
     /// The interface.
     pub interface: InterfaceRef,
-    /// The IGMP mode now; `None` where the interface does no IPv4, or is not there.
+    /// The IGMP mode now; `None` if the interface has no IPv4, or does not exist.
     pub igmp: Option<IgmpVersion>,
-    /// `net.ipv4.conf.*.force_igmp_version`, of `all` or the interface, where one is not 0. A forced 1 or 2 keeps the
+    /// `net.ipv4.conf.*.force_igmp_version`, of `all` or the interface, if one is not 0. A forced 1 or 2 keeps the
     /// interface from IGMPv3; a forced 3 does *not* protect it from older queriers.
     pub igmp_forced: Option<u32>,
-    /// What is known of MLD; `None` where the interface does no IPv6, or is not there.
+    /// What is known of MLD; `None` if the interface has no IPv6, or does not exist.
     pub mld: Option<Mld>,
 }
 
 /// What is known of MLD on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mld {
-    /// `net.ipv6.conf.*.force_mld_version`, of `all` or the interface, where one is not 0: 1 is MLDv1; 2 is MLDv2, and
+    /// `net.ipv6.conf.*.force_mld_version`, of `all` or the interface, if one is not 0: 1 is MLDv1; 2 is MLDv2, and
     /// protects from older queriers.
     pub forced: Option<u32>,
     /// MLDv1 reports sent since the interface was made.
@@ -38,7 +39,7 @@ pub struct Mld {
     pub v2_reports: u64,
 }
 
-/// Something that keeps source joins from being signalled, with its reason and what to do.
+/// Something that keeps source joins from being signalled. Its text has the reason and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {
@@ -48,7 +49,7 @@ pub enum Warning {
         interface: InterfaceRef,
         /// The version.
         version: IgmpVersion,
-        /// By `force_igmp_version`, not by a querier.
+        /// True if `force_igmp_version` is the reason, and not a querier.
         forced: bool,
     },
     /// MLDv1 is forced.
@@ -56,7 +57,7 @@ pub enum Warning {
         /// The interface.
         interface: InterfaceRef,
     },
-    /// MLDv1 reports went out.
+    /// MLDv1 reports were sent.
     MldV1 {
         /// The interface.
         interface: InterfaceRef,
@@ -65,11 +66,11 @@ pub enum Warning {
     },
 }
 
-/// Asks for the compatibility mode of an interface in the calling thread's network namespace. Four small files and
-/// `/proc/net/igmp` are read, which has a line for each IPv4 group: some milliseconds with 10,000 of them.
+/// Reads the compatibility mode of an interface in the calling thread's network namespace, from four small files and
+/// `/proc/net/igmp`. The latter has a line for each IPv4 group, which takes some milliseconds with 10,000 of them.
 ///
 /// # Errors
-/// `/proc/net/igmp` can not be read. What else is missing is `None`.
+/// `/proc/net/igmp` cannot be read. Whatever else is missing is `None`.
 pub fn compatibility(interface: &InterfaceRef) -> io::Result<Compatibility> {
     let igmp = fs::read_to_string("/proc/thread-self/net/igmp")?;
     let name = &interface.name;
@@ -78,7 +79,7 @@ pub fn compatibility(interface: &InterfaceRef) -> io::Result<Compatibility> {
             let value = fs::read_to_string(format!("/proc/sys/net/{family}/conf/{of}/{option}")).ok()?;
             value.trim().parse().ok().filter(|&version| version != 0)
         };
-        // The kernel looks at `all` first.
+        // The kernel reads `all` first.
         of("all").or_else(|| of(name))
     };
     let mld = fs::read_to_string(format!("/proc/thread-self/net/dev_snmp6/{name}")).ok().map(|counters| {
@@ -94,8 +95,8 @@ pub fn compatibility(interface: &InterfaceRef) -> io::Result<Compatibility> {
 }
 
 impl Compatibility {
-    /// What keeps source joins from being signalled now; empty where nothing is known to. `before`, where there is one, is
-    /// an earlier answer for the same interface: MLDv1 reports are then warned of only if there are more since.
+    /// What keeps source joins from being signalled now; empty if nothing is known to. With an earlier answer for the same
+    /// interface, `before`, a warning of MLDv1 reports is only made if their number has grown since.
     pub fn warnings(&self, before: Option<&Self>) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let interface = || self.interface.clone();
@@ -105,7 +106,7 @@ impl Compatibility {
         }
         if let Some(mld) = self.mld {
             let known = before.and_then(|before| before.mld).map_or(0, |mld| mld.v1_reports);
-            // Fewer than before: the interface was made again.
+            // Fewer than before: the interface was made again, and counts from 0.
             let reports = if mld.v1_reports < known { mld.v1_reports } else { mld.v1_reports - known };
             if mld.forced == Some(1) {
                 warnings.push(Warning::MldForced { interface: interface() });
@@ -122,30 +123,30 @@ impl fmt::Display for Warning {
         match self {
             Self::Igmp { interface, version, forced: false } => write!(
                 f,
-                "{interface} is in {version} compatibility mode, because a querier of that version was heard on the link \
-                 (column Querier of /proc/net/igmp): only groups are reported, joins of sources are not signalled, until \
-                 260 s after its last query. Have the querier speak IGMPv3; force_igmp_version=3 does not help"
+                "{interface} is in {version} compatibility mode, because a querier of that version is on the link (column \
+                 Querier of /proc/net/igmp). Until 260 s after its last query only groups are reported, and joins of \
+                 sources are not signalled. Configure the querier for IGMPv3; force_igmp_version=3 does not help"
             ),
             Self::Igmp { interface, version, forced: true } => write!(
                 f,
-                "{interface} is kept at {version} by force_igmp_version (see Querier in /proc/net/igmp): only groups are \
-                 reported, joins of sources are not signalled. Allow IGMPv3 with sysctl -w \
-                 net.ipv4.conf.{0}.force_igmp_version=0 net.ipv4.conf.all.force_igmp_version=0",
+                "{interface} is kept at {version} by force_igmp_version (column Querier of /proc/net/igmp). Only groups are \
+                 reported, and joins of sources are not signalled. Allow IGMPv3 with `sysctl -w \
+                 net.ipv4.conf.{0}.force_igmp_version=0 net.ipv4.conf.all.force_igmp_version=0`",
                 interface.name
             ),
             Self::MldForced { interface } => write!(
                 f,
-                "{interface} is kept at MLDv1 by force_mld_version: only groups are reported, joins of sources are not \
-                 signalled. Allow MLDv2 with sysctl -w net.ipv6.conf.{0}.force_mld_version=2 \
-                 net.ipv6.conf.all.force_mld_version=0",
+                "{interface} is kept at MLDv1 by force_mld_version. Only groups are reported, and joins of sources are not \
+                 signalled. Allow MLDv2 with `sysctl -w net.ipv6.conf.{0}.force_mld_version=2 \
+                 net.ipv6.conf.all.force_mld_version=0`",
                 interface.name
             ),
             Self::MldV1 { interface, reports } => write!(
                 f,
-                "{reports} MLDv1 reports went out on {interface} (Icmp6OutGroupMembResponses in \
-                 /proc/net/dev_snmp6/{0}), so that an MLDv1 querier is or was on the link: meanwhile only groups are \
-                 reported, joins of sources are not signalled. Have the querier speak MLDv2, or set sysctl -w \
-                 net.ipv6.conf.{0}.force_mld_version=2",
+                "{reports} MLDv1 reports were sent on {interface} (Icmp6OutGroupMembResponses in \
+                 /proc/net/dev_snmp6/{0}), because an MLDv1 querier is or was on the link. Meanwhile only groups are \
+                 reported, and joins of sources are not signalled. Configure the querier for MLDv2, or run `sysctl -w \
+                 net.ipv6.conf.{0}.force_mld_version=2`",
                 interface.name
             ),
         }
@@ -174,15 +175,16 @@ mod tests {
     fn warnings_and_their_reasons() {
         let quiet = seen(IgmpVersion::V3, Some(3), Some(2), 0);
         assert_eq!(quiet.warnings(None), []);
-        let told = |c: &Compatibility, before| c.warnings(before).iter().map(Warning::to_string).collect::<Vec<_>>();
+        let texts_of =
+            |c: &Compatibility, before| c.warnings(before).iter().map(Warning::to_string).collect::<Vec<_>>();
         let old = seen(IgmpVersion::V2, None, None, 4);
-        let texts = told(&old, None);
+        let texts = texts_of(&old, None);
         assert!(texts[0].contains("IGMPv2") && texts[0].contains("/proc/net/igmp"), "{texts:?}");
         assert!(texts[1].contains("4 MLDv1 reports"), "{texts:?}");
         assert_eq!(old.warnings(Some(&old)).len(), 1, "no more MLDv1 reports since");
         let again = seen(IgmpVersion::V3, None, None, 1);
-        assert!(told(&again, Some(&old))[0].contains("1 MLDv1 reports"), "counted anew");
-        let forced = told(&seen(IgmpVersion::V1, Some(1), Some(1), 9), None);
+        assert!(texts_of(&again, Some(&old))[0].contains("1 MLDv1 reports"), "counted anew");
+        let forced = texts_of(&seen(IgmpVersion::V1, Some(1), Some(1), 9), None);
         assert!(forced[0].contains("force_igmp_version=0") && forced[1].contains("force_mld_version=2"), "{forced:?}");
     }
 

@@ -1,39 +1,39 @@
-//! Any number of memberships on one interface, over as many sockets as the kernel's limits ask.
+//! Any number of memberships on one interface, over as many sockets as the kernel's limits require.
 //!
 //! # One socket for each group and port, and why
 //!
 //! Each socket is bound to (group, port) and joins that one group. Then the kernel finds it by its hash of address and
-//! port, whatever the number of others, and a datagram wakes no socket that did not ask for it. With wildcard sockets,
-//! a datagram is offered to *every* socket on its port, each of which walks its list of groups: with 10,000 groups on
-//! one port, 500 sockets of 20 groups. A wildcard socket also takes unicast datagrams from other programs on the port.
-//! And neither limit per socket can be met: `igmp_max_memberships` (20) nor option memory. The price is a descriptor
-//! and about 3 KiB of kernel memory per (group, port).
+//! port, whatever the number of others, and a datagram wakes no socket that did not ask for it. A datagram is offered to
+//! *every* wildcard socket on its port, each of which walks its list of groups: with 10,000 groups on one port, 500
+//! sockets of 20 groups. A wildcard socket also takes unicast datagrams from other programs on the port. And with one
+//! group each, sockets cannot reach the limits per socket: `igmp_max_memberships` (20) and option memory. The price is a
+//! descriptor and about 3 KiB of kernel memory per (group, port).
 //!
-//! Where descriptors are short, groups are packed on wildcard sockets, as many as the kernel takes. [`Layout::Auto`]
-//! decides by RLIMIT_NOFILE: half of it goes to sockets of their own, the rest of the groups share. Before it shares, it
-//! raises the soft limit (often 1,024) to the hard one, which needs no privilege. With 1,024 descriptors and not one
-//! more, 10,000 IPv4 groups take 512 sockets of their own and 475 shared ones.
+//! If descriptors are short, groups are packed on wildcard sockets, as many as the kernel accepts. [`Layout::Auto`]
+//! decides by RLIMIT_NOFILE: half of it is for sockets with one group, and the rest of the groups share. Before it shares,
+//! it raises the soft limit (often 1,024) to the hard one, which needs no privilege. With a hard limit of 1,024
+//! descriptors, 10,000 IPv4 groups take 512 sockets with one group and 475 shared ones.
 //!
 //! # No sockets that only signal
 //!
 //! A socket with a filter that accepts nothing would signal a join without queueing. There is no use for it here. In the
-//! XDP modes the wanted frames are redirected and the unwanted dropped before they reach the stack: the sockets see
-//! neither, and what they do see (fragments, frames of a queue that is not served) is what they are there to deliver. In
-//! mode `socket` they deliver everything. Each (source, group, port) stands in the filter of exactly one socket, so that
-//! nothing is queued twice. Thousands of joins cost no copies; the test `scale` counts that.
+//! XDP modes the wanted frames are redirected and the unwanted dropped before they reach the stack. The sockets see
+//! neither; what they see (fragments, frames of a queue that is not served) they must deliver. In mode `socket` they
+//! deliver everything. Each (source, group, port) is in the filter of exactly one socket, so that nothing is queued twice.
+//! Thousands of joins cost no copies; the test `scale` counts that.
 //!
 //! # More sources than a socket can name
 //!
-//! `igmp_max_msf` (10) and `mld_max_msf` (64) limit the sources of a group *on one socket*. An INCLUDE filter beyond it
-//! is shared out over several sockets for the group; each source is on exactly one, so that nothing comes twice. An
-//! EXCLUDE filter can not be shared out, for each socket would hear what the others block: it is refused, and the error
-//! names the sysctl. To cut it short in silence would deliver what the user blocked.
+//! `igmp_max_msf` (10) and `mld_max_msf` (64) limit the sources of a group *on one socket*. A longer INCLUDE filter is
+//! spread over several sockets for the group; each source is on exactly one of them, so that nothing is received twice. An
+//! EXCLUDE filter cannot be spread, because each socket would accept what the others block: it is refused, and the error
+//! names the sysctl. To shorten it silently would deliver what the user blocked.
 //!
 //! # What may still come
 //!
-//! Datagrams that were queued before `block`, `remove_source` or `set_filter` are still queued after. Who reads them
-//! must look at the filter again. While `set_filter` turns an INCLUDE filter over several sockets into EXCLUDE, or
-//! back, a datagram may come by two of them.
+//! Datagrams that were queued before `block`, `remove_source` or `set_filter` are still queued after. The reader must
+//! check the filter again. While `set_filter` turns an INCLUDE filter over several sockets into EXCLUDE, or back, a
+//! datagram can be received by two of them.
 
 mod place;
 mod renew;
@@ -43,56 +43,55 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use rustix::io::Errno;
-
-use super::error::{MembershipError, Operation, Reason, SocketError};
-use super::limits::Limits;
-use super::socket::{MembershipSocket, OptionStyle};
-use super::state::{Request, State};
-use super::{InterfaceRef, Refusal};
+use crate::errno::Errno;
+use crate::error::{MembershipError, Operation, Reason, SocketError};
+use crate::limits::Limits;
+use crate::socket::{MembershipSocket, OptionStyle};
+use crate::state::{Request, State};
 use crate::subscription::{is_ssm_range, validate_group, validate_source};
 use crate::udp::{OpenError, SocketId, SocketOptions, UdpDataSocket};
-use crate::{SourceFilter, SubscriptionError};
+use crate::{InterfaceRef, Refusal, SourceFilter, SubscriptionError};
 
 /// How memberships are spread over sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Layout {
-    /// `PerGroup` for as many sockets as half of the process's limit of descriptors, then `Shared`. Raises the soft limit
-    /// (RLIMIT_NOFILE) to the hard one before it shares.
+    /// `PerGroup` up to half of the process's limit of descriptors, then `Shared`. Raises the soft limit (RLIMIT_NOFILE) to
+    /// the hard one before it shares.
     #[default]
     Auto,
-    /// A socket for each (group, port), bound to both: fastest, and takes nothing from other programs.
+    /// A socket for each (group, port), bound to both. The fastest, and it takes nothing from other programs.
     PerGroup,
-    /// Wildcard sockets with as many groups as the kernel takes: a twentieth of the descriptors on a stock IPv4 kernel.
-    /// They also take unicast datagrams to their ports, which are refused. A blocked source of an any-source group may
-    /// be heard for the moment between its join and its block.
+    /// Wildcard sockets with as many groups as the kernel accepts: a twentieth of the descriptors on a stock IPv4 kernel.
+    /// They also take unicast datagrams to their ports, which are refused. Datagrams of a blocked source can be received
+    /// between the join of an any-source group and its block.
     Shared,
 }
 
-/// How a [`MembershipSet`] works.
+/// The options of a [`MembershipSet`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The socket options used.
+    /// The socket options to use.
     pub style: OptionStyle,
     /// How memberships are spread over sockets.
     pub layout: Layout,
-    /// What the data sockets are opened with.
+    /// The options of the data sockets.
     pub socket: SocketOptions,
-    /// Allow any-source memberships in 232.0.0.0/8 and ff3x::/32, which RFC 4607 keeps for source-specific ones.
+    /// Allow any-source memberships in 232.0.0.0/8 and ff3x::/32, which RFC 4607 reserves for source-specific ones.
     pub allow_asm_in_ssm_range: bool,
 }
 
-/// A data socket came or went: tell [`crate::udp::KernelPath`].
+/// A data socket was opened or closed. [`KernelPath::add`](crate::udp::KernelPath::add) and
+/// [`KernelPath::remove`](crate::udp::KernelPath::remove) take it.
 #[derive(Clone, Debug)]
 pub enum SocketEvent {
-    /// Receive from this one too. Its memberships are complete.
+    /// Receive from this socket, too. Its memberships are complete.
     Added {
         /// The socket's identity.
         id: SocketId,
         /// The socket.
         socket: Arc<UdpDataSocket>,
     },
-    /// Let this one go: its last membership has ended.
+    /// Receive no more from this socket: its last membership has ended.
     Removed {
         /// The socket's identity.
         id: SocketId,
@@ -105,9 +104,9 @@ pub struct MembershipSet {
     interface: InterfaceRef,
     options: Options,
     limits: Limits,
-    /// Smaller than the sysctl where the kernel took fewer sources: for IPv4 and for IPv6.
+    /// How many sources the kernel accepted if those were fewer than the sysctl allows, for IPv4 and for IPv6.
     learned: [usize; 2],
-    /// With so many sockets, [`Layout::Auto`] begins to share.
+    /// With this many sockets, [`Layout::Auto`] begins to share.
     own_sockets: usize,
     sockets: BTreeMap<SocketId, Slot>,
     memberships: BTreeMap<(IpAddr, u16), Membership>,
@@ -118,11 +117,11 @@ pub struct MembershipSet {
 #[derive(Debug)]
 struct Slot {
     memberships: MembershipSocket<Arc<UdpDataSocket>>,
-    /// The kernel had no room for another group (shared layout).
+    /// True if the kernel had no room for another group (shared layout).
     full: bool,
 }
 
-/// One (group, port): its state, and the sockets that have a part of it. Only INCLUDE has more than one.
+/// One (group, port): its state, and the sockets that have a part of it. Only INCLUDE can have more than one part.
 #[derive(Debug)]
 struct Membership {
     state: State,
@@ -136,7 +135,7 @@ struct Placed {
 }
 
 impl MembershipSet {
-    /// A set without memberships. Reads the limits of the network namespace; opens nothing.
+    /// A set without memberships. Reads the limits of the calling thread's network namespace; opens nothing.
     pub fn new(interface: InterfaceRef, options: Options) -> Self {
         Self {
             interface,
@@ -151,11 +150,11 @@ impl MembershipSet {
         }
     }
 
-    /// Joins a group on a port with a filter, INCLUDE (source-specific) or EXCLUDE (any-source). Further ports of a
-    /// group share the join on the wire: the kernel counts its sockets, and leaves with the last.
+    /// Joins a group on a port with a filter, INCLUDE (source-specific) or EXCLUDE (any-source). Other ports of a group
+    /// share the join on the wire: the kernel counts its sockets, and leaves with the last.
     ///
     /// # Errors
-    /// Nothing was changed. `EADDRINUSE` where this (group, port) is joined already.
+    /// Nothing was changed. `EADDRINUSE` if this (group, port) is joined already.
     pub fn join(&mut self, group: IpAddr, port: u16, filter: &SourceFilter) -> Result<(), MembershipError> {
         self.try_join(group, port, filter).map_err(|reason| self.error(Operation::Join, group, port, None, reason))
     }
@@ -163,24 +162,24 @@ impl MembershipSet {
     /// Ends a membership.
     ///
     /// # Errors
-    /// `EADDRNOTAVAIL` where there is none.
+    /// `EADDRNOTAVAIL` if there is none.
     pub fn leave(&mut self, group: IpAddr, port: u16) -> Result<(), MembershipError> {
         self.try_leave(group, port).map_err(|reason| self.error(Operation::Leave, group, port, None, reason))
     }
 
-    /// Hears one more source of an INCLUDE membership, or joins with this source.
+    /// Adds a source to an INCLUDE membership, or joins with this source.
     ///
     /// # Errors
-    /// Nothing was changed. `EADDRNOTAVAIL` for a source that is heard already, `EINVAL` on an EXCLUDE membership.
+    /// Nothing was changed. `EADDRNOTAVAIL` for a source that is accepted already, `EINVAL` on an EXCLUDE membership.
     pub fn add_source(&mut self, group: IpAddr, port: u16, source: IpAddr) -> Result<(), MembershipError> {
         self.try_add_source(group, port, source)
             .map_err(|reason| self.error(Operation::AddSource, group, port, Some(source), reason))
     }
 
-    /// Hears one source less of an INCLUDE membership; the last one ends it.
+    /// Removes a source from an INCLUDE membership; the last one ends it.
     ///
     /// # Errors
-    /// Nothing was changed. `EADDRNOTAVAIL` for a source that is not heard, `EINVAL` on EXCLUDE or no membership.
+    /// Nothing was changed. `EADDRNOTAVAIL` for a source that is not accepted, `EINVAL` on EXCLUDE or no membership.
     pub fn remove_source(&mut self, group: IpAddr, port: u16, source: IpAddr) -> Result<(), MembershipError> {
         self.try_remove_source(group, port, source)
             .map_err(|reason| self.error(Operation::RemoveSource, group, port, Some(source), reason))
@@ -195,7 +194,7 @@ impl MembershipSet {
             .map_err(|reason| self.error(Operation::Block, group, port, Some(source), reason))
     }
 
-    /// Hears a blocked source of an EXCLUDE membership again.
+    /// Accepts a blocked source of an EXCLUDE membership again.
     ///
     /// # Errors
     /// Nothing was changed. `EADDRNOTAVAIL` for a source that is not blocked, `EINVAL` on INCLUDE or no membership.
@@ -204,8 +203,8 @@ impl MembershipSet {
             .map_err(|reason| self.error(Operation::Unblock, group, port, Some(source), reason))
     }
 
-    /// Replaces the filter of a membership; an INCLUDE filter of nothing leaves. Atomic on each socket, and each source
-    /// that stays keeps its socket: one that is heard before and after loses no datagram.
+    /// Replaces the filter of a membership; INCLUDE without a source leaves. The change is atomic on each socket, and each
+    /// source that stays keeps its socket: a source that is accepted before and after loses no datagram.
     ///
     /// # Errors
     /// Nothing was changed. `EINVAL` without a membership.
@@ -217,26 +216,27 @@ impl MembershipSet {
     /// Ends all memberships.
     pub fn leave_all(&mut self) {
         self.memberships.clear();
-        // The kernel looks for a membership from the latest on: to leave them in the order of joining would take time
-        // that grows with the square of their number.
+        // The kernel looks for a membership from the latest on. To leave them in the order of joining would take time that
+        // grows with the square of their number.
         while let Some((id, slot)) = self.sockets.pop_last() {
             slot.memberships.abandon_all();
             self.events.push(SocketEvent::Removed { id });
         }
     }
 
-    /// A flag that ends a join of many sources early once it is true: nothing is joined then, and the error says so.
+    /// Sets a flag that ends a join of many sources early once it is true. Nothing is joined then, and the error is
+    /// [`Reason::Cancelled`].
     pub fn cancel_by(&mut self, flag: Option<Arc<AtomicBool>>) {
         self.cancel = flag;
     }
 
-    /// The sockets that came and went since the last call, in order.
+    /// The sockets that were opened and closed since the last call, in order.
     #[must_use = "a socket that nobody receives from fills up and drops"]
     pub fn take_events(&mut self) -> Vec<SocketEvent> {
         std::mem::take(&mut self.events)
     }
 
-    /// What is joined of this group on this port.
+    /// The state of the membership of this group and port.
     pub fn state(&self, group: IpAddr, port: u16) -> &State {
         static NOT_MEMBER: State = State::NotMember;
         self.memberships.get(&(group, port)).map_or(&NOT_MEMBER, |membership| &membership.state)
@@ -257,7 +257,7 @@ impl MembershipSet {
         &self.interface
     }
 
-    /// The limits, as they were when they last mattered.
+    /// The kernel's limits, as they were when they were last needed.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -358,7 +358,7 @@ impl MembershipSet {
                 let room = self.sources_per_part(group, sources.len());
                 match self.include_exactly(group, port, sources, &parts, room) {
                     Ok(()) => break,
-                    // Fewer fit on a socket than was thought.
+                    // Fewer sources fit on a socket than was assumed.
                     Err(Reason::NoRoom { .. }) if room > 1 => self.learn_below(group, room.min(sources.len())),
                     Err(reason) => return Err(reason),
                 }
@@ -377,8 +377,8 @@ impl MembershipSet {
         Ok(())
     }
 
-    /// Makes `sources` the INCLUDE filter over `parts` and, where they are too few, over new ones. First new sockets,
-    /// then changes, then what is empty goes: no source that stays is ever without a socket.
+    /// Makes `sources` the INCLUDE filter over `parts` and, if they are too few, over new ones. First it opens new sockets,
+    /// then it changes filters, then it closes empty sockets: no source that stays is ever without a socket.
     fn include_exactly(
         &mut self,
         group: IpAddr,
@@ -478,8 +478,8 @@ impl MembershipSet {
         self.part_filter(id, group).sources().clone()
     }
 
-    /// How many sources of a group one socket can name. The sysctl is read again where `wanted` is more than it said: once
-    /// an operation, since it costs more than a join.
+    /// How many sources of a group one socket can name. The sysctl is read again if `wanted` is above its last value: once
+    /// per operation, since it costs more than a join.
     fn sources_per_part(&mut self, group: IpAddr, wanted: usize) -> usize {
         if self.limits.sources_per_group(group).is_some_and(|limit| limit < wanted) {
             self.limits = Limits::read();
@@ -488,8 +488,8 @@ impl MembershipSet {
         limit.min(self.learned[usize::from(group.is_ipv6())]).max(1)
     }
 
-    /// So many sources were too many for a socket. The next guess is the value of a stock kernel, since `mld_max_msf` can
-    /// be read in the initial network namespace only; then half each time.
+    /// `refused` sources were too many for a socket. The next guess is the value of a stock kernel, since `mld_max_msf` can
+    /// only be read in the initial network namespace; then half each time.
     fn learn_below(&mut self, group: IpAddr, refused: usize) {
         let stock = if group.is_ipv4() { 10 } else { 64 };
         let guess = if refused > stock { stock } else { refused / 2 };
@@ -514,7 +514,7 @@ impl MembershipSet {
                 Reason::OutOfDescriptors { errno, sockets: self.sockets.len(), limit: place::descriptors() }
             }
             ("bind", errno @ Errno::ADDRINUSE) => Reason::PortTaken { errno },
-            ("bind", errno @ Errno::ACCESS) => Reason::PortPrivileged { errno },
+            ("bind", errno @ Errno::ACCES) => Reason::PortPrivileged { errno },
             ("bind", errno @ Errno::NODEV) => Reason::InterfaceGone { option: "bind", errno },
             (step, errno) => Reason::Kernel { step, errno },
         }
@@ -538,7 +538,7 @@ impl MembershipSet {
 }
 
 impl Drop for MembershipSet {
-    /// The kernel path may hold the sockets longer; their memberships end here.
+    /// The kernel path can hold the sockets longer; their memberships end here.
     fn drop(&mut self) {
         self.leave_all();
     }

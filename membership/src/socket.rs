@@ -1,39 +1,37 @@
-//! The memberships of one socket: executes what the state machine allows, in one of several option styles, reads back
-//! what the kernel then holds, and takes half-made changes back.
+//! The memberships of one socket: makes the changes that the state machine allows, in one of several option styles, reads
+//! back what the kernel then holds, and undoes changes that were only made in part.
 //!
-//! Linux never sees a request that it would judge in another way: it would switch JOIN_GROUP + JOIN_SOURCE_GROUP to
-//! INCLUDE in silence, and leave a deaf INCLUDE{} after JOIN_GROUP + LEAVE_SOURCE_GROUP.
+//! Linux never sees a request that it would judge differently. After JOIN_GROUP it would take JOIN_SOURCE_GROUP and silently
+//! switch to INCLUDE, and LEAVE_SOURCE_GROUP and leave INCLUDE without a source.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::io::Errno;
-
-use super::error::SocketError;
-use super::sockopt as opt;
-use super::state::{Request, State};
-use super::{InterfaceRef, Refusal};
-use crate::SourceFilter;
+use crate::errno::Errno;
+use crate::error::SocketError;
+use crate::sockopt::{self as opt, GroupSource, IpSource, Opt};
+use crate::state::{Request, State};
 use crate::subscription::{validate_group, validate_source};
+use crate::{InterfaceRef, Refusal, SourceFilter};
 
-/// Which socket options are used. All lead to the same states and to the same reports on the wire.
+/// The socket options to use. All lead to the same states and to the same reports on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OptionStyle {
-    /// `MCAST_*` for both families, by interface index: also works where the interface has no address.
+    /// `MCAST_*` for both families, by interface index. Works for an interface without an address, too.
     #[default]
     Mcast,
     /// `IP_*` for IPv4, with sources by interface address, and `IPV6_*` where IPv6 has its own.
     ProtocolSpecific,
-    /// `MCAST_MSFILTER`: joined as in `Mcast`, since the kernel asks for a membership first; every change from then on,
-    /// leaving included, replaces the filter as a whole.
+    /// `MCAST_MSFILTER`. The join is as in `Mcast`, since the kernel requires a membership first. Every change from then
+    /// on, leaving included, replaces the filter as a whole.
     FullState,
     /// The same with `IP_MSFILTER` for IPv4, by interface address.
     FullStateProtocolSpecific,
 }
 
 impl OptionStyle {
-    /// All of them, for tests and for the conformance table.
+    /// All styles.
     pub const ALL: [Self; 4] = [Self::Mcast, Self::ProtocolSpecific, Self::FullState, Self::FullStateProtocolSpecific];
 
     fn is_protocol_specific(self) -> bool {
@@ -45,7 +43,7 @@ impl OptionStyle {
     }
 }
 
-/// A socket and what is joined on it, on one interface.
+/// A socket and its memberships on one interface.
 #[derive(Debug)]
 pub struct MembershipSocket<S> {
     socket: S,
@@ -56,7 +54,7 @@ pub struct MembershipSocket<S> {
 }
 
 impl<S: AsFd> MembershipSocket<S> {
-    /// A socket on which nothing is joined yet. Its memberships must be changed here only.
+    /// Takes a socket on which nothing is joined yet. From now on its memberships must only be changed here.
     pub fn new(socket: S, interface: InterfaceRef, style: OptionStyle) -> Self {
         Self { socket, interface, style, states: BTreeMap::new() }
     }
@@ -66,22 +64,22 @@ impl<S: AsFd> MembershipSocket<S> {
         &self.socket
     }
 
-    /// What is joined of this group.
+    /// The state of this group's membership.
     pub fn state(&self, group: IpAddr) -> &State {
         static NOT_MEMBER: State = State::NotMember;
         self.states.get(&group).unwrap_or(&NOT_MEMBER)
     }
 
-    /// The groups that are joined, with their states.
+    /// All groups that are joined, with their states.
     pub fn states(&self) -> impl ExactSizeIterator<Item = (IpAddr, &State)> {
         self.states.iter().map(|(&group, state)| (group, state))
     }
 
-    /// Judges the request, has the kernel do it, and reads back what the kernel then holds.
+    /// Judges the request, has the kernel execute it, and reads back what the kernel then holds.
     ///
     /// # Errors
-    /// Then everything is as before, in the kernel too, unless it is [`SocketError::NotRestored`]. `Refused` and
-    /// `Invalid` never reached the kernel.
+    /// Nothing was changed, in the kernel either, unless the error is [`SocketError::NotRestored`]. After `Refused` and
+    /// `Invalid` the kernel was not asked.
     pub fn request(&mut self, group: IpAddr, request: &Request) -> Result<(), SocketError> {
         validate_group(group)?;
         let sources = match request {
@@ -103,21 +101,22 @@ impl<S: AsFd> MembershipSocket<S> {
         Ok(())
     }
 
-    /// Ends what the socket holds of a group that the kernel has lost with the device. [`MembershipSocket::state`] stays.
+    /// Ends what the socket still holds of a group that the kernel has lost with the device. [`MembershipSocket::state`]
+    /// stays.
     pub(super) fn abandon(&self, group: IpAddr) {
-        // By index, as in `restore`. It fails where nothing is held.
+        // By index, as in `restore`. It fails if nothing is held.
         let _ = opt::mcast_group(self.fd(), opt::MCAST_LEAVE_GROUP, self.interface.index, group);
     }
 
-    /// As [`MembershipSocket::abandon`], of all groups: for a socket that is given up.
+    /// Abandons all groups, for a socket that is about to be closed.
     pub(super) fn abandon_all(&self) {
         self.states.keys().for_each(|&group| self.abandon(group));
     }
 
-    /// Joins a group again as [`MembershipSocket::state`] says, after [`MembershipSocket::abandon`].
+    /// Joins a group again with its [`MembershipSocket::state`], after [`MembershipSocket::abandon`].
     ///
     /// # Errors
-    /// The kernel did not take it: the group is not joined.
+    /// The kernel refused, and the group is not joined.
     pub(super) fn renew(&self, group: IpAddr) -> Result<(), SocketError> {
         let state = self.state(group);
         let filter = state.filter();
@@ -134,7 +133,7 @@ impl<S: AsFd> MembershipSocket<S> {
         };
         let renewed = joined
             .and_then(|()| match filter.sources().len() {
-                // The join has said it all.
+                // The join has set the whole filter.
                 1 if !filter.is_exclude() => Ok(()),
                 0 => Ok(()),
                 _ => self.set_filter_by_index(group, &filter),
@@ -143,17 +142,17 @@ impl<S: AsFd> MembershipSocket<S> {
         renewed.inspect_err(|_| self.abandon(group))
     }
 
-    /// What the kernel holds for this socket, interface and group, by the getter that belongs to the option style. The
-    /// state INCLUDE with an empty list can be seen here if something else than this type changed the socket.
+    /// The state that the kernel holds for this socket, interface and group, by the getter of the option style. It can be
+    /// INCLUDE without a source if something else than this type changed the socket.
     ///
     /// # Errors
-    /// What the getter said, under its name.
+    /// The kernel refused the getter.
     pub fn kernel_state(&self, group: IpAddr) -> Result<State, SocketError> {
         let expected = self.state(group).filter().sources().len();
         match (self.style.is_protocol_specific(), group) {
             (true, IpAddr::V4(group)) => match self.interface_address() {
                 Ok(address) => kernel(opt::IP_MSFILTER, opt::ip_filter(self.fd(), address, group, expected)),
-                // The address may have gone since; the kernel still knows the index.
+                // The address may be gone; the kernel still knows the index.
                 Err(_) => self.filter_by_index(group.into(), expected),
             },
             _ => self.filter_by_index(group, expected),
@@ -183,7 +182,7 @@ impl<S: AsFd> MembershipSocket<S> {
             (_, Request::Unblock(source)) => {
                 self.source(group, *source, opt::IP_UNBLOCK_SOURCE, opt::MCAST_UNBLOCK_SOURCE)
             }
-            // The state machine lets no JOIN_GROUP pass on a group that is joined.
+            // The state machine has refused JOIN_GROUP on a group that is joined.
             (_, Request::JoinGroup) => Err(Refusal::AlreadyJoined.into()),
         }
     }
@@ -201,8 +200,7 @@ impl<S: AsFd> MembershipSocket<S> {
         }
     }
 
-    /// Any-source memberships of IPv6 are left with `IPV6_DROP_MEMBERSHIP`, source-specific ones with
-    /// `MCAST_LEAVE_GROUP`, as the recipes say.
+    /// `IPV6_DROP_MEMBERSHIP` leaves any-source memberships of IPv6 only; there is no IPV6_* option for sources.
     fn leave(&self, group: IpAddr, previous: &State) -> Result<(), SocketError> {
         let index = self.interface.index;
         match (self.style.is_protocol_specific(), group, previous) {
@@ -216,7 +214,13 @@ impl<S: AsFd> MembershipSocket<S> {
         }
     }
 
-    fn source(&self, group: IpAddr, source: IpAddr, ip: opt::Opt, mcast: opt::Opt) -> Result<(), SocketError> {
+    fn source(
+        &self,
+        group: IpAddr,
+        source: IpAddr,
+        ip: Opt<IpSource>,
+        mcast: Opt<GroupSource>,
+    ) -> Result<(), SocketError> {
         match (self.style.is_protocol_specific(), group, source) {
             (true, IpAddr::V4(group), IpAddr::V4(source)) => {
                 let address = self.interface_address()?;
@@ -241,7 +245,7 @@ impl<S: AsFd> MembershipSocket<S> {
         kernel(opt::MCAST_MSFILTER, opt::set_mcast_filter(self.fd(), self.interface.index, group, filter))
     }
 
-    /// Always by index: where two interfaces have one address, the kernel may have taken the other.
+    /// Always by index: if two interfaces have the same address, the kernel may have taken the other one.
     fn confirm(&self, group: IpAddr, expected: &State) -> Result<(), SocketError> {
         let kernel = self.filter_by_index(group, expected.filter().sources().len())?;
         if kernel == *expected {
@@ -251,14 +255,14 @@ impl<S: AsFd> MembershipSocket<S> {
         }
     }
 
-    /// Puts the kernel back to `previous` after a change failed for `cause`, which is given back.
+    /// Restores `previous` in the kernel after a change failed for `cause`, which is returned.
     fn restore(&self, group: IpAddr, previous: &State, cause: SocketError) -> SocketError {
         let index = self.interface.index;
         let held = |expected: &State| self.filter_by_index(group, expected.filter().sources().len());
         if let (SocketError::FilterDiffers { expected: State::Include(sources), .. }, State::NotMember) =
             (&cause, previous)
         {
-            // Where two interfaces have one address, the join may stand on the other one: it is undone as it was done.
+            // If two interfaces have the same address, the join may be on the other one: it is undone the way it was done.
             for &source in sources {
                 let _ = self.source(group, source, opt::IP_DROP_SOURCE_MEMBERSHIP, opt::MCAST_LEAVE_SOURCE_GROUP);
             }
@@ -267,8 +271,7 @@ impl<S: AsFd> MembershipSocket<S> {
         if kernel == *previous {
             return cause;
         }
-        // The steps by index, whatever the style: what is to be repaired may lie in the style's own way of naming the
-        // interface. Whether they worked is read back below.
+        // By index in every style: the fault can be in how the style names the interface. The result is read back below.
         let filter = previous.filter();
         if *previous == State::NotMember {
             let _ = opt::mcast_group(self.fd(), opt::MCAST_LEAVE_GROUP, index, group);
@@ -303,6 +306,6 @@ impl<S: AsFd> MembershipSocket<S> {
     }
 }
 
-fn kernel<T>(option: opt::Opt, result: Result<T, Errno>) -> Result<T, SocketError> {
+fn kernel<T, V>(option: Opt<V>, result: Result<T, Errno>) -> Result<T, SocketError> {
     result.map_err(|errno| SocketError::Kernel { option: option.name, errno })
 }

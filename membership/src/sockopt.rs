@@ -1,21 +1,23 @@
-//! The membership options as the kernel's headers lay them out (`linux/in.h`, RFC 3678), for both families.
+//! The socket options of this crate as the kernel's headers lay them out (`linux/in.h`, RFC 3678), for both families.
 //!
-//! The structures are written byte by byte at the offsets of the C types: some have a tail of variable length, and none
+//! The set is closed: an [`Opt`] can only be one of the constants here, and its type says which value it takes. None of
+//! these values holds a pointer, so that the kernel touches no memory but the value itself.
+//!
+//! The structures are written byte by byte at the offsets of the C types. Some have a tail of variable length, and none
 //! then has padding that was never written.
 
 #![allow(unsafe_code)]
 
 use std::collections::BTreeSet;
 use std::ffi::c_int;
+use std::marker::PhantomData;
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use rustix::io::Errno;
-
-use super::state::State;
 use crate::SourceFilter;
-use crate::udp::{get_option, set_option};
+use crate::errno::Errno;
+use crate::state::State;
 
 const STORAGE: usize = size_of::<libc::sockaddr_storage>();
 const MCAST_EXCLUDE: u32 = libc::MCAST_EXCLUDE as u32;
@@ -30,36 +32,144 @@ struct GroupFilter {
     sources: u32,
 }
 
-/// A socket option by number and name.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Opt {
+/// A socket option by level, number and name. `V` says which value it takes.
+#[derive(Debug)]
+pub(crate) struct Opt<V> {
+    level: Level,
     number: c_int,
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
+    value: PhantomData<V>,
 }
 
+impl<V> Clone for Opt<V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for Opt<V> {}
+
+/// The level at which the kernel looks an option up.
+#[derive(Clone, Copy, Debug)]
+enum Level {
+    Socket,
+    Ip,
+    Ipv6,
+    /// `IPPROTO_IP` or `IPPROTO_IPV6`, by the family of the group.
+    OfGroup,
+}
+
+/// The value is `struct group_req`.
+#[derive(Debug)]
+pub(crate) enum Group {}
+/// The value is `struct group_source_req`.
+#[derive(Debug)]
+pub(crate) enum GroupSource {}
+/// The value is `struct group_filter`, with its sources.
+#[derive(Debug)]
+pub(crate) enum GroupSources {}
+/// The value is `struct ip_mreqn`.
+#[derive(Debug)]
+pub(crate) enum IpGroup {}
+/// The value is `struct ip_mreq_source`.
+#[derive(Debug)]
+pub(crate) enum IpSource {}
+/// The value is `struct ip_msfilter`, with its sources.
+#[derive(Debug)]
+pub(crate) enum IpSources {}
+/// The value is `struct ipv6_mreq`.
+#[derive(Debug)]
+pub(crate) enum Ipv6Group {}
+/// The value is an int that is 0 or 1.
+#[derive(Debug)]
+pub(crate) enum Flag {}
+/// The value is an array of 32-bit counters.
+#[derive(Debug)]
+enum Counters {}
+
 macro_rules! options {
-    ($($name:ident)*) => { $(pub(super) const $name: Opt = Opt { number: libc::$name, name: stringify!($name) };)* };
+    ($($visibility:vis $value:ident at $level:ident: $($name:ident)*;)*) => { $($(
+        $visibility const $name: Opt<$value> =
+            Opt { level: Level::$level, number: libc::$name, name: stringify!($name), value: PhantomData };
+    )*)* };
 }
 options! {
-    MCAST_JOIN_GROUP MCAST_LEAVE_GROUP MCAST_JOIN_SOURCE_GROUP MCAST_LEAVE_SOURCE_GROUP
-    MCAST_BLOCK_SOURCE MCAST_UNBLOCK_SOURCE MCAST_MSFILTER
-    IP_ADD_MEMBERSHIP IP_DROP_MEMBERSHIP IP_ADD_SOURCE_MEMBERSHIP IP_DROP_SOURCE_MEMBERSHIP
-    IP_BLOCK_SOURCE IP_UNBLOCK_SOURCE IP_MSFILTER
-    IPV6_ADD_MEMBERSHIP IPV6_DROP_MEMBERSHIP
+    pub(crate) Group at OfGroup: MCAST_JOIN_GROUP MCAST_LEAVE_GROUP;
+    pub(crate) GroupSource at OfGroup:
+        MCAST_JOIN_SOURCE_GROUP MCAST_LEAVE_SOURCE_GROUP MCAST_BLOCK_SOURCE MCAST_UNBLOCK_SOURCE;
+    pub(crate) GroupSources at OfGroup: MCAST_MSFILTER;
+    pub(crate) IpGroup at Ip: IP_ADD_MEMBERSHIP IP_DROP_MEMBERSHIP;
+    pub(crate) IpSource at Ip:
+        IP_ADD_SOURCE_MEMBERSHIP IP_DROP_SOURCE_MEMBERSHIP IP_BLOCK_SOURCE IP_UNBLOCK_SOURCE;
+    pub(crate) IpSources at Ip: IP_MSFILTER;
+    pub(crate) Ipv6Group at Ipv6: IPV6_ADD_MEMBERSHIP IPV6_DROP_MEMBERSHIP;
+    pub(crate) Flag at Socket: SO_TIMESTAMPNS;
+    pub(crate) Flag at Ip: IP_PKTINFO;
+    pub(crate) Flag at Ipv6: IPV6_RECVPKTINFO;
+    Counters at Socket: SO_MEMINFO;
+}
+
+impl<V> Opt<V> {
+    /// Level and number; `is_ipv6` is the family of the group.
+    fn at(self, is_ipv6: bool) -> (c_int, c_int) {
+        let level = match (self.level, is_ipv6) {
+            (Level::Socket, _) => libc::SOL_SOCKET,
+            (Level::Ip, _) | (Level::OfGroup, false) => libc::IPPROTO_IP,
+            (Level::Ipv6, _) | (Level::OfGroup, true) => libc::IPPROTO_IPV6,
+        };
+        (level, self.number)
+    }
+}
+
+/// `setsockopt` with the bytes of `value`.
+fn set<V>(fd: BorrowedFd<'_>, option: Opt<V>, is_ipv6: bool, value: &[u8]) -> Result<(), Errno> {
+    let (level, number) = option.at(is_ipv6);
+    let length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: `value` has `length` readable bytes for the duration of the call (the borrow). The kernel only reads them:
+    // the option is one of the constants above, whose values hold no pointer. `fd` is open (BorrowedFd).
+    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, number, value.as_ptr().cast(), length) };
+    if result == 0 { Ok(()) } else { Err(Errno::last()) }
+}
+
+/// `getsockopt` into `value`; returns how many bytes the kernel has.
+fn get<V>(fd: BorrowedFd<'_>, option: Opt<V>, is_ipv6: bool, value: &mut [u8]) -> Result<usize, Errno> {
+    let (level, number) = option.at(is_ipv6);
+    let mut length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: `value` has `length` writable bytes, borrowed for the call. The kernel writes at most `length` of them, and
+    // the new length into a local: the option is one of the constants above, whose values hold no pointer. `fd` is open
+    // (BorrowedFd).
+    let result = unsafe { libc::getsockopt(fd.as_raw_fd(), level, number, value.as_mut_ptr().cast(), &mut length) };
+    if result == 0 { Ok((length as usize).min(value.len())) } else { Err(Errno::last()) }
+}
+
+/// Switches a flag on.
+pub(crate) fn switch_on(fd: BorrowedFd<'_>, option: Opt<Flag>) -> Result<(), Errno> {
+    set(fd, option, false, &1_i32.to_ne_bytes())
+}
+
+/// `SO_MEMINFO`, of which the count of dropped datagrams is returned; `ENOPROTOOPT` before Linux 4.12.
+pub(crate) fn drops(fd: BorrowedFd<'_>) -> Result<u32, Errno> {
+    const DROPS: usize = 4 * libc::SK_MEMINFO_DROPS as usize;
+    let mut counters = [0; DROPS + 4];
+    let length = get(fd, SO_MEMINFO, false, &mut counters)?;
+    if length < counters.len() {
+        return Err(Errno::NOPROTOOPT);
+    }
+    Ok(number(&counters, DROPS))
 }
 
 /// `MCAST_JOIN_GROUP`, `MCAST_LEAVE_GROUP`: `struct group_req`.
-pub(super) fn mcast_group(fd: BorrowedFd<'_>, option: Opt, interface: u32, group: IpAddr) -> Result<(), Errno> {
+pub(crate) fn mcast_group(fd: BorrowedFd<'_>, option: Opt<Group>, interface: u32, group: IpAddr) -> Result<(), Errno> {
     let mut request = [0; size_of::<libc::group_req>()];
     put(&mut request, offset_of!(libc::group_req, gr_interface), &interface.to_ne_bytes());
     put(&mut request, offset_of!(libc::group_req, gr_group), &storage(group));
-    set_option(fd, level(group), option.number, &request)
+    set(fd, option, group.is_ipv6(), &request)
 }
 
-/// `MCAST_JOIN_SOURCE_GROUP` and its three sisters: `struct group_source_req`.
-pub(super) fn mcast_source(
+/// `MCAST_JOIN_SOURCE_GROUP` and the three options like it: `struct group_source_req`.
+pub(crate) fn mcast_source(
     fd: BorrowedFd<'_>,
-    option: Opt,
+    option: Opt<GroupSource>,
     interface: u32,
     group: IpAddr,
     source: IpAddr,
@@ -68,11 +178,11 @@ pub(super) fn mcast_source(
     put(&mut request, offset_of!(libc::group_source_req, gsr_interface), &interface.to_ne_bytes());
     put(&mut request, offset_of!(libc::group_source_req, gsr_group), &storage(group));
     put(&mut request, offset_of!(libc::group_source_req, gsr_source), &storage(source));
-    set_option(fd, level(group), option.number, &request)
+    set(fd, option, group.is_ipv6(), &request)
 }
 
 /// `MCAST_MSFILTER`, set.
-pub(super) fn set_mcast_filter(
+pub(crate) fn set_mcast_filter(
     fd: BorrowedFd<'_>,
     interface: u32,
     group: IpAddr,
@@ -84,16 +194,16 @@ pub(super) fn set_mcast_filter(
     for (i, &source) in sources.iter().enumerate() {
         put(&mut request, TAIL + i * STORAGE, &storage(source));
     }
-    set_option(fd, level(group), libc::MCAST_MSFILTER, &request)
+    set(fd, MCAST_MSFILTER, group.is_ipv6(), &request)
 }
 
-/// `MCAST_MSFILTER`, get: what the kernel holds for this socket, interface and group. An INCLUDE filter of nothing,
-/// which Linux can hold ("deaf"), is given as such, and is not the same as no membership.
-pub(super) fn mcast_filter(fd: BorrowedFd<'_>, interface: u32, group: IpAddr, expected: usize) -> Result<State, Errno> {
+/// `MCAST_MSFILTER`, get: the filter that the kernel holds for this socket, interface and group. Linux can hold an INCLUDE
+/// filter without a source; it is returned as such, and is not the same as no membership.
+pub(crate) fn mcast_filter(fd: BorrowedFd<'_>, interface: u32, group: IpAddr, expected: usize) -> Result<State, Errno> {
     let mut room = expected + 1;
     loop {
         let mut reply = group_filter(interface, group, room)?;
-        match get_option(fd, level(group), libc::MCAST_MSFILTER, &mut reply) {
+        match get(fd, MCAST_MSFILTER, group.is_ipv6(), &mut reply) {
             Ok(_) => {}
             Err(Errno::ADDRNOTAVAIL) => return Ok(State::NotMember),
             Err(error) => return Err(error),
@@ -109,17 +219,17 @@ pub(super) fn mcast_filter(fd: BorrowedFd<'_>, interface: u32, group: IpAddr, ex
 }
 
 /// `IP_ADD_MEMBERSHIP`, `IP_DROP_MEMBERSHIP`: `struct ip_mreqn`, by index.
-pub(super) fn ip_group(fd: BorrowedFd<'_>, option: Opt, interface: u32, group: Ipv4Addr) -> Result<(), Errno> {
+pub(crate) fn ip_group(fd: BorrowedFd<'_>, option: Opt<IpGroup>, interface: u32, group: Ipv4Addr) -> Result<(), Errno> {
     let mut request = [0; size_of::<libc::ip_mreqn>()];
     put(&mut request, offset_of!(libc::ip_mreqn, imr_multiaddr), &group.octets());
     put(&mut request, offset_of!(libc::ip_mreqn, imr_ifindex), &interface.to_ne_bytes());
-    set_option(fd, libc::IPPROTO_IP, option.number, &request)
+    set(fd, option, false, &request)
 }
 
-/// `IP_ADD_SOURCE_MEMBERSHIP` and its three sisters: `struct ip_mreq_source`, by interface address.
-pub(super) fn ip_source(
+/// `IP_ADD_SOURCE_MEMBERSHIP` and the three options like it: `struct ip_mreq_source`, by interface address.
+pub(crate) fn ip_source(
     fd: BorrowedFd<'_>,
-    option: Opt,
+    option: Opt<IpSource>,
     interface: Ipv4Addr,
     group: Ipv4Addr,
     source: Ipv4Addr,
@@ -128,11 +238,11 @@ pub(super) fn ip_source(
     put(&mut request, offset_of!(libc::ip_mreq_source, imr_multiaddr), &group.octets());
     put(&mut request, offset_of!(libc::ip_mreq_source, imr_interface), &interface.octets());
     put(&mut request, offset_of!(libc::ip_mreq_source, imr_sourceaddr), &source.octets());
-    set_option(fd, libc::IPPROTO_IP, option.number, &request)
+    set(fd, option, false, &request)
 }
 
 /// `IP_MSFILTER`, set: `struct ip_msfilter` (group, interface address, mode, count, sources), which libc lacks.
-pub(super) fn set_ip_filter(
+pub(crate) fn set_ip_filter(
     fd: BorrowedFd<'_>,
     interface: Ipv4Addr,
     group: Ipv4Addr,
@@ -149,11 +259,11 @@ pub(super) fn set_ip_filter(
             request.extend(source.octets());
         }
     }
-    set_option(fd, libc::IPPROTO_IP, libc::IP_MSFILTER, &request)
+    set(fd, IP_MSFILTER, false, &request)
 }
 
 /// `IP_MSFILTER`, get.
-pub(super) fn ip_filter(
+pub(crate) fn ip_filter(
     fd: BorrowedFd<'_>,
     interface: Ipv4Addr,
     group: Ipv4Addr,
@@ -165,7 +275,7 @@ pub(super) fn ip_filter(
         put(&mut reply, 0, &group.octets());
         put(&mut reply, 4, &interface.octets());
         put(&mut reply, 12, &count(room)?.to_ne_bytes());
-        match get_option(fd, libc::IPPROTO_IP, libc::IP_MSFILTER, &mut reply) {
+        match get(fd, IP_MSFILTER, false, &mut reply) {
             Ok(_) => {}
             Err(Errno::ADDRNOTAVAIL) => return Ok(State::NotMember),
             Err(error) => return Err(error),
@@ -182,17 +292,22 @@ pub(super) fn ip_filter(
 }
 
 /// `IPV6_ADD_MEMBERSHIP`, `IPV6_DROP_MEMBERSHIP`: `struct ipv6_mreq`.
-pub(super) fn ipv6_group(fd: BorrowedFd<'_>, option: Opt, interface: u32, group: Ipv6Addr) -> Result<(), Errno> {
+pub(crate) fn ipv6_group(
+    fd: BorrowedFd<'_>,
+    option: Opt<Ipv6Group>,
+    interface: u32,
+    group: Ipv6Addr,
+) -> Result<(), Errno> {
     let mut request = [0; size_of::<libc::ipv6_mreq>()];
     put(&mut request, offset_of!(libc::ipv6_mreq, ipv6mr_multiaddr), &group.octets());
     put(&mut request, offset_of!(libc::ipv6_mreq, ipv6mr_interface), &interface.to_ne_bytes());
-    set_option(fd, libc::IPPROTO_IPV6, option.number, &request)
+    set(fd, option, true, &request)
 }
 
-/// The first IPv4 address of an interface, asked of an AF_INET socket (`SIOCGIFADDR`); `EADDRNOTAVAIL` where it has
+/// The first IPv4 address of an interface, by an AF_INET socket (`SIOCGIFADDR`); `EADDRNOTAVAIL` if the interface has
 /// none.
-pub(super) fn interface_address(fd: BorrowedFd<'_>, index: u32) -> Result<Ipv4Addr, Errno> {
-    let name = rustix::net::netdevice::index_to_name_inlined(fd, index)?;
+pub(crate) fn interface_address(fd: BorrowedFd<'_>, index: u32) -> Result<Ipv4Addr, Errno> {
+    let name = rustix::net::netdevice::index_to_name_inlined(fd, index).map_err(Errno::from)?;
     // SAFETY: ifreq is integers, arrays and a union of such; all zeroes are valid, and end the name.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name.as_bytes()) {
@@ -202,7 +317,7 @@ pub(super) fn interface_address(fd: BorrowedFd<'_>, index: u32) -> Result<Ipv4Ad
     // local; `fd` is open (BorrowedFd).
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFADDR as _, &raw mut request) };
     if result != 0 {
-        return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO));
+        return Err(Errno::last());
     }
     // SAFETY: the call succeeded, so that the kernel filled in the address; any bytes are a valid sockaddr.
     let address = unsafe { request.ifr_ifru.ifru_addr };
@@ -224,10 +339,6 @@ fn group_filter(interface: u32, group: IpAddr, sources: usize) -> Result<Vec<u8>
     Ok(request)
 }
 
-fn level(group: IpAddr) -> c_int {
-    if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 }
-}
-
 fn mode(filter: &SourceFilter) -> u32 {
     if filter.is_exclude() { MCAST_EXCLUDE } else { MCAST_INCLUDE }
 }
@@ -240,8 +351,8 @@ fn state(mode: u32, sources: BTreeSet<IpAddr>) -> Result<State, Errno> {
     }
 }
 
-/// A `sockaddr_in` or `sockaddr_in6` in a `sockaddr_storage`; port, flow label and scope are 0, for the interface is
-/// named beside it.
+/// A `sockaddr_in` or `sockaddr_in6` in a `sockaddr_storage`. Port, flow label and scope are 0: the request names the
+/// interface itself.
 fn storage(address: IpAddr) -> [u8; STORAGE] {
     let mut storage = [0; STORAGE];
     match address {

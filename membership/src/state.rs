@@ -1,71 +1,82 @@
-//! The state machine of one membership: what a request on one (socket, interface, group) returns, and what holds then.
+//! The state machine of one membership: what a request on one (socket, interface, group) returns, and the state after it.
 //!
-//! Pure. It follows the table of the KAME MLDv2 notes (Asaeda) where Linux and RFC 3678 leave room, for any sequence of
-//! requests: a request is judged by the state and its sources alone, and a refused request changes nothing.
+//! Pure. Where Linux and RFC 3678 leave room, it follows the table of the KAME MLDv2 notes (Asaeda). Only the state and the
+//! request decide, and a refused request changes nothing.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-use rustix::io::Errno;
-
 use crate::SourceFilter;
+use crate::errno::Errno;
 
-/// What is joined.
+/// The state of one membership.
+///
+/// ```
+/// use receiver_membership::{Refusal, Request, State};
+///
+/// let source = "10.0.0.1".parse()?;
+/// let mut state = State::NotMember;
+/// state.apply(&Request::JoinSource(source))?;
+/// assert_eq!(state.apply(&Request::Block(source)), Err(Refusal::WrongMode));
+/// state.apply(&Request::LeaveSource(source))?;
+/// assert_eq!(state, State::NotMember);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum State {
     /// The group is not joined.
     #[default]
     NotMember,
-    /// Only these sources are heard; never empty, for INCLUDE of nothing is no membership (RFC 3376, section 3.2).
+    /// Only these sources are accepted. Never empty: INCLUDE without a source is no membership (RFC 3376, section 3.2).
     Include(BTreeSet<IpAddr>),
-    /// All sources but these are heard.
+    /// All sources except these are accepted.
     Exclude(BTreeSet<IpAddr>),
 }
 
-/// What is asked of a membership.
+/// A change of a membership.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
-    /// Hear all sources.
+    /// Accept all sources.
     JoinGroup,
-    /// Hear none any more, however it was joined.
+    /// End the membership, in either mode.
     LeaveGroup,
-    /// Hear this source (too).
+    /// Accept this source, beside those that are accepted already.
     JoinSource(IpAddr),
-    /// Do not hear this source any more; the last one ends the membership.
+    /// Do not accept this source any more; the last one ends the membership.
     LeaveSource(IpAddr),
-    /// Of all sources, do not hear this one.
+    /// Accept all sources except this one.
     Block(IpAddr),
-    /// Hear a blocked source again.
+    /// Accept a blocked source again.
     Unblock(IpAddr),
-    /// Put this filter in the place of the present one, in either mode (RFC 3678, section 4.2). The group must be
-    /// joined already, as Linux asks; INCLUDE of nothing leaves.
+    /// Replace the filter, in either mode (RFC 3678, section 4.2). The group must be joined already, as Linux requires.
+    /// INCLUDE without a source ends the membership.
     SetSources(SourceFilter),
 }
 
-/// Why a request is refused; nothing was changed.
+/// Why a request is refused. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     /// EADDRINUSE.
-    #[error("the group is joined already (EADDRINUSE): leave it first, or change its sources")]
+    #[error("the group is joined already (EADDRINUSE); leave it first, or change its sources")]
     AlreadyJoined,
     /// EADDRNOTAVAIL, of LEAVE_GROUP.
-    #[error("the group is not joined (EADDRNOTAVAIL)")]
+    #[error("the group is not joined (EADDRNOTAVAIL); only a group that is joined can be left")]
     NotJoined,
     /// EADDRNOTAVAIL, of JOIN_SOURCE or BLOCK_SOURCE.
-    #[error("the source stands in the list already (EADDRNOTAVAIL)")]
+    #[error("the source is in the list already (EADDRNOTAVAIL); name each source once")]
     SourceListed,
     /// EADDRNOTAVAIL, of LEAVE_SOURCE or UNBLOCK_SOURCE.
-    #[error("the source does not stand in the list (EADDRNOTAVAIL)")]
+    #[error("the source is not in the list (EADDRNOTAVAIL); name one that is in it")]
     SourceNotListed,
     /// EINVAL: the request belongs to the other filter mode.
     #[error(
-        "the group is joined in the other filter mode (EINVAL): sources are joined and left in INCLUDE mode, blocked \
+        "the group is joined in the other filter mode (EINVAL), and sources are joined and left in INCLUDE mode, blocked \
          and unblocked in EXCLUDE mode; replace the filter as a whole, or leave the group first"
     )]
     WrongMode,
     /// EINVAL: there is no membership whose sources could be changed.
-    #[error("the group is not joined, so that it has no sources to change (EINVAL): join it first")]
+    #[error("the group is not joined, so that it has no sources to change (EINVAL); join it first")]
     NoMembership,
 }
 
@@ -82,7 +93,7 @@ impl Refusal {
 
 impl From<Refusal> for std::io::Error {
     fn from(refusal: Refusal) -> Self {
-        Self::from_raw_os_error(refusal.errno().raw_os_error())
+        refusal.errno().into()
     }
 }
 
@@ -90,7 +101,7 @@ impl State {
     /// The state that the request leads to.
     ///
     /// # Errors
-    /// The refusal, by the table. `self` is not changed in any case.
+    /// The reason for the refusal. `self` is not changed in any case.
     pub fn judge(&self, request: &Request) -> Result<Self, Refusal> {
         match self {
             Self::NotMember => match request {
@@ -120,30 +131,21 @@ impl State {
         }
     }
 
-    /// Judges the request, and moves to the state it leads to.
+    /// Changes to the state that the request leads to.
     ///
     /// # Errors
-    /// As [`State::judge`]; then `self` is as before.
+    /// As [`State::judge`]; then `self` is unchanged.
     pub fn apply(&mut self, request: &Request) -> Result<(), Refusal> {
         *self = self.judge(request)?;
         Ok(())
     }
 
-    /// Is the group joined?
+    /// Returns true if the group is joined.
     pub fn is_member(&self) -> bool {
         *self != Self::NotMember
     }
 
-    /// Is a datagram of this source heard?
-    pub fn hears(&self, source: IpAddr) -> bool {
-        match self {
-            Self::NotMember => false,
-            Self::Include(sources) => sources.contains(&source),
-            Self::Exclude(blocked) => !blocked.contains(&source),
-        }
-    }
-
-    /// The filter; of no membership it is INCLUDE of nothing.
+    /// The filter. Without a membership it is INCLUDE without a source.
     pub fn filter(&self) -> SourceFilter {
         match self {
             Self::NotMember => SourceFilter::Include(BTreeSet::new()),
@@ -214,7 +216,7 @@ impl fmt::Display for Request {
     }
 }
 
-/// A long list is cut: thousands of sources help nobody in a message.
+/// A long list is shortened: thousands of sources help nobody in a message.
 fn write_list(f: &mut fmt::Formatter<'_>, name: &str, sources: &BTreeSet<IpAddr>) -> fmt::Result {
     const SHOWN: usize = 8;
     write!(f, "{name}{{")?;

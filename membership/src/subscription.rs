@@ -1,7 +1,7 @@
-//! What a user asks for: a group, a UDP port and the sources that are wanted or blocked. Pure: parsed and validated
-//! here, before anything is opened.
+//! A subscription: a group, a UDP port, and the sources that are wanted or blocked. Parsed and validated here, before
+//! anything is opened.
 //!
-//! Written `[SOURCE[,SOURCE…]@]GROUP:PORT`, blocked sources of an any-source subscription
+//! It is written `[SOURCE[,SOURCE…]@]GROUP:PORT`, blocked sources of an any-source subscription
 //! `!SOURCE[,SOURCE…]@GROUP:PORT`; IPv6 addresses in brackets. VLC's `udp://@GROUP:PORT` and `udp://SOURCE@GROUP:PORT` are
 //! understood as well:
 //!
@@ -20,7 +20,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// (S,G): one source sending to one group (RFC 4607).
+/// A channel (S,G): one source that sends to one group (RFC 4607).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Channel {
     /// The sender's address.
@@ -29,38 +29,39 @@ pub struct Channel {
     pub group: IpAddr,
 }
 
-/// Which sources of a group are heard (RFC 3376, section 3.1).
+/// The sources of a group that are accepted (RFC 3376, section 3.1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SourceFilter {
     /// Only these: source-specific multicast. Never empty in a [`Subscription`].
     Include(BTreeSet<IpAddr>),
-    /// All but these: any-source multicast, with blocked sources.
+    /// All except these: any-source multicast, with blocked sources.
     Exclude(BTreeSet<IpAddr>),
 }
 
 impl SourceFilter {
-    /// Is a datagram of this source wanted?
-    pub fn accepts(&self, source: IpAddr) -> bool {
-        match self {
-            Self::Include(sources) => sources.contains(&source),
-            Self::Exclude(sources) => !sources.contains(&source),
-        }
-    }
-
-    /// The sources that are named, whichever way.
+    /// The sources that the filter names, accepted or blocked.
     pub fn sources(&self) -> &BTreeSet<IpAddr> {
         match self {
             Self::Include(sources) | Self::Exclude(sources) => sources,
         }
     }
 
-    /// Is it EXCLUDE mode?
+    /// Returns true for EXCLUDE mode.
     pub fn is_exclude(&self) -> bool {
         matches!(self, Self::Exclude(_))
     }
 }
 
-/// A group, a UDP port, and the sources that are heard. Valid by construction.
+/// A group, a UDP port, and the sources that are accepted. Valid by construction.
+///
+/// ```
+/// use receiver_membership::{Channel, Subscription};
+///
+/// let channel = Channel { source: "10.0.0.1".parse()?, group: "232.1.1.1".parse()? };
+/// let feed = Subscription::channel(channel, 5000)?;
+/// assert_eq!(feed, "10.0.0.1@232.1.1.1:5000".parse()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Subscription {
     group: IpAddr,
@@ -75,7 +76,7 @@ pub enum SubscriptionError {
     /// The text is not of the form `[SOURCE[,SOURCE…]@]GROUP:PORT`.
     #[error(
         "subscription `{}`: {reason}; write [SOURCE[,SOURCE...]@]GROUP:PORT or !SOURCE[,SOURCE...]@GROUP:PORT, \
-             IPv6 addresses in brackets, as in 10.0.0.1@232.1.1.1:5000 or [fe80::1]@[ff3e::1]:5000",
+         IPv6 addresses in brackets, as in 10.0.0.1@232.1.1.1:5000 or [fe80::1]@[ff3e::1]:5000",
         excerpt(text)
     )]
     Syntax {
@@ -88,26 +89,26 @@ pub enum SubscriptionError {
     #[error("group {0} is not a multicast address; groups are 224.0.0.0 to 239.255.255.255 and ff00::/8")]
     GroupNotMulticast(IpAddr),
     /// 232.0.0.0 must not be used (RFC 4607, section 1).
-    #[error("group {0} is reserved and must not be used (RFC 4607, section 1); take another of 232.0.0.0/8")]
+    #[error("group {0} is reserved and must not be used (RFC 4607, section 1); use another address of 232.0.0.0/8")]
     GroupReserved(IpAddr),
     /// An IPv6 group of which Linux takes no datagram from a network: scope 0, or 1, which stays within a host.
     #[error(
-        "group {0} has scope {scope} in its fourth digit, and no host takes a datagram of it from a network (RFC 4291, \
-             section 2.7); take a group with a wider scope: ff02 for the link, ff05 for the site, ff0e for the Internet",
+        "group {0} has scope {scope} in its fourth digit, and no host accepts a datagram to it from a network (RFC 4291, \
+         section 2.7); use a group with a wider scope, as ff02 for the link, ff05 for the site or ff0e for the Internet",
         scope = scope(*.0)
     )]
     GroupScope(Ipv6Addr),
     /// The source is a multicast address.
-    #[error("source {0} is a multicast address; a source is the unicast address of a sender")]
+    #[error("source {0} is a multicast address; name the unicast address of the sender")]
     SourceMulticast(IpAddr),
     /// The source is 0.0.0.0 or ::.
-    #[error("source {0} is the unspecified address; name the sender's address, or leave the source out to hear all")]
+    #[error("source {0} is the unspecified address; name the sender's address, or name no source to accept all")]
     SourceUnspecified(IpAddr),
     /// The source can never appear on the wire: broadcast or loopback.
-    #[error("source {0} can not send to a group on a link; a source is the unicast address of a sender")]
+    #[error("source {0} cannot send to a group on a link; name the unicast address of the sender")]
     SourceUnusable(IpAddr),
     /// IPv4 source with an IPv6 group, or the other way round.
-    #[error("source {source_address} and group {group} are of different families; both must be IPv4 or both IPv6")]
+    #[error("source {source_address} and group {group} are of different families; name two IPv4 or two IPv6 addresses")]
     MixedFamilies {
         /// The source.
         source_address: IpAddr,
@@ -115,19 +116,19 @@ pub enum SubscriptionError {
         group: IpAddr,
     },
     /// Port 0.
-    #[error("port 0 of group {0} can not be received on; name the UDP port that the senders use, 1 to 65535")]
+    #[error("group {0} cannot be received on port 0; name the UDP port that the senders use, 1 to 65535")]
     PortZero(IpAddr),
-    /// A source stands in the list twice.
+    /// A source is in the list twice.
     #[error("source {0} is named twice in one subscription; name it once")]
     SourceTwice(IpAddr),
-    /// An INCLUDE filter without a source hears nothing.
-    #[error("group {0}: a source-specific subscription needs at least one source")]
+    /// An INCLUDE filter without a source accepts nothing.
+    #[error("a source-specific subscription to group {0} needs at least one source; name one, or accept all sources")]
     NoSource(IpAddr),
     /// Any-source in a range that is for source-specific multicast only.
     #[error(
-        "group {0} is in the source-specific range (RFC 4607: 232.0.0.0/8, ff3x::/32), where any-source \
-             subscriptions are not allowed; name the sources, as in SOURCE@{0}:PORT, or allow it with \
-             --allow-asm-in-ssm-range"
+        "group {0} is in the source-specific range (232.0.0.0/8 and ff3x::/32, RFC 4607), where any-source subscriptions \
+         are not allowed by default; name the sources, as in SOURCE@{shown}:PORT, or allow them in that range",
+        shown = bracketed(*.0)
     )]
     AsmInSsmRange(IpAddr),
 }
@@ -137,7 +138,7 @@ impl Subscription {
     ///
     /// # Errors
     /// One for each way in which the three do not make sense, alone or together. An any-source filter in the
-    /// source-specific range is not judged here, since it can be allowed: see [`Subscription::is_asm_in_ssm_range`].
+    /// source-specific range is not an error here, since it can be allowed: see [`Subscription::is_asm_in_ssm_range`].
     pub fn new(group: IpAddr, port: u16, filter: SourceFilter) -> Result<Self, SubscriptionError> {
         validate_group(group)?;
         validate_scope(group)?;
@@ -153,7 +154,7 @@ impl Subscription {
         Ok(Self { group, port, filter })
     }
 
-    /// One channel: a source sending to a group.
+    /// A subscription to one channel.
     ///
     /// # Errors
     /// As [`Subscription::new`].
@@ -171,12 +172,13 @@ impl Subscription {
         self.port
     }
 
-    /// The sources that are heard.
+    /// The sources that are accepted.
     pub fn filter(&self) -> &SourceFilter {
         &self.filter
     }
 
-    /// Any-source although the group is in 232.0.0.0/8 or ff3x::/32, which RFC 4607 keeps for source-specific use.
+    /// Returns true for an any-source subscription in 232.0.0.0/8 or ff3x::/32, which RFC 4607 reserves for source-specific
+    /// use.
     pub fn is_asm_in_ssm_range(&self) -> bool {
         self.filter.is_exclude() && is_ssm_range(self.group)
     }
@@ -190,7 +192,7 @@ impl Subscription {
     }
 }
 
-/// Is the address in a range that is for source-specific multicast only: 232.0.0.0/8 or ff3x::/32 (RFC 4607)?
+/// Returns true if the address is in a range for source-specific multicast only: 232.0.0.0/8 or ff3x::/32 (RFC 4607).
 pub fn is_ssm_range(group: IpAddr) -> bool {
     match group {
         IpAddr::V4(group) => group.octets()[0] == 232,
@@ -272,7 +274,7 @@ impl FromStr for Subscription {
             return Err(syntax(format!("`{group}` looks like IPv6: put it in brackets")));
         }
         let group = address(group).map_err(syntax)?;
-        // VLC writes `@GROUP:PORT` for any source.
+        // VLC writes `@GROUP:PORT` for any-source multicast.
         let Some(sources) = sources.filter(|sources| !sources.is_empty()) else {
             return Self::new(group, port, SourceFilter::Exclude(BTreeSet::new()));
         };
@@ -291,7 +293,7 @@ impl FromStr for Subscription {
     }
 }
 
-/// What follows `udp://`, or the whole text where there is no scheme.
+/// The text after `udp://`, or the whole text if there is no scheme.
 fn without_scheme(text: &str) -> Result<&str, String> {
     match text.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("udp") => Ok(rest),
@@ -303,7 +305,7 @@ fn without_scheme(text: &str) -> Result<&str, String> {
 /// Characters of a text that a message shows.
 const EXCERPT: usize = 80;
 
-/// The beginning of a text, with what is invisible or could steer a terminal written out.
+/// The beginning of a text, with characters escaped that are invisible or could control a terminal.
 fn excerpt(text: &str) -> String {
     let mut shown = String::new();
     for character in text.chars().take(EXCERPT) {
@@ -355,9 +357,14 @@ impl fmt::Display for Subscription {
 }
 
 fn write_address(f: &mut fmt::Formatter<'_>, address: IpAddr) -> fmt::Result {
+    f.write_str(&bracketed(address))
+}
+
+/// An address as subscriptions have it: IPv6 in brackets.
+fn bracketed(address: IpAddr) -> String {
     match address {
-        IpAddr::V4(address) => write!(f, "{address}"),
-        IpAddr::V6(address) => write!(f, "[{address}]"),
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
     }
 }
 
@@ -422,16 +429,16 @@ mod tests {
                 "it holds a byte order mark (U+FEFF), which is invisible and may only begin a file: delete it",
             ),
         ] {
-            let told = error(text).to_string();
-            assert!(told.contains(&format!(": {reason}; write [SOURCE")), "{text}: {told}");
+            let message = error(text).to_string();
+            assert!(message.contains(&format!(": {reason}; write [SOURCE")), "{text}: {message}");
         }
-        let told = error(&format!("\u{1b}[2J{}:5000", "x".repeat(1 << 20))).to_string();
-        assert!(told.starts_with("subscription `\\u{1b}[2Jxxx") && told.len() < 700, "{told}");
-        assert!(!told.contains('\u{1b}'), "{told}");
+        let message = error(&format!("\u{1b}[2J{}:5000", "x".repeat(1 << 20))).to_string();
+        assert!(message.starts_with("subscription `\\u{1b}[2Jxxx") && message.len() < 700, "{message}");
+        assert!(!message.contains('\u{1b}'), "{message}");
     }
 
     #[test]
-    fn refusals_are_told_apart() {
+    fn each_refusal_has_its_own_error() {
         use SubscriptionError as E;
         assert!(matches!(error("232.1.1.1"), E::Syntax { .. }));
         assert!(matches!(error("@:5000"), E::Syntax { .. }));

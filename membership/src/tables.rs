@@ -1,9 +1,9 @@
-//! What the kernel's own tables say is joined on each interface: `/proc/net/igmp`, `igmp6`, `mcfilter` and `mcfilter6`.
+//! The kernel's own tables of memberships on each interface: `/proc/net/igmp`, `igmp6`, `mcfilter` and `mcfilter6`.
 //!
-//! The tables are per interface. They count the sockets that joined a group, and do not tell whose they are; nor does any
-//! other interface of the kernel. What one [`MembershipSet`](super::MembershipSet) joined, it says itself.
+//! They count the sockets that joined a group, and do not show whose they are; nor does any other interface of the kernel.
+//! What one [`MembershipSet`](crate::MembershipSet) has joined, it reports itself.
 //!
-//! Parsing is pure. A line that is not understood is counted, not fatal: a later kernel may add lines.
+//! Parsing is pure. A line that is not understood is counted and skipped: a later kernel may add lines.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -12,12 +12,12 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use super::InterfaceRef;
+use crate::InterfaceRef;
 
-/// Which IGMP the kernel speaks on an interface, by the queriers it has heard or by `force_igmp_version`.
+/// The IGMP version that the kernel speaks on an interface, because of queriers or `force_igmp_version`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IgmpVersion {
-    /// IGMPv1: groups only, leaving is not signalled.
+    /// IGMPv1: groups only; a leave is not signalled.
     V1,
     /// IGMPv2: groups only.
     V2,
@@ -25,14 +25,15 @@ pub enum IgmpVersion {
     V3,
 }
 
-/// How a group is joined on an interface, over all sockets.
+/// The filter mode of a group on an interface, over all sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KernelMode {
-    /// Only the sources that are included are heard.
+    /// Only the included sources are accepted.
     Include,
-    /// All sources but those that every EXCLUDE member blocks. An INCLUDE of nothing, which Linux can hold, looks the same.
+    /// All sources are accepted except those that every EXCLUDE member blocks. INCLUDE without a source, which Linux can
+    /// hold, looks the same.
     Exclude,
-    /// Sources are included, and one of several members may hear all others too: the tables do not tell.
+    /// Sources are included, and one of several members may accept all others, too: the tables do not show it.
     Unclear,
 }
 
@@ -41,7 +42,7 @@ pub enum KernelMode {
 pub struct KernelSource {
     /// The source.
     pub source: IpAddr,
-    /// Members that hear it by an INCLUDE filter.
+    /// Members that accept it by an INCLUDE filter.
     pub included: u64,
     /// Members that block it by an EXCLUDE filter.
     pub excluded: u64,
@@ -56,20 +57,20 @@ pub struct KernelGroup {
     pub group: IpAddr,
     /// Members: sockets, and the kernel itself for groups such as 224.0.0.1 and ff02::1.
     pub users: u64,
-    /// Time until a report that is due goes out; `None` where none is due.
+    /// Time until a report that is due is sent; `None` if none is due.
     pub timer: Option<Duration>,
-    /// This host was the last to report the group (IGMPv1, IGMPv2 and MLDv1 only).
+    /// True if this host was the last to report the group (IGMPv1, IGMPv2 and MLDv1 only).
     pub last_reporter: bool,
     /// The sources that members name.
     pub sources: Vec<KernelSource>,
 }
 
-/// The tables of one network namespace, at one time (or nearly: they are four files).
+/// The tables of one network namespace, at nearly one time: they are four files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelTables {
-    /// Which IGMP each interface speaks, by index.
+    /// The IGMP version of each interface, by its index.
     pub igmp: BTreeMap<u32, IgmpVersion>,
-    /// What is joined, by interface, then IPv4 before IPv6, then by address.
+    /// The groups that are joined, by interface, then IPv4 before IPv6, then by address.
     pub groups: Vec<KernelGroup>,
     /// Lines that were not understood.
     pub not_understood: usize,
@@ -103,7 +104,7 @@ impl KernelTables {
         let v6 = mcfilter6.lines().skip(1).map(|line| (line, filter_line(line, ipv6_of_hex)));
         for (line, entry) in v4.chain(v6) {
             match entry {
-                // A group that went between the reading of the two tables is left out.
+                // A group that ended between the reads of the two tables is left out.
                 Some((index, group, source)) => {
                     if let Some(group) = groups.get_mut(&(index, group)) {
                         group.sources.push(source);
@@ -145,8 +146,8 @@ impl KernelTables {
     }
 }
 
-/// How many members each group has on one interface, from `/proc/net/igmp` and `igmp6` alone: a fraction of the work of
-/// [`KernelTables::parse`].
+/// The number of members of each group on one interface, from `/proc/net/igmp` and `igmp6` alone. A fraction of the work
+/// of [`KernelTables::parse`].
 pub fn members_on(interface: u32, igmp: &str, igmp6: &str) -> HashMap<IpAddr, u64> {
     let mut members = HashMap::new();
     let mut is_on = false;
@@ -170,17 +171,17 @@ pub fn members_on(interface: u32, igmp: &str, igmp6: &str) -> HashMap<IpAddr, u6
 }
 
 impl KernelGroup {
-    /// Returns true if a member hears this source by an INCLUDE filter.
+    /// Returns true if a member accepts this source by an INCLUDE filter.
     pub fn includes(&self, source: IpAddr) -> bool {
         let found = self.sources.binary_search_by_key(&source, |entry| entry.source);
         found.is_ok_and(|index| self.sources[index].included > 0)
     }
 
-    /// What can be told of the mode.
+    /// The mode, as far as the tables show it.
     pub fn mode(&self) -> KernelMode {
         let included = self.sources.iter().fold(0_u64, |sum, source| sum.saturating_add(source.included));
         if self.sources.iter().any(|source| source.excluded > 0) || included < self.users {
-            // Each INCLUDE member names one source at least: with fewer names than members, some member names none.
+            // Each INCLUDE member names at least one source: with fewer names than members, some member names none.
             KernelMode::Exclude
         } else if self.users <= 1 {
             KernelMode::Include
@@ -236,7 +237,7 @@ fn igmp6_line(line: &str) -> Option<KernelGroup> {
     let group = ipv6_of_hex(words.next()?)?;
     let users = words.next()?.parse().ok()?;
     let flags = u32::from_str_radix(words.next()?, 16).ok()?;
-    // A timer that has just run out can be told as negative.
+    // A timer that has just expired can be negative.
     let ticks = words.next()?.parse::<i64>().ok()?;
     Some(KernelGroup {
         interface: InterfaceRef::new(index, name),
@@ -351,7 +352,7 @@ mod tests {
 
         let v6 = group("ff3e::1");
         assert_eq!((v6.users, v6.timer), (3, Some(Duration::from_millis(2500))));
-        assert_eq!(v6.mode(), KernelMode::Exclude, "two name a source, so the third hears all");
+        assert_eq!(v6.mode(), KernelMode::Exclude, "two name a source, so the third accepts all");
         assert_eq!(group("ff15::1").timer, None);
         assert_eq!(tables.on(1).count(), 2);
     }

@@ -1,21 +1,21 @@
-//! Where the parts of a membership come to stand: on sockets of their own, on shared ones, and off them again.
+//! Puts the parts of a membership on sockets, with one group or shared, and takes them off again.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::super::error::{Reason, SocketError};
-use super::super::socket::MembershipSocket;
-use super::super::state::Request;
 use super::{Layout, MembershipSet, Placed, Slot, SocketEvent};
+use crate::errno::Errno;
+use crate::error::{Reason, SocketError};
+use crate::socket::MembershipSocket;
+use crate::state::Request;
 use crate::udp::{SocketId, UdpDataSocket, wildcard};
 use crate::{SourceFilter, SubscriptionError};
 
 impl MembershipSet {
-    /// Sets up a whole filter on sockets that have no part of the group yet: all of it, or nothing.
+    /// Sets up a whole filter on sockets that have no part of the group yet. All of it, or nothing.
     pub(super) fn place_all(&mut self, group: IpAddr, port: u16, filter: &SourceFilter) -> Result<Vec<Placed>, Reason> {
         let SourceFilter::Include(sources) = filter else {
             return match self.place(group, port, filter) {
@@ -62,7 +62,7 @@ impl MembershipSet {
         let socket = match UdpDataSocket::open(address, self.interface.index, &self.options.socket) {
             Ok(socket) => socket,
             Err(error) => {
-                // Others of this process have taken more than was left to them.
+                // Other parts of this process have more than half of the descriptors.
                 let short = matches!(error.errno, Errno::MFILE | Errno::NFILE);
                 if short && !shared && self.options.layout == Layout::Auto {
                     self.own_sockets = self.own_sockets.min(self.sockets.len());
@@ -75,8 +75,8 @@ impl MembershipSet {
         };
         let socket = Arc::new(socket);
         let id = socket.id();
-        // Bound before the join, a port that can not be had leaves no trace on the wire. But with blocked sources the
-        // filter takes two steps, and what arrives between them must find no socket.
+        // Bound before the join, a port that is taken leaves no trace on the wire. But with blocked sources the filter takes
+        // two steps, and datagrams that arrive between them must find no socket.
         let bind_last = filter.is_exclude() && !filter.sources().is_empty();
         if !bind_last {
             socket.bind().map_err(|error| self.open_reason(error))?;
@@ -90,7 +90,7 @@ impl MembershipSet {
         Ok(Placed { id, fresh: true })
     }
 
-    /// Is the next part to go on a socket with others?
+    /// Returns true if the next part goes on a socket with others.
     pub(super) fn shares(&mut self) -> bool {
         match self.options.layout {
             Layout::PerGroup => false,
@@ -105,7 +105,7 @@ impl MembershipSet {
         }
     }
 
-    /// Sets up one part on a wildcard socket that is open; `None` where none has room.
+    /// Sets up one part on a wildcard socket that is open; `None` if none has room.
     pub(super) fn place_on_shared(
         &mut self,
         group: IpAddr,
@@ -136,7 +136,7 @@ impl MembershipSet {
         Ok(None)
     }
 
-    /// Takes back what an operation that failed had set up. Nobody was told of its sockets yet.
+    /// Undoes what a failed operation had set up. Its sockets were not announced yet.
     pub(super) fn displace(&mut self, group: IpAddr, placed: &[Placed]) {
         // The latest first, as in `leave_all`.
         for part in placed.iter().rev() {
@@ -157,14 +157,14 @@ impl MembershipSet {
         }
     }
 
-    /// Ends one part of a membership, and its socket if that was its last.
+    /// Ends one part of a membership, and closes the socket if that was its last part.
     pub(super) fn drop_part(&mut self, group: IpAddr, port: u16, id: SocketId) -> Result<(), Reason> {
         if let Some(slot) = self.sockets.get_mut(&id) {
             let left = slot.memberships.request(group, &Request::LeaveGroup);
             let last = slot.memberships.states().len() <= usize::from(left.is_err());
             slot.full = false;
             match left {
-                // A socket of its own is closed, which ends the membership in any case.
+                // The last part closes the socket, which ends the membership in any case.
                 Err(error) if !last => return Err(self.reason(error, group)),
                 _ => {}
             }
@@ -185,18 +185,20 @@ pub(super) fn descriptors() -> usize {
     getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// Raises the soft limit to the hard one. Where that is refused, it stays as it is.
+/// Raises the soft limit to the hard one. If that is refused, it stays as it is.
 fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum
         && setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_ok()
     {
         let (from, to) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
-        tracing::info!("many groups: the limit of open files (RLIMIT_NOFILE) is raised from {from} to {to}");
+        tracing::info!(
+            "the limit of open files (RLIMIT_NOFILE) is raised from {from} to {to}, because there are many groups"
+        );
     }
 }
 
-/// Brings a socket from "not a member" to a filter, in at most two steps; all of it, or nothing.
+/// Brings a socket from "not a member" to a filter, in at most two steps. All of it, or nothing.
 fn establish(
     socket: &mut MembershipSocket<Arc<UdpDataSocket>>,
     group: IpAddr,

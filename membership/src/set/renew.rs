@@ -1,19 +1,19 @@
-//! Memberships that the kernel has lost although their sockets are open: found in its tables, and joined again.
+//! Memberships that the kernel has lost although their sockets are open: how they are found in its tables, and joined again.
 //!
-//! The kernel ends all memberships of a device that is deleted or leaves the network namespace, and those of one family
-//! where the device loses it (IPv6 below an MTU of 1,280). The sockets hear nothing of it, and their own filters still read
-//! as if joined. When the device or the family comes back, even under the same index, nothing is joined on it.
+//! The kernel ends all memberships of a device that is deleted or leaves the network namespace, and those of one family if
+//! the device loses it (IPv6 below an MTU of 1,280). The sockets are not notified, and their filters still read as joined.
+//! When the device or the family comes back, even under the same index, nothing is joined on it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use super::super::error::{MembershipError, Operation};
-use super::super::tables::{KernelGroup, KernelTables};
 use super::{MembershipSet, SourceFilter};
+use crate::error::{MembershipError, Operation};
+use crate::tables::{KernelGroup, KernelTables};
 
 impl MembershipSet {
-    /// The groups of which the kernel's tables hold less than this set has joined. Other programs that joined the same
-    /// can hide a loss.
+    /// The groups of which the kernel's tables hold less than this set has joined. Another program that joined the same
+    /// group can hide a loss.
     pub fn missing_from(&self, tables: &KernelTables) -> BTreeSet<IpAddr> {
         let held: BTreeMap<IpAddr, &KernelGroup> =
             tables.on(self.interface.index).map(|group| (group.group, group)).collect();
@@ -38,7 +38,7 @@ impl MembershipSet {
         missing
     }
 
-    /// How many of this set's sockets are a member of each group.
+    /// The number of this set's sockets that are members of each group.
     pub fn members(&self) -> HashMap<IpAddr, u64> {
         let mut members = HashMap::new();
         for (group, _) in self.sockets.values().flat_map(|slot| slot.memberships.states()) {
@@ -47,8 +47,8 @@ impl MembershipSet {
         members
     }
 
-    /// Ends what the sockets still hold of these groups, which the kernel has lost; it would take no other join. What this
-    /// set says of itself stays, until [`MembershipSet::renew`] makes it true again.
+    /// Ends what the sockets still hold of these groups, which the kernel has lost: it would refuse another join. The states
+    /// of this set stay, and [`MembershipSet::renew`] joins the groups again.
     pub fn abandon(&self, groups: &BTreeSet<IpAddr>) {
         // The latest first, as in `leave_all`.
         for slot in self.sockets.values().rev() {
@@ -62,7 +62,7 @@ impl MembershipSet {
     /// sources of a group that is left and joined while the interface is down, once it comes up (`igmpv3_del_delrec`).
     ///
     /// # Errors
-    /// The groups that the kernel did not take, to be tried again, and its first answer. The others are joined.
+    /// The groups that the kernel refused, to be tried again, and its first answer. The others are joined.
     pub fn renew(&mut self, groups: &BTreeSet<IpAddr>) -> Result<(), (BTreeSet<IpAddr>, MembershipError)> {
         let mut failed: Option<(BTreeSet<IpAddr>, MembershipError)> = None;
         let ids: Vec<_> = self.sockets.keys().copied().collect();
@@ -83,12 +83,12 @@ impl MembershipSet {
         failed.map_or(Ok(()), Err)
     }
 
-    /// The groups that are joined, of one family.
+    /// The groups of one family that are joined.
     pub fn groups(&self, ipv6: bool) -> BTreeSet<IpAddr> {
         self.memberships.keys().map(|(group, _)| *group).filter(|group| group.is_ipv6() == ipv6).collect()
     }
 
-    /// The interface has another name now.
+    /// Changes the interface's name in error messages: the interface was renamed.
     pub fn rename(&mut self, name: &str) {
         name.clone_into(&mut self.interface.name);
     }

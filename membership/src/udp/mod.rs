@@ -1,17 +1,18 @@
-//! The kernel path: datagrams that the kernel's UDP sockets give. It carries what XDP passes on (fragments, frames for
-//! a queue without a socket), and it is the whole receiver in mode `socket`.
+//! The kernel path: datagrams from the kernel's UDP sockets, which hold the memberships.
 //!
-//! No thread and no runtime of its own: [`KernelPath::poll`] waits and delivers, [`AsFd`] gives the epoll for a runtime
-//! to wait on. Nothing is allocated per datagram.
+//! It has no thread and no runtime of its own. [`KernelPath::poll`] waits and delivers; [`AsFd`] gives the epoll
+//! descriptor for a runtime to wait on. Nothing is allocated per datagram.
 //!
-//! A few sockets are read one after another, and stand in the epoll only while somebody may sleep at it: a socket that
-//! is watched costs the kernel a call for each datagram that it queues, on the CPU that receives. Many are always in it.
+//! Up to four sockets are read one after another, and are in the epoll only while somebody may sleep on it: a watched
+//! socket costs the kernel a call for each datagram that it queues, on the CPU that receives. If there are more sockets,
+//! all are always in the epoll.
 
+mod batch;
 mod socket;
-mod sys;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -23,24 +24,24 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub(crate) use socket::wildcard;
 pub use socket::{OpenError, SocketId, SocketOptions, UdpDataSocket};
-pub(crate) use sys::{get_option, set_option};
 
 /// Batches taken from one socket before the others are looked at again: a full socket costs one `epoll_wait` in this
-/// many `recvmmsg`, and delays the others by no more than so many batches.
+/// many `recvmmsg`, and delays the others by no more than this many batches.
 const STAY: usize = 16;
-/// Sockets that one `epoll_wait` tells of.
+/// Sockets that one `epoll_wait` reports.
 const EVENTS: usize = 64;
-/// Up to so many sockets are asked one by one.
+/// Up to this many sockets are read one by one.
 const FEW: usize = 4;
-/// After so many polls without a sleep, a few sockets are no longer watched: two system calls that sleepers are spared.
+/// After this many polls without a sleep, a few sockets are taken out of the epoll. Before, a caller that sleeps now and
+/// then is spared two system calls each time.
 const AWAKE_POLLS: u32 = 64;
 
-/// Who measured a receive time.
+/// What measured a receive time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TimeOrigin {
     /// The kernel, when the packet came in (`SO_TIMESTAMPNS`).
     Kernel,
-    /// This process, when it took the batch that the datagram was in.
+    /// This process, when it took the batch with the datagram.
     UserSpace,
 }
 
@@ -49,16 +50,16 @@ pub enum TimeOrigin {
 pub struct ReceiveTime {
     /// Nanoseconds since 1970 by `CLOCK_REALTIME`.
     pub nanoseconds: u64,
-    /// Who measured it.
+    /// What measured it.
     pub origin: TimeOrigin,
 }
 
-/// One datagram of the kernel path. Borrowed: it is gone when the callback returns.
+/// One datagram of the kernel path, lent to the callback.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelDatagram<'a> {
-    /// The socket it came by.
+    /// The socket that received it.
     pub socket: SocketId,
-    /// Who sent it, address and port.
+    /// The sender's address and port.
     pub source: SocketAddr,
     /// The group it was sent to.
     pub group: IpAddr,
@@ -72,19 +73,20 @@ pub struct KernelDatagram<'a> {
     pub received: ReceiveTime,
 }
 
-/// What the kernel path counted since it was made. `received` is what the kernel gave; it is always the sum of
-/// `delivered`, the four kinds of refusal, and `left_behind`.
+/// What the kernel path counted since it was made. `received` is always the sum of `delivered`, `truncated`,
+/// `foreign_interface`, `not_multicast`, `unidentified` and `left_behind`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KernelStats {
-    /// Datagrams that the kernel handed out.
+    /// Datagrams that the kernel handed over.
     pub received: u64,
-    /// Datagrams that the callback got.
+    /// Datagrams that the callback received.
     pub delivered: u64,
     /// Bytes of payload in them.
     pub delivered_bytes: u64,
-    /// Refused: longer than the largest UDP datagram there can be, so cut by the kernel.
+    /// Refused: longer than the largest possible UDP datagram, and therefore truncated by the kernel.
     pub truncated: u64,
-    /// Refused: came in by another interface.
+    /// Refused: received by another interface.
     pub foreign_interface: u64,
     /// Refused: sent to a unicast address (wildcard sockets only).
     pub not_multicast: u64,
@@ -92,25 +94,26 @@ pub struct KernelStats {
     pub unidentified: u64,
     /// Still queued on a socket when it was removed.
     pub left_behind: u64,
-    /// Dropped by the kernel before the socket's queue, for want of buffer or for a wrong checksum; those of removed
-    /// sockets included.
+    /// Dropped by the kernel before the socket's queue, because the buffer was full or a checksum was wrong; those of
+    /// removed sockets included.
     pub drops: u64,
-    /// Calls of `recvmmsg` that failed for another reason than "nothing there".
+    /// Calls of `recvmmsg` that failed for another reason than an empty queue.
     pub receive_errors: u64,
-    /// Calls of `recvmmsg` that gave something.
+    /// Calls of `recvmmsg` that returned datagrams.
     pub batches: u64,
 }
 
 /// Receives from any number of [`UdpDataSocket`]s.
+///
+/// The sockets come from a [`MembershipSet`](crate::MembershipSet) as events: the crate's first example shows it.
 pub struct KernelPath {
     epoll: OwnedFd,
-    /// By the number of their identity, which is what epoll tells too.
+    /// By the number of their identity, which the epoll events carry too.
     sockets: BTreeMap<u64, Entry>,
-    /// Are the sockets in the epoll? Only a few can be out of it, and then all are.
+    /// True if the sockets are in the epoll. Either all are or, if there are a few, none.
     watched: bool,
-    batch: sys::Batch,
-    events: sys::Events,
-    /// Of many, the socket whose last batch was full: it is asked first, without epoll.
+    batch: batch::Batch,
+    /// Of many sockets, the one whose last batch was full: it is read first, without epoll.
     busy: Option<u64>,
     /// Polls since somebody last got ready to sleep.
     polls: u32,
@@ -132,15 +135,14 @@ impl KernelPath {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             sockets: BTreeMap::new(),
             watched: false,
-            batch: sys::Batch::new(),
-            events: sys::Events(Vec::with_capacity(EVENTS)),
+            batch: batch::Batch::new(),
             busy: None,
             polls: 0,
             stats: KernelStats::default(),
         })
     }
 
-    /// Receives from this socket too. Adding a socket twice changes nothing.
+    /// Adds a socket. Adding it twice changes nothing.
     ///
     /// # Errors
     /// As `epoll_ctl`: `ENOSPC` at `fs.epoll.max_user_watches`.
@@ -159,7 +161,7 @@ impl KernelPath {
         Ok(())
     }
 
-    /// To be called before somebody sleeps at the epoll: from now on it tells of every socket.
+    /// To be called before somebody sleeps on the epoll descriptor: from now on it reports every socket.
     ///
     /// # Errors
     /// As `epoll_ctl`: `ENOSPC` at `fs.epoll.max_user_watches`.
@@ -178,7 +180,7 @@ impl KernelPath {
         Ok(())
     }
 
-    /// Takes a few sockets out of the epoll when nobody has slept at it for a while.
+    /// Takes a few sockets out of the epoll when nobody has slept on it for a while.
     fn unwatch(&mut self) {
         self.polls = self.polls.saturating_add(1);
         if self.watched && self.polls >= AWAKE_POLLS {
@@ -190,12 +192,12 @@ impl KernelPath {
         }
     }
 
-    /// Lets a socket go. Its drops stay in the total; what is still queued on it is taken and counted as
-    /// [`KernelStats::left_behind`], for its membership has ended. An unknown id changes nothing.
+    /// Removes a socket, whose membership has ended. Its drops stay in the total; datagrams that are still queued on it are
+    /// counted as [`KernelStats::left_behind`]. An unknown id changes nothing.
     pub fn remove(&mut self, id: SocketId) {
         let Some(mut entry) = self.sockets.remove(&id.number()) else { return };
         if self.watched {
-            // Nobody can be told of a failure usefully: epoll forgets a closed socket by itself.
+            // A failure is without effect: epoll forgets a closed socket by itself.
             let _ = epoll::delete(&self.epoll, &*entry.socket);
         }
         while let Ok(count @ 1..) = self.batch.receive(entry.socket.as_fd()) {
@@ -205,22 +207,21 @@ impl KernelPath {
         entry.read_drops(&mut self.stats);
     }
 
-    /// How many sockets it receives from.
+    /// The number of sockets.
     pub fn len(&self) -> usize {
         self.sockets.len()
     }
 
-    /// Has it no socket at all?
+    /// Returns true if there is no socket.
     pub fn is_empty(&self) -> bool {
         self.sockets.is_empty()
     }
 
-    /// Waits up to `timeout` (`None`: as long as it takes; zero: not at all) for datagrams, and gives those that are
-    /// there to `deliver`, at most some thousands from each socket. Returns how many it delivered. A signal ends the
-    /// wait with 0.
+    /// Waits up to `timeout` (`None`: without limit; zero: not at all) for datagrams, and gives those that are there to
+    /// `deliver`, at most some thousands from each socket. Returns how many it delivered. A signal ends the wait with 0.
     ///
     /// # Errors
-    /// As `epoll_wait`. Trouble with a single socket is counted, see [`KernelStats::receive_errors`].
+    /// As `epoll_wait`. A failure of a single socket is counted: see [`KernelStats::receive_errors`].
     pub fn poll(
         &mut self,
         timeout: Option<Duration>,
@@ -238,46 +239,26 @@ impl KernelPath {
             }
             self.prepare_to_wait()?;
         }
-        // A socket whose queue did not run dry is read on at once. The others are asked for every time it ran its STAY.
+        // A socket whose queue did not run dry is read on at once. The others have their turn after STAY batches.
         let ready = match self.busy.take() {
             Some(number) if self.receive(number, &mut deliver) > 0 => Some(Duration::ZERO),
             _ => timeout,
         };
-        self.wait(ready)?;
-        let mut events = std::mem::take(&mut self.events.0);
-        for event in &events {
-            let number = event.data.u64();
+        for number in self.wait(ready)? {
             if self.busy != Some(number) {
                 self.receive(number, &mut deliver);
             }
         }
-        events.clear();
-        self.events.0 = events;
         Ok((self.stats.delivered - before) as usize)
     }
 
-    /// Delivers all that is queued now, without waiting: at the end, after the last leave. Returns how many.
-    ///
-    /// # Errors
-    /// As [`KernelPath::poll`].
-    pub fn drain(&mut self, mut deliver: impl FnMut(KernelDatagram<'_>)) -> io::Result<usize> {
-        let mut total = 0;
-        loop {
-            let received = self.stats.received;
-            total += self.poll(Some(Duration::ZERO), &mut deliver)?;
-            if self.stats.received == received {
-                return Ok(total);
-            }
-        }
-    }
-
-    /// What was counted so far. `drops` is as of the last [`KernelPath::exact_stats`], which asks for it.
+    /// The counters. `drops` is as of the last [`KernelPath::exact_stats`].
     pub fn stats(&self) -> KernelStats {
         self.stats
     }
 
-    /// What was counted so far, with the drops asked of each socket (one system call each), so that those after the
-    /// last datagram are in it.
+    /// The counters, with the drops read from each socket (one system call each), so that those after the last datagram
+    /// are included.
     pub fn exact_stats(&mut self) -> KernelStats {
         for entry in self.sockets.values_mut() {
             entry.read_drops(&mut self.stats);
@@ -285,16 +266,25 @@ impl KernelPath {
         self.stats
     }
 
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    /// The numbers of the sockets that are ready. Empty after a signal.
+    fn wait(&self, timeout: Option<Duration>) -> io::Result<impl Iterator<Item = u64> + use<>> {
         let timeout = timeout.map(|t| Timespec {
             tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: t.subsec_nanos().into(),
         });
-        self.events.0.clear();
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events.0), timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+        let mut events = [const { MaybeUninit::uninit() }; EVENTS];
+        let (mut numbers, mut count) = ([0; EVENTS], 0);
+        match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
+            Ok((ready, _)) => {
+                for (number, event) in numbers.iter_mut().zip(ready) {
+                    *number = event.data.u64();
+                    count += 1;
+                }
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
+        Ok(numbers.into_iter().take(count))
     }
 
     fn receive(&mut self, number: u64, deliver: &mut impl FnMut(KernelDatagram<'_>)) -> usize {
@@ -311,7 +301,7 @@ impl Entry {
     /// Takes up to `STAY` batches, until one is not full. Returns how many datagrams came, and whether the queue ran dry.
     fn receive(
         &self,
-        batch: &mut sys::Batch,
+        batch: &mut batch::Batch,
         stats: &mut KernelStats,
         deliver: &mut impl FnMut(KernelDatagram<'_>),
     ) -> (usize, bool) {
@@ -365,7 +355,7 @@ impl Entry {
                     received,
                 });
             }
-            if count < sys::BATCH {
+            if count < batch::BATCH {
                 return (total, true);
             }
         }
@@ -395,14 +385,14 @@ impl AsFd for KernelPath {
     }
 }
 
-/// Turns the kernel's drop counter, cumulative modulo 2³², into a total.
+/// Turns the kernel's drop counter, which is cumulative modulo 2³², into a total.
 #[derive(Clone, Copy, Debug, Default)]
 struct DropCounter {
     last: u32,
 }
 
 impl DropCounter {
-    /// How many are new since the latest value seen.
+    /// How many drops are new since the latest value.
     fn advance(&mut self, now: u32) -> u64 {
         let ahead = now.wrapping_sub(self.last);
         if ahead > u32::MAX / 2 {
@@ -441,7 +431,7 @@ mod tests {
                 let older = truth;
                 truth += more;
                 total += counter.advance(truth as u32);
-                // What a queued datagram says may be older than what was asked meanwhile.
+                // A value from a queued datagram can be older than one that was read meanwhile.
                 total += counter.advance((older.max(truth.saturating_sub(late))) as u32);
                 prop_assert_eq!(total, truth);
             }

@@ -1,23 +1,24 @@
-//! One UDP socket that multicast is received on: how it is opened, what options it has, and what it dropped.
+//! One UDP socket that receives multicast: how it is opened, its options, and its drops.
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::io::Errno;
-use rustix::net::sockopt;
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::sys;
+use crate::errno::Errno;
+use crate::sockopt::{self as opt, Flag, Opt};
 
-/// Tells one data socket of this process from all others, those that are closed included.
+/// The identity of one data socket among all of this process, those that are closed included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId(u64);
 
 impl SocketId {
-    /// The number that tells it.
+    /// The number behind the identity.
     pub(super) fn number(self) -> u64 {
         self.0
     }
@@ -29,16 +30,16 @@ impl fmt::Display for SocketId {
     }
 }
 
-/// What a data socket is opened with.
+/// The options of a data socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// Bytes of receive buffer to ask for. With `CAP_NET_ADMIN` it is got in full, else `net.core.rmem_max` caps it:
-    /// see [`UdpDataSocket::receive_buffer`]. Nothing of it is taken before datagrams queue.
+    /// Bytes of receive buffer to ask for. With `CAP_NET_ADMIN` the kernel grants all of it, else up to
+    /// `net.core.rmem_max`: see [`UdpDataSocket::receive_buffer`]. Memory is only used while datagrams are queued.
     pub receive_buffer: usize,
     /// Ask the kernel for the time each datagram arrived (`SO_TIMESTAMPNS`); it costs a clock read per packet.
     pub timestamps: bool,
-    /// Tie the socket to the interface, so that the kernel sorts out what came in by another one. IPv6 needs it: Linux
-    /// matches an IPv6 membership without its interface. Where it is refused, the datagrams are refused on receipt.
+    /// Bind the socket to the interface, so that the kernel sorts out what comes in by another one. IPv6 needs it: Linux
+    /// matches an IPv6 membership without its interface. If the kernel refuses, such datagrams are refused on receipt.
     pub bind_to_interface: bool,
 }
 
@@ -48,13 +49,14 @@ impl Default for SocketOptions {
     }
 }
 
-/// A step of opening a data socket that failed, with what the kernel said.
+/// A step of opening a data socket that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{step}: {errno}")]
+#[non_exhaustive]
+#[error("could not open a UDP socket because the kernel refused {step}: {errno}")]
 pub struct OpenError {
     /// The call or option, as `bind` or `IP_PKTINFO`.
     pub step: &'static str,
-    /// What the kernel said.
+    /// The kernel's answer.
     pub errno: Errno,
 }
 
@@ -66,7 +68,7 @@ pub struct UdpDataSocket {
     address: SocketAddr,
     interface_index: u32,
     receive_buffer: usize,
-    /// It is bound to one group and one interface, so datagrams need not tell theirs.
+    /// True if the socket is bound to one group and one interface, so that datagrams need not carry theirs.
     only_destination: bool,
 }
 
@@ -75,13 +77,13 @@ impl UdpDataSocket {
     /// [`UdpDataSocket::bind`] nothing is received, so that a filter can be complete before the first datagram.
     ///
     /// # Errors
-    /// The step that failed: `EMFILE` and `ENFILE` where descriptors ran out, `EAFNOSUPPORT` without IPv6.
+    /// The step that failed: `EMFILE` and `ENFILE` if descriptors ran out, `EAFNOSUPPORT` without IPv6.
     pub fn open(address: SocketAddr, interface_index: u32, options: &SocketOptions) -> Result<Self, OpenError> {
         let v6 = address.is_ipv6();
         let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
         let socket = step("socket", Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP)))?;
         step("SO_REUSEADDR", socket.set_reuse_address(true))?;
-        // Without these two, a socket hears what any other socket of the host has joined.
+        // Without these two, a socket receives what any other socket of the host has joined.
         if v6 {
             step("IPV6_V6ONLY", socket.set_only_v6(true))?;
             step("IPV6_MULTICAST_ALL", socket.set_multicast_all_v6(false))?;
@@ -89,21 +91,21 @@ impl UdpDataSocket {
             step("IP_MULTICAST_ALL", socket.set_multicast_all_v4(false))?;
         }
         if options.timestamps {
-            flag(&socket, "SO_TIMESTAMPNS", libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)?;
+            switch_on(&socket, opt::SO_TIMESTAMPNS)?;
         }
-        // Refused by kernels before 5.7 without CAP_NET_RAW; the check on receipt does the same then.
-        let tied = options.bind_to_interface && {
-            let index = interface_index.to_ne_bytes();
-            sys::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, &index).is_ok()
-        };
-        // What each datagram must tell costs a good part of its receipt: it is asked for only where it is not known.
-        let only_destination = tied && address.ip().is_multicast();
+        // Linux before 5.7 refuses it without CAP_NET_RAW; the check on receipt does the same then.
+        let index = NonZeroU32::new(interface_index);
+        let bound = options.bind_to_interface
+            && index.is_some()
+            && if v6 { socket.bind_device_by_index_v6(index) } else { socket.bind_device_by_index_v4(index) }.is_ok();
+        // Control messages are a good part of the cost of a datagram, so the destination is only asked for if unknown.
+        let only_destination = bound && address.ip().is_multicast();
         if !only_destination && v6 {
-            flag(&socket, "IPV6_RECVPKTINFO", libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?;
+            switch_on(&socket, opt::IPV6_RECVPKTINFO)?;
         } else if !only_destination {
-            flag(&socket, "IP_PKTINFO", libc::IPPROTO_IP, libc::IP_PKTINFO)?;
+            switch_on(&socket, opt::IP_PKTINFO)?;
         }
-        if sockopt::set_socket_recv_buffer_size_force(&socket, options.receive_buffer / 2).is_err() {
+        if set_socket_recv_buffer_size_force(&socket, options.receive_buffer / 2).is_err() {
             step("SO_RCVBUF", socket.set_recv_buffer_size(options.receive_buffer / 2))?;
         }
         let receive_buffer = step("SO_RCVBUF", socket.recv_buffer_size())?;
@@ -112,13 +114,13 @@ impl UdpDataSocket {
         Ok(Self { socket, id, address, interface_index, receive_buffer, only_destination })
     }
 
-    /// Binds to the address, from when on datagrams are queued.
+    /// Binds to the address. From then on datagrams are queued.
     ///
     /// # Errors
-    /// `EADDRINUSE` where another socket holds the port without `SO_REUSEADDR`, `EACCES` for a privileged port.
+    /// `EADDRINUSE` if another socket holds the port without `SO_REUSEADDR`, `EACCES` for a privileged port.
     pub fn bind(&self) -> Result<(), OpenError> {
         let address = match self.address {
-            // Link-local groups need the interface; for others it is ignored.
+            // Link-local groups need the interface; for others the kernel ignores it.
             SocketAddr::V6(v6) => SocketAddrV6::new(*v6.ip(), v6.port(), 0, self.interface_index).into(),
             SocketAddr::V4(_) => self.address,
         };
@@ -130,22 +132,22 @@ impl UdpDataSocket {
         self.id
     }
 
-    /// The UDP port it is for.
+    /// The UDP port.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// The one group it is bound to; `None` for a wildcard socket.
+    /// The group that it is bound to; `None` for a wildcard socket.
     pub fn group(&self) -> Option<IpAddr> {
         Some(self.address.ip()).filter(IpAddr::is_multicast)
     }
 
-    /// The group and interface of every datagram, where there is only one of each.
+    /// The group and interface of every datagram, if there is only one of each.
     pub(super) fn only_destination(&self) -> Option<(IpAddr, u32)> {
         self.only_destination.then_some((self.address.ip(), self.interface_index))
     }
 
-    /// Is it an IPv6 socket?
+    /// Returns true for an IPv6 socket.
     pub fn is_ipv6(&self) -> bool {
         self.address.is_ipv6()
     }
@@ -155,25 +157,19 @@ impl UdpDataSocket {
         self.interface_index
     }
 
-    /// Bytes of receive buffer that the kernel gave. It books a datagram with its overhead: at 64 bytes of payload,
-    /// some 800 bytes each.
+    /// Bytes of receive buffer that the kernel granted. The kernel counts a datagram with its overhead: one with 64 bytes
+    /// of payload takes some 800 bytes.
     pub fn receive_buffer(&self) -> usize {
         self.receive_buffer
     }
 
-    /// Datagrams this socket dropped since it was opened, modulo 2³²: buffer full, or checksum wrong. Exact at the time
-    /// of the call (`SO_MEMINFO`), also when nothing is received after a drop.
+    /// Datagrams that this socket dropped since it was opened, modulo 2³²: its buffer was full, or a checksum was wrong.
+    /// Exact at the time of the call (`SO_MEMINFO`), also if nothing is received after a drop.
     ///
     /// # Errors
     /// As `getsockopt`; `ENOPROTOOPT` before Linux 4.12.
     pub fn drops(&self) -> io::Result<u32> {
-        const DROPS: usize = 4 * libc::SK_MEMINFO_DROPS as usize;
-        let mut info = [0; DROPS + 4];
-        let length = sys::get_option(self.as_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, &mut info)?;
-        if length < info.len() {
-            return Err(Errno::NOPROTOOPT.into());
-        }
-        Ok(u32::from_ne_bytes([info[DROPS], info[DROPS + 1], info[DROPS + 2], info[DROPS + 3]]))
+        Ok(opt::drops(self.as_fd())?)
     }
 }
 
@@ -191,11 +187,10 @@ pub(crate) fn wildcard(group: IpAddr, port: u16) -> SocketAddr {
     }
 }
 
-fn flag(socket: &Socket, name: &'static str, level: i32, option: i32) -> Result<(), OpenError> {
-    sys::set_option(socket.as_fd(), level, option, &1_i32.to_ne_bytes())
-        .map_err(|errno| OpenError { step: name, errno })
+fn switch_on(socket: &Socket, option: Opt<Flag>) -> Result<(), OpenError> {
+    opt::switch_on(socket.as_fd(), option).map_err(|errno| OpenError { step: option.name, errno })
 }
 
 fn step<T>(step: &'static str, result: io::Result<T>) -> Result<T, OpenError> {
-    result.map_err(|error| OpenError { step, errno: Errno::from_io_error(&error).unwrap_or(Errno::IO) })
+    result.map_err(|error| OpenError { step, errno: Errno::of(&error) })
 }

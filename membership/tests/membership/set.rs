@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use netlab::Lab;
 use receiver_membership::udp::{SocketId, SocketOptions};
-use receiver_membership::{Layout, MembershipSocket, OptionStyle, Options, Reason, Refusal, State};
-use rustix::io::Errno;
+use receiver_membership::{Errno, Layout, MembershipSocket, OptionStyle, Options, Reason, Refusal, State};
 
 use crate::support::{Receiving, exclude, include, ip, many_sources};
 
@@ -68,7 +67,7 @@ fn sources_beyond_the_limit_spread_v4() {
     spread(&lab, group, &sources, 25);
 }
 
-/// The IPv6 limit is of the whole machine, and can not be read in a namespace: it has to be found out.
+/// The IPv6 limit is of the whole machine, and cannot be read in a namespace: it has to be found out.
 #[test]
 fn sources_beyond_the_limit_spread_v6() {
     let limit = std::fs::read_to_string("/proc/sys/net/ipv6/mld_max_msf").expect("read in the initial namespace");
@@ -145,7 +144,7 @@ fn refusals_name_their_reason() {
     let group = ip("232.1.1.1");
     let s = ip("10.0.0.1");
     let error = r.with(&lab, |set| set.join(group, PORT, &exclude(&[]))).expect_err("asm in 232/8");
-    assert!(error.to_string().contains("--allow-asm-in-ssm-range"), "{error}");
+    assert!(error.to_string().contains("allow them in that range"), "{error}");
     let error = r.with(&lab, |set| set.join(group, 0, &include(&[s]))).expect_err("port 0");
     assert!(matches!(*error.reason, Reason::Invalid(_)), "{error}");
 
