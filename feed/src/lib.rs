@@ -25,4 +25,5 @@
 #![forbid(unsafe_code)]
 
 pub mod arbiter;
+pub mod health;
 pub mod protocol;

@@ -115,7 +115,7 @@ mod tests {
                 let mut noticed = 0;
                 for datagram in &held.datagrams {
                     prop_assert!(datagram.first >= from && datagram.first < datagram.end, "sorted and disjoint");
-                    prop_assert_eq!(datagram.first - u64::from(datagram.skip), datagram.datagram, "trimmed at the head");
+                    prop_assert_eq!(datagram.first - u64::from(datagram.skip), datagram.datagram, "head trimmed");
                     prop_assert!(datagram.noticed_ns >= noticed && datagram.noticed_ns <= datagram.arrived_ns);
                     seen[datagram.first as usize..datagram.end as usize].fill(true);
                     (from, noticed) = (datagram.end, datagram.noticed_ns);

@@ -34,8 +34,8 @@ impl Histogram {
         self.buckets.iter().sum()
     }
 
-    /// The upper bound, in nanoseconds, of the bucket that holds quantile `q`, which is from 0 to 1. `None` if nothing was
-    /// recorded.
+    /// The upper bound, in nanoseconds, of the bucket that holds quantile `q`, which is from 0 to 1. `None` if nothing
+    /// was recorded.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<u64> {
         let count = self.count();

@@ -1,5 +1,5 @@
-//! One stream: its position, what is held ahead of it, and what is missing behind it. `place.rs` decides which numbering
-//! a datagram belongs to; `renumber.rs` changes from one numbering to the next.
+//! One stream: its position, what is held ahead of it, and what is missing behind it. `place.rs` decides which
+//! numbering a datagram belongs to; `renumber.rs` changes from one numbering to the next.
 
 mod place;
 mod renumber;

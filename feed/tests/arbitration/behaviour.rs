@@ -270,8 +270,8 @@ fn an_arbiter_can_be_sent_and_printed() {
     check::<Config>();
 }
 
-/// Two legs of RTP, `skew` apart. Leg 0 loses each 7th packet, leg 1 each 11th but none of those. Returns the events that
-/// are not data, and how many messages came.
+/// Two legs of RTP, `skew` apart. Leg 0 loses each 7th packet, leg 1 each 11th but none of those. Returns the events
+/// that are not data, and how many messages came.
 fn st2022_7(class: PathClass, per_ms: u64, skew: u64, length: u64) -> (Vec<Seen>, u64) {
     let mut arbiter = arbiter(Rtp, Config::st2022_7(2, class));
     let mut record = Record::default();
