@@ -33,6 +33,7 @@
 #![warn(missing_debug_implementations)]
 
 pub mod generator;
+pub mod mapped;
 pub mod martian;
 pub mod partial;
 pub mod table;
@@ -84,6 +85,22 @@ pub mod names {
     pub const PASS_PARTIAL: &str = "PASS_PARTIAL";
     /// Global `u32`: 1 if the loading process has CAP_PERFMON, with which the program may compute with packet pointers.
     pub const POINTER_ARITHMETIC: &str = "POINTER_ARITHMETIC";
+    /// Array of [`Control`](crate::mapped::Control), by receive queue.
+    pub const RING_CONTROL: &str = "RING_CONTROL";
+    /// Array of `u64`: the entries of all mapped rings, each the number of a frame.
+    pub const RING_ENTRIES: &str = "RING_ENTRIES";
+    /// Array of [`Frame`](crate::mapped::Frame): the frames of all mapped rings.
+    pub const RING_FRAMES: &str = "RING_FRAMES";
+    /// Array of BPF ring buffers, by receive queue: a record wakes the consumer.
+    pub const RING_WAKERS: &str = "RING_WAKERS";
+    /// Global `u32`: 1 copies wanted packets into mapped rings; 0 hands them to AF_XDP sockets.
+    pub const MAPPED: &str = "MAPPED";
+    /// Global `u32`: slots of each mapped ring, a power of two.
+    pub const RING_SLOTS: &str = "RING_SLOTS";
+    /// Global `u32`: 1 passes packets that go into a mapped ring to the kernel too.
+    pub const SHARE: &str = "SHARE";
+    /// Global `u32`: 1 if the CPU keeps the order of stores and that of loads, as x86-64 does.
+    pub const STORES_IN_ORDER: &str = "STORES_IN_ORDER";
 }
 
 /// Default capacity of the maps: (source, group, port) entries, and (group, port) entries.

@@ -50,6 +50,16 @@ pub enum Verdict {
     /// PASS: wanted, but in generic mode its UDP checksum is partial. The frame may hold several datagrams, which the
     /// kernel separates.
     PassedPartialChecksum = 19,
+    /// A wanted source of a subscribed (group, port), copied into the queue's mapped ring ([`mapped`](crate::mapped)).
+    /// DROP, or PASS if packets are shared with the kernel.
+    Mapped = 20,
+    /// Wanted, but the mapped ring was full: the receiver has lost it. DROP or PASS, as [`Verdict::Mapped`].
+    DroppedRingFull = 21,
+    /// Wanted, but other CPUs took each slot of the mapped ring that was tried: the receiver has lost it. DROP or PASS, as
+    /// [`Verdict::Mapped`].
+    DroppedRingBusy = 22,
+    /// PASS: wanted, but longer than a frame of the mapped ring; the kernel path delivers it.
+    PassedTooLong = 23,
 }
 
 /// The program's action on a frame.
@@ -63,6 +73,8 @@ pub enum Action {
     Pass,
     /// The AF_XDP socket of the frame's queue gets it.
     Redirect,
+    /// The mapped ring gets a copy if it has room. Then the program drops the frame, or passes it if packets are shared.
+    Map,
 }
 
 impl Verdict {
@@ -70,7 +82,7 @@ impl Verdict {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All verdicts in the order of their numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::Redirected,
         Self::DroppedNotIncluded,
         Self::DroppedBlocked,
@@ -91,6 +103,10 @@ impl Verdict {
         Self::PassedUnicastMac,
         Self::PassedZeroLength,
         Self::PassedPartialChecksum,
+        Self::Mapped,
+        Self::DroppedRingFull,
+        Self::DroppedRingBusy,
+        Self::PassedTooLong,
     ];
 
     /// What the program does with a frame of this verdict.
@@ -98,6 +114,7 @@ impl Verdict {
     pub const fn action(self) -> Action {
         match self {
             Self::Redirected => Action::Redirect,
+            Self::Mapped | Self::DroppedRingFull | Self::DroppedRingBusy => Action::Map,
             Self::DroppedNotIncluded | Self::DroppedBlocked | Self::DroppedMalformed | Self::DroppedMartian => {
                 Action::Drop
             }
@@ -115,7 +132,8 @@ impl Verdict {
             | Self::PassedShared
             | Self::PassedUnicastMac
             | Self::PassedZeroLength
-            | Self::PassedPartialChecksum => Action::Pass,
+            | Self::PassedPartialChecksum
+            | Self::PassedTooLong => Action::Pass,
         }
     }
 
@@ -142,6 +160,10 @@ impl Verdict {
             Self::PassedUnicastMac => "passed_unicast_mac",
             Self::PassedZeroLength => "passed_zero_length",
             Self::PassedPartialChecksum => "passed_partial_checksum",
+            Self::Mapped => "mapped",
+            Self::DroppedRingFull => "dropped_ring_full",
+            Self::DroppedRingBusy => "dropped_ring_busy",
+            Self::PassedTooLong => "passed_too_long",
         }
     }
 }
