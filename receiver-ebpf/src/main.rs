@@ -11,6 +11,7 @@
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+mod mapped;
 mod maps;
 mod packet;
 mod verdict;
@@ -42,6 +43,8 @@ fn run<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
         Action::Redirect => xdp_action::XDP_REDIRECT,
         Action::Drop => xdp_action::XDP_DROP,
         Action::Pass => xdp_action::XDP_PASS,
+        Action::Map if mapped::is_shared() => xdp_action::XDP_PASS,
+        Action::Map => xdp_action::XDP_DROP,
     }
 }
 

@@ -210,7 +210,7 @@ pub fn note_other(hash: u64, seen: OtherPort) {
 
 /// Reads a value that user space sets in the object before it loads it. The compiler must not assume the initial value.
 #[inline(always)]
-fn global<T: Copy>(value: &T) -> T {
+pub fn global<T: Copy>(value: &T) -> T {
     // SAFETY: a reference is readable.
     unsafe { core::ptr::read_volatile(value) }
 }

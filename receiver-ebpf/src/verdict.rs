@@ -8,6 +8,7 @@ use receiver_common::table::{FlowEntry, GroupEntry};
 use receiver_common::wire::{self, Network, UdpV6, VlanTags};
 use receiver_common::{AnyAddress, FlowKeyV6, GroupKeyV6, OtherPort, Port, STAMP_SIZE, Stamp, Verdict, mapped_v4};
 
+use crate::mapped;
 use crate::maps;
 use crate::packet::Packet;
 
@@ -128,6 +129,9 @@ fn two_words([a, b, c, d]: [u32; 4]) -> AnyAddress {
 /// Redirects the frame to the AF_XDP socket of its queue. Without a socket the kernel path gets the frame.
 #[inline(always)]
 fn redirect(ctx: &XdpContext) -> Verdict {
+    if mapped::is_on() {
+        return mapped::deliver(ctx);
+    }
     if maps::stamp() {
         stamp(ctx);
     }

@@ -38,5 +38,5 @@ pub use stats::ledger::{KernelLedger, Ledger, XskLedger};
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::program::{Attach, Buffers, PartialChecksums, Program, TestVerdict};
+    pub use crate::program::{Attach, Buffers, PartialChecksums, Program, RingShape, Rings, TestVerdict};
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf, XskMap};
 use aya::programs::xdp::XdpLinkId;
 use aya::{Ebpf, EbpfLoader, Pod};
 use receiver_common::table::{MAX_SLOTS, buckets};
@@ -10,8 +10,10 @@ use receiver_common::{FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, OtherPort,
 
 use super::entry::{Buffers, PartialChecksums, xdp};
 use super::filter_v4::FilterV4;
+use super::map::{array, map};
 use super::operation;
-use super::refused::{foreign, refused};
+use super::refused::refused;
+use super::rings::{RingGlobals, RingShape, Rings};
 use super::trace::Trace;
 use crate::api::config::ReceiverConfig;
 use crate::api::error::Error;
@@ -35,6 +37,7 @@ pub struct Program {
     pub(super) shared: Array<MapData, u64>,
     pub(super) other_ports: PerCpuArray<MapData, OtherPort>,
     pub(super) sockets: XskMap<MapData>,
+    pub(super) rings: Option<Rings>,
     pub(super) max_flows: u32,
     /// The maps behind `filter_v4`: the instructions of an entry that is loaded later name them by descriptor.
     pub(super) _tables: [MapData; 2],
@@ -46,12 +49,27 @@ pub struct Program {
 impl Program {
     /// Loads the program for an interface, with the entry for single buffers. Needs CAP_BPF and CAP_NET_ADMIN.
     ///
+    /// Wanted frames go to AF_XDP sockets ([`Program::set_socket`]).
+    ///
     /// Of the configuration it takes `vlan`, `timestamps`, `trace_verdicts` and `max_flows`. There are at most 131,072
     /// (group, port) entries of each IP version.
     ///
     /// # Errors
     /// [`Error::NotPermitted`], [`Error::Program`] with the verifier's or loader's reason.
     pub fn load(interface: &Interface, config: &ReceiverConfig, checksums: PartialChecksums) -> Result<Self, Error> {
+        Self::load_with(interface, config, checksums, None)
+    }
+
+    /// As [`Program::load`], but wanted frames go to mapped rings of this shape, where there is one.
+    ///
+    /// # Errors
+    /// As [`Program::load`].
+    pub fn load_with(
+        interface: &Interface,
+        config: &ReceiverConfig,
+        checksums: PartialChecksums,
+        rings: Option<&RingShape>,
+    ) -> Result<Self, Error> {
         let name = interface.name.as_str();
         let (count, outer, inner) = config.vlan.map_or((0, 0, 0), Vlan::as_globals);
         let (stamp, pass_partial) = (u32::from(config.timestamps), u32::from(checksums == PartialChecksums::Pass));
@@ -65,6 +83,7 @@ impl Program {
         let max_groups = config.max_flows.min(MAX_SLOTS / 2);
         let (flow_buckets, group_buckets) = (buckets(config.max_flows), buckets(max_groups));
         let (flows_mask, groups_mask) = (flow_buckets - 1, group_buckets - 1);
+        let ring_globals = RingGlobals::of(rings);
         let mut loader = EbpfLoader::new();
         loader
             .override_global(names::FLOWS_MASK, &flows_mask, true)
@@ -85,6 +104,7 @@ impl Program {
         // Groups of both families share the slots, and a group for which there turns out to be no room has had one too.
         let slots = 2 * max_groups + 1;
         loader.map_max_entries(names::BLOCKED, slots).map_max_entries(names::SHARED, shared_words(slots));
+        ring_globals.set(&mut loader, rings);
         let mut ebpf = loader.load(OBJECT).map_err(|error| refused(name, operation::LOAD, &error))?;
         let trace = match config.trace_verdicts {
             true => Some(Trace::start(&mut ebpf).map_err(|error| refused(name, operation::LOG, error.as_ref()))?),
@@ -105,6 +125,7 @@ impl Program {
             shared: map(&mut ebpf, names::SHARED, name)?,
             other_ports: map(&mut ebpf, names::OTHER_PORTS, name)?,
             sockets: map(&mut ebpf, names::SOCKETS, name)?,
+            rings: rings.map(|_| Rings::take(&mut ebpf, name)).transpose()?,
             max_flows: config.max_flows,
             _tables: [flows, groups],
             trace,
@@ -112,21 +133,20 @@ impl Program {
             ebpf,
         })
     }
-}
 
-fn map<M>(ebpf: &mut Ebpf, name: &str, interface: &str) -> Result<M, Error>
-where
-    M: TryFrom<aya::maps::Map, Error = MapError>,
-{
-    let map = ebpf.take_map(name).ok_or_else(|| foreign(interface))?;
-    M::try_from(map).map_err(|error| refused(interface, operation::OPEN_MAP, &error))
-}
+    /// The maps of the mapped rings; `None` if the program was loaded without.
+    pub fn rings(&self) -> Option<&Rings> {
+        self.rings.as_ref()
+    }
 
-/// An array that is not accessed through aya.
-fn array(ebpf: &mut Ebpf, name: &str, interface: &str) -> Result<MapData, Error> {
-    match ebpf.take_map(name) {
-        Some(Map::Array(data)) => Ok(data),
-        _ => Err(foreign(interface)),
+    /// Makes what wakes the consumer of a queue's ring: a BPF ring buffer whose descriptor is readable while a record is in
+    /// it. `None` if the program was loaded without rings.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn make_waker(&mut self, queue: u32) -> Result<Option<RingBuf<MapData>>, Error> {
+        let made = self.rings.as_mut().map(|rings| rings.make_waker(queue)).transpose();
+        made.map_err(|error| refused(&self.interface, operation::MAKE_WAKER, &error))
     }
 }
 

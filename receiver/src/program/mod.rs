@@ -7,8 +7,10 @@ mod entry;
 mod filter_maps;
 mod filter_v4;
 mod loaded;
+mod map;
 mod operation;
 mod refused;
+mod rings;
 mod table;
 #[cfg(feature = "internals")]
 mod test_run;
@@ -20,5 +22,7 @@ pub use entry::{Attach, Buffers, PartialChecksums};
 pub use loaded::Program;
 #[cfg(test)]
 pub(crate) use operation::OPERATIONS;
+#[cfg(feature = "internals")]
+pub use rings::{RingShape, Rings};
 #[cfg(feature = "internals")]
 pub use test_run::TestVerdict;

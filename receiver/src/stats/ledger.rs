@@ -413,7 +413,8 @@ mod tests {
         assert_eq!(unique.len(), names.len());
         for verdict in Verdict::ALL {
             let name = verdict.name();
-            let documented = name == "redirected" || name.starts_with("dropped_") || name.starts_with("passed_");
+            let documented =
+                ["redirected", "mapped"].contains(&name) || name.starts_with("dropped_") || name.starts_with("passed_");
             assert!(documented, "{name} has no prefix that `causes` documents");
         }
         assert_eq!(ledger.count("redirected"), Some(20));

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use netlab::Lab;
-use receiver::internals::{Attach, Buffers, PartialChecksums, Program};
+use receiver::internals::{Attach, Buffers, PartialChecksums, Program, RingShape};
 use receiver::{Interface, ReceiverConfig, Vlan};
 use receiver_common::Verdict;
 use receiver_xsk::{BindConfig, BindMode, XskSocket};
@@ -41,13 +41,18 @@ impl Default for Config {
 
 impl Config {
     fn load(&self, interface: &Interface) -> Program {
+        self.load_with(interface, None)
+    }
+
+    /// With mapped rings of this shape in place of AF_XDP sockets, if there is one.
+    pub fn load_with(&self, interface: &Interface, rings: Option<&RingShape>) -> Program {
         let mut config = ReceiverConfig::default();
         config.vlan = self.vlan;
         config.timestamps = self.stamp;
         config.trace_verdicts = self.trace;
         config.max_flows = self.max_flows;
         let checksums = if self.pass_partial { PartialChecksums::Pass } else { PartialChecksums::Redirect };
-        Program::load(interface, &config, checksums).expect("the program loads")
+        Program::load_with(interface, &config, checksums, rings).expect("the program loads")
     }
 }
 
@@ -158,7 +163,7 @@ pub const XDP_CAPABILITIES: CapabilitySet =
     CapabilitySet::NET_ADMIN.union(CapabilitySet::NET_RAW).union(CapabilitySet::BPF).union(CapabilitySet::IPC_LOCK);
 
 /// Leaves the calling thread these capabilities only.
-fn keep_capabilities(kept: CapabilitySet) {
+pub fn keep_capabilities(kept: CapabilitySet) {
     set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() })
         .expect("capset");
 }

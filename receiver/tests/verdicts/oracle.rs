@@ -18,6 +18,8 @@ pub fn action(verdict: Verdict) -> u32 {
         Action::Drop => 1,
         Action::Pass => 2,
         Action::Redirect => 4,
+        // Unless packets are shared with the kernel: see `mapped`.
+        Action::Map => 1,
     }
 }
 

@@ -1,0 +1,103 @@
+//! The maps of the mapped rings (`receiver_common::mapped`), and what wakes their consumers.
+#![cfg_attr(not(feature = "internals"), expect(dead_code, reason = "no receive mode uses the rings yet"))]
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use aya::maps::{ArrayOfMaps, Map, MapData, MapError, RingBuf};
+use aya::{Ebpf, EbpfLoader};
+use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
+use receiver_common::names;
+
+use super::map::{array, map};
+use crate::api::error::Error;
+
+/// How large the mapped rings are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingShape {
+    /// Receive queues that can have a ring: the highest one's number plus 1.
+    pub queues: u32,
+    /// Slots of each ring, a power of two.
+    pub slots: u32,
+    /// Frames of all rings together.
+    pub frames: u32,
+    /// Entries of all rings together.
+    pub entries: u32,
+    /// If true, the kernel gets each packet too.
+    pub share: bool,
+}
+
+/// What the rings need of the program: its globals, for as long as the loader needs them.
+pub(super) struct RingGlobals {
+    mapped: u32,
+    slots: u32,
+    share: u32,
+    stores_in_order: u32,
+}
+
+impl RingGlobals {
+    pub(super) fn of(shape: Option<&RingShape>) -> Self {
+        Self {
+            mapped: shape.is_some().into(),
+            slots: shape.map_or(1, |shape| shape.slots),
+            share: shape.is_some_and(|shape| shape.share).into(),
+            stores_in_order: cfg!(target_arch = "x86_64").into(),
+        }
+    }
+
+    /// Sets the globals, and the sizes of the maps: one element each where there are no rings.
+    pub(super) fn set<'a>(&'a self, loader: &mut EbpfLoader<'a>, shape: Option<&RingShape>) {
+        loader
+            .override_global(names::MAPPED, &self.mapped, true)
+            .override_global(names::RING_SLOTS, &self.slots, true)
+            .override_global(names::SHARE, &self.share, true)
+            .override_global(names::STORES_IN_ORDER, &self.stores_in_order, true);
+        loader
+            .map_max_entries(names::RING_CONTROL, shape.map_or(1, |shape| shape.queues))
+            .map_max_entries(names::RING_ENTRIES, shape.map_or(1, |shape| shape.entries))
+            .map_max_entries(names::RING_FRAMES, shape.map_or(1, |shape| shape.frames))
+            .map_max_entries(names::RING_WAKERS, shape.map_or(1, |shape| shape.queues));
+    }
+}
+
+/// The maps of all mapped rings.
+pub struct Rings {
+    control: MapData,
+    entries: MapData,
+    frames: MapData,
+    wakers: ArrayOfMaps<MapData, MapData>,
+}
+
+impl Rings {
+    pub(super) fn take(ebpf: &mut Ebpf, interface: &str) -> Result<Self, Error> {
+        Ok(Self {
+            control: array(ebpf, names::RING_CONTROL, interface)?,
+            entries: array(ebpf, names::RING_ENTRIES, interface)?,
+            frames: array(ebpf, names::RING_FRAMES, interface)?,
+            wakers: map(ebpf, names::RING_WAKERS, interface)?,
+        })
+    }
+
+    /// The array of `Control`, to be mapped.
+    pub fn control(&self) -> BorrowedFd<'_> {
+        self.control.fd().as_fd()
+    }
+
+    /// The array of entries, to be mapped.
+    pub fn entries(&self) -> BorrowedFd<'_> {
+        self.entries.fd().as_fd()
+    }
+
+    /// The array of frames, to be mapped.
+    pub fn frames(&self) -> BorrowedFd<'_> {
+        self.frames.fd().as_fd()
+    }
+
+    /// Makes what wakes the consumer of a queue's ring.
+    pub(super) fn make_waker(&mut self, queue: u32) -> Result<RingBuf<MapData>, MapError> {
+        let size = rustix::param::page_size() as u32;
+        let shape = aya_obj::Map::new_from_params(BPF_MAP_TYPE_RINGBUF as u32, 0, 0, size, 0);
+        let waker = MapData::create(shape, "ring_waker", None)?;
+        self.wakers.set(queue, &waker, 0)?;
+        RingBuf::try_from(Map::RingBuf(waker))
+    }
+}

@@ -1,0 +1,287 @@
+//! The program's delivery into a mapped ring: what lies in the frames, full rings, wrong numbers, several CPUs, wake-ups.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use netlab::Lab;
+use receiver::Interface;
+use receiver::internals::{Attach, Buffers, Program, RingShape};
+use receiver_common::mapped::MAX_PACKET;
+use receiver_common::{Stamp, Verdict};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::bench::{Config, PRIVILEGES, keep_capabilities};
+use crate::frames::{v4, v6};
+use crate::handle::Handle;
+use crate::oracle::Filter;
+use crate::ring::Ring;
+use crate::table::{GROUP_V4, GROUP_V6, PORT, WANTED_V4, WANTED_V6};
+
+/// The verdicts that only a program with mapped rings gives.
+pub const OF_THE_RING: [Verdict; 4] =
+    [Verdict::Mapped, Verdict::DroppedRingFull, Verdict::DroppedRingBusy, Verdict::PassedTooLong];
+
+const SLOTS: u32 = 8;
+const SHAPE: RingShape = RingShape { queues: 1, slots: SLOTS, frames: SLOTS, entries: SLOTS, share: false };
+const DROP: u32 = 1;
+const PASS: u32 = 2;
+
+/// The program with the table's filter, on a link that is down.
+struct Subject {
+    program: Program,
+    interface: Interface,
+}
+
+impl Subject {
+    fn run(config: &Config, shape: &RingShape, test: impl FnOnce(&mut Self) + Send) {
+        Self::run_with(CapabilitySet::all(), config, shape, test);
+    }
+
+    fn run_with(kept: CapabilitySet, config: &Config, shape: &RingShape, test: impl FnOnce(&mut Self) + Send) {
+        let lab = Lab::builder().queues(2).build().expect("root, and iproute2");
+        lab.tx().ip(&["link", "set", lab.tx_interface(), "down"]).expect("the link down");
+        let load = || {
+            let held = capabilities(None).expect("capget").effective;
+            keep_capabilities(held & kept);
+            let interface = Interface::lookup(lab.rx_interface()).expect("the interface");
+            let mut program = config.load_with(&interface, Some(shape));
+            program.attach(&interface, Attach::Native).expect("the program is attached");
+            Filter::of_the_table().install(&mut program);
+            Self { program, interface }
+        };
+        let mut subject = lab.rx().run(load).expect("the namespace");
+        lab.rx().run(|| test(&mut subject)).expect("the namespace");
+    }
+
+    /// Runs a frame, and returns the action and the verdict.
+    fn judge(&mut self, frame: &[u8]) -> (u32, Verdict) {
+        let before = self.program.verdicts().expect("the counts");
+        let ran = self.program.test(frame, &self.interface, 0, 1).expect("a test run");
+        let after = self.program.verdicts().expect("the counts");
+        let moved: Vec<Verdict> =
+            Verdict::ALL.into_iter().filter(|&v| after[v as usize] != before[v as usize]).collect();
+        assert_eq!(moved.len(), 1, "{moved:?}");
+        (ran.action, moved[0])
+    }
+
+    fn verdict(&mut self, frame: &[u8]) -> Verdict {
+        self.judge(frame).1
+    }
+}
+
+/// A wanted frame of so many bytes, at least 42, with a pattern for its payload.
+fn wanted(length: usize, seed: u8) -> Vec<u8> {
+    let mut frame = v4(WANTED_V4, GROUP_V4, PORT, length - 42);
+    frame[42..].iter_mut().zip(seed..=u8::MAX).for_each(|(byte, value)| *byte = value);
+    frame[42..].iter_mut().enumerate().for_each(|(at, byte)| *byte ^= (at / 7) as u8);
+    assert_eq!(frame.len(), length);
+    frame
+}
+
+/// Each way in which the program copies, and their borders.
+fn lengths() -> impl Iterator<Item = usize> {
+    (42..300).chain([511, 512, 513, 1358, 1499, 1500, 1514, MAX_PACKET - 1, MAX_PACKET])
+}
+
+#[test]
+fn packets_of_every_length_arrive_whole() {
+    for kept in PRIVILEGES {
+        Subject::run_with(kept, &Config::default(), &SHAPE, |subject| {
+            let mut ring = Ring::open(&subject.program, SLOTS);
+            for length in lengths() {
+                let frame = wanted(length, length as u8);
+                assert_eq!(subject.judge(&frame), (DROP, Verdict::Mapped), "{length} bytes");
+                assert!(ring.take(|_, packet| assert_eq!(packet, frame)), "{length} bytes");
+            }
+            let frame = v6(WANTED_V6, GROUP_V6, PORT, 100);
+            assert_eq!(subject.judge(&frame), (DROP, Verdict::Mapped));
+            assert!(ring.take(|_, packet| assert_eq!(packet, frame)));
+            assert!(!ring.take(|_, _| ()));
+            assert_eq!(subject.judge(&wanted(MAX_PACKET + 1, 0)), (PASS, Verdict::PassedTooLong));
+            assert!(!ring.take(|_, _| ()));
+            assert_eq!(ring.next(), ring.position);
+        });
+    }
+}
+
+#[test]
+fn packets_over_several_buffers_are_gathered() {
+    Subject::run(&Config::default(), &SHAPE, |subject| {
+        subject.program.detach().expect("the program is detached");
+        subject.program.set_buffers(Buffers::Several).expect("the other entry loads");
+        subject.program.attach(&subject.interface, Attach::Native).expect("the other entry is attached");
+        let mut ring = Ring::open(&subject.program, SLOTS);
+        for (length, first) in [(100, 80), (128, 100), (1500, 90), (1500, 1400), (2000, 1999)] {
+            let frame = wanted(length, 7);
+            subject.program.test_split(&frame, first, &subject.interface, 0, 1).expect("a test run");
+            assert!(ring.take(|_, packet| assert_eq!(packet, frame)), "{length} bytes, {first} in the first buffer");
+        }
+    });
+}
+
+#[test]
+fn other_verdicts_are_those_of_a_program_without_rings() {
+    Subject::run(&Config::default(), &SHAPE, |subject| {
+        let ring = Ring::open(&subject.program, SLOTS);
+        assert_eq!(subject.verdict(&v4([10, 0, 0, 77], GROUP_V4, PORT, 18)), Verdict::DroppedNotIncluded);
+        assert_eq!(subject.verdict(&v4(WANTED_V4, GROUP_V4, PORT + 1, 18)), Verdict::PassedOtherGroup);
+        assert_eq!(ring.next(), 0);
+    });
+}
+
+#[test]
+fn packets_pass_while_a_ring_is_closed() {
+    Subject::run(&Config::default(), &SHAPE, |subject| {
+        let frame = wanted(100, 1);
+        assert_eq!(subject.judge(&frame), (PASS, Verdict::PassedNoSocket), "never opened");
+        let mut ring = Ring::open(&subject.program, SLOTS);
+        assert_eq!(subject.verdict(&frame), Verdict::Mapped);
+        ring.set_open(false);
+        assert_eq!(subject.judge(&frame), (PASS, Verdict::PassedNoSocket), "closed");
+        assert!(ring.take(|_, packet| assert_eq!(packet, frame)));
+        let ran = subject.program.test(&frame, &subject.interface, 1, 1).expect("a test run");
+        assert_eq!(ran.action, PASS, "the queue has no ring");
+    });
+}
+
+#[test]
+fn a_full_ring_loses_what_comes_and_keeps_what_it_has() {
+    for start in [0, u32::MAX.into()] {
+        Subject::run(&Config::default(), &SHAPE, |subject| {
+            let mut ring = Ring::open(&subject.program, SLOTS);
+            ring.begin_at(start);
+            let frames: Vec<_> = (0..3 * SLOTS as usize).map(|at| wanted(60 + at, at as u8)).collect();
+            let (fits, rest) = frames.split_at(SLOTS as usize);
+            fits.iter().for_each(|frame| assert_eq!(subject.verdict(frame), Verdict::Mapped));
+            rest.iter().for_each(|frame| assert_eq!(subject.judge(frame), (DROP, Verdict::DroppedRingFull)));
+            fits.iter().for_each(|frame| assert!(ring.take(|_, packet| assert_eq!(packet, frame))));
+            assert!(!ring.take(|_, _| ()));
+            assert_eq!(ring.next(), start + u64::from(SLOTS));
+            rest.iter().for_each(|frame| {
+                assert_eq!(subject.verdict(frame), Verdict::Mapped, "room again");
+                assert!(ring.take(|_, packet| assert_eq!(packet, frame)));
+            });
+        });
+    }
+}
+
+#[test]
+fn shared_packets_pass_as_well() {
+    Subject::run(&Config::default(), &RingShape { share: true, ..SHAPE }, |subject| {
+        let mut ring = Ring::open(&subject.program, SLOTS);
+        let frame = wanted(100, 1);
+        (0..SLOTS).for_each(|_| assert_eq!(subject.judge(&frame), (PASS, Verdict::Mapped)));
+        assert_eq!(subject.judge(&frame), (PASS, Verdict::DroppedRingFull), "the kernel gets it all the same");
+        (0..SLOTS).for_each(|_| assert!(ring.take(|_, packet| assert_eq!(packet, frame))));
+    });
+}
+
+#[test]
+fn packets_are_stamped_if_that_was_asked_for() {
+    for stamp in [false, true] {
+        Subject::run(&Config { stamp, ..Config::default() }, &SHAPE, |subject| {
+            let mut ring = Ring::open(&subject.program, SLOTS);
+            assert_eq!(subject.verdict(&wanted(100, 1)), Verdict::Mapped);
+            assert!(ring.take(|header, _| {
+                assert_eq!(header.stamp.magic == Stamp::MAGIC, stamp);
+                assert_eq!(header.stamp.tai_ns > 0, stamp);
+            }));
+        });
+    }
+}
+
+/// A number that names no frame harms its ring alone, and the program goes on.
+#[test]
+fn wrong_entries_are_bounded() {
+    Subject::run(&Config::default(), &SHAPE, |subject| {
+        let mut ring = Ring::open(&subject.program, SLOTS);
+        for wrong in [u64::from(SLOTS), u32::MAX.into(), u64::MAX, 1 << 31] {
+            ring.set_entry((ring.next() % u64::from(SLOTS)) as u32, wrong);
+            assert_eq!(subject.verdict(&wanted(100, 1)), Verdict::DroppedRingFull, "{wrong}");
+        }
+        // Consumed positions beyond anything that was there.
+        for consumed in [u64::MAX, u64::MAX / 2, 1 << 62] {
+            ring.begin_at(consumed);
+            subject.verdict(&wanted(100, 1));
+        }
+    });
+}
+
+/// Two CPUs run the program for one queue, and a consumer checks each payload: no slot is torn, lost or shared.
+#[test]
+fn two_cpus_share_a_ring() {
+    const SHARED_SLOTS: u32 = 64;
+    const ENOUGH: u64 = 20_000;
+    let shape = RingShape { queues: 1, slots: SHARED_SLOTS, frames: SHARED_SLOTS, entries: SHARED_SLOTS, share: false };
+    Subject::run(&Config::default(), &shape, |subject| {
+        let mut ring = Ring::open(&subject.program, SHARED_SLOTS);
+        let handles = [Handle::of(&subject.interface.name), Handle::of(&subject.interface.name)];
+        let frames = [wanted(60, 1), wanted(1400, 99)];
+        let (done, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+        let mut seen = [0; 2];
+        thread::scope(|scope| {
+            let senders: Vec<_> = handles
+                .iter()
+                .zip(&frames)
+                .map(|(handle, frame)| {
+                    let (done, sent) = (&done, &sent);
+                    scope.spawn(move || {
+                        while !done.load(Ordering::Acquire) {
+                            handle.run(frame, 16);
+                            sent.fetch_add(16, Ordering::Relaxed);
+                        }
+                    })
+                })
+                .collect();
+            let mut take = || {
+                ring.take(|_, packet| {
+                    let which = usize::from(packet.len() > 60);
+                    assert!(packet == frames[which], "a torn packet");
+                    seen[which] += 1;
+                })
+                .then_some(seen)
+            };
+            while take().is_none_or(|seen| seen.into_iter().any(|count| count < ENOUGH)) {}
+            done.store(true, Ordering::Release);
+            senders.into_iter().for_each(|sender| sender.join().expect("a sender"));
+            while take().is_some() {}
+        });
+        let count = |verdict| subject.program.verdicts().expect("the counts")[verdict as usize];
+        let [mapped, full, busy, _] = OF_THE_RING.map(count);
+        println!("{seen:?} taken; {mapped} mapped, {full} ring full, {busy} ring busy");
+        assert_eq!(mapped + full + busy, sent.into_inner());
+        assert_eq!((seen[0] + seen[1], ring.next()), (mapped, mapped));
+    });
+}
+
+#[test]
+fn a_sleeping_consumer_is_woken_once() {
+    Subject::run(&Config::default(), &SHAPE, |subject| {
+        let mut ring = Ring::open(&subject.program, SLOTS);
+        let mut waker = subject.program.make_waker(0).expect("a waker").expect("rings");
+        let records = |waker: &mut aya::maps::RingBuf<_>| std::iter::from_fn(|| waker.next().map(drop)).count();
+        let readable = |fd: std::os::fd::BorrowedFd<'_>| {
+            let now = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+            poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&now)).expect("poll") == 1
+        };
+        for _ in 0..1000 {
+            subject.program.test(&wanted(100, 1), &subject.interface, 0, 1).expect("a test run");
+            assert_eq!(records(&mut waker), 0, "awake");
+            assert!(ring.take(|_, _| ()));
+            ring.set_asleep();
+            (0..3).for_each(|_| {
+                assert_eq!(
+                    subject.program.test(&wanted(100, 1), &subject.interface, 0, 1).expect("a test run").action,
+                    DROP
+                )
+            });
+            assert!(!ring.is_asleep());
+            assert!(readable(waker.as_fd()));
+            assert_eq!(records(&mut waker), 1, "woken once");
+            while ring.take(|_, _| ()) {}
+        }
+        assert!(!readable(waker.as_fd()));
+    });
+}
