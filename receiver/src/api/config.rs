@@ -127,7 +127,7 @@ impl ReceiverConfig {
             table.insert(subscription, 0);
         }
         if self.require_xdp && self.mode == ModeRequest::Exactly(ReceiveMode::Socket) {
-            let reason = "this mode has no XDP, which is required; use another mode, or do not require XDP";
+            let reason = "it has no XDP, which is required; ask for another mode, or do not require XDP";
             return Err(wrong("mode", &self.mode, reason));
         }
         if matches!(&self.queues, Queues::These(numbers) if numbers.is_empty()) || self.queues == Queues::First(0) {
@@ -293,7 +293,12 @@ mod tests {
             (|c| c.socket_buffer = usize::MAX, "socket_buffer", "18446744073709551615", "1073741824"),
             (|c| c.queues = Queues::First(0), "queues", "none", "at least one queue"),
             (|c| c.queues = Queues::These(vec![]), "queues", "none", "at least one queue"),
-            (|c| (c.require_xdp, c.mode) = (true, ReceiveMode::Socket.into()), "mode", "socket", "use another mode"),
+            (
+                |c| (c.require_xdp, c.mode) = (true, ReceiveMode::Socket.into()),
+                "mode",
+                "socket",
+                "ask for another mode",
+            ),
         ];
         for (change, name, given, remedy) in cases {
             let mut config = ReceiverConfig::default();

@@ -15,6 +15,23 @@ use crate::paths::payload::{Kept, Payload};
 /// A datagram in the consumer's hands for the length of a callback.
 ///
 /// Its addresses are decoded only when a method asks for them. [`Datagram::into_owned`] keeps it for longer.
+///
+/// ```no_run
+/// # fn main() -> Result<(), receiver::Error> {
+/// use receiver::{Receiver, Wait};
+///
+/// let mut receiver = Receiver::builder("eth1").subscribe("10.0.0.1@232.1.1.1:5000".parse()?).build()?;
+/// let (sender, kept) = std::sync::mpsc::channel();
+/// receiver.poll(Wait::Forever, |datagram| {
+///     if datagram.payload().starts_with(b"keep") {
+///         // `None` if the copies that are held have reached their limit.
+///         sender.send(datagram.into_owned()).ok();
+///     }
+/// })?;
+/// # drop(kept);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Datagram<'a> {
     payload: Payload<'a>,
     key: FlowKey,

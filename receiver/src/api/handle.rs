@@ -1,4 +1,4 @@
-//! The handle that steers a receiver while it runs, and reads its counts.
+//! The handle that steers a receiver while it runs, and reads its counters.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,15 +14,31 @@ use crate::stats::ledger::Ledger;
 use receiver_host::Interface;
 use receiver_membership::Subscription;
 
-/// Steers a receiver from anywhere. Clones steer the same one.
+/// Steers a receiver while it runs, from any thread. Clones steer the same receiver.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use receiver::Receiver;
+///
+/// let receiver = Receiver::builder("eth1").build()?;
+/// let handle = receiver.handle();
+/// let id = handle.join(&"10.0.0.1@232.1.1.1:5000".parse()?)?;
+/// handle.join_source(id, "10.0.0.2".parse()?)?;
+/// for report in handle.subscriptions()? {
+///     println!("{}: {} packets", report.subscription, report.packets);
+/// }
+/// handle.leave(id)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Handle {
     pub(crate) control: Arc<Control>,
 }
 
 impl Handle {
-    /// Joins. To be called in the network namespace that the receiver was built in. Packets come from when this
-    /// returns, at the latest; none that is wanted is lost for the change.
+    /// Joins a subscription, in the network namespace that the receiver was built in. Packets are delivered by the time
+    /// this returns. Other subscriptions lose nothing.
     ///
     /// # Errors
     /// [`Error::Overlap`], [`Error::Subscription`], [`Error::FilterFull`], [`Error::Membership`]: nothing was changed.
@@ -33,8 +49,8 @@ impl Handle {
         Ok(id)
     }
 
-    /// Joins several: all of them or none. One change of the membership for each group and port, so that thousands of
-    /// sources of one group cost little more than one. Returns their ids in the same order.
+    /// Joins several subscriptions: all of them or none. The membership of each group and port changes once, so that
+    /// thousands of sources of one group cost little more than one. Returns the ids in the same order.
     ///
     /// # Errors
     /// As [`Handle::join`].
@@ -45,7 +61,7 @@ impl Handle {
         Ok(ids)
     }
 
-    /// Leaves. Nothing is handed over for the subscription after this returned.
+    /// Leaves a subscription. Nothing is delivered for it after this has returned.
     ///
     /// # Errors
     /// [`Error::UnknownSubscription`].
@@ -53,8 +69,8 @@ impl Handle {
         self.control.leave(id)
     }
 
-    /// Blocks a source of an any-source subscription. None of its datagrams is handed over after this returned: the
-    /// call waits for a callback that is under way, for a second at most (but not for the one it is called from).
+    /// Blocks a source of an any-source subscription. None of its datagrams is delivered after this has returned: the
+    /// call waits for callbacks that are running, for one second at most, except for the one that it is called from.
     ///
     /// # Errors
     /// [`Error::WrongFilterMode`], [`Error::SourceState`], [`Error::Membership`] and others: nothing was changed.
@@ -62,7 +78,7 @@ impl Handle {
         self.control.block(id, source)
     }
 
-    /// Hears a blocked source again.
+    /// Unblocks a source of an any-source subscription.
     ///
     /// # Errors
     /// As [`Handle::block`].
@@ -80,7 +96,7 @@ impl Handle {
         Ok(())
     }
 
-    /// Removes a source from a source-specific subscription; the last one can not be removed, only left with it.
+    /// Removes a source from a source-specific subscription. The last source cannot be removed: leave the subscription.
     ///
     /// # Errors
     /// As [`Handle::block`].
@@ -88,7 +104,7 @@ impl Handle {
         self.control.leave_source(id, source)
     }
 
-    /// Replaces the sources of a subscription (the blocked ones, if it is any-source). A source that is in both lists
+    /// Replaces the sources of a subscription, or the blocked sources if it is any-source. A source that is in both lists
     /// loses no packet.
     ///
     /// # Errors
@@ -99,62 +115,59 @@ impl Handle {
         Ok(())
     }
 
-    /// What each subscription has received, in the order of joining.
+    /// Reads the counters of each subscription, in the order of joining.
     ///
     /// # Errors
-    /// [`Error::Program`] when a counter can not be read.
+    /// [`Error::Program`] if a counter cannot be read.
     pub fn subscriptions(&self) -> Result<Vec<SubscriptionReport>, Error> {
         self.control.subscriptions()
     }
 
-    /// The books.
+    /// Reads the ledger: every frame under exactly one cause.
     ///
     /// # Errors
-    /// [`Error::Program`] or [`Error::Xsk`] when a counter can not be read.
+    /// [`Error::Program`] or [`Error::Xsk`] if a counter cannot be read.
     pub fn ledger(&self) -> Result<Ledger, Error> {
         self.control.ledger()
     }
 
-    /// What is known of the reasons why subscriptions have received nothing so far. Ask before [`Handle::shutdown`]:
-    /// the
-    /// memberships are looked at, too. Costs some system calls, and one for each named source, up to 1,024, where the
+    /// Collects the reasons why subscriptions have received nothing so far. Call it before [`Handle::shutdown`], since
+    /// memberships are evidence as well. It costs some system calls, and one for each named source, up to 1,024, if the
     /// reverse path filter has dropped packets.
     ///
     /// # Errors
-    /// [`Error::Program`] or [`Error::Xsk`] when a counter can not be read.
+    /// [`Error::Program`] or [`Error::Xsk`] if a counter cannot be read.
     pub fn evidence(&self) -> Result<Evidence, Error> {
         self.control.evidence()
     }
 
-    /// The mode that was got.
+    /// The receive mode in use.
     pub fn mode(&self) -> ReceiveMode {
         self.control.mode()
     }
 
-    /// The modes above it on the ladder, and why they could not be had.
+    /// The faster modes that are not available, and why.
     pub fn refused(&self) -> &[Refused] {
         self.control.refused()
     }
 
-    /// What is not as it should be, but does not stand in the way: told in the order in which it was noticed, since the
-    /// start. An older querier on the link is among it (IGMPv1, IGMPv2, MLDv1), with which source joins are not
-    /// signalled; so is
-    /// each other program that uses a subscribed group and port, once when that begins and once when it ends.
+    /// Warnings since the start, in order. Examples: mode `auto` fell back to mode `socket`; an older querier (IGMPv1,
+    /// IGMPv2, MLDv1) keeps joins of sources from being signalled; another program began or ceased to use a subscribed
+    /// group and port.
     pub fn warnings(&self) -> Vec<String> {
         self.control.warnings()
     }
 
-    /// The interface as it was at the start, or when it came back.
+    /// The interface as it was at the start, or when it last came back.
     pub fn interface(&self) -> Interface {
         self.control.interface()
     }
 
-    /// Leaves all groups and takes the program off the interface. Workers hand over what had come, then their `poll`
-    /// says
-    /// [`Error::Stopped`]. The books stay open.
+    /// Leaves all groups and detaches the XDP program. Workers deliver what had arrived; then their `poll` returns
+    /// [`Error::Stopped`]. Counters can still be read.
     ///
     /// # Errors
-    /// [`Error::Program`] when the program can not be detached by hand; it goes with the process.
+    /// [`Error::Program`] if the program cannot be detached; the kernel detaches it when the process ends.
     pub fn shutdown(&self) -> Result<(), Error> {
         self.control.shutdown()
     }

@@ -7,6 +7,7 @@ use crate::api::parse::{ParseError, serialize_as_text};
 
 /// How datagrams reach user space. The modes with XDP, fastest first, then the one without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ReceiveMode {
     /// AF_XDP; the NIC writes frames into the receiver's memory. Needs a driver that can.
     ZeroCopy,

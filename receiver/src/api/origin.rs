@@ -11,6 +11,7 @@ pub enum Path {
 
 /// Who measured a [`ReceiveTime`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TimeOrigin {
     /// The XDP program, in the driver (`bpf_ktime_get_tai_ns`).
     Xdp,

@@ -5,6 +5,7 @@ use receiver_membership::Subscription;
 
 /// What one subscription has received.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SubscriptionReport {
     /// Its id.
     pub id: SubscriptionId,

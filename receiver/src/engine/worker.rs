@@ -44,7 +44,29 @@ pub enum Wait {
     Forever,
 }
 
-/// Receives from one queue, or from the kernel path alone in mode `socket`.
+/// Receives from one queue, or from the kernel path alone in mode `socket`. To be driven by one thread.
+///
+/// ```no_run
+/// # fn main() -> Result<(), receiver::Error> {
+/// use receiver::{Error, Receiver, Wait};
+///
+/// let receiver = Receiver::builder("eth1").subscribe("10.0.0.1@232.1.1.1:5000".parse()?).build()?;
+/// for mut worker in receiver.into_workers() {
+///     std::thread::spawn(move || {
+///         let mut bytes = 0;
+///         loop {
+///             match worker.poll(Wait::Forever, |datagram| bytes += datagram.payload().len()) {
+///                 Ok(_) => {}
+///                 Err(Error::Stopped) => return Ok(bytes),
+///                 Err(error) => return Err(error),
+///             }
+///         }
+///     });
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "the receiver stops when its last worker is dropped"]
 pub struct Worker {
     // First, so that the program is off the interface before the socket is closed, when this is the last worker.
     _guard: Arc<Guard>,

@@ -20,8 +20,8 @@ use crate::api::error::Error;
 use crate::api::vlan::Vlan;
 use receiver_host::Interface;
 
-/// The compiled program, checked in; `cargo xtask build-ebpf --check` proves that it matches its source.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../receiver-ebpf/object/receiver.bpf.o");
+/// The compiled program, checked in (a link to `receiver-ebpf/object`, so that a package has it); `cargo xtask build-ebpf --check` proves that it matches its source.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../object/receiver.bpf.o");
 
 /// The loaded program and its maps. Dropping it detaches: a bpf_link holds the program, so that even a killed process
 /// leaves the interface clean.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 /// What link changes cost. Durations are in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LinkLedger {
     /// How often the link went away, or the receiver was taken off it. Outages that were over before they could be seen
     /// are among them, by the kernel's count of lost carriers; they add to no duration.

@@ -11,6 +11,7 @@ const OWN_NAMES: [&str; 2] = ["receiver", "receiver_frags"];
 
 /// An XDP program that is on an interface, and who holds it there.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Holder {
     /// The program's id.
     pub program: u32,

@@ -8,6 +8,7 @@ use crate::api::parse::{ParseError, serialize_as_text};
 /// What the XDP program does with a frame of a subscribed group and port whose source is not wanted. Without effect in
 /// mode `socket`, where there is no XDP program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum DropUnwanted {
     /// Drop it, also if another program on the host has joined the group.
     Always,
