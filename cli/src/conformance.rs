@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use netlab::Lab;
 use receiver::Interface;
-use receiver_membership::conformance::{self, Answer, Family, Outcome};
+use receiver_membership::conformance::{self, Answer, Family, RowResult};
 use receiver_membership::{InterfaceRef, OptionStyle};
 use serde::Serialize;
 
@@ -29,33 +29,33 @@ pub struct ConformanceArgs {
 /// # Errors
 /// No interface can be had, standard output is closed, or an answer of ours differs.
 pub fn run(args: ConformanceArgs) -> anyhow::Result<()> {
-    let (place, outcomes) = match &args.interface {
+    let (place, results) = match &args.interface {
         Some(name) => {
             let interface = Interface::lookup(name)?;
             let place = format!("on interface {name}, where groups are joined and left again");
             (place, conformance::run(&InterfaceRef::new(interface.index, name))?)
         }
         None => {
-            let outcomes = in_private_network()?;
-            ("in a private network namespace: nothing is joined on this machine's links".to_owned(), outcomes)
+            let results = in_private_network()?;
+            ("in a private network namespace: nothing is joined on this machine's links".to_owned(), results)
         }
     };
-    let differing = outcomes.iter().filter(|outcome| !outcome.is_as_required()).count();
+    let differing = results.iter().filter(|result| !result.is_as_required()).count();
     let mut out = io::stdout().lock();
     if args.json {
-        print_json(&mut out, &place, &outcomes)?;
+        print_json(&mut out, &place, &results)?;
     } else {
-        print_text(&mut out, &place, &outcomes)?;
+        print_text(&mut out, &place, &results)?;
     }
     out.flush()?;
     if differing > 0 {
-        bail!("{differing} of {} answers differ from what is required", outcomes.len());
+        bail!("{differing} of {} answers differ from what is required", results.len());
     }
     Ok(())
 }
 
 /// Makes a network of two namespaces and a veth pair, which ends with this process, and runs the table in it.
-fn in_private_network() -> anyhow::Result<Vec<Outcome>> {
+fn in_private_network() -> anyhow::Result<Vec<RowResult>> {
     const HELP: &str = "a private network namespace can not be had; run as root, or name an interface with -i";
     let lab = match Lab::new() {
         Ok(lab) => lab,
@@ -81,13 +81,13 @@ fn options(family: Family, style: OptionStyle) -> &'static str {
 }
 
 /// Rows as texts; all columns as wide as their widest text.
-fn print_text(out: &mut impl Write, place: &str, outcomes: &[Outcome]) -> io::Result<()> {
+fn print_text(out: &mut impl Write, place: &str, results: &[RowResult]) -> io::Result<()> {
     writeln!(out, "Required membership table, {place}.")?;
     writeln!(
         out,
         "After the answer, where it is not what is required: what the kernel then holds. s, t: two sources."
     )?;
-    let rows: Vec<[String; 5]> = outcomes.iter().map(text_row).collect();
+    let rows: Vec<[String; 5]> = results.iter().map(text_row).collect();
     let header = ["previous", "following", "required", "ours", "bare kernel"].map(str::to_owned);
     let mut widths = [0; 5];
     for row in rows.iter().chain([&header]) {
@@ -96,17 +96,17 @@ fn print_text(out: &mut impl Write, place: &str, outcomes: &[Outcome]) -> io::Re
         }
     }
     let mut last = None;
-    for (outcome, row) in outcomes.iter().zip(&rows) {
-        let table = (outcome.family, outcome.style);
+    for (result, row) in results.iter().zip(&rows) {
+        let table = (result.family, result.style);
         if last != Some(table) {
             last = Some(table);
-            writeln!(out, "\n{}, {}", outcome.family, options(outcome.family, outcome.style))?;
+            writeln!(out, "\n{}, {}", result.family, options(result.family, result.style))?;
             print_row(out, &header, &widths)?;
         }
         print_row(out, row, &widths)?;
     }
-    let count = |of: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| of(outcome)).count();
-    let (ours, kernel) = (count(|o| !o.is_as_required()), count(Outcome::kernel_differs));
+    let count = |of: fn(&RowResult) -> bool| results.iter().filter(|result| of(result)).count();
+    let (ours, kernel) = (count(|o| !o.is_as_required()), count(RowResult::kernel_differs));
     let asked = count(|o| o.kernel.is_some());
     writeln!(
         out,
@@ -120,21 +120,21 @@ fn print_row(out: &mut impl Write, row: &[String; 5], widths: &[usize; 5]) -> io
     writeln!(out, "  {}", cells.join("  ").trim_end())
 }
 
-fn text_row(outcome: &Outcome) -> [String; 5] {
-    let required = Answer::required(outcome.row);
+fn text_row(result: &RowResult) -> [String; 5] {
+    let required = Answer::required(result.row);
     let held =
-        |state: &Option<_>| state.as_ref().map_or_else(|| "unknown".to_owned(), |state| outcome.family.symbols(state));
-    let ours = if outcome.is_as_required() {
-        outcome.ours.to_string()
+        |state: &Option<_>| state.as_ref().map_or_else(|| "unknown".to_owned(), |state| result.family.symbols(state));
+    let ours = if result.is_as_required() {
+        result.ours.to_string()
     } else {
-        format!("{} {} DIFFERS", outcome.ours, held(&outcome.our_state))
+        format!("{} {} DIFFERS", result.ours, held(&result.our_state))
     };
-    let kernel = match &outcome.kernel {
+    let kernel = match &result.kernel {
         None => "-".to_owned(),
-        Some((answer, state)) if outcome.kernel_differs() => format!("{answer} {}", held(state)),
+        Some((answer, state)) if result.kernel_differs() => format!("{answer} {}", held(state)),
         Some((answer, _)) => answer.to_string(),
     };
-    [outcome.row.previous_words(), outcome.row.following.to_string(), required.to_string(), ours, kernel]
+    [result.row.previous_words(), result.row.following.to_string(), required.to_string(), ours, kernel]
 }
 
 #[derive(Serialize)]
@@ -165,35 +165,35 @@ struct JsonSummary<'a> {
     kernel_differing: usize,
 }
 
-fn print_json(out: &mut impl Write, place: &str, outcomes: &[Outcome]) -> io::Result<()> {
-    for outcome in outcomes {
-        let symbols = |state| outcome.family.symbols(state);
+fn print_json(out: &mut impl Write, place: &str, results: &[RowResult]) -> io::Result<()> {
+    for result in results {
+        let symbols = |state| result.family.symbols(state);
         let row = JsonRow {
             r#type: "conformance",
-            family: outcome.family.to_string(),
-            options: options(outcome.family, outcome.style),
-            addition: outcome.row.addition,
-            previous: outcome.row.previous.iter().map(ToString::to_string).collect(),
-            following: outcome.row.following.to_string(),
-            required: Answer::required(outcome.row).to_string(),
-            required_state: symbols(&outcome.required_state),
-            ours: outcome.ours.to_string(),
-            our_state: outcome.our_state.as_ref().map(symbols),
-            conforms: outcome.is_as_required(),
-            kernel: outcome.kernel.as_ref().map(|(answer, _)| answer.to_string()),
-            kernel_state: outcome.kernel.as_ref().and_then(|(_, state)| state.as_ref()).map(symbols),
+            family: result.family.to_string(),
+            options: options(result.family, result.style),
+            addition: result.row.addition,
+            previous: result.row.previous.iter().map(ToString::to_string).collect(),
+            following: result.row.following.to_string(),
+            required: Answer::required(result.row).to_string(),
+            required_state: symbols(&result.required_state),
+            ours: result.ours.to_string(),
+            our_state: result.our_state.as_ref().map(symbols),
+            conforms: result.is_as_required(),
+            kernel: result.kernel.as_ref().map(|(answer, _)| answer.to_string()),
+            kernel_state: result.kernel.as_ref().and_then(|(_, state)| state.as_ref()).map(symbols),
         };
         serde_json::to_writer(&mut *out, &row)?;
         writeln!(out)?;
     }
-    let count = |of: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| of(outcome)).count();
+    let count = |of: fn(&RowResult) -> bool| results.iter().filter(|result| of(result)).count();
     let summary = JsonSummary {
         r#type: "conformance-summary",
         place,
-        answers: outcomes.len(),
+        answers: results.len(),
         ours_differing: count(|o| !o.is_as_required()),
         kernel_asked: count(|o| o.kernel.is_some()),
-        kernel_differing: count(Outcome::kernel_differs),
+        kernel_differing: count(RowResult::kernel_differs),
     };
     serde_json::to_writer(&mut *out, &summary)?;
     writeln!(out)

@@ -105,7 +105,7 @@ fn any_source_in_the_source_specific_range() {
         let error = refused(&lab, |builder| builder.subscribe(subscription(text)).mode(ReceiveMode::Copy));
         let is = matches!(error, Error::Subscription(SubscriptionError::AsmInSsmRange(_)));
         assert!(is && error.is_usage(), "{text}: {error:?}");
-        assert_names(&error, &[&subscription(text).group().to_string(), "--allow-asm-in-ssm-range", "232.0.0.0/8"]);
+        assert_names(&error, &[&subscription(text).group().to_string(), "allow them in that range", "232.0.0.0/8"]);
         let allowed = |builder: Builder| {
             builder.subscribe(subscription(text)).mode(ReceiveMode::Copy).allow_asm_in_ssm_range(true)
         };
