@@ -97,7 +97,6 @@ impl fmt::Display for Operation {
 
 /// A membership that could not be changed. Everything is as it was before, unless the reason says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct MembershipError {
     /// What was to be done.
     pub operation: Operation,
