@@ -1,4 +1,4 @@
-//! What cargo builds, as it tells it itself (`--message-format=json`).
+//! The programs that cargo builds, as it reports them itself (`--message-format=json`).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,17 +12,17 @@ use crate::tree;
 /// A program that cargo built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
-    /// The program.
+    /// The path of the program.
     pub executable: PathBuf,
     /// Name of its target: `delivery` for `tests/delivery.rs`.
     pub target: String,
     /// The folder of its package.
     pub package: PathBuf,
-    /// Built with a test harness.
+    /// Returns true if it was built with a test harness.
     pub is_test: bool,
 }
 
-/// Runs cargo with these arguments in the tree, its messages on the terminal, and returns the programs it built.
+/// Runs cargo with these arguments in the tree, shows its messages on the terminal, and returns the programs it built.
 pub fn build(root: &Path, arguments: &[&str]) -> Result<Vec<Artifact>> {
     build_with(Command::new(tree::cargo()).current_dir(root).args(arguments))
 }
@@ -31,7 +31,7 @@ pub fn build(root: &Path, arguments: &[&str]) -> Result<Vec<Artifact>> {
 pub fn build_with(command: &mut Command) -> Result<Vec<Artifact>> {
     command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
     let child = command.spawn().with_context(|| format!("cannot run `{}`", shown(command)))?;
-    let output = child.wait_with_output().with_context(|| format!("`{}` was lost", shown(command)))?;
+    let output = child.wait_with_output().with_context(|| format!("`{}` ended unexpectedly", shown(command)))?;
     if !output.status.success() {
         bail!("`{}` failed ({})", shown(command), output.status);
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds the benchmark and runs it as root. It installs missing peers only if it is told to.
+//! `cargo xtask bench`: builds the benchmark and runs it as root. It installs missing peers only on request.
 
 use std::io::{IsTerminal, stdin, stdout};
 use std::process::ExitCode;
@@ -14,25 +14,26 @@ use crate::{setup, tree};
 
 /// The benchmark's package, and its program.
 const PACKAGE: &str = "receiver-bench";
-/// The flag that installs.
+/// The option that installs peers.
 const INSTALL: &str = "--install-peers";
-/// Foreign programs that it measures or needs for that, and Debian's packages of them.
+/// Foreign programs that the benchmark measures or needs, and Debian's packages of them.
 const PEERS: [(&str, &str); 4] =
     [("dpdk-testpmd", "dpdk-dev"), ("iperf", "iperf"), ("ethtool", "ethtool"), ("taskset", "util-linux")];
 
 /// Options of the command.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Install Debian's packages of missing peers, as root: DPDK (about 250 packages with what it needs), iperf, ethtool.
+    /// Install Debian's packages of missing peers, as root: DPDK (about 250 packages with dependencies), iperf,
+    /// ethtool.
     #[arg(long)]
     install_peers: bool,
-    /// What the benchmark is given: --quick, --json FILE, --rows NAME,…, --tables NAME,…; `-- --help` prints all.
+    /// Options of the benchmark: --quick, --json FILE, --rows NAME,…, --tables NAME,…; `-- --help` prints all of them.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
 impl Arguments {
-    /// Takes the flag from behind the benchmark's own options as well.
+    /// Also accepts the option after the benchmark's own options.
     fn split(&self) -> (bool, Vec<&String>) {
         let rest: Vec<&String> = self.arguments.iter().filter(|argument| *argument != INSTALL).collect();
         (self.install_peers || rest.len() < self.arguments.len(), rest)
@@ -47,7 +48,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let elevation = Elevation::require("the benchmark (`cargo xtask bench`)")?;
     preflight::namespaces(Some(elevation))?;
     println!(
-        "This builds the benchmark (the first time up to 6 minutes on two processors), and measures as root in network namespaces \
+        "This builds the benchmark (the first time up to 6 minutes on two processors), and measures as root in \
+         network namespaces \
          of its own: about 9 minutes, with --quick about 5."
     );
     peers(install);
@@ -58,13 +60,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let variables: Vec<_> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
     let mut command = elevation.command(bench, &variables);
     command.args(arguments);
-    // Ctrl-C reaches the child as well, which cleans up and says so.
+    // Ctrl-C also reaches the child, which cleans up and reports it.
     interrupt::outlive()?;
     let status = command.status().with_context(|| format!("cannot run `{}`", shown(&command)))?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reports the peers that are missing, and installs them if that is wanted. Each row reports again what it lacks.
+/// Reports missing peers, and installs them on request. Each row reports again what it lacks.
 fn peers(install: bool) {
     let missing: Vec<&str> =
         PEERS.iter().map(|(program, _)| *program).filter(|program| tree::find_program(program).is_none()).collect();
@@ -79,7 +81,7 @@ fn peers(install: bool) {
     }
 }
 
-/// Returns true if the flag stands, or somebody at a terminal says yes.
+/// Returns true if the option is given, or if somebody at a terminal agrees.
 fn consent(flag: bool, terminal: bool, ask: impl FnOnce() -> bool) -> bool {
     flag || (terminal && ask())
 }

@@ -1,7 +1,6 @@
-//! `cargo xtask build-ebpf`: compiles the XDP programs into the objects that are checked in, or proves that they match their source.
-//!
-//! The same source and the same toolchain give the same bytes, wherever the tree, cargo's folder and the target folder are:
-//! cargo runs outside of the tree and without the caller's settings, paths are remapped, and DWARF is taken out.
+//! `cargo xtask build-ebpf`: compiles the XDP programs into the checked-in objects, or proves that these match their
+//! source. The same source and toolchain give the same bytes, wherever the tree, cargo's folder and the target folder
+//! are: cargo runs outside the tree and without the caller's settings, source paths are remapped, and DWARF is removed.
 
 use std::env;
 use std::ffi::OsString;
@@ -17,18 +16,18 @@ use crate::process::{if_there, read};
 use crate::toolchain::{Compiler, TARGET, Toolchain, Versions};
 use crate::tree;
 
-/// The folder of what is checked in, in the tree.
+/// The folder of the checked-in objects, in the tree.
 const OBJECT_FOLDER: &str = "receiver-ebpf/object";
-/// The programs: what cargo calls them, and their objects in that folder.
+/// The programs: their names in cargo, and their objects in that folder.
 const PROGRAMS: [(&str, &str); 3] =
     [("receiver", "receiver.bpf.o"), ("generator", "generator.bpf.o"), ("baseline", "baseline.bpf.o")];
-/// What built it, in that folder.
+/// The record of the toolchain, in that folder.
 const RECORD: &str = "receiver.bpf.toolchain";
 
 /// Options of the command.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Rebuild into another folder and compare with the objects that are checked in, byte by byte; change nothing.
+    /// Rebuild into another folder and compare with the checked-in objects byte by byte; change nothing.
     #[arg(long)]
     pub check: bool,
 }
@@ -39,7 +38,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.check { check(&root) } else { write(&root) }
 }
 
-/// What the checked-in objects were built with.
+/// Returns the toolchain that built the checked-in objects.
 pub fn recorded(root: &Path) -> Result<Option<Versions>> {
     let path = root.join(OBJECT_FOLDER).join(RECORD);
     let text = if_there(fs::read_to_string(&path)).with_context(|| format!("cannot read {}", path.display()))?;
@@ -51,7 +50,7 @@ pub fn recorded(root: &Path) -> Result<Option<Versions>> {
 fn write(root: &Path) -> Result<()> {
     let found = Toolchain::find(root)?;
     let recorded = recorded(root)?;
-    // The recorded toolchain first, so that the objects change with their source alone.
+    // The recorded toolchain first, so that the objects only change with their source.
     let same = found.iter().find(|toolchain| Some(&toolchain.versions) == recorded.as_ref());
     let Some(toolchain) = same.or(found.first()) else { bail!(no_toolchain()) };
     let built = build(root, toolchain, "xdp")?;
@@ -66,13 +65,13 @@ fn write(root: &Path) -> Result<()> {
         println!("{OBJECT_FOLDER}/{object}: {} bytes", bytes.len());
     }
     let record = format!(
-        "# What built the objects: written by `cargo xtask build-ebpf`, read by its --check.\n{}",
+        "# The toolchain that built the objects: written by `cargo xtask build-ebpf`, read by its --check.\n{}",
         toolchain.versions
     );
     save(RECORD, record.as_bytes())?;
     println!("{}", toolchain.versions.to_string().trim_end());
     if recorded.is_some_and(|recorded| recorded != toolchain.versions) {
-        println!("The toolchain differs from the one recorded before: commit the record too.");
+        println!("The toolchain differs from the recorded one: commit the record too.");
     }
     Ok(())
 }
@@ -87,8 +86,10 @@ fn check(root: &Path) -> Result<()> {
         }
         let here: String = found.iter().map(|toolchain| format!("{}\n", toolchain.versions)).collect();
         bail!(
-            "the objects cannot be compared: they were built with another toolchain than there is here.\nrecorded:\n{recorded}here:\n\
-             {here}Install the recorded one, or rebuild with `cargo xtask build-ebpf`, run the tests, and commit what changed."
+            "the objects cannot be compared: they were built with another toolchain than the ones installed \
+             here.\nrecorded:\n{recorded}here:\n\
+             {here}Install the recorded one, or rebuild with `cargo xtask build-ebpf`, run the tests, and commit what \
+             changed."
         );
     };
     let built = build(root, toolchain, "xdp-check")?;
@@ -98,7 +99,8 @@ fn check(root: &Path) -> Result<()> {
             fs::read(&path).with_context(|| format!("cannot read {}: run `cargo xtask build-ebpf`", path.display()))?;
         if *built != checked_in {
             bail!(
-                "{OBJECT_FOLDER}/{object} does not match its source ({} bytes checked in, {} built with the same toolchain): \
+                "{OBJECT_FOLDER}/{object} does not match its source ({} bytes checked in, {} built with the same \
+                 toolchain): \
                  run `cargo xtask build-ebpf`, run the tests, and commit it",
                 checked_in.len(),
                 built.len()
@@ -113,22 +115,23 @@ fn no_toolchain() -> &'static str {
     "there is no toolchain for the XDP program here: run `cargo xtask setup`"
 }
 
-/// Compiles and strips all programs, in the order of [`PROGRAMS`]. `folder` stands in the target folder.
+/// Compiles and strips all programs, in the order of [`PROGRAMS`], in `folder` of the target folder.
 fn build(root: &Path, toolchain: &Toolchain, folder: &str) -> Result<Vec<Vec<u8>>> {
     let target = tree::target(root).join(folder);
     let manifest = root.join("receiver-ebpf/Cargo.toml");
     let nightly = matches!(toolchain.compiler, Compiler::Nightly { .. });
 
-    // The crates have to be there before the folders that they are in can be listed.
+    // The crates must be present before their folders can be listed.
     process::run(cargo(toolchain).args(["fetch", "--quiet", "--locked", "--manifest-path"]).arg(&manifest))?;
     let remaps = remaps(toolchain)?;
     let mut flags = vec!["-Cdebuginfo=2".to_owned(), "-Clink-arg=--btf".to_owned()];
-    // Fields of headers lie on two bytes; x86-64 and aarch64 load words from there, and so a fifth of the program goes.
+    // Header fields are aligned to 2 bytes. x86-64 and aarch64 can load words from there, which makes the program a
+    // fifth shorter.
     flags.push("-Clink-arg=--cpu-features=+allows-misaligned-mem-access".to_owned());
-    // The bindings' own choice is the machine that builds; nothing in the program depends on it.
+    // By default the bindings use the building machine's architecture. The program does not depend on it.
     flags.extend(["--cfg".to_owned(), "bpf_target_arch=\"x86_64\"".to_owned()]);
-    // The tree's own paths become relative to its root. This comes first: for rustc the last prefix that fits counts, and cargo's
-    // folder may be in the tree.
+    // Makes the tree's own paths relative to its root. This comes first: rustc uses the last prefix that matches, and
+    // cargo's folder may be in the tree.
     flags.push(format!("--remap-path-prefix={}=", slash(root)));
     flags.extend(remaps.iter().map(|remap| format!("--remap-path-prefix={}={}", remap.from, remap.to)));
 
@@ -150,7 +153,7 @@ fn build(root: &Path, toolchain: &Toolchain, folder: &str) -> Result<Vec<Vec<u8>
         .collect()
 }
 
-/// Cargo for the XDP program, untouched by the caller's environment and by settings in or above the tree.
+/// Cargo for the XDP programs, independent of the caller's environment and of settings in or above the tree.
 fn cargo(toolchain: &Toolchain) -> Command {
     let mut command = match &toolchain.compiler {
         Compiler::Nightly { cargo, .. } => Command::new(cargo),
@@ -159,16 +162,17 @@ fn cargo(toolchain: &Toolchain) -> Command {
     for (key, _) in env::vars_os().filter(|(key, _)| steers_cargo(key)) {
         command.env_remove(key);
     }
-    // Cargo reads settings in every folder from here up; its own folder's stay in force, as they may name a mirror.
+    // Cargo reads settings in every folder from here up. Those in its own folder stay in effect, since they may name a
+    // mirror.
     command.current_dir("/");
     command.env("RUSTC", toolchain.compiler.rustc()).env("RUSTC_BOOTSTRAP", "1");
-    // An empty name is none; it has to be told, as settings could name a wrapper.
+    // An empty name means no wrapper. It must be set, since settings could name one.
     command.env("RUSTC_WRAPPER", "").env("RUSTC_WORKSPACE_WRAPPER", "");
     command.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &toolchain.linker);
     command
 }
 
-/// Variables that change what cargo and rustc make, or what their scripts see.
+/// Returns true for variables that affect what cargo and rustc build, or what their scripts see.
 pub fn steers_cargo(key: &OsString) -> bool {
     let key = key.to_string_lossy();
     let keep = ["CARGO_HOME", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_", "CARGO_TERM_"];
@@ -176,17 +180,17 @@ pub fn steers_cargo(key: &OsString) -> bool {
     steers.iter().any(|prefix| key.starts_with(prefix)) && !keep.iter().any(|prefix| key.starts_with(prefix))
 }
 
-/// The folders outside of the tree that the compiler names in what it builds.
+/// The folders outside the tree that the compiler names in its output.
 fn remaps(toolchain: &Toolchain) -> Result<Vec<Remap>> {
     let rustc = toolchain.compiler.rustc();
     let mut remaps = Vec::new();
-    // The folder's name tells which registry it mirrors: out with it.
+    // The folder's name depends on the registry's mirror, so it is removed.
     let sources = tree::cargo_home()?.join("registry/src");
     let registries = fs::read_dir(&sources).with_context(|| format!("cannot list {}", sources.display()))?;
     let mut registries: Vec<PathBuf> = registries.flatten().map(|entry| entry.path()).collect();
     registries.sort();
     remaps.extend(registries.iter().map(|registry| Remap { from: slash(registry), to: "/crates/".into() }));
-    // Where the sources of `core` are, or were when a distribution built it.
+    // The folder of `core`'s source, now or when a distribution built it.
     let source = crate::toolchain::sysroot(rustc)?.join("lib/rustlib/src/rust");
     remaps.push(Remap { from: slash(&source), to: "/rustc/".into() });
     let release = read(Command::new(rustc).arg("-vV"))?;
@@ -200,7 +204,7 @@ fn remaps(toolchain: &Toolchain) -> Result<Vec<Remap>> {
     Ok(remaps)
 }
 
-/// A folder as a prefix of what is in it.
+/// A folder as a prefix of the paths in it.
 fn slash(folder: &Path) -> String {
     format!("{}/", folder.display())
 }

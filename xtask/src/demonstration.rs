@@ -1,4 +1,4 @@
-//! The demonstration: two namespaces, senders in one, the receiver in the other, and the sum of it in words.
+//! The demonstration: two namespaces, senders in one, the receiver in the other, and a summary in words.
 
 use std::env;
 use std::fs::{self, DirBuilder};
@@ -17,30 +17,31 @@ use crate::interrupt;
 use crate::outcome::{Outcome, Summary};
 use crate::scenario::{PARTS, SEND_SECONDS};
 
-/// How long the receiver runs, in seconds.
+/// Duration of the receiver's run, in seconds.
 pub const RUN_SECONDS: u32 = 8;
-/// How long the receiver has before the first datagram.
+/// Time from the receiver's start to the first datagram.
 const HEAD_START: Duration = Duration::from_millis(700);
-/// How long the receiver has to end by itself after Ctrl-C, which it saw as well, before it is asked to.
+/// Time for the receiver to end after Ctrl-C, which it also gets, before it is asked to end.
 const GRACE: Duration = Duration::from_secs(3);
-/// How long a child may take to end after it was asked to, or after its time is over.
+/// Time for a child to end after the request, or after its run.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How the receiver runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// The best that this machine offers.
+    /// In the best mode that this machine offers.
     Best,
-    /// Without XDP: all there is in a user namespace.
+    /// Without XDP, as only this works in a user namespace.
     Socket,
 }
 
-/// Runs it, as root or in a user namespace.
+/// Runs the demonstration, as root or in a user namespace.
 pub fn run(receiver: &Path, mode: Mode) -> Result<ExitCode> {
     let interrupted = interrupt::outlive()?;
     let lab = Lab::new()?;
     println!(
-        "Two network namespaces joined by veth; senders on one side for {SEND_SECONDS} s, the receiver on the other for \
+        "Two network namespaces joined by veth; senders on one side for {SEND_SECONDS} s, the receiver on the other \
+         for \
          {RUN_SECONDS} s (Ctrl-C ends it earlier)."
     );
     let folder = Scratch::new()?;
@@ -91,7 +92,7 @@ fn receiver_arguments(interface: &str, mode: Mode) -> Vec<String> {
     arguments
 }
 
-/// Waits until the receiver has ended, the time is over, or a signal came.
+/// Waits until the receiver has ended, the time is over, or a signal arrived.
 fn wait(time: Duration, interrupted: &AtomicBool, receiver: &mut Running) -> Result<()> {
     let deadline = Instant::now() + time;
     while Instant::now() < deadline && !interrupted.load(Ordering::Relaxed) && receiver.ended()?.is_none() {
@@ -100,7 +101,7 @@ fn wait(time: Duration, interrupted: &AtomicBool, receiver: &mut Running) -> Res
     Ok(())
 }
 
-/// A child that does not outlive this value.
+/// A child that ends with this value.
 struct Running {
     what: &'static str,
     child: Child,
@@ -113,10 +114,10 @@ impl Running {
     }
 
     fn ended(&mut self) -> Result<Option<std::process::ExitStatus>> {
-        self.child.try_wait().with_context(|| format!("{} was lost", self.what))
+        self.child.try_wait().with_context(|| format!("{} ended unexpectedly", self.what))
     }
 
-    /// Waits until it has ended; after the grace it is asked to.
+    /// Waits until it has ended. After the grace time it asks the child to end.
     fn end(&mut self, grace: Duration) -> Result<std::process::ExitStatus> {
         let start = Instant::now();
         let mut asked = false;
@@ -137,7 +138,7 @@ impl Running {
 
     fn signal(&self, signal: Signal) {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            // It fails only where the child has just ended, which is what is wanted.
+            // It only fails if the child has just ended.
             let _ = kill_process(pid, signal);
         }
     }
@@ -145,18 +146,18 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both do nothing to a child that has ended and was waited for.
+        // Neither affects a child that has ended and was waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A new folder that only this user can look into; it goes with this value.
+/// A new folder that only this user can enter. It is removed with this value.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Result<Self> {
-        // To make a folder fails if there is one of that name, so that nobody else can have put it there.
+        // Making a folder fails if the name exists, so nobody else can have placed it there.
         for attempt in 0..100 {
             let path = env::temp_dir().join(format!("receiver-demonstration-{}-{attempt}", std::process::id()));
             match DirBuilder::new().mode(0o700).create(&path) {
@@ -183,7 +184,8 @@ mod tests {
     fn the_receiver_gets_every_subscription() {
         assert_eq!(
             receiver_arguments("veth-rx", Mode::Best).join(" "),
-            "run -i veth-rx --duration 8 10.0.0.1,10.0.0.2@232.1.1.1:5000 !10.0.0.9@239.1.1.1:5001 [2001:db8::1]@[ff3e::1]:5000"
+            "run -i veth-rx --duration 8 10.0.0.1,10.0.0.2@232.1.1.1:5000 !10.0.0.9@239.1.1.1:5001 \
+             [2001:db8::1]@[ff3e::1]:5000"
         );
         assert!(receiver_arguments("veth-rx", Mode::Socket).join(" ").contains("--duration 8 --mode socket 10.0.0.1,"));
     }
@@ -194,7 +196,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "send -i veth-tx --group 232.1.1.1 --port 5000 --source 10.0.0.1 --source 10.0.0.2 --rate 10000 --duration 6 --size 200",
+                "send -i veth-tx --group 232.1.1.1 --port 5000 --source 10.0.0.1 --source 10.0.0.2 --rate 10000 \
+                 --duration 6 --size 200",
                 "send -i veth-tx --group 232.1.1.1 --port 5000 --source 10.0.0.3 --rate 10000 --duration 6 --size 333",
                 "send -i veth-tx --group 239.1.1.1 --port 5001 --source 10.0.0.4 --rate 5000 --duration 6 --size 200",
                 "send -i veth-tx --group 239.1.1.1 --port 5001 --source 10.0.0.9 --rate 5000 --duration 6 --size 333",

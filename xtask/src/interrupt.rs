@@ -1,5 +1,5 @@
-//! Ctrl-C and SIGTERM while children run. The terminal sends Ctrl-C to the children as well: this process has to outlive them, so
-//! that it can tell how it ended.
+//! Ctrl-C and SIGTERM while children run. The terminal also sends Ctrl-C to the children. This process has to outlive
+//! them, so that it can report how they ended.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// From here on the two signals only raise this flag.
+/// From now on the two signals only set this flag.
 pub fn outlive() -> Result<Arc<AtomicBool>> {
     let seen = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {

@@ -37,25 +37,25 @@ enum Command {
     Setup(setup::Arguments),
     /// Builds the XDP program and writes it to receiver-ebpf/object/.
     BuildEbpf(build_ebpf::Arguments),
-    /// Builds the receiver and shows it at work; with arguments after `--`, starts it with these.
+    /// Builds the receiver and demonstrates it; with arguments after `--`, starts it with these.
     Run(run::Arguments),
-    /// Builds every test as the user who asked, and runs them as root.
+    /// Builds all tests as the calling user, and runs them as root.
     Test(test::Arguments),
-    /// Measures the receiver beside its peers, in namespaces of its own.
+    /// Measures the receiver and its peers in separate network namespaces.
     Bench(bench::Arguments),
-    /// Runs everything that a change has to pass: formatting, clippy, dependencies, documentation, tests, fuzz targets, virtual
-    /// machines, the XDP objects.
+    /// Runs everything that a change has to pass: formatting, clippy, dependencies, documentation, tests, fuzz targets,
+    /// virtual machines, the XDP objects.
     Ci(ci::Arguments),
     /// Boots virtual machines with other kernels, and runs the receiver and its tests on their network driver.
     Vm(vm::Arguments),
-    /// Makes the namespaces that `run` and `test` will make, and takes them down.
+    /// Makes the namespaces that `run` and `test` need, and removes them.
     #[command(hide = true)]
     TryNamespaces {
         /// Without privilege.
         #[arg(long)]
         in_user_namespace: bool,
     },
-    /// The demonstration of `run`, when it is started again as root.
+    /// The demonstration of `run`, restarted as root.
     #[command(hide = true)]
     Demonstrate {
         /// The built receiver.
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// An error and its causes, without those that the one before quotes already.
+/// Joins an error and its causes, except causes that the error before already quotes.
 fn in_one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {

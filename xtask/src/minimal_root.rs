@@ -1,8 +1,8 @@
-//! A Debian with iproute2, a C compiler and nothing else, in which CI runs README's commands with the toolchain and tree of this
-//! machine: so nothing that the project starts can hang on a program that happens to be installed here.
+//! A Debian with iproute2 and a C compiler only, in which CI runs README's commands with this machine's toolchain and
+//! tree. So no command of the project can depend on a program that happens to be installed here.
 //!
-//! The mounts stand in a mount namespace of each command's own, and vanish with it. The tree and the toolchain keep their paths, so
-//! that cargo finds what it built outside.
+//! Each command has its own mount namespace, so its mounts vanish with it. The tree and the toolchain keep their paths,
+//! so cargo finds what it built outside.
 
 use std::env;
 use std::fs;
@@ -15,19 +15,20 @@ use crate::privilege::Elevation;
 use crate::process::{is_root, read, run_shown};
 use crate::{setup, tree, vm};
 
-/// Debian's release, and what is in the root beside the essential packages.
+/// Debian's release, and the packages besides the essential ones.
 const SUITE: &str = "bookworm";
 const PACKAGES: &str = "iproute2,build-essential";
-/// Where Debian keeps the keys of its archive.
+/// Debian's path of its archive keys.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// Programs that tests might start without thought. None of them may be in the root.
+/// Programs that a test might start by mistake. The root must have none of them.
 const FOREIGN: [&str; 8] = ["ethtool", "git", "iperf", "nft", "python3", "sudo", "tcpdump", "tc-bpf"];
-/// Where the root keeps a target folder of its own, if this machine's cannot be used.
+/// The root's own target folder, used if this machine's cannot be used.
 const OWN_TARGET: &str = "/var/tmp/target";
-/// The user without privilege.
+/// The unprivileged user.
 const NOBODY: &str = "65534";
 
-/// Mounts: `$1` is the root, `$2` the tree, `$3` the target folder, `$4` and `$5` rustup's and cargo's; the rest is the command.
+/// Mounts: `$1` is the root, `$2` the tree, `$3` the target folder, `$4` and `$5` rustup's and cargo's folders; the
+/// rest is the command.
 const ENTER: &str = r#"
 set -eu
 root=$1 tree=$2 target=$3 rustup=$4 cargo=$5
@@ -53,8 +54,8 @@ exec "$@"
 /// In the root: `$1` is the tree; the rest is the command.
 const PRIVILEGED: &str = r#"cd "$1" && shift && exec "$@""#;
 
-/// In the root: `$1` is the tree, `$2` the target folder, `$3` the user. Takes a copy of both that belongs to the user, with what
-/// is built in release mode, and puts it in their place.
+/// In the root: `$1` is the tree, `$2` the target folder, `$3` the user. Copies the tree and the release build for the
+/// user, and mounts the copy over the tree.
 const UNPRIVILEGED: &str = r#"
 set -eu
 tree=$1 target=$2 user=$3
@@ -75,18 +76,18 @@ rm -rf "$copy"
 exit "$status"
 "#;
 
-/// The root, complete.
+/// The complete root.
 pub struct MinimalRoot {
     folder: PathBuf,
 }
 
 impl MinimalRoot {
-    /// Makes the root in the target folder, unless it is there.
+    /// Makes the root in the target folder, if it is missing.
     pub fn make(root: &Path) -> Result<Self> {
         let folder = tree::target(root).join(format!("minimal-root-{SUITE}"));
         let made = Self { folder };
         if made.folder.is_dir() {
-            println!("The minimal root is there: {}", made.folder.display());
+            println!("The minimal root exists: {}", made.folder.display());
         } else {
             made.install()?;
         }
@@ -97,12 +98,13 @@ impl MinimalRoot {
     fn install(&self) -> Result<()> {
         let partial = self.folder.with_extension("partial");
         if setup::install(&[("debootstrap", "debootstrap")])? {
-            println!("debootstrap is there.");
+            println!("debootstrap is installed.");
         }
         let elevation = Elevation::require("making the minimal root")?;
         let mirror = vm::mirror();
         println!(
-            "About to install Debian {SUITE} with {PACKAGES} from {mirror} into {} (600 MB, some minutes); it stays there.",
+            "About to install Debian {SUITE} with {PACKAGES} from {mirror} into {} (600 MB, some minutes); it stays \
+             there.",
             self.folder.display()
         );
         run_shown(elevation.command("rm", &[]).args(["-rf", "--one-file-system"]).arg(&partial))?;
@@ -118,7 +120,7 @@ impl MinimalRoot {
         run_shown(elevation.command("mv", &[]).arg(&partial).arg(&self.folder))
     }
 
-    /// An error if there is more in the root than there should be.
+    /// Fails if the root has a program that it must not have.
     fn check(&self) -> Result<()> {
         let folders: Vec<PathBuf> =
             ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin"].map(|name| self.folder.join(name)).into();
@@ -137,7 +139,7 @@ impl MinimalRoot {
         run_inside(self.enter(&place)?.args(["sh", "-c", PRIVILEGED, "sh"]).arg(&place.tree).args(command))
     }
 
-    /// Runs `cargo xtask run` as a user without privilege and without sudo, with what [`MinimalRoot::run`] has built.
+    /// Runs `cargo xtask run` as an unprivileged user without sudo, with the programs that [`MinimalRoot::run`] built.
     pub fn run_unprivileged(&self, root: &Path) -> Result<()> {
         let place = Place::find(root)?;
         let mut command = self.enter(&place)?;
@@ -146,7 +148,8 @@ impl MinimalRoot {
         run_inside(command.arg(&place.tree).arg(place.target_inside()).arg(NOBODY))
     }
 
-    /// The command that the words of another are added to. It has no variables but those that are named here.
+    /// Returns the command, to which the caller adds the words of another. It has only the variables that are named
+    /// here.
     fn enter(&self, place: &Place) -> Result<Command> {
         let elevation = Elevation::require("entering the minimal root")?;
         let mut command = elevation.command("unshare", &[]);
@@ -168,7 +171,7 @@ impl MinimalRoot {
     }
 }
 
-/// As [`crate::process::run`]; an error without the scripts.
+/// Runs a command as [`crate::process::run`] does, but does not show the scripts in the error.
 fn run_inside(command: &mut Command) -> Result<()> {
     let status = command.status().context("cannot run unshare (Debian's package util-linux)")?;
     if !status.success() {
@@ -177,13 +180,13 @@ fn run_inside(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// What is mounted.
+/// The folders to mount.
 struct Place {
     tree: PathBuf,
     target: PathBuf,
     rustup: PathBuf,
     cargo: PathBuf,
-    /// Programs that were built here may not run there, or root would write into the user's folder.
+    /// True if programs that were built here may not run there, or if root would write into the user's folder.
     own_target: bool,
 }
 
@@ -204,7 +207,7 @@ impl Place {
     }
 }
 
-/// Fetches the crates that are built in the root, as it has no network settings.
+/// Fetches the crates that are built in the root, which has no network settings.
 pub fn fetch(root: &Path) -> Result<()> {
     read(Command::new(tree::cargo()).current_dir(root).args(["fetch", "--locked", "--quiet"])).map(drop)
 }

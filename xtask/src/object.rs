@@ -1,4 +1,4 @@
-//! What is done to the compiled XDP program before it is checked in: DWARF out, paths of the machine out, BTF kept.
+//! Prepares the compiled XDP programs for check-in: removes DWARF and paths of the machine, and keeps BTF.
 
 use anyhow::{Context, Result, bail};
 use object::build::elf::{Builder, SectionData};
@@ -7,22 +7,22 @@ use object::elf::SHT_STRTAB;
 /// Header of a `.BTF` section (the kernel's BTF document, 2.1): magic, version, flags, then five 32-bit numbers.
 const BTF_MAGIC: u16 = 0xeb9f;
 
-/// A prefix of source paths, and what stands in its place.
+/// A prefix of source paths, and its replacement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remap {
-    /// As the compiler writes it.
+    /// The prefix that the compiler writes.
     pub from: String,
-    /// Shorter than `from`, as strings are rewritten in place.
+    /// Shorter than `from`, since strings are rewritten in place.
     pub to: String,
 }
 
-/// Takes out DWARF and the relocations that serve it or BTF alone (loaders do not apply them), and rewrites the source paths that
-/// BTF's line information holds. The compiler's own `--remap-path-prefix` does not reach those of a `core` that was built
-/// elsewhere.
+/// Removes DWARF and the relocations that only serve DWARF or BTF (loaders do not apply them), and rewrites the source
+/// paths in BTF's line information. The compiler's own `--remap-path-prefix` does not affect the paths of a `core` that
+/// was built elsewhere.
 ///
 /// # Errors
 ///
-/// If the file is no such object, or a source path is still absolute and not one of `remaps`' targets.
+/// Fails if the file is no such object, or if a source path is still absolute and not one of `remaps`' targets.
 pub fn strip(elf: &[u8], remaps: &[Remap]) -> Result<Vec<u8>> {
     let mut builder = Builder::read(elf).context("the compiled XDP program is not an ELF object")?;
     let mut has_btf = false;
@@ -42,7 +42,7 @@ pub fn strip(elf: &[u8], remaps: &[Remap]) -> Result<Vec<u8>> {
         bail!("the compiled XDP program has no BTF: was it linked with --btf?");
     }
     if !builder.sections.iter().any(|section| matches!(section.data, SectionData::SectionString)) {
-        // LLVM keeps the names of sections and symbols in one table; the writer wants two.
+        // LLVM keeps the names of sections and symbols in one table, but the writer needs two.
         let names = builder.sections.add();
         names.name = b".shstrtab"[..].into();
         names.sh_type = SHT_STRTAB;
@@ -56,7 +56,7 @@ pub fn strip(elf: &[u8], remaps: &[Remap]) -> Result<Vec<u8>> {
     Ok(stripped)
 }
 
-/// Rewrites the paths among BTF's strings. Every string keeps its offset; what is left of it becomes empty strings.
+/// Rewrites the paths among BTF's strings. Every string keeps its offset; its unused rest becomes empty strings.
 fn rewrite_paths(btf: &mut [u8], remaps: &[Remap]) -> Result<()> {
     let strings = btf_strings(btf).context("the section .BTF is malformed")?;
     for string in strings.split_mut(|byte| *byte == 0) {

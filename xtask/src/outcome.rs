@@ -1,4 +1,4 @@
-//! What the demonstration showed: the receiver's summary, judged, and told in words.
+//! The demonstration's result: checks the receiver's summary and describes it in words.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::scenario::{KEPT_SIZE, PARTS, UNWANTED_SIZE};
 
-/// The parts of the receiver's summary (`"type": "summary"`) that count here.
+/// The relevant parts of the receiver's summary (`"type": "summary"`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     mode: String,
@@ -15,17 +15,17 @@ pub struct Summary {
     subscriptions: Vec<Counts>,
 }
 
-/// One subscription of it.
+/// One subscription in the summary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Counts {
     packets: u64,
     bytes: u64,
-    /// Not known in mode `socket`.
+    /// Unknown in mode `socket`.
     blocked: Option<u64>,
 }
 
 impl Summary {
-    /// Reads the object that `receiver run --summary` writes. The subscriptions stand in the order of the command line.
+    /// Reads the object that `receiver run --summary` writes. The subscriptions are in the order of the command line.
     pub fn parse(text: &str) -> Result<Self> {
         let summary: Value = serde_json::from_str(text.trim())?;
         let subscriptions = summary["subscriptions"].as_array().context("it has no subscriptions")?;
@@ -41,7 +41,7 @@ impl Summary {
     }
 }
 
-/// What came of each subscription.
+/// The result of each subscription.
 #[derive(Debug)]
 pub struct Outcome {
     mode: String,
@@ -57,7 +57,7 @@ struct Delivered {
 }
 
 impl Outcome {
-    /// Tells wanted and unwanted datagrams apart by their size.
+    /// Separates wanted from unwanted datagrams by their size.
     pub fn judge(summary: &Summary) -> Result<Self> {
         if summary.subscriptions.len() != PARTS.len() {
             bail!("the receiver reports {} subscriptions, not {}", summary.subscriptions.len(), PARTS.len());
@@ -69,7 +69,7 @@ impl Outcome {
         })
     }
 
-    /// What is not as it should be. A run that was ended early may have seen nothing yet.
+    /// Lists what is wrong. A run that ended early may have seen nothing yet.
     pub fn faults(&self, early: bool) -> Vec<String> {
         let mut faults = Vec::new();
         for (part, delivered) in PARTS.iter().zip(&self.parts) {
@@ -82,7 +82,7 @@ impl Outcome {
                     delivered.unwanted, part.subscription
                 ));
             }
-            // Without XDP the kernel drops them in its own filter, and tells nobody.
+            // Without XDP the kernel drops them in its own filter, without a count.
             if !early
                 && self.mode != "socket"
                 && !part.refused().is_empty()

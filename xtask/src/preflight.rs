@@ -1,4 +1,4 @@
-//! What a command needs, checked before anything is built: the linker, the programs that it starts, and network namespaces.
+//! Checks a command's needs before anything is built: the linker, the programs that it starts, and network namespaces.
 
 use std::env;
 use std::fs;
@@ -16,7 +16,7 @@ const IP: &str = "the command `ip` (Debian and Ubuntu: apt-get install iproute2;
 /// A linker and how to install it.
 const LINKER: &str = "the linker `cc` (Debian and Ubuntu: apt-get install build-essential; Fedora: dnf install gcc)";
 
-/// An error that names everything that is missing; `what` is the command, `ip` whether it needs that program.
+/// Fails with a list of everything that is missing. `what` is the command, `ip` is true if it needs that program.
 pub fn programs(root: &Path, what: &str, ip: bool) -> Result<()> {
     let missing = missing(&tree::search_path(), ip, has_linker_setting(root));
     if !missing.is_empty() {
@@ -31,7 +31,7 @@ fn missing(folders: &[PathBuf], ip: bool, linker_set: bool) -> Vec<&'static str>
     linker.into_iter().chain((ip && lacks("ip")).then_some(IP)).collect()
 }
 
-/// Returns true if cargo may have been given another linker than `cc`: by a variable, or in one of its files.
+/// Returns true if cargo may use another linker than `cc`, by a variable or by one of its files.
 fn has_linker_setting(root: &Path) -> bool {
     let by_variable = env::vars_os().any(|(key, value)| {
         let key = key.to_string_lossy();
@@ -48,9 +48,9 @@ fn has_linker_setting(root: &Path) -> bool {
     by_variable || folders.into_iter().any(in_file)
 }
 
-/// An error unless network namespaces and a veth pair can be made, as root, or without elevation in a user namespace.
+/// Fails unless network namespaces and a veth pair can be made, as root, or without elevation in a user namespace.
 ///
-/// A child makes them, as the command itself will, and takes them down.
+/// A child makes and removes them, as the command itself will.
 pub fn namespaces(elevation: Option<Elevation>) -> Result<()> {
     let own = env::current_exe().context("cannot find the path of this program")?;
     let variables = passed_on(&["PATH"]);
@@ -72,7 +72,7 @@ pub fn namespaces(elevation: Option<Elevation>) -> Result<()> {
     Ok(())
 }
 
-/// What the child of [`namespaces`] does.
+/// The work of the child of [`namespaces`].
 pub fn try_namespaces(in_user_namespace: bool) -> Result<()> {
     if in_user_namespace {
         netlab::enter_user_namespace()?;

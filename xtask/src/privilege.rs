@@ -1,4 +1,4 @@
-//! Root where it is needed, and only there: builds run as the user who asked, what they built is elevated.
+//! Root privilege, only where it is needed: builds run as the calling user, and what they built runs elevated.
 
 use std::env;
 use std::ffi::OsStr;
@@ -13,14 +13,14 @@ use crate::tree::find_program;
 /// How commands become root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Elevation {
-    /// They are root already.
+    /// The process is root already.
     Root,
     /// By sudo.
     Sudo,
 }
 
 impl Elevation {
-    /// Root, or sudo if it works without asking, or with a terminal to ask on (then it asks now). None otherwise.
+    /// Root, or sudo if it works without a password or can ask on a terminal (then it asks now). `None` otherwise.
     pub fn find() -> Option<Self> {
         if is_root() {
             return Some(Self::Root);
@@ -35,17 +35,18 @@ impl Elevation {
         can.then_some(Self::Sudo)
     }
 
-    /// As [`Elevation::find`]; the error says what needs it.
+    /// Finds the elevation as [`Elevation::find`] does. The error names what needs it.
     pub fn require(what: &str) -> Result<Self> {
         match Self::find() {
             Some(elevation) => Ok(elevation),
             None => bail!(
-                "{what} needs root, and sudo cannot be used here (not installed, not allowed, or no terminal to ask on): run it as root"
+                "{what} needs root, and sudo cannot be used here (not installed, not allowed, or no terminal to ask \
+                 on): run it as root"
             ),
         }
     }
 
-    /// A command that runs as root; `variables` reach it through sudo as well.
+    /// Returns a command that runs as root. `variables` reach it through sudo too.
     pub fn command(self, program: impl AsRef<OsStr>, variables: &[(&str, &OsStr)]) -> Command {
         match self {
             Self::Root => {
@@ -69,7 +70,7 @@ impl Elevation {
     }
 }
 
-/// The variables of this process that an elevated program should see too.
+/// The variables of this process that an elevated program needs too.
 pub fn passed_on(keys: &[&'static str]) -> Vec<(&'static str, std::ffi::OsString)> {
     keys.iter().filter_map(|key| Some((*key, env::var_os(key)?))).collect()
 }

@@ -1,11 +1,11 @@
-//! Child processes: shown before they run, with errors that name the command.
+//! Child processes: they are shown before they run, and errors name the command.
 
 use std::io;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// Runs a command with the terminal as its own; an error unless it succeeds.
+/// Runs a command on this process's terminal. Fails unless the command succeeds.
 pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot run `{}`", shown(command)))?;
     if !status.success() {
@@ -14,13 +14,13 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// As [`run`], but shows the command first.
+/// Shows a command, then runs it as [`run`] does.
 pub fn run_shown(command: &mut Command) -> Result<()> {
     eprintln!("+ {}", shown(command));
     run(command)
 }
 
-/// Runs a command and returns what it wrote; an error with its complaint unless it succeeds.
+/// Runs a command and returns its output. Fails with its error output unless it succeeds.
 pub fn read(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run `{}`", shown(command)))?;
     if !output.status.success() {
@@ -30,7 +30,7 @@ pub fn read(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Whether a command can be run and succeeds; it is neither seen nor heard.
+/// Returns true if a command can be run and succeeds. Its output is discarded.
 pub fn succeeds(command: &mut Command) -> bool {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())
@@ -49,12 +49,12 @@ pub fn shown(command: &Command) -> String {
     set.chain(words.map(quoted)).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether this process runs as root.
+/// Returns true if this process runs as root.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Takes an error of a missing file as `None`.
+/// Turns the error of a missing file into `None`.
 pub fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -1,4 +1,5 @@
-//! `cargo xtask run`: builds the receiver, then shows it at work in namespaces of its own, or starts it with the arguments given.
+//! `cargo xtask run`: builds the receiver, then demonstrates it in separate namespaces, or starts it with the given
+//! arguments.
 
 use std::env;
 use std::os::unix::process::CommandExt;
@@ -18,12 +19,12 @@ use crate::tree;
 /// Options of the command.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The receiver's arguments; without any, it is shown at work between two network namespaces.
+    /// Arguments of the receiver. Without any, it is demonstrated between two network namespaces.
     #[arg(last = true)]
     arguments: Vec<String>,
 }
 
-/// How long the build takes, for the first line.
+/// The duration of the build, for the first line.
 const BUILD: &str = "This builds the receiver (the first time up to 5 minutes on two processors, then seconds)";
 
 /// Runs the command.
@@ -38,7 +39,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let elevation = Elevation::find();
     preflight::namespaces(elevation)?;
     eprintln!(
-        "{BUILD}, and shows it at work for {} seconds between two network namespaces. Nothing outside of them is touched.",
+        "{BUILD}, and shows it at work for {} seconds between two network namespaces. Nothing outside of them is \
+         touched.",
         demonstration::RUN_SECONDS
     );
     demonstrate(&build(&root)?, elevation)
@@ -50,25 +52,26 @@ fn build(root: &Path) -> Result<PathBuf> {
     Ok(receiver.context("cargo built no program called receiver")?.executable)
 }
 
-/// As root here, else as root by sudo, else in a user namespace.
+/// Runs as root, if possible by sudo, and otherwise in a user namespace.
 fn demonstrate(receiver: &Path, elevation: Option<Elevation>) -> Result<ExitCode> {
     match elevation {
         Some(Elevation::Root) => demonstration::run(receiver, Mode::Best),
         Some(Elevation::Sudo) => {
-            let own = env::current_exe().context("the path of this program cannot be told")?;
+            let own = env::current_exe().context("cannot find the path of this program")?;
             let variables = passed_on(&["RUST_BACKTRACE", "RUST_LOG", "TERM"]);
             let variables: Vec<_> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
             let mut command = Elevation::Sudo.command(own, &variables);
             command.arg("demonstrate").arg(receiver);
             println!("Root by sudo: `{}`", shown(&command));
-            // Ctrl-C reaches the child as well, which ends by itself and says how it went.
+            // Ctrl-C also reaches the child, which ends by itself and reports the result.
             interrupt::outlive()?;
             let status = command.status().with_context(|| format!("cannot run `{}`", shown(&command)))?;
             Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         None => {
             println!(
-                "Neither root nor sudo: the demonstration runs in a user namespace, where XDP cannot be loaded, with the receiver \
+                "Neither root nor sudo: the demonstration runs in a user namespace, where XDP cannot be loaded, with \
+                 the receiver \
                  in mode socket."
             );
             netlab::enter_user_namespace()?;
@@ -77,14 +80,14 @@ fn demonstrate(receiver: &Path, elevation: Option<Elevation>) -> Result<ExitCode
     }
 }
 
-/// Becomes the receiver, in the namespace of the caller.
+/// Replaces this process by the receiver, in the caller's namespace.
 fn start(receiver: &Path, arguments: &[String]) -> Result<ExitCode> {
     let mut command = if is_root() || !needs_root(arguments) {
         Command::new(receiver)
     } else if let Some(elevation) = Elevation::find() {
         elevation.command(receiver, &[])
     } else {
-        eprintln!("Neither root nor sudo: the receiver runs without privilege, and says what that rules out.");
+        eprintln!("Neither root nor sudo: the receiver runs without privilege, and reports what that rules out.");
         Command::new(receiver)
     };
     command.args(arguments);
@@ -92,7 +95,7 @@ fn start(receiver: &Path, arguments: &[String]) -> Result<ExitCode> {
     bail!("cannot run `{}`: {error}", shown(&command))
 }
 
-/// Mode `socket`, help and version need no privilege.
+/// Returns true if the arguments need no privilege: mode `socket`, help and version.
 fn needs_root(arguments: &[String]) -> bool {
     let has = |words: &[&str]| arguments.iter().any(|argument| words.contains(&argument.as_str()));
     let socket = arguments.windows(2).any(|pair| pair == ["--mode", "socket"]) || has(&["--mode=socket"]);

@@ -1,25 +1,26 @@
-//! What the demonstration subscribes to and sends.
+//! The demonstration's subscriptions and streams.
 
-/// How long the senders send: they start after the receiver and end before it, so that traffic rests when it adds up.
+/// Duration of the senders' run. They start after the receiver and end before it, so that there is no traffic while it
+/// adds up.
 pub const SEND_SECONDS: u32 = 6;
-/// Bytes of payload of what should arrive.
+/// Payload length of wanted datagrams, in bytes.
 pub const KEPT_SIZE: u64 = 200;
-/// Bytes of payload of what should not. The difference tells from the receiver's own counts what it delivered.
+/// Payload length of unwanted datagrams, in bytes. The difference shows in the receiver's own counts what it delivered.
 pub const UNWANTED_SIZE: u64 = 333;
 
-/// One subscription, and the streams that a receiver of it meets.
+/// One subscription, and the streams that a receiver with it meets.
 pub struct Part {
-    /// As the receiver takes it.
+    /// As the receiver accepts it.
     pub subscription: &'static str,
     group: &'static str,
     port: u16,
     kept: &'static [&'static str],
     refused: &'static [&'static str],
-    /// Datagrams per second, of the kept sources together and of the refused ones together.
+    /// Datagrams per second, of all wanted sources together and of all unwanted sources together.
     rate: u32,
 }
 
-/// All that is subscribed to and sent.
+/// All subscriptions and streams.
 pub const PARTS: [Part; 3] = [
     Part {
         subscription: "10.0.0.1,10.0.0.2@232.1.1.1:5000",
@@ -48,7 +49,7 @@ pub const PARTS: [Part; 3] = [
 ];
 
 impl Part {
-    /// The arguments of each sender: one for the kept sources, one for the refused ones.
+    /// The arguments of each sender: one for the wanted sources, one for the unwanted sources.
     pub fn senders(&self, interface: &str) -> Vec<Vec<String>> {
         let sender = |sources: &[&str], size: u64| {
             let mut arguments = vec!["send".to_owned(), "-i".into(), interface.into()];
@@ -66,7 +67,7 @@ impl Part {
             .collect()
     }
 
-    /// The sources that should not arrive, for the sentence at the end.
+    /// The unwanted sources, for the final sentence.
     pub fn refused(&self) -> &'static [&'static str] {
         self.refused
     }

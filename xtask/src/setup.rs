@@ -1,7 +1,8 @@
-//! `cargo xtask setup`: installs what is missing, and says each step before it takes it.
+//! `cargo xtask setup`: installs what is missing, and announces each step.
 //!
-//! The XDP program's compiler is rustup's nightly where that has rust-src already. Else it is the distribution's, which Debian 12
-//! and later ship with `core` for the BPF target. bpf-linker is built against the same major version of LLVM.
+//! It uses rustup's nightly for the XDP programs if that has rust-src already. Otherwise it uses the distribution's
+//! compiler, which Debian 12 and later ship with `core` for the BPF target. It builds bpf-linker against the same major
+//! version of LLVM.
 
 use std::env;
 use std::ffi::OsStr;
@@ -25,13 +26,13 @@ const CARGO_DENY_VERSION: &str = "0.20.2";
 const CARGO_DENY: &str = "cargo-deny";
 /// Debian's compiler with `core` for the target.
 const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
-/// The program that the tests and the demonstration run, and Debian's package of it.
+/// A program that the tests and the demonstration start, and Debian's package of it.
 const TOOLS: [(&str, &str); 1] = [("ip", "iproute2")];
 
 /// Options of the command.
 #[derive(clap::Args, Default)]
 pub struct Arguments {
-    /// Install the toolchain that the checked-in XDP object was built with, even if another one is complete.
+    /// Install the toolchain that built the checked-in XDP objects, even if another one is complete.
     #[arg(long)]
     pub recorded: bool,
 }
@@ -40,13 +41,13 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root = tree::root()?;
     if install(&TOOLS)? {
-        println!("`ip`, which the tests run, is there.");
+        println!("`ip`, which the tests need, is installed.");
     }
     xdp_toolchain(&root, arguments.recorded)?;
     cargo_deny(&root)
 }
 
-/// cargo-deny where `setup` puts it, else in cargo's folder, else in the search path.
+/// Finds cargo-deny in `setup`'s folder, in cargo's folder, or in the search path.
 pub fn find_cargo_deny(root: &Path) -> Result<Option<PathBuf>> {
     let folders = [cargo_deny_folder(root), tree::cargo_home()?];
     let mut candidates =
@@ -58,13 +59,14 @@ fn cargo_deny_folder(root: &Path) -> PathBuf {
     tree::target(root).join(CARGO_DENY)
 }
 
-/// Builds cargo-deny, which Debian does not package, without optimization: it is run for seconds, and builds in half the time.
+/// Builds cargo-deny, which Debian does not package. Without optimization it builds in half the time, and is fast
+/// enough.
 fn cargo_deny(root: &Path) -> Result<()> {
     if let Some(program) = find_cargo_deny(root)? {
-        println!("cargo-deny is there: {}", program.display());
+        println!("cargo-deny is installed: {}", program.display());
         return Ok(());
     }
-    println!("Building cargo-deny {CARGO_DENY_VERSION}, for this tree alone; it takes some minutes.");
+    println!("Building cargo-deny {CARGO_DENY_VERSION}, for this tree alone; this takes about a minute.");
     let mut command = cargo_install();
     for (setting, value) in [("OPT_LEVEL", "0"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "0")] {
         command.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
@@ -73,7 +75,7 @@ fn cargo_deny(root: &Path) -> Result<()> {
     run_shown(&mut command)
 }
 
-/// `cargo install`, untouched by the caller's settings.
+/// `cargo install`, independent of the caller's settings.
 fn cargo_install() -> Command {
     let mut command = Command::new(tree::cargo());
     for (key, _) in env::vars_os().filter(|(key, _)| crate::build_ebpf::steers_cargo(key)) {
@@ -83,7 +85,7 @@ fn cargo_install() -> Command {
     command
 }
 
-/// Installs the packages of the programs that are missing; whether all were there.
+/// Installs the packages of missing programs. Returns true if none was missing.
 pub fn install(tools: &[(&str, &str)]) -> Result<bool> {
     let missing: Vec<_> = tools.iter().filter(|(program, _)| tree::find_program(program).is_none()).collect();
     if missing.is_empty() {
@@ -105,13 +107,13 @@ fn xdp_toolchain(root: &Path, need_recorded: bool) -> Result<()> {
     let wanted = if need_recorded { recorded(root)? } else { None };
     let fits = |toolchain: &Toolchain| wanted.as_ref().is_none_or(|wanted| *wanted == toolchain.versions);
     if let Some(toolchain) = Toolchain::find(root)?.iter().find(|toolchain| fits(toolchain)) {
-        println!("The toolchain of the XDP program is there:\n{}", toolchain.versions.to_string().trim_end());
+        println!("The toolchain of the XDP programs is installed:\n{}", toolchain.versions.to_string().trim_end());
         return Ok(());
     }
 
-    println!("The toolchain of the XDP program is missing: a Rust compiler with `core` for {TARGET}, and {LINKER}.");
+    println!("The toolchain of the XDP programs is missing: a Rust compiler with `core` for {TARGET}, and {LINKER}.");
     let compilers = Compiler::find();
-    // The checked-in object is built with the distribution's.
+    // The checked-in objects are built with the distribution's compiler.
     let serves = |compiler: &&Compiler| !need_recorded || matches!(compiler, Compiler::Distribution { .. });
     let compiler = match compilers.iter().find(serves) {
         Some(compiler) => compiler.clone(),
@@ -124,14 +126,12 @@ fn xdp_toolchain(root: &Path, need_recorded: bool) -> Result<()> {
 
     let found = Toolchain::find(root)?;
     if found.is_empty() {
-        bail!("the toolchain of the XDP program is still not complete after its installation");
+        bail!("the toolchain of the XDP programs is incomplete even after its installation");
     }
     let installed: String = found.iter().map(|toolchain| toolchain.versions.to_string()).collect();
     println!("Installed:\n{}", installed.trim_end());
     if !found.iter().any(fits) {
-        println!(
-            "This is not the toolchain that the checked-in object was built with; `build-ebpf --check` will say so."
-        );
+        println!("The checked-in objects were built with another toolchain: `build-ebpf --check` will fail.");
     }
     Ok(())
 }
@@ -139,8 +139,10 @@ fn xdp_toolchain(root: &Path, need_recorded: bool) -> Result<()> {
 fn install_compiler() -> Result<Compiler> {
     if !is_debian() {
         bail!(
-            "this distribution's compiler is not known to have `core` for {TARGET}: install rustup's nightly with its source \
-             (`rustup toolchain install nightly --component rust-src`) and LLVM's development files, then run this again"
+            "this distribution's compiler is not known to have `core` for {TARGET}: install rustup's nightly with its \
+             source \
+             (`rustup toolchain install nightly --component rust-src`) and LLVM's development files, then run this \
+             again"
         );
     }
     apt_install(&COMPILER_PACKAGES)?;
@@ -150,11 +152,11 @@ fn install_compiler() -> Result<Compiler> {
     })
 }
 
-/// Builds bpf-linker against the compiler's major version of LLVM: bitcode of a newer one is not read.
+/// Builds bpf-linker against the compiler's major version of LLVM, since it cannot read bitcode of a newer one.
 fn install_linker(root: &Path, compiler: &Compiler) -> Result<()> {
     let verbose = read(Command::new(compiler.rustc()).arg("-vV"))?;
     let major = verbose.lines().find_map(|line| line.strip_prefix("LLVM version: ")?.split('.').next());
-    let major = major.with_context(|| format!("{} does not tell its version of LLVM", compiler.rustc().display()))?;
+    let major = major.with_context(|| format!("{} does not print its version of LLVM", compiler.rustc().display()))?;
     let prefix = match llvm_prefix(major) {
         Some(prefix) => prefix,
         None if is_debian() => {
@@ -163,10 +165,11 @@ fn install_linker(root: &Path, compiler: &Compiler) -> Result<()> {
                 .with_context(|| format!("llvm-config of LLVM {major} is missing after its installation"))?
         }
         None => bail!(
-            "{LINKER} needs the development files of LLVM {major} (llvm-config in the search path): install them, then run this again"
+            "{LINKER} needs the development files of LLVM {major} (llvm-config in the search path): install them, \
+             then run this again"
         ),
     };
-    println!("Building {LINKER} {LINKER_VERSION} against LLVM {major}, for this tree alone; it takes some minutes.");
+    println!("Building {LINKER} {LINKER_VERSION} against LLVM {major}, for this tree alone; this takes some minutes.");
     let mut command = cargo_install();
     command.env("LLVM_PREFIX", prefix).arg(LINKER);
     command.args([
@@ -180,7 +183,7 @@ fn install_linker(root: &Path, compiler: &Compiler) -> Result<()> {
     run_shown(command.arg("--root").arg(linker_folder(root)))
 }
 
-/// The folder that LLVM's `bin/llvm-config` is in, of this major version.
+/// The folder with `bin/llvm-config` of this major version of LLVM.
 fn llvm_prefix(major: &str) -> Option<PathBuf> {
     let debian = PathBuf::from(format!("/usr/lib/llvm-{major}/bin/llvm-config"));
     let candidates =
@@ -203,7 +206,7 @@ pub fn apt_install(packages: &[&str]) -> Result<()> {
         .context("does this release of Debian have these packages?")
 }
 
-/// Debian, or what says that it is like it, with its package manager.
+/// Returns true on Debian and its derivatives, if apt-get is there.
 fn is_debian() -> bool {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let debian = |line: &str| {

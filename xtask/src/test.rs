@@ -1,4 +1,5 @@
-//! `cargo xtask test`: builds all tests as the user who asked, and runs them as root, as namespaces, raw sockets and XDP need it.
+//! `cargo xtask test`: builds all tests as the calling user, and runs them as root, since namespaces, raw sockets and
+//! XDP need that.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, IsTerminal, stdout};
@@ -17,19 +18,20 @@ use crate::tree;
 /// Options of the command.
 #[derive(clap::Args, Default)]
 pub struct Arguments {
-    /// What the test programs are given: a filter by name, `--nocapture`, and whatever else they take.
+    /// Arguments of the test programs: a filter by name, `--nocapture`, and others.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
-/// Runs the command, and tells whether all tests passed and there were any. Its last line is `N passed, N failed`.
+/// Runs the command. Returns true if there were tests and all passed. The last line of output is `N passed, N failed`.
 pub fn run(arguments: &Arguments) -> Result<bool> {
     let root = tree::root()?;
     preflight::programs(&root, "`cargo xtask test`", true)?;
     let elevation = Elevation::require("running the tests (`cargo xtask test`)")?;
     preflight::namespaces(Some(elevation))?;
     println!(
-        "This builds the tests (the first time up to 7 minutes on two processors), and runs them as root in network namespaces \
+        "This builds the tests (the first time up to 7 minutes on two processors), and runs them as root in network \
+         namespaces \
          of their own ({}).",
         if arguments.arguments.is_empty() { "about 8 minutes" } else { "all of them take about 8 minutes" }
     );
@@ -56,7 +58,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     }
     let any = totals.passed + totals.failed > 0;
     if !any {
-        println!("No test was run: does the filter fit any?");
+        println!("No test was run: does the filter match any?");
     }
     println!("{} passed, {} failed", totals.passed, totals.failed);
     Ok(any && totals.failed == 0)
@@ -80,17 +82,17 @@ fn doc_tests(root: &Path, arguments: &[String]) -> Command {
     command
 }
 
-/// Most tests have a sender and a receiver at work at once: two processors each.
+/// Most tests run a sender and a receiver at once, which takes two processors.
 fn threads() -> usize {
     available_parallelism().map_or(1, |count| (count.get() / 2).clamp(1, 8))
 }
 
-/// The harness writes into a pipe here, and would think that nobody sees colors.
+/// The harness writes to a pipe here, so it would not use colors.
 fn color() -> &'static [&'static str] {
     if stdout().is_terminal() { &["--color", "always"] } else { &[] }
 }
 
-/// Runs a test program, passes on what it writes, and adds up its totals.
+/// Runs a test program, forwards its output, and adds up its totals.
 fn watch(command: &mut Command) -> Result<Totals> {
     let mut child =
         command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run `{}`", shown(command)))?;
@@ -102,16 +104,16 @@ fn watch(command: &mut Command) -> Result<Totals> {
         println!("{line}");
         totals.add(Totals::parse(&line).unwrap_or_default());
     }
-    let status = child.wait().with_context(|| format!("`{}` was lost", shown(command)))?;
+    let status = child.wait().with_context(|| format!("`{}` ended unexpectedly", shown(command)))?;
     if !status.success() && totals.failed == 0 {
-        // It ended before its totals: a crash, or a complaint about its arguments.
+        // It ended before its totals: a crash, or invalid arguments.
         println!("`{}` ended with {status}", shown(command));
         totals.failed = 1;
     }
     Ok(totals)
 }
 
-/// Tests by their outcome.
+/// Numbers of tests by outcome.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Totals {
     passed: u64,

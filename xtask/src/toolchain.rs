@@ -1,7 +1,7 @@
-//! The toolchain of the XDP program: a compiler that has `core` for `bpfel-unknown-none`, and bpf-linker.
+//! The toolchain of the XDP programs: a compiler with `core` for `bpfel-unknown-none`, and bpf-linker.
 //!
-//! Two kinds serve: rustup's nightly with the component rust-src (`core` is then built along with the program), and a
-//! distribution's compiler that ships `core` for the target. Neither has to be the compiler that builds everything else.
+//! Two compilers work: rustup's nightly with the component rust-src (which builds `core` along with the program), and a
+//! distribution's compiler that ships `core` for the target. Everything else may use another compiler.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use anyhow::{Context, Result};
 use crate::process::{read, succeeds};
 use crate::tree;
 
-/// The target of the XDP program.
+/// The target of the XDP programs.
 pub const TARGET: &str = "bpfel-unknown-none";
 /// The linker's program.
 pub const LINKER: &str = "bpf-linker";
 
-/// A compiler for the XDP program.
+/// A compiler for the XDP programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Compiler {
     /// rustup's nightly with rust-src.
@@ -35,7 +35,7 @@ pub enum Compiler {
 }
 
 impl Compiler {
-    /// All that are installed, in the order in which they are taken.
+    /// All installed compilers, in the order of preference.
     pub fn find() -> Vec<Self> {
         nightly().into_iter().chain(distribution()).collect()
     }
@@ -55,12 +55,12 @@ pub struct Toolchain {
     pub compiler: Compiler,
     /// bpf-linker.
     pub linker: PathBuf,
-    /// What is recorded beside the object that they build.
+    /// The versions, which are recorded beside the objects.
     pub versions: Versions,
 }
 
 impl Toolchain {
-    /// All that are complete, in the order in which they are taken.
+    /// All complete toolchains, in the order of preference.
     pub fn find(root: &Path) -> Result<Vec<Self>> {
         let Some(linker) = find_linker(root)? else { return Ok(Vec::new()) };
         let complete = |compiler: Compiler| {
@@ -71,7 +71,7 @@ impl Toolchain {
     }
 }
 
-/// What decides on the bytes of the object besides its source.
+/// What determines the bytes of the objects besides their source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versions {
     rustc: String,
@@ -104,12 +104,12 @@ impl fmt::Display for Versions {
     }
 }
 
-/// Where `setup` puts bpf-linker.
+/// The folder in which `setup` installs bpf-linker.
 pub fn linker_folder(root: &Path) -> PathBuf {
     tree::target(root).join("xdp-toolchain")
 }
 
-/// bpf-linker where `setup` puts it, else in cargo's folder, else in the search path.
+/// Finds bpf-linker in `setup`'s folder, in cargo's folder, or in the search path.
 pub fn find_linker(root: &Path) -> Result<Option<PathBuf>> {
     let folders = [linker_folder(root), tree::cargo_home()?];
     let mut candidates =
@@ -125,7 +125,7 @@ fn nightly() -> Option<Compiler> {
 }
 
 fn distribution() -> Option<Compiler> {
-    // By its full name: the first rustc of the search path is most often rustup's proxy.
+    // By its full path, since the first rustc in the search path usually is rustup's proxy.
     let rustc = PathBuf::from("/usr/bin/rustc");
     let folder = sysroot(&rustc).ok()?.join("lib/rustlib").join(TARGET).join("lib");
     let has_core =
@@ -135,10 +135,10 @@ fn distribution() -> Option<Compiler> {
 
 /// The compiler's own folder.
 pub fn sysroot(rustc: &Path) -> Result<PathBuf> {
-    read(Command::new(rustc).args(["--print", "sysroot"])).map(PathBuf::from).context("a compiler without a sysroot")
+    read(Command::new(rustc).args(["--print", "sysroot"])).map(PathBuf::from).context("the compiler has no sysroot")
 }
 
-/// The version of the LLVM that the linker loads, where it loads one as a shared library.
+/// The version of the LLVM that the linker loads as a shared library, if it does.
 fn linker_llvm(linker: &Path) -> Option<String> {
     let libraries = read(Command::new("ldd").arg(linker)).ok()?;
     let line = libraries.lines().find(|line| line.trim_start().starts_with("libLLVM"))?;

@@ -1,4 +1,4 @@
-//! Where things are: the source tree, cargo, and cargo's folders.
+//! Locations: the source tree, cargo, and cargo's folders.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -8,20 +8,20 @@ use anyhow::{Context, Result, bail};
 /// The root of the source tree: the folder above this package, or the nearest one above the working folder.
 pub fn root() -> Result<PathBuf> {
     let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    let here = env::current_dir().context("the working folder cannot be told")?;
+    let here = env::current_dir().context("cannot find the working folder")?;
     for start in package.iter().chain([&here]) {
         if let Some(root) = start.ancestors().find(|folder| is_root(folder)) {
             return Ok(root.to_owned());
         }
     }
-    bail!("{} is not in the project's source tree: start `cargo xtask` inside of it", here.display())
+    bail!("{} is not in the project's source tree: start `cargo xtask` inside it", here.display())
 }
 
 fn is_root(folder: &Path) -> bool {
     folder.join("receiver-ebpf/Cargo.toml").is_file() && folder.join("xtask/Cargo.toml").is_file()
 }
 
-/// The cargo that started this command, else the first one in the search path.
+/// The cargo that started this command, or the first one in the search path.
 pub fn cargo() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
 }
@@ -40,22 +40,23 @@ pub fn cargo_home() -> Result<PathBuf> {
     Ok(home.join(".cargo"))
 }
 
-/// A program by the search path.
+/// Finds a program in the search path.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     find_in(&search_path(), name)
 }
 
-/// The folders in which programs are looked for.
+/// The folders of the search path.
 pub fn search_path() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    // An ordinary user's search path lacks the two folders where Debian keeps `ip`. An empty entry is the working folder.
+    // An ordinary user's search path lacks the two folders in which Debian keeps `ip`. An empty entry means the working
+    // folder.
     env::split_paths(&path)
         .filter(|folder| !folder.as_os_str().is_empty())
         .chain(["/usr/sbin".into(), "/sbin".into()])
         .collect()
 }
 
-/// A program in the first of these folders that has it.
+/// Finds a program in the first of these folders that has it.
 pub fn find_in(folders: &[PathBuf], name: &str) -> Option<PathBuf> {
     folders.iter().map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
 }

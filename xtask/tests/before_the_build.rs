@@ -1,15 +1,16 @@
-//! What is missing is reported before anything is built, and nothing is installed unasked. Cargo and apt-get are stand-ins that
-//! leave a mark. Needs root, to become a user without privilege.
+//! Missing programs are reported before anything is built, and nothing is installed without a request. Stand-ins for
+//! cargo and apt-get leave a mark. Needs root, to become an unprivileged user.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The user without privilege.
+/// The unprivileged user.
 const NOBODY: u32 = 65534;
-/// Programs that a machine with all that README names has.
+/// The programs of a machine that has everything README names.
 const NAMED: [&str; 2] = ["cc", "ip"];
 
 /// A tree that only looks like the project's, a search path, and a copy of the command that everybody can run.
@@ -22,10 +23,18 @@ struct Ended {
     said: String,
 }
 
+/// Held while a program is written, and while one is started: a child that is forked in between would keep the file
+/// open for writing, and then nobody can execute it (`ETXTBSY`).
+fn no_open_programs() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Stage {
     fn new(name: &str, programs: &[&str]) -> Self {
         let folder = std::env::temp_dir().join(format!("xtask-{name}-{}", std::process::id()));
         let stage = Self { folder };
+        let _lock = no_open_programs();
         for part in ["tree/receiver-ebpf", "tree/xtask", "bin", "marks", "home"] {
             fs::create_dir_all(stage.path(part)).expect("a folder");
         }
@@ -64,7 +73,11 @@ impl Stage {
         if let Some(user) = user {
             command.uid(user).gid(user);
         }
-        let output = command.output().expect("xtask");
+        let child = {
+            let _lock = no_open_programs();
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("xtask")
+        };
+        let output = child.wait_with_output().expect("xtask");
         let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         Ended { success: output.status.success(), said }
     }

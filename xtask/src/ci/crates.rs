@@ -1,4 +1,4 @@
-//! CI steps that ask cargo which crates there are: each feature alone, the oldest Rust, and what would be published.
+//! CI steps over the list of crates: each feature alone, the oldest Rust, and the packages.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,14 +14,15 @@ use crate::tree;
 #[derive(Debug, PartialEq, Eq)]
 struct Package {
     name: String,
-    /// All but `default`.
+    /// All features except `default`.
     features: Vec<String>,
-    /// Returns true if crates.io may get it.
+    /// Returns true if the crate may be published.
     is_published: bool,
 }
 
-/// Checks every published crate, and every crate with features, by itself: without features, and with each one alone. Cargo
-/// unites the features of what it builds together, so that a crate can lean on a feature that only another one asks for.
+/// Checks every published crate, and every crate with features, by itself: without features, and with each feature
+/// alone. Cargo unites the features of what it builds together, which hides that a crate relies on another one's
+/// request for a feature.
 pub fn features(root: &Path) -> Result<()> {
     for package in packages(root)?.iter().filter(|package| package.is_published || !package.features.is_empty()) {
         for set in feature_sets(package) {
@@ -42,8 +43,8 @@ fn feature_sets(package: &Package) -> impl Iterator<Item = Option<&str>> {
     std::iter::once(None).chain(package.features.iter().map(|feature| Some(feature.as_str())))
 }
 
-/// Checks that no dependency asks for a newer Rust than the workspace promises, and builds with that Rust where it is installed.
-/// Of the project's own code, clippy's lint `incompatible_msrv` denies what is newer.
+/// Checks that no dependency needs a newer Rust than the workspace promises, and builds with that Rust if it is
+/// installed. For the project's own code, clippy's lint `incompatible_msrv` denies newer items.
 pub fn oldest_rust(root: &Path) -> Result<()> {
     let metadata = metadata(root, &["--filter-platform", "x86_64-unknown-linux-gnu"])?;
     let (promised, newer) = newer_than_promised(&metadata)?;
@@ -86,7 +87,7 @@ fn numbers(version: &str) -> [u64; 3] {
     std::array::from_fn(|_| parts.next().unwrap_or(0))
 }
 
-/// Packs every published crate, in one go: so cargo finds those that the others depend on, although crates.io does not have them.
+/// Packs all published crates at once: so cargo finds their dependencies on each other, which are not on crates.io.
 pub fn packages_for_publication(root: &Path) -> Result<()> {
     let mut command = cargo(root);
     command.args(["package", "--locked", "--no-verify", "--allow-dirty"]);

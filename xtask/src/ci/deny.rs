@@ -1,4 +1,5 @@
-//! `cargo deny check` of all workspaces: licences, sources, banned crates, and advisories where their database can be fetched.
+//! `cargo deny check` of all workspaces: licences, sources and banned crates. Advisories too, if their database can be
+//! fetched.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! Builds the fuzz targets and runs each for some seconds: a crash fails the step.
 //!
-//! What `cargo fuzz` passes to the compiler is passed here without it, so that the stable compiler serves: AddressSanitizer alone
-//! is an unstable option, which `RUSTC_BOOTSTRAP` allows.
+//! The step passes the compiler flags of `cargo fuzz` itself, so that the stable compiler suffices. Only
+//! AddressSanitizer is an unstable option, which `RUSTC_BOOTSTRAP` allows.
 
 use std::fs;
 use std::path::Path;

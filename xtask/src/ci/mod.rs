@@ -1,7 +1,7 @@
 //! `cargo xtask ci`: everything that a change has to pass.
 //!
-//! The XDP program is checked by clippy with the stable compiler, for the machine's own target: the distribution's compiler comes
-//! without clippy, and stable Rust without `core` for the BPF target.
+//! Clippy of the stable compiler checks the XDP programs for the machine's own target: the distribution's compiler has
+//! no clippy, and stable Rust has no `core` for the BPF target.
 
 mod crates;
 mod deny;

@@ -1,7 +1,7 @@
-//! An apt of our own: Debian's suites that the host does not have, without a change to the host's package sources.
+//! A separate apt for Debian suites that the host does not use. The host's package sources stay as they are.
 //!
-//! The mirror and the archive's keys are the host's; lists and packages go to the target folder. So apt itself checks signatures
-//! and sums.
+//! The mirror and the archive's keys are the host's. Lists and packages go to the target folder. So apt itself checks
+//! signatures and checksums.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,23 +11,23 @@ use anyhow::{Context, Result};
 
 use crate::process::{read, run_shown};
 
-/// Where Debian is if the host's settings do not say.
+/// Debian's mirror, if the host's settings name none.
 const FALLBACK: &str = "http://deb.debian.org/debian";
 /// Debian's package debian-archive-keyring.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// A package as the lists tell of it.
+/// A package from the lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
     /// Its name.
     pub name: String,
     /// Its version.
     pub version: String,
-    /// What it depends on, by name.
+    /// The names of its dependencies.
     pub depends: Vec<String>,
 }
 
-/// apt-get and apt-cache over sources of their own.
+/// apt-get and apt-cache with separate sources.
 pub struct Apt {
     folder: PathBuf,
 }
@@ -50,7 +50,7 @@ impl Apt {
         Ok(apt)
     }
 
-    /// Packages whose names begin so.
+    /// Packages whose names begin with a prefix.
     pub fn packages(&self, prefix: &str) -> Result<Vec<Package>> {
         let names = read(self.command("apt-cache").args(["pkgnames", prefix]))?;
         let names: Vec<&str> = names.lines().collect();
@@ -80,7 +80,7 @@ impl Apt {
             format!("Dir::Cache={folder}/cache"),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
             "Acquire::Languages=none".to_owned(),
-            // The target folder may be closed to apt's own user.
+            // apt's own user may have no access to the target folder.
             "APT::Sandbox::User=root".to_owned(),
         ] {
             command.arg("-o").arg(option);
@@ -100,7 +100,7 @@ pub fn host_mirror() -> String {
     mirror(&targets.unwrap_or_default())
 }
 
-/// The mirror of Debian's archive (not of its security updates, nor of anybody else) among the host's sources.
+/// Finds the mirror of Debian's archive among the host's sources, except security updates and other archives.
 fn mirror(targets: &str) -> String {
     let sources: Vec<Vec<&str>> = targets.lines().map(|line| line.split('|').collect()).collect();
     let debian = sources.iter().find(|fields| matches!(fields[..], ["Debian", "Debian", _]));
@@ -111,7 +111,7 @@ fn mirror(targets: &str) -> String {
     found.trim_end_matches('/').to_owned()
 }
 
-/// Reads what `apt-cache show` writes.
+/// Parses the output of `apt-cache show`.
 fn parse(text: &str) -> Vec<Package> {
     let field = |paragraph: &str, name: &str| {
         paragraph.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned))

@@ -1,7 +1,7 @@
-//! One guest: two network interfaces joined by a bridge, a kernel, a script that it runs as root.
+//! One guest: two network interfaces joined by a bridge, a kernel, and a script that it runs as root.
 //!
-//! The bridge and the tap devices are in a network namespace of this command's own. Tap is QEMU's one back end that has more than
-//! one queue without a further program.
+//! The bridge and the tap devices are in this command's own network namespace. Tap is QEMU's only back end with several
+//! queues that needs no further program.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -22,18 +22,18 @@ use crate::interrupt;
 
 /// The guest's interfaces: the one to receive on, the one to send on.
 pub const MACS: [&str; 2] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
-/// Their queues.
+/// Their number of queues.
 const QUEUES: u32 = 2;
-/// Seconds that a guest may take.
+/// Upper bound of a guest's run time, in seconds.
 const LIMIT: &str = "1500";
-/// Packets that wait in front of an interface whose emulated processor is held up, rather than be dropped.
+/// Packets that can wait for an interface whose emulated processor is delayed, so that they are not dropped.
 const WAITING: &str = "32768";
 
 /// Makes the bridge and its two tap devices. They end with this process and the guests.
 pub fn network() -> Result<Namespace> {
     let namespace = Namespace::new("vm")?;
     let make = || -> netlab::Result<()> {
-        // Without snooping it passes all multicast on.
+        // Without snooping the bridge forwards all multicast.
         namespace.ip(&["link", "add", "name", "bridge", "mtu", "9000", "type", "bridge", "mcast_snooping", "0"])?;
         namespace.sysctl("net/ipv6/conf/bridge/disable_ipv6", "1")?;
         namespace.ip(&["link", "set", "dev", "bridge", "up"])?;
@@ -60,7 +60,7 @@ pub fn network() -> Result<Namespace> {
     Ok(namespace)
 }
 
-/// Frames that were dropped outside of the guests so far: what went missing there is not the receiver's fault.
+/// Frames that were dropped outside the guests so far. The receiver did not cause those losses.
 pub fn dropped(network: &Namespace) -> Result<Vec<String>> {
     let text = network.ip(&["-statistics", "-json", "link", "show"])?;
     let links: serde_json::Value = serde_json::from_str(&text).context("ip wrote no JSON")?;
@@ -77,7 +77,7 @@ pub fn dropped(network: &Namespace) -> Result<Vec<String>> {
     Ok(dropped)
 }
 
-/// What to boot, and with what.
+/// What to boot, and the tools for it.
 pub struct Guest<'a> {
     pub tools: &'a Tools,
     pub kernel: &'a Kernel,
@@ -86,12 +86,12 @@ pub struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    /// Boots, runs the script, and gives each line that it writes to `each`, after the log. Tells the script's exit code; none
-    /// if the guest died, or took too long.
+    /// Boots, runs the script, and calls `each` with each line of its output after writing it to the log. Returns the
+    /// script's exit code, or `None` if the guest died or took too long.
     pub fn run(&self, script: &Path, mut each: impl FnMut(&str)) -> Result<Option<i32>> {
         let interrupted = interrupt::outlive()?;
         let mut log = File::create(self.log).with_context(|| format!("cannot write {}", self.log.display()))?;
-        // It ends all of its children, QEMU among them.
+        // It ends all its children, including QEMU.
         let mut command = self.network.command("timeout");
         command.args(["--kill-after=10", LIMIT]).arg(self.tools.virtme.join("vng"));
         let path = std::env::var("PATH").unwrap_or_default();
@@ -106,7 +106,7 @@ impl Guest<'_> {
         let (lines, waiting) = mpsc::channel();
         thread::spawn(move || {
             let lossy = |line: std::io::Result<Vec<u8>>| line.map(|line| String::from_utf8_lossy(&line).into_owned());
-            // Whoever reads has gone if it cannot be sent.
+            // Sending fails only if the reader has gone.
             BufReader::new(output).split(b'\n').map_while(|line| lossy(line).ok()).try_for_each(|line| lines.send(line))
         });
         loop {
@@ -119,7 +119,7 @@ impl Guest<'_> {
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) if interrupted.load(Ordering::Relaxed) => {
                     if let Some(id) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-                        // It has ended by itself if it cannot be told to.
+                        // It fails only if the process has already ended.
                         let _ = kill_process(id, Signal::TERM);
                     }
                     child.wait().context("vng was lost")?;
@@ -129,12 +129,12 @@ impl Guest<'_> {
             }
         }
         let status = child.wait().context("vng was lost")?;
-        // 124: it took too long.
+        // 124 means that it took too long.
         Ok(status.code().filter(|code| *code != 124))
     }
 }
 
-/// Two interfaces. Zero-copy asks for the DMA interface of the kernel (`iommu_platform`), and that for virtio 1.
+/// Two interfaces. Zero-copy needs the kernel's DMA interface (`iommu_platform`), which needs virtio 1.
 fn qemu_options() -> String {
     let vectors = 2 * QUEUES + 2;
     let mut options = Vec::new();
@@ -148,7 +148,7 @@ fn qemu_options() -> String {
     options.join(" ")
 }
 
-/// A word for the shell.
+/// Quotes a word for the shell.
 pub fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }

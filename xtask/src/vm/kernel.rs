@@ -1,4 +1,4 @@
-//! Debian's kernels: which there are, and how they come into the target folder.
+//! Debian's kernels: their list, and how they get into the target folder.
 
 use std::cmp::Ordering;
 use std::fs;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::apt::{Apt, Package};
 use crate::process::{run, succeeds};
 
-/// Where Debian has which kernels, and in which mode `auto` ends with each on virtio_net.
+/// Debian's suites and their kernels, and the mode that `auto` selects with each on virtio_net.
 const RELEASES: [Release; 3] = [
     Release { series: "6.1", suite: "bookworm", expect: "copy" },
     Release { series: "6.12", suite: "bookworm-backports", expect: "copy" },
@@ -26,18 +26,18 @@ struct Release {
 /// A kernel that can be booted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
-    /// What its modules' folder is called: `7.3.4+deb13-amd64`.
+    /// The name of its modules' folder: `7.3.4+deb13-amd64`.
     pub version: String,
-    /// Its package.
+    /// The name of its package.
     pub package: String,
-    /// The compressed kernel.
+    /// The path of the compressed kernel.
     pub image: PathBuf,
-    /// The mode in which the ladder has to end, where that is known.
+    /// The mode that must be selected, if known.
     pub expect: Option<&'static str>,
 }
 
-/// Kernels whose versions begin so; all of the table if none is asked for. Those that were fetched before are taken as they
-/// are unless `update` is set.
+/// Returns kernels whose versions begin like `asked`, or all of the table if none is given. Kernels that were fetched
+/// before are used as they are unless `update` is set.
 pub fn fetch(folder: &Path, asked: &[String], update: bool) -> Result<Vec<Kernel>> {
     let asked: Vec<&str> = match asked {
         [] => RELEASES.iter().map(|release| release.series).collect(),
@@ -77,12 +77,12 @@ fn one(folder: &Path, asked: &str, update: bool, apt: &mut Option<Apt>) -> Resul
 }
 
 fn unpack(apt: &Apt, package: &Package, target: &Path) -> Result<()> {
-    // From 7.2 on the image's package only names those of its parts.
+    // From 7.2 on the image's package only depends on its parts.
     let parts =
         package.depends.iter().filter(|name| name.starts_with("linux-binary-") || name.starts_with("linux-modules-"));
     let names: Vec<String> = std::iter::once(&package.name).chain(parts).cloned().collect();
     println!("About to fetch Linux {}: {}.", package.version, names.join(", "));
-    // Unpacked beside its place, so that what is there is whole.
+    // Unpacked in another folder first, so that the final folder is complete.
     let partial = target.with_extension("partial");
     let packages = partial.join("packages");
     if partial.exists() {
@@ -97,7 +97,7 @@ fn unpack(apt: &Apt, package: &Package, target: &Path) -> Result<()> {
     fs::rename(&partial, target).with_context(|| format!("cannot make {}", target.display()))
 }
 
-/// The newest fitting kernel of those in the target folder.
+/// The newest matching kernel in the target folder.
 fn unpacked(kernels: &Path, asked: &str) -> Result<Option<Kernel>> {
     let Ok(entries) = fs::read_dir(kernels) else { return Ok(None) };
     let mut found = Vec::new();
@@ -112,7 +112,7 @@ fn unpacked(kernels: &Path, asked: &str) -> Result<Option<Kernel>> {
 }
 
 impl Kernel {
-    /// What an unpacked package holds.
+    /// The kernel in an unpacked package.
     fn find(folder: &Path, package: &str) -> Result<Option<Self>> {
         let expect = RELEASES.iter().find(|release| fits(package, release.series)).map(|release| release.expect);
         for modules in [folder.join("lib/modules"), folder.join("usr/lib/modules")] {
@@ -127,7 +127,7 @@ impl Kernel {
     }
 }
 
-/// Is this the package of a plain kernel whose version begins so? `6.1` is not the begin of `6.12`.
+/// Returns true if this is the package of a plain kernel whose version begins like that. `6.1` does not match `6.12`.
 fn fits(package: &str, asked: &str) -> bool {
     let plain = |rest: &str| !["cloud", "rt-", "dbg", "unsigned"].iter().any(|word| rest.contains(word));
     package
@@ -142,7 +142,7 @@ fn compare(a: &Package, b: &Package) -> Ordering {
     versions(&a.version, &b.version)
 }
 
-/// Versions in Debian's order.
+/// Compares versions in Debian's order.
 fn versions(a: &str, b: &str) -> Ordering {
     let is = |relation: &str| succeeds(Command::new("dpkg").args(["--compare-versions", a, relation, b]));
     if is("gt") {

@@ -1,4 +1,4 @@
-//! The matrix: kernel by mode by test, with counts, from the lines that the guests write.
+//! The matrix of kernel, mode and test, with counts, from the lines that the guests write.
 
 use std::fmt;
 use std::time::Instant;
@@ -17,7 +17,7 @@ struct Row {
     mode: String,
     test: String,
     passed: bool,
-    /// Wanted datagrams sent and received, unwanted ones dropped; or tests passed.
+    /// Wanted datagrams sent and received, and unwanted ones dropped; or tests passed.
     counts: String,
     seconds: u64,
     note: String,
@@ -29,12 +29,12 @@ impl Matrix {
         Rows { rows: &mut self.rows, kernel: kernel.to_owned(), test: None, any: false }
     }
 
-    /// Rows that passed.
+    /// The number of rows that passed.
     pub fn passed(&self) -> usize {
         self.rows.iter().filter(|row| row.passed).count()
     }
 
-    /// Rows that did not.
+    /// The number of rows that failed.
     pub fn failed(&self) -> usize {
         self.rows.len() - self.passed()
     }
@@ -44,13 +44,13 @@ impl Matrix {
 pub struct Rows<'a> {
     rows: &'a mut Vec<Row>,
     kernel: String,
-    /// The project's test program that runs, since when, and what passed so far.
+    /// The project's test program that is running, its start, and the tests that passed so far.
     test: Option<(String, Instant, Option<String>)>,
     any: bool,
 }
 
 impl Rows<'_> {
-    /// Reads a line; shows it as it is, or the row in it.
+    /// Reads a line, and shows it or the row in it.
     pub fn take(&mut self, line: &str) {
         if let Some(object) = line.strip_prefix("vm-row ") {
             match serde_json::from_str(object) {
@@ -84,7 +84,7 @@ impl Rows<'_> {
         }
     }
 
-    /// The guest has ended with this exit code, or without one. What it left unsaid is a row that failed.
+    /// Ends the guest's rows, with its exit code if there is one. A missing row counts as failed.
     pub fn end(mut self, code: Option<i32>) {
         let unfinished = self.test.take().map(|(name, ..)| format!("it ended within the tests {name}"));
         let missing = match code {
@@ -135,7 +135,7 @@ fn verdict(passed: bool) -> &'static str {
 }
 
 impl fmt::Display for Matrix {
-    /// A table, a line a row.
+    /// Formats a table with one line per row.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = ["kernel", "mode", "test", "datagrams", "note"].map(str::to_owned);
         let cells =

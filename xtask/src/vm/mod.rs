@@ -1,8 +1,8 @@
-//! `cargo xtask vm`: the receiver on a real driver (virtio_net) and on more than one kernel, in virtual machines.
+//! `cargo xtask vm`: runs the receiver in virtual machines, on a real driver (virtio_net) and several kernels.
 //!
-//! Debian's kernels are fetched as packages into the target folder, and booted by virtme-ng and QEMU over this machine's own
-//! file system, which the guest cannot change. Software emulation, so that every machine can do it, and all do the same.
-//! Nothing but this command needs virtual machines.
+//! It fetches Debian's kernels as packages into the target folder. virtme-ng and QEMU boot them over this machine's own
+//! file system, which the guest cannot change. It uses software emulation, so that the command works on every machine
+//! and behaves the same. Only this command needs virtual machines.
 
 mod apt;
 mod boot;
@@ -27,24 +27,24 @@ use matrix::Matrix;
 /// Options of the command.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Kernel to boot, by the begin of its version; repeat it for several. Default: 6.1, 6.12 and 7.3
+    /// Kernel to boot, by the beginning of its version; repeat it for several. Default: 6.1, 6.12 and 7.3
     #[arg(long = "kernel", value_name = "VERSION")]
     kernels: Vec<String>,
-    /// Look for newer kernel packages, also where fitting ones were fetched before
+    /// Look for newer kernel packages, even if matching ones were fetched before
     #[arg(long)]
     update: bool,
-    /// Only the rows and project's tests with this in their names
+    /// Run only rows and project tests whose names contain this
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
-    /// Wanted datagrams of the longest row, beside as many unwanted ones
+    /// Number of wanted datagrams in the longest row; there are as many unwanted ones
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     packets: u64,
-    /// Run this in the guest instead of the tests
+    /// Run this command in the guest instead of the tests
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
-/// Runs the command. Failure is a row that failed, or the command's own.
+/// Runs the command. It fails if a row failed, or if the command itself failed.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if std::env::consts::ARCH != "x86_64" {
         bail!("the virtual machines are x86-64 ones, and this machine is {}", std::env::consts::ARCH);
@@ -92,7 +92,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// What a guest does.
+/// The work of a guest.
 enum Plan {
     Tests { guest: PathBuf, receiver: PathBuf, project: Vec<project_tests::Test>, only: String, packets: u64 },
     Command(Vec<String>),

@@ -1,6 +1,6 @@
-//! The project's own tests that run in the guest as well: those that ask a kernel what it does, and take no million packets.
+//! The project's own tests that also run in the guest: those that examine the kernel's behaviour and need few packets.
 //!
-//! Emulation is tens of times slower than the machine itself, so tests of rates and of long streams stay outside.
+//! Emulation is tens of times slower than the machine itself, so tests of rates and of long streams are left out.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use anyhow::Result;
 use super::boot::quoted;
 use crate::artifacts::{self, Artifact};
 
-/// Test programs, and which tests of them, by parts of their names; all if none is named. To make namespaces alone
-/// takes seconds here, so that what a row tests as well is left out.
+/// Test programs, and parts of the names of the tests to run; all of them if none is named. Making a namespace takes
+/// seconds here, so tests that a row covers are left out.
 const PROGRAMS: [(&str, &[&str]); 5] = [
     ("xsk", &[]),
     ("verdicts", &["every_frame_of_the_table", "stamp::"]),
@@ -18,7 +18,7 @@ const PROGRAMS: [(&str, &[&str]); 5] = [
     ("leases", &["a_consumer_that_lets_nothing_go"]),
     ("vlan", &["one_tag", "two_tags"]),
 ];
-/// Seconds that one of them may take.
+/// Upper bound of the run time of one test program, in seconds.
 const LIMIT: u32 = 240;
 
 /// A built test program.
@@ -28,7 +28,7 @@ pub struct Test {
     names: &'static [&'static str],
 }
 
-/// Builds them.
+/// Builds the test programs.
 pub fn build(root: &Path, only: &str) -> Result<Vec<Test>> {
     let wanted: Vec<_> = PROGRAMS.into_iter().filter(|(name, _)| name.contains(only)).collect();
     if wanted.is_empty() {
@@ -54,13 +54,15 @@ pub fn build(root: &Path, only: &str) -> Result<Vec<Test>> {
 }
 
 impl Test {
-    /// Lines of the guest's script. The totals that the test program writes stand between two lines that the matrix knows.
+    /// The lines of the guest's script. Two lines that the matrix knows enclose the totals that the test program
+    /// writes.
     pub fn script(&self) -> String {
         let path = |path: &Path| quoted(&path.to_string_lossy());
         let names: String = self.names.iter().map(|name| format!(" {}", quoted(name))).collect();
         let folder = path(&self.artifact.package);
         format!(
-            "echo 'vm-test {0}'\n(cd {folder} && CARGO_MANIFEST_DIR={folder} RUST_TEST_THREADS=1 timeout {LIMIT} {1}{names})\n\
+            "echo 'vm-test {0}'\n(cd {folder} && CARGO_MANIFEST_DIR={folder} RUST_TEST_THREADS=1 timeout {LIMIT} \
+             {1}{names})\n\
              echo \"vm-test-end $?\"\n",
             self.name,
             path(&self.artifact.executable),

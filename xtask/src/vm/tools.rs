@@ -1,4 +1,5 @@
-//! What boots the guests: QEMU, virtme-ng, and the few programs that they need. Installed where missing, each step said.
+//! The tools that boot the guests: QEMU, virtme-ng, and a few programs that they need. Missing ones are installed, and
+//! each step is announced.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,23 +9,23 @@ use anyhow::{Context, Result, bail};
 use crate::process::{run_shown, succeeds};
 use crate::{setup, tree};
 
-/// The version of virtme-ng that is installed; the first to take a kernel's modules from wherever they were unpacked.
+/// The version of virtme-ng that is installed. It is the first one that accepts a kernel's modules in any folder.
 const VIRTME_VERSION: &str = "1.42";
 /// Programs, and Debian's packages of them.
 const PROGRAMS: [(&str, &str); 7] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("modprobe", "kmod"),
     ("busybox", "busybox-static"),
-    // Names the ports by which a guest's output and exit code come out (/dev/virtio-ports).
+    // Names the ports for the guest's output and exit code (/dev/virtio-ports).
     ("udevadm", "udev"),
     ("file", "file"),
     ("ip", "iproute2"),
     ("python3", "python3-venv"),
 ];
 
-/// Where the tools are.
+/// The location of the tools.
 pub struct Tools {
-    /// Folder of virtme-ng's programs.
+    /// The folder of virtme-ng's programs.
     pub virtme: PathBuf,
 }
 
@@ -37,7 +38,7 @@ pub fn install(folder: &Path) -> Result<Tools> {
     }
     let missing: Vec<_> = PROGRAMS.iter().filter(|(program, _)| tree::find_program(program).is_none()).collect();
     let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
-    // Debian ships python3 without what makes virtual environments.
+    // Debian ships python3 without the module for virtual environments.
     if missing.iter().all(|(program, _)| *program != "python3")
         && !succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"]))
     {
@@ -50,7 +51,7 @@ pub fn install(folder: &Path) -> Result<Tools> {
     Ok(Tools { virtme: virtme(folder)? })
 }
 
-/// virtme-ng in a Python environment of its own.
+/// Installs virtme-ng in a separate Python environment.
 fn virtme(folder: &Path) -> Result<PathBuf> {
     let environment = folder.join(format!("virtme-ng-{VIRTME_VERSION}"));
     let programs = environment.join("bin");

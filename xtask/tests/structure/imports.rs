@@ -16,7 +16,7 @@ type Module = Vec<String>;
 /// The files of one crate: module and text.
 pub struct Sources(BTreeMap<Module, (PathBuf, syn::File)>);
 
-/// From a file to those that it takes names from.
+/// From each file to the files that it takes names from.
 pub type Imports = BTreeMap<PathBuf, BTreeSet<PathBuf>>;
 
 impl Sources {
@@ -56,7 +56,7 @@ impl Sources {
                 here = child;
                 continue;
             }
-            // A re-export leads on. Nothing of this tree is as deep; a circle of re-exports does not compile.
+            // Follows a re-export. The depth is bounded, since a circle of re-exports does not compile.
             let target = self.0.get(&here).and_then(|(_, file)| re_exported(file, &here, segment));
             return match target {
                 Some(target) if depth < 16 => {
@@ -98,7 +98,7 @@ fn is_test_only(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// A path from the crate's root, from one that was written in a module; `None` if it leads out of the crate.
+/// The path from the crate's root for a path written in a module. Returns `None` if it leads out of the crate.
 fn absolute(module: &[String], written: &[String]) -> Option<Module> {
     let mut base = match written.first()?.as_str() {
         "crate" => Module::new(),
@@ -115,7 +115,7 @@ fn absolute(module: &[String], written: &[String]) -> Option<Module> {
     Some(base)
 }
 
-/// The paths that a `use` tree writes, each with the name that it gives.
+/// The paths in a `use` tree, each with the name that it introduces.
 fn leaves(tree: &UseTree, before: &[String]) -> Vec<(Vec<String>, String)> {
     let with = |name: String| before.iter().cloned().chain([name]).collect::<Vec<_>>();
     match tree {
@@ -130,7 +130,7 @@ fn leaves(tree: &UseTree, before: &[String]) -> Vec<(Vec<String>, String)> {
     }
 }
 
-/// What a module's re-export of this name leads to.
+/// The target of a module's re-export of this name.
 fn re_exported(file: &syn::File, module: &[String], name: &str) -> Option<Module> {
     let children: BTreeSet<String> = file
         .items
@@ -200,7 +200,7 @@ impl<'ast> Visit<'ast> for Taken<'_> {
     }
 }
 
-/// The circles: sets of files of which each takes names from each other, directly or by way of the rest.
+/// The circles: sets of files in which each file takes names from each other one, directly or through others.
 pub fn circles(imports: &Imports) -> Vec<Vec<PathBuf>> {
     let reached: BTreeMap<&PathBuf, BTreeSet<&PathBuf>> =
         imports.keys().map(|file| (file, reach(imports, file))).collect();

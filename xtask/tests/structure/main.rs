@@ -10,7 +10,7 @@ use std::process::Command;
 use imports::{Sources, circles};
 use serde_json::Value;
 
-/// What a crate must not depend on, whether directly or by way of another.
+/// The crates that a crate must not depend on, directly or through others.
 const IGNORANT: &[(&str, &[&str])] = &[
     ("receiver-common", &["receiver", "receiver-xsk", "tokio", "clap", "netlab"]),
     (
@@ -43,7 +43,7 @@ const IGNORANT: &[(&str, &[&str])] = &[
 #[derive(Debug)]
 struct Package {
     folder: PathBuf,
-    /// Names of direct dependencies, those for tests left out.
+    /// Names of direct dependencies, without those for tests.
     dependencies: BTreeSet<String>,
 }
 
@@ -68,7 +68,7 @@ fn workspace() -> BTreeMap<String, Package> {
     packages.collect()
 }
 
-/// What a crate depends on in the end, as far as the workspace tells.
+/// All direct and indirect dependencies within the workspace.
 fn known(packages: &BTreeMap<String, Package>, name: &str) -> BTreeSet<String> {
     let (mut all, mut open) = (BTreeSet::new(), vec![name.to_owned()]);
     while let Some(next) = open.pop() {
@@ -81,7 +81,7 @@ fn known(packages: &BTreeMap<String, Package>, name: &str) -> BTreeSet<String> {
     all
 }
 
-/// `A must not depend on B`, for each that does.
+/// `A must not depend on B`, for each forbidden dependency.
 fn forbidden(packages: &BTreeMap<String, Package>, rules: &[(&str, &[&str])]) -> Vec<String> {
     let faults = rules.iter().flat_map(|(name, unknown)| {
         assert!(packages.contains_key(*name), "there is no crate {name} any more: adjust the rules");
