@@ -24,6 +24,10 @@
 
 #![forbid(unsafe_code)]
 
+/// What held and recovered datagrams are: reference-counted bytes of the crate `bytes`.
+pub use bytes::Bytes;
+
 pub mod arbiter;
+pub mod fec;
 pub mod health;
 pub mod protocol;

@@ -73,6 +73,17 @@ impl RtpHeader {
         })
     }
 
+    /// Reads the fixed header alone: the bits for padding, extension and sources say nothing about this packet, as in
+    /// parity packets of ST 2022-1.
+    ///
+    /// # Errors
+    /// It is shorter than the fixed header, or not RTP version 2.
+    pub(crate) fn parse_fixed(datagram: &[u8]) -> Result<Self, ParseError> {
+        let mut fixed = *header::<FIXED_HEADER>(datagram)?;
+        fixed[0] &= 0xc0;
+        Ok(Self { end: datagram.len(), ..Self::parse(&fixed)? })
+    }
+
     /// The packet's place in its stream.
     #[inline]
     pub(super) fn packet(&self) -> Packet {
