@@ -1,4 +1,4 @@
-//! `receiver conformance`: the required membership table, put to this host.
+//! `receiver conformance`: checks the required membership table on this host.
 
 use std::io::{self, Write};
 
@@ -10,16 +10,18 @@ use receiver_membership::conformance::{self, Answer, Family, RowResult};
 use receiver_membership::{InterfaceRef, OptionStyle};
 use serde::Serialize;
 
-/// Put the required membership table to this host: required, our and the bare kernel's answers side by side.
+/// Check the required membership table on this host
 ///
-/// Both families and all option styles are tried. Exit code 1 if ours differs from what is required.
+/// Prints the required answer, the receiver's answer and the kernel's own answer for each row of RFC 3678's table. Both IP
+/// versions and all option styles are checked. The command fails if an answer of the receiver is not the required one.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = crate::EXIT_CODES)]
 pub struct ConformanceArgs {
-    /// Interface to join on, for moments, one documentation group of each family. Default: one in a private network
-    /// namespace, so that nothing is joined on this machine's links
+    /// Interface to use: for moments, one documentation group of each IP version is joined on it. Default: a private
+    /// network namespace, so that nothing is joined on this machine's links
     #[arg(short, long, value_name = "IFACE")]
     interface: Option<String>,
-    /// Print one JSON object a line: each row, then a summary
+    /// Print one JSON object per line: each row, then a summary
     #[arg(long)]
     json: bool,
 }
@@ -27,7 +29,7 @@ pub struct ConformanceArgs {
 /// Runs the table and prints it.
 ///
 /// # Errors
-/// No interface can be had, standard output is closed, or an answer of ours differs.
+/// There is no interface to use, standard output is closed, or an answer of the receiver is not the required one.
 pub fn run(args: ConformanceArgs) -> anyhow::Result<()> {
     let (place, results) = match &args.interface {
         Some(name) => {
@@ -54,12 +56,12 @@ pub fn run(args: ConformanceArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a network of two namespaces and a veth pair, which ends with this process, and runs the table in it.
+/// Runs the table in a network of two namespaces and a veth pair, which ends with this process.
 fn in_private_network() -> anyhow::Result<Vec<RowResult>> {
-    const HELP: &str = "a private network namespace can not be had; run as root, or name an interface with -i";
+    const HELP: &str = "cannot create a private network namespace; run as root, or name an interface with -i";
     let lab = match Lab::new() {
         Ok(lab) => lab,
-        // As an ordinary user: in a user namespace too. No thread runs yet, as it must be.
+        // An ordinary user needs a user namespace as well. A process can enter one only while it has one thread.
         Err(first) => {
             netlab::enter_user_namespace().with_context(|| format!("{first}")).context(HELP)?;
             Lab::new().context(HELP)?
@@ -80,12 +82,12 @@ fn options(family: Family, style: OptionStyle) -> &'static str {
     }
 }
 
-/// Rows as texts; all columns as wide as their widest text.
+/// Prints the rows as a table. Each column is as wide as its widest text.
 fn print_text(out: &mut impl Write, place: &str, results: &[RowResult]) -> io::Result<()> {
     writeln!(out, "Required membership table, {place}.")?;
     writeln!(
         out,
-        "After the answer, where it is not what is required: what the kernel then holds. s, t: two sources."
+        "An answer that is not the required one is followed by the state that the kernel holds. s and t are two sources."
     )?;
     let rows: Vec<[String; 5]> = results.iter().map(text_row).collect();
     let header = ["previous", "following", "required", "ours", "bare kernel"].map(str::to_owned);
@@ -108,11 +110,7 @@ fn print_text(out: &mut impl Write, place: &str, results: &[RowResult]) -> io::R
     let count = |of: fn(&RowResult) -> bool| results.iter().filter(|result| of(result)).count();
     let (ours, kernel) = (count(|o| !o.is_as_required()), count(RowResult::kernel_differs));
     let asked = count(|o| o.kernel.is_some());
-    writeln!(
-        out,
-        "\n{} answers: ours differs in {ours}; the bare kernel in {kernel} of {asked} it was asked",
-        rows.len()
-    )
+    writeln!(out, "\n{} answers: ours differs in {ours}; the bare kernel's in {kernel} of {asked}", rows.len())
 }
 
 fn print_row(out: &mut impl Write, row: &[String; 5], widths: &[usize; 5]) -> io::Result<()> {

@@ -25,8 +25,9 @@ mod units;
 mod values;
 mod view;
 
+/// Receive, send, and explain source-specific multicast.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(name = "receiver", version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -39,6 +40,9 @@ enum Command {
     Run(Box<run::RunArgs>),
     Send(Box<send::SendArgs>),
 }
+
+/// Part of the help, and the same for each subcommand.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage error, 101 fault in the program.";
 
 /// Characters of the longest line about the words of the command.
 const LONGEST_LINE: usize = 400;
@@ -97,9 +101,41 @@ fn run(command: Command) -> ExitCode {
 mod tests {
     use super::*;
 
+    use clap::CommandFactory;
+
     #[test]
     fn the_command_line_is_well_made() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    /// A heading: it begins with a capital letter, and does not end with a full stop.
+    fn assert_is_heading(what: &str, text: &str) {
+        let (first, last) = (text.chars().next(), text.chars().next_back());
+        assert!(first.is_some_and(char::is_uppercase), "{what} begins with no capital letter: {text}");
+        assert!(last.is_some_and(|last| !['.', ' ', '\n'].contains(&last)), "{what} ends with a full stop: {text}");
+        assert!(!text.contains("  "), "{what} has two spaces in a row: {text}");
+    }
+
+    #[test]
+    fn each_help_text_reads_well() {
+        let mut all = vec![Cli::command()];
+        while let Some(mut command) = all.pop() {
+            command.build();
+            let name = command.get_name().to_owned();
+            let about = command.get_about().unwrap_or_else(|| panic!("{name} has no description")).to_string();
+            assert_is_heading(&name, &about);
+            for argument in command.get_arguments() {
+                let what = format!("{name} {}", argument.get_id());
+                let help = argument.get_help().unwrap_or_else(|| panic!("{what} has no help")).to_string();
+                assert_is_heading(&what, &help);
+            }
+            for text in [command.render_help(), command.render_long_help()] {
+                let text = text.to_string();
+                let long = text.lines().find(|line| line.chars().count() > 100);
+                assert_eq!(long, None, "a line of the help of {name} is longer than 100 columns");
+                assert!(text.contains("Exit codes: 0 done, 1 failed, 2 usage"), "{name}: {text}");
+            }
+            all.extend(command.get_subcommands().filter(|command| command.get_name() != "help").cloned());
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `receiver membership`: what is joined on an interface, by the kernel's own tables.
+//! `receiver membership`: the groups that are joined on an interface, from the kernel's own tables.
 
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -11,10 +11,12 @@ use receiver_membership::querier::{Compatibility, compatibility};
 use receiver_membership::tables::{KernelGroup, KernelMode, KernelTables};
 use serde::Serialize;
 
-/// Show what is joined on an interface, by all programs: each group's mode and sources, and the compatibility mode.
+/// Show the groups that all programs have joined on an interface
 ///
-/// The kernel counts the members of a group by interface; it does not tell which program they belong to.
+/// Prints the mode and the sources of each group, and the compatibility mode of IGMP and MLD. The kernel counts the members
+/// of a group for each interface; it does not report which program they belong to.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = crate::EXIT_CODES)]
 pub struct MembershipArgs {
     /// Interface to show
     #[arg(short, long, value_name = "IFACE")]
@@ -27,7 +29,7 @@ pub struct MembershipArgs {
 /// Reads the tables and prints them.
 ///
 /// # Errors
-/// The interface is not there, a table can not be read, or standard output is closed.
+/// The interface does not exist, a table cannot be read, or standard output is closed.
 pub fn run(args: MembershipArgs) -> anyhow::Result<()> {
     let interface = Interface::lookup(&args.interface)?;
     let interface = InterfaceRef::new(interface.index, interface.name);
@@ -73,7 +75,7 @@ fn print_text(out: &mut impl Write, tables: &KernelTables, compatibility: &Compa
     if tables.on(interface.index).any(|group| group.mode() == KernelMode::Unclear) {
         writeln!(
             out,
-            "INCLUDE?: these sources are joined; whether a member hears all sources too, the kernel does not tell"
+            "INCLUDE?: these sources are joined; the kernel does not report whether a member receives all sources as well"
         )?;
     }
     if tables.not_understood > 0 {
@@ -88,14 +90,14 @@ fn mld(compatibility: &Compatibility) -> String {
         Some(mld) => {
             let version = match mld.forced {
                 Some(version) => format!("v{version} forced"),
-                None => "mode not told by the kernel".to_owned(),
+                None => "mode not reported by the kernel".to_owned(),
             };
             format!("{version} (reports sent: {} MLDv1, {} MLDv2)", mld.v1_reports, mld.v2_reports)
         }
     }
 }
 
-/// Sources with the members that include or exclude them, where it is not one.
+/// The sources, each with the number of members that include or exclude it, unless that is one.
 fn sources(group: &KernelGroup) -> String {
     let shown = group.sources.iter().map(|source| {
         let mut text = source.source.to_string();

@@ -14,20 +14,22 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::values::{seconds, whole};
 
-/// Send test datagrams to a group: sequence numbers and send times in the payload, exact counts, any source.
+/// Send test datagrams to a group, from any source and in exact numbers
 ///
-/// Each source address and source port is a flow with its own stream id and sequence. Sources that the interface does not
-/// own are spoofed by complete Ethernet frames, which needs CAP_NET_RAW; so do VLAN tags.
+/// The payload holds a sequence number and the time of sending. Each source address and source port is a flow with its own
+/// stream id and sequence. Addresses that the interface does not own are spoofed with complete Ethernet frames. These need
+/// CAP_NET_RAW, as VLAN tags do.
 ///
-/// `--engine xdp` is for load: an XDP program makes the frames in the kernel, as a mix of streams in given shares, at
-/// millions a second for each CPU. The interface must take redirected frames; veth does while its other end has an XDP
-/// program in the driver, or `gro on`.
+/// `--engine xdp` is for load: an XDP program in the kernel makes the frames of a mix of streams, millions per second on
+/// each CPU. The interface must accept redirected frames. veth does while its other end has an XDP program in the driver,
+/// or `gro on`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = crate::EXIT_CODES)]
 pub struct SendArgs {
     /// Interface to send on
     #[arg(short, long, value_name = "IFACE")]
     interface: String,
-    /// What sends: UDP and packet sockets, or an XDP program in the kernel
+    /// Engine that sends: UDP and packet sockets, or an XDP program in the kernel
     #[arg(long, value_enum, default_value_t = Engine::Socket)]
     engine: Engine,
     /// Group to send to, IPv4 or IPv6
@@ -36,19 +38,19 @@ pub struct SendArgs {
     /// UDP port to send to
     #[arg(short, long, required_unless_present = "streams", value_parser = whole::<u16>)]
     port: Option<u16>,
-    /// Stream of a mix, with its share of all packets; repeat it. In place of group, port and source. Engine xdp
+    /// Stream of a mix, with its weight; repeat it. Replaces group, port and source. Engine xdp only
     #[arg(long = "stream", value_name = "S@G:PORT=WEIGHT", conflicts_with_all = ["group", "port", "sources"])]
     streams: Vec<StreamSpecs>,
-    /// Source address; repeat it, or separate by commas, for several. Default: the interface's own
+    /// Source address; for several, repeat it or separate them by commas. Default: the interface's own
     #[arg(short, long = "source", value_name = "SOURCE", value_delimiter = ',')]
     sources: Vec<IpAddr>,
-    /// Source port, or the first and the last of a range: 4000 or 4000-4003. Each is a flow. Default: one that is free
+    /// Source port, or the first and the last of a range: 4000 or 4000-4003. Each is a flow. Default: any free port
     #[arg(long, value_name = "PORT[-PORT]", value_parser = source_port_range)]
     source_port: Option<(u16, u16)>,
-    /// Source ports of each source, so that flows spread over queues; each is a flow
+    /// Number of source ports of each source. Each is a flow, so that flows spread over queues
     #[arg(long, value_name = "N", value_parser = whole::<u16>)]
     source_ports: Option<u16>,
-    /// Packets per second over all flows; 0: as fast as it goes
+    /// Packets per second over all flows; 0 means as fast as possible
     #[arg(short, long, value_name = "PPS", default_value_t = 1000, value_parser = whole::<u64>)]
     rate: u64,
     /// Stop after exactly N packets, over all flows
@@ -57,32 +59,32 @@ pub struct SendArgs {
     /// Stop after this many seconds
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<Duration>,
-    /// UDP payload in bytes. Above the MTU, only sources that the interface owns can send (as IP fragments)
+    /// Bytes of UDP payload. Above the MTU only sources that the interface owns can send, as IP fragments
     #[arg(long, value_name = "BYTES", default_value_t = PROBE_LEN, value_parser = whole::<usize>)]
     size: usize,
-    /// IP time to live, or hop limit
+    /// IP time to live, or IPv6 hop limit
     #[arg(long, default_value_t = 16, value_parser = whole::<u8>)]
     ttl: u8,
-    /// Threads; each sends its own flows
+    /// Number of threads; each sends its own flows
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<usize>)]
     threads: usize,
-    /// CPUs for the threads, one each. Default: the first that the process may use. Engine xdp
+    /// CPUs for the threads, one for each. Default: the first ones that the process may use. Engine xdp only
     #[arg(long, value_name = "CPU", value_delimiter = ',', value_parser = whole::<usize>)]
     cpus: Vec<usize>,
-    /// Packets handed to the kernel at once. Default: 64 flat out, else what is due in 0.1 ms. Engine xdp: packets of a
-    /// burst, with --every
+    /// Packets passed to the kernel at once. Default: 64 without a rate, otherwise those due in 0.1 ms. Engine xdp: packets
+    /// of a burst, together with --every
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     burst: Option<usize>,
-    /// Send a burst of each thread at line rate every so often, in place of a rate. Engine xdp
+    /// Send a burst from each thread at line rate at this interval, instead of a rate. Engine xdp only
     #[arg(long, value_name = "MICROSECONDS", value_parser = whole::<u64>, requires = "burst", conflicts_with = "rate")]
     every: Option<u64>,
-    /// VLAN id, or outer and inner id with a dot between: 100 or 100.200
+    /// VLAN id, or outer and inner id with a dot between them: 100 or 100.200
     #[arg(long, value_name = "ID[.ID]", value_parser = vlan)]
     vlan: Option<Tags>,
-    /// Send complete frames for the interface's own addresses too
+    /// Send complete frames for the interface's own addresses as well
     #[arg(long)]
     spoof: bool,
-    /// Complete frames skip the queueing discipline: faster, and not seen by captures on this interface
+    /// Let complete frames skip the queueing discipline: they are faster, and captures on this interface miss them
     #[arg(long)]
     bypass_qdisc: bool,
     /// Print the report as one JSON object
@@ -92,7 +94,7 @@ pub struct SendArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Engine {
-    /// Any interface, exact, moderate rates
+    /// Exact, on any interface, at moderate rates
     Socket,
     /// In the kernel, for load
     Xdp,
@@ -104,12 +106,12 @@ struct Tags(Vec<u16>);
 /// Sends as asked, until done, SIGINT or SIGTERM, and prints the report.
 ///
 /// # Errors
-/// A [`receiver_send::SendError`] inside, whose `exit_code()` tells the process's; any other error is 1.
+/// A [`SendError`], whose `exit_code()` is that of the process, or another error, which is exit code 1.
 pub fn run(args: SendArgs) -> anyhow::Result<()> {
     let json = args.json;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        // A second signal ends the process, should the first not do.
+        // A second signal ends the process if the first did not.
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
@@ -187,7 +189,7 @@ fn load_config(args: SendArgs) -> Result<LoadConfig, SendError> {
 fn source_ports(args: &SendArgs) -> Result<(Option<u16>, u16), SendError> {
     match args.source_port {
         Some((first, last)) if last > first && args.source_ports.is_some() => Err(SendError::SourcePortsTwice),
-        // 0 to 65535 would be one more than fits; port 0 is refused later.
+        // 0 to 65535 is one more than fits; port 0 is refused later.
         Some((first, last)) if last > first => Ok((Some(first), (last - first).saturating_add(1))),
         first => Ok((first.map(|(first, _)| first), args.source_ports.unwrap_or(1))),
     }

@@ -1,4 +1,4 @@
-//! The options of `receiver run`, and the receiver they ask for.
+//! The options of `receiver run`, and the receiver that they configure.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,51 +11,52 @@ use crate::sink::{self, Target};
 use crate::values::{at_least_one, seconds, whole};
 use crate::view;
 
-/// Busy polling takes this many packets from the device at once, and holds on to it for so long in one call.
+/// Busy polling takes up to 64 packets from the device at once, for up to 50 µs in one call.
 const BUSY_POLL: BusyPoll = BusyPoll { budget: 64, microseconds: 50 };
 
-/// Some 30 years: every clock holds it.
+/// About 30 years, which every clock can hold.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1_000_000_000);
 
-/// Receive multicast streams, filtered by source in XDP, and show what comes.
+/// Receive multicast streams, filter them by source in XDP, and show their rates
 ///
-/// On a terminal a table is shown that refreshes in place; elsewhere a line per interval. Ctrl-C, SIGTERM and SIGHUP end
+/// A terminal shows a table that is updated in place; otherwise each interval prints a line. Ctrl-C, SIGTERM and SIGHUP end
 /// the run with a summary. Bits and bytes are those of the UDP payload.
 ///
-/// Exit codes: 0 done, 1 failed, 2 usage.
+/// In the XDP modes (all but socket) the frames of a subscription do not reach other programs on this host.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = crate::EXIT_CODES)]
 pub struct RunArgs {
     // The text is no doc comment: rustdoc would take the brackets for links.
     #[arg(
         value_name = "SUBSCRIPTION",
         required_unless_present = "subscription_file",
         help = "SOURCE[,SOURCE...]@GROUP:PORT, GROUP:PORT for any source, or !SOURCE[,...]@GROUP:PORT for any but these. \
-                IPv6 addresses in brackets: [2001:db8::1]@[ff3e::1]:5000. udp://@GROUP:PORT as in VLC is understood too"
+                IPv6 addresses in brackets: [2001:db8::1]@[ff3e::1]:5000. VLC's udp://@GROUP:PORT is accepted as well"
     )]
     subscriptions: Vec<String>,
-    /// Read more subscriptions from FILE, one a line; what follows a # is a comment. `-` is standard input
+    /// Read more subscriptions from FILE, one per line; a # begins a comment. `-` is standard input
     #[arg(long = "subscriptions", value_name = "FILE", id = "subscription_file")]
     pub subscription_file: Option<PathBuf>,
     /// Interface to receive on
     #[arg(short, long, value_name = "IFACE")]
     interface: String,
-    /// auto (the fastest that can be had), zero-copy, copy, generic or socket (no XDP, needs no privilege)
+    /// Receive mode: auto (the fastest that is available), zero-copy, copy, generic or socket (no XDP, no privilege)
     #[arg(short, long, default_value = "auto", value_parser = str::parse::<ModeRequest>)]
     mode: ModeRequest,
-    /// Fail if no XDP mode can be had: `auto` never falls back to `socket`
+    /// Fail if no XDP mode is available: `auto` never falls back to `socket`
     #[arg(long)]
     require_xdp: bool,
     /// Receive queues to serve: all, the first N, or a LIST such as 0,2 (a list of one: `2,`)
     #[arg(long, value_name = "all|N|LIST", default_value = "all", value_parser = queues)]
     queues: Queues,
-    /// Drop frames of a subscribed group from sources that are not wanted: always; unless-shared: unless another
-    /// program has joined the group; or never: they pass to the kernel. Without effect in mode socket
+    /// When to drop frames of a subscribed group from unwanted sources: always, unless-shared (pass them to the kernel
+    /// while another program has joined the group) or never (always pass them). Has no effect in mode socket
     #[arg(long, value_name = "WHEN", default_value = "unless-shared", value_parser = str::parse::<DropUnwanted>)]
     drop_unwanted: DropUnwanted,
-    /// VLAN id that frames must carry, or outer and inner id with a dot between: 100 or 200.100
+    /// VLAN id that frames must carry, or outer and inner id with a dot between them: 100 or 200.100
     #[arg(long, value_name = "ID[.ID]", value_parser = str::parse::<Vlan>)]
     vlan: Option<Vlan>,
-    /// Stop after this many seconds; fractions are fine
+    /// Stop after this many seconds, such as 10 or 0.5
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<Duration>,
     /// Stop after exactly N datagrams
@@ -64,42 +65,43 @@ pub struct RunArgs {
     /// Seconds between two updates, 0.01 to 1000000000
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
     pub interval: Duration,
-    /// Write one JSON object a line: `type` is start, interval or summary
+    /// Write one JSON object per line; its `type` is start, interval or summary
     #[arg(long, conflicts_with = "hex")]
     pub json: bool,
-    /// Write the JSON summary to FILE as well, at the end of the run; what FILE holds by then is replaced
+    /// Write the JSON summary to FILE as well, at the end of the run; the content of FILE is replaced
     #[arg(long, value_name = "FILE")]
     pub summary: Option<PathBuf>,
-    /// Append the payloads, one behind the other, to FILE; `-` is standard output, and all else goes to standard error
+    /// Append the payloads, one after the other, to FILE; `-` is standard output, and all else goes to standard error
     ///
-    /// FILE is opened once the receiver runs: a start that fails leaves it as it is. A FIFO may get its reader later. Up to
-    /// 64 MiB wait for a slow reader; further datagrams are dropped whole and counted (`output_dropped`). At the end of the
-    /// run a reader that takes nothing for a second is not waited for. `discard:` takes every datagram and writes nothing.
+    /// FILE is opened once the receiver runs: a start that fails leaves it unchanged. A FIFO may get its reader later. Up to
+    /// 64 MiB wait for a slow reader; further datagrams are dropped whole and counted (`output_dropped`). The end of the run
+    /// waits for a reader as long as it takes something within a second. `discard:` accepts every datagram and writes
+    /// nothing.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Dump each datagram in hexadecimal; the lines per interval go to standard error
+    /// Dump each datagram in hexadecimal; the line of each interval goes to standard error
     #[arg(long)]
     pub hex: bool,
-    /// Check the streams of `receiver send` for loss, reorder and duplicates, and measure latency
+    /// Check the streams of `receiver send` for loss, reordering and duplicates, and measure their latency
     #[arg(long)]
     pub probe: bool,
-    /// Poll without sleeping: lowest latency, a whole CPU per queue
+    /// Poll without sleeping: the lowest latency, for one whole CPU per queue
     #[arg(long)]
     pub busy_poll: bool,
-    /// Do not verify IPv4 header and UDP checksums of XDP's frames. Mode generic verifies all the same, except on a NIC
-    /// on a bus
+    /// Do not verify IPv4 header and UDP checksums of frames from XDP. Mode generic still verifies them, except on a
+    /// hardware NIC
     #[arg(long)]
     no_verify_checksum: bool,
-    /// Take each datagram's time in the XDP program or the kernel, not when its batch is read
+    /// Take the time of each datagram in the XDP program or the kernel, not when its batch is read
     #[arg(long)]
     timestamps: bool,
-    /// Log every verdict of the XDP program to standard error. Slow; the summary has the number of those that were lost
+    /// Log every verdict of the XDP program to standard error. This is slow; the summary counts verdicts that were not logged
     #[arg(long)]
     pub trace_verdicts: bool,
-    /// Log to standard error what is decided on the way; twice (-vv): every detail, such as the verifier's log
+    /// Log decisions to standard error; given twice (-vv), every detail, such as the verifier's log
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Entries of the XDP filter for each family: one a source, group and port. Default: 65536
+    /// Entries of the XDP filter for each IP version: one for each source, group and port. Default: 65536
     #[arg(long, value_name = "N", value_parser = whole::<u32>)]
     max_flows: Option<u32>,
     /// Slots of each queue's RX ring, a power of two. Default: 2048
@@ -108,13 +110,13 @@ pub struct RunArgs {
     /// Frames of each queue, a power of two, at least four times the ring. Default: 8192
     #[arg(long, value_name = "N", value_parser = whole::<u32>)]
     frames: Option<u32>,
-    /// Bytes of a frame, 2048 or 4096; 256 of them are not for the packet. Default: 2048
+    /// Bytes of a frame, 2048 or 4096; 256 of them are reserved. Default: 2048
     #[arg(long, value_name = "BYTES", value_parser = frame_size)]
     frame_size: Option<u32>,
     /// Bytes of copied payloads that may be held at once. Default: 64 MiB
     #[arg(long, value_name = "BYTES", value_parser = whole::<u64>)]
     copy_limit: Option<u64>,
-    /// Bytes of receive buffer to ask for, for each kernel socket. Default: 8 MiB
+    /// Bytes of receive buffer of each kernel socket. Default: 8 MiB
     #[arg(long, value_name = "BYTES", value_parser = whole::<usize>)]
     socket_buffer: Option<usize>,
     /// Allow any-source subscriptions in 232.0.0.0/8 and ff3x::/32, which are for named sources (RFC 4607)
@@ -133,10 +135,10 @@ impl RunArgs {
         view::Request { json: self.json, interval: self.interval, summary: self.summary.clone(), stdout_is_taken }
     }
 
-    /// The receiver that is asked for, set up and not yet opened.
+    /// The receiver that the options describe, not yet opened.
     ///
     /// # Errors
-    /// A [`UsageError`] for a subscription that makes no sense or a file without any; other errors when it can not be read.
+    /// A usage error for an invalid subscription and for a file without any; another error if the file cannot be read.
     pub fn builder(&self) -> anyhow::Result<Builder> {
         let mut builder = Receiver::builder(&self.interface)
             .mode(self.mode)
