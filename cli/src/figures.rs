@@ -38,11 +38,13 @@ pub struct Snapshot {
 impl Snapshot {
     /// Reads them all.
     pub fn take(handle: &Handle) -> Result<Self, receiver::Error> {
+        // The ledger first: if it does not move until the next snapshot, neither do the streams.
+        let ledger = handle.ledger()?;
         Ok(Self {
             at: Instant::now(),
             mode: handle.mode(),
             streams: handle.subscriptions()?,
-            ledger: handle.ledger()?,
+            ledger,
             now_ns: now_ns(),
             warnings: handle.warnings(),
         })

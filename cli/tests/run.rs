@@ -411,7 +411,7 @@ fn bad_requests_say_why_and_exit_with_their_code() {
         (
             vec!["-i", i, "--require-xdp", "--mode", "socket", WANTED],
             2,
-            "mode is socket: it has no XDP, which is required",
+            "mode is socket: this mode has no XDP, which is required; use another mode, or do not require XDP. The option is --mode",
         ),
         (vec!["-i", i], 2, "SUBSCRIPTION"),
         (vec!["-i", i, "--mode", "best", WANTED], 2, "`best` is not a mode; write auto"),
