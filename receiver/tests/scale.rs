@@ -183,6 +183,16 @@ fn distinct_groups(mode: ReceiveMode, v4: bool) {
         assert_eq!(ledger.count("kernel_received").expect("a cause"), 0, "{}", causes(&ledger));
     }
     let start = Instant::now();
+    let reports = handle.subscriptions().expect("subscriptions");
+    println!("subscriptions() of {PAIRS} pairs: {:.2} ms", start.elapsed().as_secs_f64() * 1e3);
+    let unwanted = sources.len().saturating_sub(1).min(3) as u64;
+    for (n, report) in (1..).zip(&reports) {
+        let tried = u64::from(tried.contains(&n));
+        let blocked = (mode != ReceiveMode::Socket).then_some(tried * unwanted);
+        assert_eq!((report.packets, report.blocked), (tried, blocked), "{}", report.subscription);
+    }
+    assert_eq!(reports.len() as u32, PAIRS);
+    let start = Instant::now();
     drop((workers, handle));
     println!("left in {:.2} s", start.elapsed().as_secs_f64());
 }

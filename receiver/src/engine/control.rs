@@ -12,7 +12,6 @@ pub(crate) mod recovery;
 
 pub(crate) use evidence::named_sources;
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, Weak};
@@ -24,11 +23,11 @@ use crate::api::error::Error;
 use crate::api::mode::{ReceiveMode, Refused};
 use crate::api::report::SubscriptionReport;
 use crate::api::vlan::Vlan;
-use crate::engine::filter::{SubscriptionEntry, SubscriptionId};
+use crate::engine::filter::{SubscriptionEntry, SubscriptionId, Table};
 use crate::engine::link::LinkLedger;
 use crate::engine::lock::lock;
 use crate::engine::shared::{QueueShared, Shared};
-use crate::program::{Program, UnwantedCounts};
+use crate::program::{Program, SlotCounters, UnwantedCounts};
 use crate::stats::host_counters::HostCounters;
 use crate::stats::ledger::Ledger;
 use crate::stats::queue_counters::QueueCounters;
@@ -47,6 +46,8 @@ pub(crate) struct Control {
     /// `None` if /proc or netlink cannot be read.
     host: Option<HostCounters>,
     others: others::Others,
+    /// What the XDP program counts for each group and port.
+    slot_counters: Option<SlotCounters>,
     inner: Mutex<Inner>,
 }
 
@@ -98,6 +99,7 @@ impl Control {
             refused: parts.refused,
             warnings: Mutex::new(parts.warnings),
             others: parts.others,
+            slot_counters: parts.program.as_ref().map(Program::slot_counters),
             inner: Mutex::new(Inner {
                 program: parts.program,
                 membership: parts.membership,
@@ -270,41 +272,40 @@ impl Control {
     }
 
     pub fn subscriptions(&self) -> Result<Vec<SubscriptionReport>, Error> {
+        Ok(self.subscriptions_with_unwanted()?.into_iter().map(|(report, _)| report).collect())
+    }
+
+    /// Each subscription with the latest source that was not wanted, in the order of joining.
+    fn subscriptions_with_unwanted(&self) -> Result<Vec<(SubscriptionReport, Option<IpAddr>)>, Error> {
+        // Before the lock, which each join waits for. A group that is joined meanwhile counts from its join on.
+        let slots = self.shared.filter.read(Table::slots);
+        let counted = self.slot_counters.as_ref().map(|counters| counters.read(slots, &self.interface().name));
+        let counted = counted.transpose()?;
         let inner = lock(&self.inner);
         let mut reports = Vec::with_capacity(inner.entries.len());
-        // Subscriptions that share a group and port share the count, which costs a system call.
-        let mut counted = HashMap::new();
-        for (&id, entry) in &inner.entries {
-            let found = self.shared.filter.read(|table| {
-                let subscription = table.subscription(id)?.clone();
-                let slot = table.slot(subscription.group(), subscription.port())?;
-                Some((subscription, slot))
-            });
-            let Some((subscription, slot)) = found else { continue };
-            let (group, port) = (subscription.group(), subscription.port());
-            let before = inner.unwanted_before.get(&(group, port)).copied().unwrap_or_default();
-            let unwanted = match &inner.program {
-                Some(program) => {
-                    let now = match counted.entry(slot) {
-                        Entry::Occupied(known) => *known.get(),
-                        Entry::Vacant(unknown) => *unknown.insert(program.unwanted_counts(slot)?),
-                    };
-                    Some(now.since(before))
-                }
-                None => None,
-            };
-            reports.push(SubscriptionReport {
-                id,
-                subscription,
-                packets: entry.counters.iter().map(|path| path.packets.get()).sum(),
-                bytes: entry.counters.iter().map(|path| path.bytes.get()).sum(),
-                blocked: unwanted.map(|unwanted| unwanted.blocked),
-                passed_shared: unwanted.map(|unwanted| unwanted.passed),
-                other_members: inner.sharing.members(group),
-                last: entry.counters.iter().map(|path| path.last.get()).max().filter(|&last| last > 0),
-            });
-        }
-        reports.sort_unstable_by_key(|report| report.id);
+        self.shared.filter.read(|table| {
+            for (&id, entry) in &inner.entries {
+                let Some(subscription) = table.subscription(id) else { continue };
+                let (group, port) = (subscription.group(), subscription.port());
+                let Some(slot) = table.slot(group, port) else { continue };
+                let before = inner.unwanted_before.get(&(group, port)).copied().unwrap_or_default();
+                let counted = counted.as_ref().map(|all| all.get(slot as usize).copied().unwrap_or_default());
+                let unwanted = counted.map(|now| now.since(before));
+                let report = SubscriptionReport {
+                    id,
+                    subscription: subscription.clone(),
+                    packets: entry.counters.iter().map(|path| path.packets.get()).sum(),
+                    bytes: entry.counters.iter().map(|path| path.bytes.get()).sum(),
+                    blocked: unwanted.map(|unwanted| unwanted.blocked),
+                    passed_shared: unwanted.map(|unwanted| unwanted.passed),
+                    other_members: inner.sharing.members(group),
+                    last: entry.counters.iter().map(|path| path.last.get()).max().filter(|&last| last > 0),
+                };
+                let latest = unwanted.filter(|_| report.unwanted() > Some(0)).and_then(|unwanted| unwanted.latest);
+                reports.push((report, latest));
+            }
+        });
+        reports.sort_unstable_by_key(|(report, _)| report.id);
         Ok(reports)
     }
 

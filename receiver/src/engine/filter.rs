@@ -242,6 +242,11 @@ impl Table {
         self.groups.get(&(group, port)).map(|group| group.slot)
     }
 
+    /// How many slots were ever in use at one time: all slots are below.
+    pub fn slots(&self) -> u32 {
+        self.slots
+    }
+
     /// All (group, port).
     pub fn groups(&self) -> Vec<(IpAddr, u16)> {
         self.groups.keys().copied().collect()

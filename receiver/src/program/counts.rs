@@ -3,28 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use receiver_common::{AnyAddress, Port, Unwanted, Verdict};
+use receiver_common::{Port, Verdict};
 
 use super::loaded::Program;
 use super::operation;
 use super::refused::refused;
+use super::slot_counters::{SlotCounters, UnwantedCounts, address};
 use crate::api::error::Error;
-
-/// Frames of one group slot whose source was not wanted, since load.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UnwantedCounts {
-    /// Dropped.
-    pub blocked: u64,
-    /// Passed to the kernel for other programs.
-    pub passed: u64,
-}
-
-impl UnwantedCounts {
-    /// What was counted since an earlier count of the same slot.
-    pub(crate) fn since(self, before: Self) -> Self {
-        Self { blocked: self.blocked.saturating_sub(before.blocked), passed: self.passed.saturating_sub(before.passed) }
-    }
-}
 
 impl Program {
     /// Frames by verdict since load, over all CPUs.
@@ -54,26 +39,21 @@ impl Program {
     /// # Errors
     /// [`Error::Program`].
     pub fn unwanted_counts(&self, slot: u32) -> Result<UnwantedCounts, Error> {
-        let values = self.unwanted(slot)?;
-        let sum = |of: fn(&Unwanted) -> u64| values.iter().map(of).sum();
-        Ok(UnwantedCounts { blocked: sum(|value| value.dropped), passed: sum(|value| value.passed) })
+        self.blocked.get(slot, &self.interface)
     }
 
-    /// A source whose frame was dropped or [passed](Program::set_shared) as unwanted for a group slot: the last one on the
-    /// CPU that met most of them. `None` if there was none since load.
+    /// The counters of the group slots, to be read while the program is in use elsewhere.
+    pub fn slot_counters(&self) -> SlotCounters {
+        self.blocked.clone()
+    }
+
+    /// A source whose frame was dropped or [passed](Program::set_shared) as unwanted for a group slot.
     ///
     /// # Errors
     /// [`Error::Program`].
+    #[cfg(feature = "internals")]
     pub fn last_unwanted(&self, slot: u32) -> Result<Option<IpAddr>, Error> {
-        let count = |unwanted: &Unwanted| unwanted.dropped + unwanted.passed;
-        let most = self.unwanted(slot)?.into_iter().max_by_key(count);
-        Ok(most.filter(|unwanted| count(unwanted) > 0).map(|unwanted| address(unwanted.source)))
-    }
-
-    fn unwanted(&self, slot: u32) -> Result<Vec<Unwanted>, Error> {
-        let values =
-            self.blocked.get(&slot, 0).map_err(|error| refused(&self.interface, operation::COUNTER, &error))?;
-        Ok(values.to_vec())
+        Ok(self.unwanted_counts(slot)?.latest)
     }
 
     /// Groups and ports of frames that passed as [`Verdict::PassedOtherGroup`] since load. At most
@@ -111,10 +91,4 @@ impl Program {
         let verdicts: u64 = self.verdicts()?.iter().sum();
         Ok(Some(verdicts.saturating_sub(trace.logged())))
     }
-}
-
-/// An address as the program's maps hold it.
-fn address([first, last]: AnyAddress) -> IpAddr {
-    let bytes = u128::from(first.to_le()) | u128::from(last.to_le()) << 64;
-    IpAddr::from(bytes.to_le_bytes()).to_canonical()
 }

@@ -6,14 +6,15 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf, XskMap};
 use aya::programs::xdp::XdpLinkId;
 use aya::{Ebpf, EbpfLoader, Pod};
 use receiver_common::table::{MAX_SLOTS, buckets};
-use receiver_common::{FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, OtherPort, Unwanted, names, shared_words, wire};
+use receiver_common::{FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, OtherPort, names, shared_words, wire};
 
 use super::entry::{Buffers, PartialChecksums, xdp};
 use super::filter_v4::FilterV4;
 use super::map::{array, map};
 use super::operation;
-use super::refused::refused;
+use super::refused::{foreign, refused};
 use super::rings::{RingGlobals, RingShape, Rings};
+use super::slot_counters::SlotCounters;
 use super::trace::Trace;
 use crate::api::config::ReceiverConfig;
 use crate::api::error::Error;
@@ -33,7 +34,7 @@ pub struct Program {
     pub(super) flows_v6: HashMap<MapData, FlowKeyV6, FlowAction>,
     pub(super) groups_v6: HashMap<MapData, GroupKeyV6, GroupAction>,
     pub(super) verdicts: PerCpuArray<MapData, u64>,
-    pub(super) blocked: PerCpuArray<MapData, Unwanted>,
+    pub(super) blocked: SlotCounters,
     pub(super) shared: Array<MapData, u64>,
     pub(super) other_ports: PerCpuArray<MapData, OtherPort>,
     pub(super) sockets: XskMap<MapData>,
@@ -121,7 +122,7 @@ impl Program {
             flows_v6: map(&mut ebpf, names::FLOWS_V6, name)?,
             groups_v6: map(&mut ebpf, names::GROUPS_V6, name)?,
             verdicts: map(&mut ebpf, names::VERDICTS, name)?,
-            blocked: map(&mut ebpf, names::BLOCKED, name)?,
+            blocked: ebpf.take_map(names::BLOCKED).and_then(SlotCounters::new).ok_or_else(|| foreign(name))?,
             shared: map(&mut ebpf, names::SHARED, name)?,
             other_ports: map(&mut ebpf, names::OTHER_PORTS, name)?,
             sockets: map(&mut ebpf, names::SOCKETS, name)?,

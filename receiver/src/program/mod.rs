@@ -8,21 +8,23 @@ mod filter_maps;
 mod filter_v4;
 mod loaded;
 mod map;
+mod map_batch;
 mod operation;
 mod refused;
 mod rings;
+mod slot_counters;
 mod table;
 #[cfg(feature = "internals")]
 mod test_run;
 mod trace;
 mod verifier;
 
-pub use counts::UnwantedCounts;
 pub use entry::{Attach, Buffers, PartialChecksums};
 pub use loaded::Program;
 #[cfg(test)]
 pub(crate) use operation::OPERATIONS;
 #[cfg(feature = "internals")]
 pub use rings::{RingShape, Rings};
+pub use slot_counters::{SlotCounters, UnwantedCounts};
 #[cfg(feature = "internals")]
 pub use test_run::TestVerdict;

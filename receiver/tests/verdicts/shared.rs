@@ -103,6 +103,31 @@ fn the_last_unwanted_source_is_known_by_slot() {
     });
 }
 
+/// Read by batches, to the end of the map and beyond.
+#[test]
+fn all_slots_are_read_at_once() {
+    Bench::run(&Config::default(), |bench| {
+        for (_, _, _, frame, _, slot) in unwanted() {
+            bench.program.test(&frame, &bench.interface, 0, slot + 1).expect("a test run");
+        }
+        let counters = bench.program.slot_counters();
+        let all = counters.read(u32::MAX, "an interface").expect("all slots");
+        assert_eq!(all.len() as u32, 2 * Config::default().max_flows + 1, "as many as the map has");
+        for slots in [0, 1, SLOT_V4 + 1, 30_000] {
+            assert_eq!(counters.read(slots, "an interface").expect("some slots"), all[..slots as usize]);
+        }
+        let counted: Vec<u32> =
+            (0..).zip(&all).filter(|(_, counts)| counts.blocked > 0).map(|(slot, _)| slot).collect();
+        let mut expected = unwanted().map(|(.., slot)| slot).to_vec();
+        expected.sort_unstable();
+        expected.dedup();
+        assert_eq!(counted, expected);
+        for slot in expected {
+            assert_eq!(bench.program.unwanted_counts(slot).expect("a slot"), all[slot as usize]);
+        }
+    });
+}
+
 #[test]
 fn ports_that_nobody_asked_for_are_remembered() {
     Bench::run(&Config::default(), |bench| {

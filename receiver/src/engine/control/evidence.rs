@@ -20,7 +20,8 @@ const MOST_CHECKED: usize = 1024;
 impl Control {
     /// What is known of the subscriptions that have received nothing.
     pub fn evidence(&self) -> Result<Evidence, Error> {
-        let silent: Vec<_> = self.subscriptions()?.into_iter().filter(|report| report.packets == 0).collect();
+        let silent: Vec<_> =
+            self.subscriptions_with_unwanted()?.into_iter().filter(|(report, _)| report.packets == 0).collect();
         if silent.is_empty() {
             return Ok(Evidence::default());
         }
@@ -29,28 +30,18 @@ impl Control {
         let inner = lock(&self.inner);
         let joined_on = inner.membership.interface().clone();
         let stopped = inner.stopped;
-        let (mut other_ports, mut latest) = (Vec::new(), Vec::new());
-        if let Some(program) = &inner.program {
-            other_ports = program.other_ports()?;
-            for report in &silent {
-                let (group, port) = (report.subscription.group(), report.subscription.port());
-                let slot = self.shared.filter.read(|table| table.slot(group, port));
-                latest.push(match slot {
-                    Some(slot) if report.unwanted() > Some(0) => program.last_unwanted(slot)?,
-                    _ => None,
-                });
-            }
-        }
+        let other_ports = match &inner.program {
+            Some(program) => program.other_ports()?,
+            None => Vec::new(),
+        };
         drop(inner);
         let tables = self.host.as_ref().filter(|_| !stopped).and_then(|host| host.tables().ok());
         let dropped = ledger.host().is_some_and(|host| host.reverse_path > 0);
         let refused = match dropped && !stopped {
-            true => {
-                self.refused_sources(silent.iter().flat_map(|report| named_sources(&report.subscription)), &joined_on)
-            }
+            true => self
+                .refused_sources(silent.iter().flat_map(|(report, _)| named_sources(&report.subscription)), &joined_on),
             false => BTreeSet::new(),
         };
-        latest.resize(silent.len(), None);
         let observed = Observed {
             mode: self.mode,
             interface: &interface.name,
@@ -60,7 +51,7 @@ impl Control {
             elapsed: self.host.as_ref().map(|host| host.elapsed()).unwrap_or_default(),
             tables,
             other_ports,
-            silent: silent.into_iter().zip(latest).collect(),
+            silent,
             refused: refused.into_iter().map(IpAddr::from).take(MOST_NAMED).collect(),
         };
         Ok(observed.explain())
