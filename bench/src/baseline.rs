@@ -1,4 +1,4 @@
-//! The baseline programs: load, attach, run by BPF_PROG_TEST_RUN.
+//! The baseline programs: loads, attaches and runs them by BPF_PROG_TEST_RUN.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -16,7 +16,7 @@ pub const DROP_ALL: &str = "drop_all";
 pub const REDIRECT_ONLY: &str = "redirect_only";
 const SOCKETS: &str = "SOCKETS";
 
-/// A loaded baseline. Dropping it takes it off the interface.
+/// A loaded baseline. Dropping it detaches it from the interface.
 pub struct Baseline {
     ebpf: Ebpf,
     program: &'static str,
@@ -24,7 +24,7 @@ pub struct Baseline {
 
 impl Baseline {
     pub fn load(program: &'static str) -> Result<Self> {
-        let ebpf = Ebpf::load(OBJECT).context("loading the baseline programs (it takes root)")?;
+        let ebpf = Ebpf::load(OBJECT).context("loading the baseline programs (this needs root)")?;
         let mut baseline = Self { ebpf, program };
         baseline.xdp()?.load().context("loading a baseline program")?;
         Ok(baseline)
@@ -40,7 +40,7 @@ impl Baseline {
         XskMap::try_from(map)?.set(queue, socket.as_raw_fd(), 0).context("putting a socket into the XSKMAP")
     }
 
-    /// The action, and the mean nanoseconds of a run.
+    /// Returns the action, and the mean time of a run in nanoseconds.
     pub fn test(&mut self, frame: &[u8], interface: u32, repeat: u32) -> Result<(u32, u64)> {
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let mut context = [0u8; 24];

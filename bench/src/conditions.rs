@@ -1,4 +1,4 @@
-//! What the numbers were measured on, and what the machine was busy with.
+//! The machine that was measured, and its other load.
 
 use std::fs;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-/// How long the machine is looked at.
+/// Duration of one measurement of the machine's load.
 const LOOK: Duration = Duration::from_millis(400);
 
 /// The machine.
@@ -16,15 +16,15 @@ pub struct Conditions {
     pub cpu: String,
     pub cores: usize,
     pub frame_bytes: usize,
-    /// Rounds of the throughput table.
+    /// Number of rounds of the throughput table.
     pub rounds: usize,
     pub quick: bool,
-    /// CPU time that the hypervisor gave to others meanwhile, percent of all.
+    /// CPU time that the hypervisor gave to others during the run, in percent.
     pub steal_percent: f64,
-    /// How far `recvmmsg` was from itself: what ratios are certain to.
+    /// The distance of `recvmmsg` from itself: the noise of ratios.
     pub noise: f64,
-    /// How busy the machine was with others while nothing was measured, percent of all CPU time: the median of looks between the
-    /// rounds.
+    /// The load of the machine by others while nothing was measured, in percent of all CPU time: the median of
+    /// measurements between the rounds.
     pub other_load_percent: f64,
     pub seconds: f64,
     pub generator: String,
@@ -53,7 +53,7 @@ impl Conditions {
     }
 }
 
-/// CPU time of the whole machine since boot, nanoseconds over all CPUs.
+/// CPU time of the whole machine since boot, in nanoseconds over all CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CpuTime {
     pub busy: f64,
@@ -71,7 +71,7 @@ impl CpuTime {
     fn parse(text: &str, tick: f64) -> Option<Self> {
         let line = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
         let ticks: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        // user nice system idle iowait irq softirq steal; guests are in user.
+        // user nice system idle iowait irq softirq steal; user includes guests.
         let &[user, nice, system, idle, iowait, irq, softirq, steal, ..] = ticks.as_slice() else { return None };
         Some(Self {
             busy: (user + nice + system + irq + softirq) * tick,
@@ -84,20 +84,20 @@ impl CpuTime {
         Self { busy: self.busy - before.busy, idle: self.idle - before.idle, steal: self.steal - before.steal }
     }
 
-    /// Percent of all that was not idle.
+    /// Returns the share of time that was not idle, in percent.
     pub fn load_percent(&self) -> f64 {
         let all = self.busy + self.idle + self.steal;
         if all > 0.0 { 100.0 * (all - self.idle) / all } else { 0.0 }
     }
 
-    /// Percent of all that was stolen.
+    /// Returns the share of stolen time, in percent.
     pub fn steal_percent(&self) -> f64 {
         let all = self.busy + self.idle + self.steal;
         if all > 0.0 { 100.0 * self.steal / all } else { 0.0 }
     }
 }
 
-/// How busy the machine is, percent, while this program does nothing.
+/// Measures the load of the machine in percent, while this program does nothing.
 pub fn other_load() -> Result<f64> {
     let before = CpuTime::read()?;
     std::thread::sleep(LOOK);

@@ -1,4 +1,4 @@
-//! Frames for BPF_PROG_TEST_RUN: UDP over IPv4 and IPv6, 64 bytes or a little more. Pure.
+//! Frames for BPF_PROG_TEST_RUN: UDP over IPv4 and IPv6, 64 bytes or slightly more.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,4 @@
-//! The JSON form. Names stay: others read them.
+//! The JSON form. Names stay as they are, since other programs read them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::conditions::Conditions;
 use crate::rows::Row;
 use crate::tables::throughput::Throughput;
 
-/// All of it.
+/// Everything that was measured.
 #[derive(Debug, Serialize)]
 pub struct Document {
     pub conditions: Conditions,

@@ -1,7 +1,6 @@
-//! The benchmark: the receiver beside its peers, under the load generator in the kernel, all on this machine.
+//! The benchmark: the receiver and its peers, under the load generator in the kernel, all on this machine.
 //!
-//! `cargo xtask bench` builds this and starts it as root. Everything runs in network namespaces of its own, which vanish with the
-//! process.
+//! `cargo xtask bench` builds and starts it as root. It uses its own network namespaces, which vanish with the process.
 
 mod baseline;
 mod child;
@@ -40,13 +39,13 @@ struct Arguments {
 /// Options of the benchmark.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Options {
-    /// 5 rounds in place of 15, and shorter searches.
+    /// Run 5 rounds instead of 15, and shorter searches.
     #[arg(long)]
     pub quick: bool,
-    /// Rounds of the main table.
+    /// Number of rounds of the main table.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     pub rounds: Option<u16>,
-    /// Also write everything to this file, as JSON.
+    /// Also write all results to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Only these rows.
@@ -59,16 +58,16 @@ pub struct Options {
 
 #[derive(Subcommand)]
 enum Hidden {
-    /// Is one receiver under test.
+    /// Runs one receiver under test.
     #[command(hide = true)]
     Serve(child::Arguments),
-    /// Measures how soon joins and blocks take effect.
+    /// Measures the delay of joins and blocks.
     #[command(hide = true)]
     Control(child::control::Arguments),
     /// Keeps a CPU from sleeping.
     #[command(hide = true)]
     Spin(child::spin::Arguments),
-    /// Measures what a receiver takes.
+    /// Measures a receiver's memory.
     #[command(hide = true)]
     Memory(child::memory::Arguments),
     /// Runs one foreign receiver under test.

@@ -1,4 +1,4 @@
-//! One run of the generator. Its own count of what it sent is the denominator of all that is measured.
+//! One run of the generator. Its own count of sent frames is the denominator of all measurements.
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,9 +16,9 @@ use crate::wake;
 /// What to send.
 #[derive(Clone, Debug)]
 pub struct Offer {
-    /// Sources and their shares.
+    /// The sources and their shares.
     pub streams: Vec<(Ipv4Addr, u32)>,
-    /// Packets a second; 0 is flat out.
+    /// Packets per second; 0 means as fast as possible.
     pub rate: u64,
     pub duration: Duration,
     pub burst: Option<Burst>,
@@ -31,22 +31,22 @@ impl Offer {
         Self { streams: vec![(WANTED, 1)], rate, duration, burst: None, count: None }
     }
 
-    /// One wanted packet among so many others.
+    /// One wanted packet for every N others.
     pub fn mixed(others: u32, rate: u64, duration: Duration) -> Self {
         Self { streams: vec![(WANTED, 1), (UNWANTED, others)], ..Self::wanted(rate, duration) }
     }
 }
 
-/// What was sent.
+/// The frames that were sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Offered {
     pub packets: u64,
-    /// Of the wanted source.
+    /// Frames of the wanted source.
     pub wanted: u64,
     pub seconds: f64,
-    /// Frames that the receiving end's XDP program or stack was given.
+    /// Frames that reached the receiving end's XDP program or stack.
     pub taken: u64,
-    /// Dropped before: the receiving end's queue was full.
+    /// Frames dropped before that, because the receiving end's queue was full.
     pub queue_full: u64,
 }
 
@@ -56,20 +56,20 @@ impl Offered {
     }
 }
 
-/// Less of a rate than this is another rate.
+/// A smaller share of the configured rate counts as another rate.
 const KEPT: f64 = 0.95;
 
-/// Did a generator that sent so much a second keep the rate that was asked for?
+/// Returns true if a generator with this result kept the configured rate.
 pub fn keeps(per_second: f64, rate: f64) -> bool {
     per_second >= KEPT * rate
 }
 
-/// After its time a run still drops the frames that it was given too many of, for a second and more: a signal ends that. It must
-/// not come before the time is over; the generator begins some milliseconds after it was let go.
+/// After its time a run still drops the surplus of its frames, for a second or more; a signal ends that. It must not
+/// arrive before the time is over; the generator begins some milliseconds after its start.
 const GRACE: Duration = Duration::from_millis(80);
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// A generator that is loaded, or runs.
+/// A loaded or running generator.
 pub struct Generator {
     go: Sender<()>,
     started: Cell<Option<Instant>>,
@@ -78,7 +78,7 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// Loads it.
+    /// Loads the generator.
     pub fn load(bench: &Bench, offer: &Offer) -> Result<Self> {
         let stream = |&(source, weight): &(Ipv4Addr, u32)| StreamSpec {
             source: Some(source.into()),
@@ -98,18 +98,18 @@ impl Generator {
             let _ = wait.recv();
             load.run(&stop).context("running the generator")
         })?;
-        // An error of loading comes by `finish`.
+        // `finish` returns an error of loading.
         let _ = ready.recv();
         Ok(Self { go, started: Cell::new(None), duration: offer.duration, thread })
     }
 
-    /// Lets it send.
+    /// Starts sending.
     pub fn start(&self) {
         self.started.set(Some(Instant::now()));
         let _ = self.go.send(());
     }
 
-    /// Waits for its end.
+    /// Waits for the end.
     pub fn finish(self) -> Result<Offered> {
         let over = self.duration + GRACE;
         while !self.thread.is_finished() {
@@ -122,7 +122,7 @@ impl Generator {
         }
         let report = self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let wanted = report.flows.iter().filter(|flow| flow.source.ip() == IpAddr::from(WANTED));
-        let link = report.link.context("the generator does not tell what the interface took")?;
+        let link = report.link.context("the generator does not report the frames that the interface accepted")?;
         Ok(Offered {
             packets: report.packets,
             wanted: wanted.map(|flow| flow.packets).sum(),

@@ -1,4 +1,4 @@
-//! A child process in a namespace: lines in, lines out, and an end in any case.
+//! A child process in a namespace: its input and output are lines, and it always ends.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -13,10 +13,10 @@ use anyhow::{Context, Result, bail};
 
 use netlab::Namespace;
 
-/// Lines of a program's complaints that an error shows.
+/// Upper bound of the lines of error output that an error shows.
 const COMPLAINTS: usize = 6;
 
-/// This program, started again inside.
+/// This program, started again in a namespace.
 pub struct Process {
     child: Child,
     input: Option<ChildStdin>,
@@ -28,7 +28,7 @@ pub struct Process {
 impl Process {
     /// Starts this program with these arguments in a namespace.
     pub fn start<S: AsRef<OsStr>>(inside: &Namespace, what: &str, arguments: &[S]) -> Result<Self> {
-        let own = std::env::current_exe().context("the path of this program cannot be told")?;
+        let own = std::env::current_exe().context("cannot find the path of this program")?;
         let mut child = inside
             .command(own)
             .args(arguments)
@@ -64,25 +64,26 @@ impl Process {
         Ok(Self { child, input, lines, complaints, what: what.to_owned() })
     }
 
-    /// Writes a line to it.
-    pub fn tell(&mut self, line: &str) -> Result<()> {
+    /// Writes a line to the child.
+    pub fn write_line(&mut self, line: &str) -> Result<()> {
         let Some(input) = &mut self.input else { bail!("{} was ended", self.what) };
-        let told = input.write_all(line.as_bytes()).and_then(|()| input.write_all(b"\n")).and_then(|()| input.flush());
-        told.with_context(|| format!("talking to {}: {}", self.what, self.complaints()))
+        let written =
+            input.write_all(line.as_bytes()).and_then(|()| input.write_all(b"\n")).and_then(|()| input.flush());
+        written.with_context(|| format!("writing to {}: {}", self.what, self.complaints()))
     }
 
-    /// Its next line.
+    /// Returns the child's next line.
     pub fn line(&mut self, patience: Duration) -> Result<String> {
         match self.lines.recv_timeout(patience) {
             Ok(line) => Ok(line),
             Err(RecvTimeoutError::Timeout) => {
-                bail!("{} said nothing for {} s: {}", self.what, patience.as_secs(), self.complaints())
+                bail!("{} wrote nothing for {} s: {}", self.what, patience.as_secs(), self.complaints())
             }
             Err(RecvTimeoutError::Disconnected) => bail!("{} ended: {}", self.what, self.complaints()),
         }
     }
 
-    /// Reads lines until one holds this text, and returns that.
+    /// Reads lines until one contains this text, and returns that one.
     pub fn line_with(&mut self, text: &str, patience: Duration) -> Result<String> {
         let end = Instant::now() + patience;
         loop {
@@ -93,7 +94,7 @@ impl Process {
         }
     }
 
-    /// Closes its input, which ends it, and returns the lines that it still wrote.
+    /// Closes the child's input, which ends it, and returns the remaining lines.
     pub fn end(mut self) -> Result<Vec<String>> {
         self.input = None;
         let _ = self.child.wait();

@@ -8,11 +8,11 @@ use crate::statistics::Ratio;
 use crate::tables::throughput::Throughput;
 use crate::tables::wrong_source::WrongSource;
 
-/// Percent of other load, and share of noise, from which the numbers should not be trusted.
+/// Above this other load in percent, and this share of noise, the numbers are not reliable.
 const MOST_LOAD: f64 = 10.0;
 const MOST_NOISE: f64 = 0.15;
 
-/// A table of text: columns as wide as they need, the first to the left, the others to the right.
+/// A text table: columns as wide as necessary, the first aligned to the left, the others to the right.
 #[derive(Debug, Default)]
 pub struct Table {
     lines: Vec<Vec<String>>,
@@ -39,7 +39,7 @@ impl std::fmt::Display for Table {
             let mut text = String::new();
             for (column, cell) in line.iter().enumerate() {
                 let width = widths[column];
-                // The last column is words.
+                // The last column holds text.
                 if column == 0 || column + 1 == columns {
                     write!(text, "{cell:<width$}  ")?;
                 } else {
@@ -55,12 +55,12 @@ impl std::fmt::Display for Table {
     }
 }
 
-/// Packets a second, in millions.
+/// Packets per second, in millions.
 pub fn millions(rate: f64) -> String {
     format!("{:.3}", rate / 1e6)
 }
 
-/// A ratio to another row, or that there is no difference beyond the noise.
+/// A ratio to another row, or a note that there is no difference beyond the noise.
 pub fn ratio(ratio: Option<Ratio>) -> String {
     match ratio {
         None => "-".to_owned(),
@@ -74,16 +74,18 @@ pub fn conditions(conditions: &Conditions) -> String {
         conditions;
     let load = conditions.other_load_percent;
     let mut text = format!(
-        "Linux {kernel}, {cpu}, {cores} cores, steal {steal_percent:.1} %, other load {load:.0} %, frames of {frame_bytes} bytes, \
-         {rounds} rounds, {seconds:.0} s.\nNoise ({BASE} against itself in the same round): {:.1} %. Generator {generator}.",
+        "Linux {kernel}, {cpu}, {cores} cores, steal {steal_percent:.1} %, other load {load:.0} %, frames of \
+         {frame_bytes} bytes, \
+         {rounds} rounds, {seconds:.0} s.\nNoise ({BASE} against itself in the same round): {:.1} %. Generator \
+         {generator}.",
         noise * 100.0
     );
     if load > MOST_LOAD {
-        text.push_str(
-            "\nThe machine was busy with other things: end them and measure again. These numbers are worth little.",
-        );
+        text.push_str("\nThe machine had other load. End it and measure again: these numbers are not reliable.");
     } else if *noise > MOST_NOISE {
-        text.push_str("\nThe noise is large: something else ran at times. Measure again when the machine is at rest.");
+        text.push_str(
+            "\nThe noise is large, because something else ran at times. Measure again when the machine is idle.",
+        );
     }
     text
 }
@@ -129,7 +131,7 @@ pub fn throughput(table: &Throughput, rows: &[&'static Row]) -> String {
     text.to_string()
 }
 
-/// Whether anything of another source was delivered.
+/// Returns true if a datagram of another source was delivered.
 pub fn wrong_source(table: &WrongSource, rows: &[&'static Row]) -> String {
     let mut text = Table::new(&["row", "of another source: sent", "delivered", ""]);
     for row in rows {

@@ -1,4 +1,4 @@
-//! The rows: every receiver that is measured, and how it is started. The names stand in the JSON and stay.
+//! The rows: all receivers that are measured, and how to start them. The JSON contains the names, so they stay.
 
 use std::net::Ipv4Addr;
 use std::thread::sleep;
@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::child::Look;
+use crate::child::Observation;
 use crate::lab::{Bench, SILENT, WANTED};
 use crate::peers::Session;
 use crate::peers::child::Child;
 use crate::peers::testpmd::{Settings, Testpmd};
 use crate::peers::xdpsock::Xdpsock;
 
-/// The 1.00 of all ratios.
+/// The reference (1.00) of all ratios.
 pub const BASE: &str = "recvmmsg";
-/// The same once more in each round: what of a ratio is noise.
+/// The same receiver once more in each round, which shows the noise of ratios.
 pub const AGAIN: &str = "recvmmsg_again";
 
-/// Before a peer that did not start is started once more.
+/// The pause before a peer that failed to start is started once more.
 const MOMENT: Duration = Duration::from_millis(200);
 
 /// One row.
@@ -28,39 +28,39 @@ pub struct Row {
     pub about: &'static str,
     pub kind: Kind,
     pub measures: Measures,
-    /// What waits in the kernel for it can be more than a part of a run: its rate is taken in the middle of the run.
+    /// True if the kernel can buffer more than a part of a run for it: then its rate is taken in the middle of the run.
     pub buffered: bool,
-    /// Whether it can tell how long a datagram took, and from whom it came.
-    pub looks: bool,
+    /// True if it can report latencies and sources.
+    pub observes: bool,
 }
 
-/// Who it is.
+/// The kind of a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A child of this program, with these words.
+    /// A child of this program, with these arguments.
     Child(&'static [&'static str]),
-    /// As a child, joined to another source than the one that sends.
+    /// A child that is joined to another source than the one that sends.
     Elsewhere(&'static [&'static str]),
     Testpmd,
     Xdpsock,
-    /// With its own generator.
+    /// A program with its own generator.
     Iperf,
 }
 
-/// What its rate is of.
+/// What the rate counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measures {
     Delivered,
-    /// Nothing of what is sent is wanted.
+    /// Nothing that is sent is wanted.
     Dropped,
 }
 
 const fn peer(name: &'static str, about: &'static str, kind: Kind) -> Row {
-    Row { name, about, kind, measures: Measures::Delivered, buffered: false, looks: false }
+    Row { name, about, kind, measures: Measures::Delivered, buffered: false, observes: false }
 }
 
 const fn child(name: &'static str, about: &'static str, words: &'static [&'static str]) -> Row {
-    Row { looks: true, ..peer(name, about, Kind::Child(words)) }
+    Row { observes: true, ..peer(name, about, Kind::Child(words)) }
 }
 
 const fn buffered(row: Row) -> Row {
@@ -68,10 +68,10 @@ const fn buffered(row: Row) -> Row {
 }
 
 const fn dropped(row: Row) -> Row {
-    Row { measures: Measures::Dropped, looks: false, ..row }
+    Row { measures: Measures::Dropped, observes: false, ..row }
 }
 
-/// All of them, in the order in which a round runs them: those that are compared follow each other.
+/// All rows in the order of a round. Rows that are compared are adjacent.
 pub const ROWS: [Row; 19] = [
     buffered(child(BASE, "UDP socket with an SSM join, recvmmsg", &["recvmmsg"])),
     buffered(child("packet_v3", "AF_PACKET, TPACKET_V3, BPF filter", &["packet-v3"])),
@@ -84,7 +84,10 @@ pub const ROWS: [Row; 19] = [
     child("zero_copy", "ours, mode zero-copy", &["ours", "--mode", "zero-copy"]),
     child("copy_owned", "copy, each datagram as Bytes", &["ours", "--owned"]),
     child("copy_no_checksums", "copy, checksums not verified", &["ours", "--no-verify"]),
-    Row { looks: false, ..child("copy_probe_check", "copy, each datagram checked as a probe", &["ours", "--probe"]) },
+    Row {
+        observes: false,
+        ..child("copy_probe_check", "copy, each datagram checked as a probe", &["ours", "--probe"])
+    },
     child("copy_busy_poll", "copy, SO_PREFER_BUSY_POLL", &["ours", "--busy-poll"]),
     buffered(child(AGAIN, "the first row once more: the noise", &["recvmmsg"])),
     dropped(child("xdp_drop", "XDP_DROP and nothing else: the ceiling", &["xdp-drop"])),
@@ -95,9 +98,14 @@ pub const ROWS: [Row; 19] = [
 ];
 
 /// Starts a row's receiver.
-pub fn start<'a>(bench: &'a Bench, row: &Row, look: Look, testpmd: Settings) -> Result<Box<dyn Session + 'a>> {
+pub fn start<'a>(
+    bench: &'a Bench,
+    row: &Row,
+    observation: Observation,
+    testpmd: Settings,
+) -> Result<Box<dyn Session + 'a>> {
     let child = |words: &[&str], source: Ipv4Addr| -> Result<Box<dyn Session + 'a>> {
-        Ok(Box::new(Child::start(bench, words, source, look)?))
+        Ok(Box::new(Child::start(bench, words, source, observation)?))
     };
     match row.kind {
         Kind::Child(words) => child(words, WANTED),
@@ -108,7 +116,7 @@ pub fn start<'a>(bench: &'a Bench, row: &Row, look: Look, testpmd: Settings) -> 
     }
 }
 
-/// Once more if it fails: what the row before held may be free only after a moment, and these two do not wait for it.
+/// Retries once: the row before may hold its resources for a moment, and these two peers do not wait.
 fn twice<T>(bench: &Bench, start: impl Fn() -> Result<T>) -> Result<T> {
     start().or_else(|_| {
         bench.go_on()?;
@@ -117,7 +125,7 @@ fn twice<T>(bench: &Bench, start: impl Fn() -> Result<T>) -> Result<T> {
     })
 }
 
-/// The row of a name.
+/// Finds the row with a name.
 pub fn find(name: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.name == name)
 }

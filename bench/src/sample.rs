@@ -1,4 +1,4 @@
-//! One measurement: a receiver that runs, one run of the generator, and the counts of both.
+//! One measurement: a running receiver, one run of the generator, and the counts of both.
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -14,51 +14,52 @@ use crate::offered::{Generator, Offer, Offered};
 use crate::peers::Session;
 use crate::rows::{Measures, Row};
 
-/// From the generator's start to where the middle of a run begins, and its length.
+/// From the generator's start to the middle part of a run, and the length of that part.
 const WARM_UP: Duration = Duration::from_millis(100);
 const WINDOW: Duration = Duration::from_millis(300);
-/// A run in which rates are measured: rather many short ones than few long ones, as the machine changes from one second to the next.
+/// Duration of a run that measures rates. Many short runs are better than few long ones, since the machine changes
+/// every second.
 pub const RUN: Duration = Duration::from_millis(450);
-/// How long what waits in buffers may take to come through.
+/// Time limit for buffered packets to arrive.
 const DRAIN: Duration = Duration::from_secs(2);
 const DRAIN_STEP: Duration = Duration::from_millis(15);
 
-/// What came of one run.
+/// The result of one run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Sample {
     pub offered: u64,
     pub offered_per_second: f64,
-    /// Delivered, or dropped where that is what the row is for.
+    /// Delivered packets, or dropped ones if the row is for that.
     pub packets: u64,
     pub packets_per_second: f64,
-    /// Wanted and not delivered, by cause; `veth_queue_full` is the receiving end's queue.
+    /// Wanted packets that were not delivered, by cause. `veth_queue_full` is the receiving end's queue.
     pub loss: BTreeMap<String, u64>,
-    /// Wanted, not delivered, and under no cause.
+    /// Wanted packets that were not delivered, without a cause.
     pub unaccounted: u64,
-    /// Of the whole machine, for each packet delivered (or dropped).
+    /// CPU time of the whole machine per delivered (or dropped) packet, in nanoseconds.
     pub cpu_nanoseconds: f64,
-    /// Delivered from another source.
+    /// Packets of another source that were delivered.
     pub others: u64,
 }
 
 impl Sample {
-    /// All that was lost.
+    /// Returns the number of lost packets.
     pub fn lost(&self) -> u64 {
         self.loss.values().sum::<u64>() + self.unaccounted
     }
 
-    /// As a share of what was offered.
+    /// Returns the lost share of the offered packets.
     pub fn loss_share(&self) -> f64 {
         if self.offered > 0 { self.lost() as f64 / self.offered as f64 } else { 0.0 }
     }
 
-    /// Everything that was offered came through.
+    /// Returns true if no offered packet was lost.
     pub fn is_generator_bound(&self) -> bool {
         self.loss_share() < 0.001
     }
 }
 
-/// Flat out for [`RUN`], or whatever is asked for; rates from the middle of the run for rows with large buffers.
+/// At full rate for [`RUN`], or as configured. For rows with large buffers the rate is from the middle of the run.
 pub fn take(bench: &Bench, session: &mut dyn Session, row: &Row, offer: &Offer) -> Result<Sample> {
     bench.go_on()?;
     let before = session.totals()?;
@@ -88,7 +89,7 @@ pub fn take(bench: &Bench, session: &mut dyn Session, row: &Row, offer: &Offer) 
     Ok(sample)
 }
 
-/// Waits until nothing more comes.
+/// Waits until nothing more arrives.
 pub fn drain(session: &mut dyn Session) -> Result<()> {
     let start = Instant::now();
     let mut before = session.count()?.packets;
@@ -116,7 +117,7 @@ fn compare(row: &Row, offered: Offered, before: &Counts, after: &Counts) -> Samp
     }
     let explained = delivered + loss.values().sum::<u64>();
     let (packets, unaccounted) = match row.measures {
-        // The kernel sends a little of its own on the link, and some peers count that too.
+        // The kernel sends a few frames on the link, and some peers count them too.
         Measures::Delivered => (delivered, offered.packets.saturating_sub(explained).max(after.unaccounted)),
         Measures::Dropped => (offered.taken.min(offered.packets).saturating_sub(delivered), after.unaccounted),
     };

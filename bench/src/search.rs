@@ -1,29 +1,29 @@
-//! The highest value at which something still goes well, by bisection. Pure, but for what is tried.
+//! Bisection for the highest value at which a try succeeds.
 
 use anyhow::Result;
 
-/// What one try at a value came to.
+/// The result of one try at a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Try {
-    /// It went well.
+    /// The try succeeded.
     pub good: bool,
-    /// The value that was reached in truth.
+    /// The value that was actually reached.
     pub reached: f64,
-    /// That was the most that could be tried, less than what was asked for.
+    /// The try could not reach the requested value; it was the highest possible one.
     pub limited: bool,
 }
 
-/// The best that was seen.
+/// The best result.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Best {
-    /// 0 where nothing went well.
+    /// 0 if no try succeeded.
     pub value: f64,
-    /// Even the highest went well: it could be more.
+    /// Even the highest try succeeded, so the limit could be higher.
     pub at_least: bool,
 }
 
-/// Bisects `0..=high` so many times, the highest first. What goes wrong is tried once more: a machine that is held up for a
-/// moment loses packets that the receiver did not.
+/// Bisects `0..=high` N times, starting with the highest value. A failed try is repeated once: a machine that pauses
+/// for a moment loses packets that the receiver did not lose.
 pub fn bisect(high: f64, steps: usize, mut attempt: impl FnMut(f64) -> Result<Try>) -> Result<Best> {
     let mut twice = |value: f64| -> Result<Try> {
         let first = attempt(value)?;
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn what_can_not_be_tried_is_no_limit() {
-        // Nothing above 600 can be tried, and the highest fails.
+        // No value above 600 can be tried, and the highest try fails.
         let best = bisect(1000.0, 10, |value| {
             Ok(Try { good: value < 1000.0, reached: f64::min(value, 600.0), limited: value > 600.0 })
         });

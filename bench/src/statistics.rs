@@ -1,6 +1,6 @@
-//! Medians, and what is noise. Pure.
+//! Medians, and their confidence intervals.
 
-/// The median; 0 of nothing.
+/// The median, or 0 for no values.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
     sorted.sort_by(f64::total_cmp);
@@ -12,7 +12,7 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// A ratio, and between what it lies with nine chances in ten.
+/// A ratio with its 90 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
     pub median: f64,
@@ -21,18 +21,18 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// That is known to a share of itself.
+    /// The same ratio with a known relative error.
     pub fn within(median: f64, share: f64) -> Self {
         Self { median, low: median * (1.0 - share), high: median * (1.0 + share) }
     }
 
-    /// Could it be this?
+    /// Returns true if the value lies within the confidence interval.
     pub fn may_be(&self, value: f64) -> bool {
         (self.low..=self.high).contains(&value)
     }
 }
 
-/// Of the ratios within each round; `None` where no round has both.
+/// The median of the ratios within each round. `None` if no round has both values.
 pub fn ratio(of: &[Option<f64>], to: &[Option<f64>]) -> Option<Ratio> {
     let mut ratios = ratios(of, to);
     ratios.sort_by(f64::total_cmp);
@@ -41,10 +41,11 @@ pub fn ratio(of: &[Option<f64>], to: &[Option<f64>]) -> Option<Ratio> {
     Some(Ratio { median: median(&ratios), low, high })
 }
 
-/// So many of the least and of the greatest of `count` values can be left aside, and the median of what they were drawn from still
-/// lies between the others with nine chances in ten: each value is as likely above it as below, whatever the distribution.
+/// The number of the lowest and of the highest of `count` values outside the confidence interval: the population median
+/// lies between the others with 90 % probability. Each value is above or below it with the same probability, for every
+/// distribution.
 fn aside(count: usize) -> usize {
-    // Chances that none, one, two... of them lie below.
+    // Probabilities that none, one, two... of the values lie below.
     let (mut chance, mut sum) = (0.5_f64.powi(count as i32), 0.0);
     for below in 0..count / 2 {
         sum += chance;
@@ -62,7 +63,8 @@ pub fn ratios(of: &[Option<f64>], to: &[Option<f64>]) -> Vec<f64> {
     of.iter().zip(to).filter_map(ratio).collect()
 }
 
-/// How far a row is from itself, run twice a round: the median distance of the ratio from 1, at least half a percent.
+/// The distance of a row from itself, run twice per round: the median distance of the ratio from 1, at least half a
+/// percent.
 pub fn noise(first: &[Option<f64>], second: &[Option<f64>]) -> f64 {
     let distances: Vec<f64> = ratios(second, first).into_iter().map(|ratio| (ratio - 1.0).abs()).collect();
     median(&distances).max(0.005)
@@ -91,7 +93,7 @@ mod tests {
 
     #[test]
     fn extremes_are_left_aside_where_there_are_many() {
-        // Two-sided intervals of the median, at least 90 %: tables of the sign test.
+        // Two-sided confidence intervals of the median, at least 90 %: tables of the sign test.
         assert_eq!([1, 3, 5, 7, 8, 11, 13, 15, 25].map(aside), [0, 0, 0, 0, 1, 2, 3, 3, 7]);
         let of: Vec<_> = (1..=15).map(|round| Some(f64::from(round))).collect();
         let ratio = ratio(&of, &[Some(1.0); 15]).expect("rounds");

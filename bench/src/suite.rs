@@ -1,4 +1,4 @@
-//! The whole run: which tables of which rows, in which order, and what is told of them.
+//! The whole run: its tables and rows, their order, and the report.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ const TABLES: [&str; 9] =
 const ROUNDS: usize = 15;
 const QUICK_ROUNDS: usize = 5;
 
-/// What was measured.
+/// The results.
 #[derive(Default)]
 struct Measured {
     throughput: Throughput,
@@ -45,7 +45,7 @@ struct Measured {
     memory: Option<Taken>,
 }
 
-/// Runs it.
+/// Runs the suite.
 pub fn run(options: &Options) -> Result<()> {
     let rows = chosen_rows(options)?;
     let tables = chosen_tables(options)?;
@@ -64,7 +64,7 @@ pub fn run(options: &Options) -> Result<()> {
         eprintln!("{table} …");
         match measured.table(&bench, table, &rows, rounds, options.quick) {
             Ok(text) => println!("\n{text}"),
-            // One table that fails does not cost the others.
+            // A failing table does not affect the others.
             Err(error) => {
                 bench.go_on()?;
                 println!("\n{table}: not measured: {error:#}\n");
@@ -147,7 +147,7 @@ impl Measured {
         })
     }
 
-    /// Searches begin where a row was flat out.
+    /// Searches start from the rate of a row at full load.
     fn need_rates(&mut self, bench: &Bench, rows: &[&'static Row]) -> Result<()> {
         if self.throughput.medians(BASE).is_none() {
             self.throughput = Throughput::measure(bench, rows, 1)?;
@@ -155,7 +155,7 @@ impl Measured {
         Ok(())
     }
 
-    /// What of the other tables belongs to a row.
+    /// The results of other tables for a row.
     fn more(&self, name: &str) -> Map<String, Value> {
         let mut more = self.loss_free.get(name).map(loss_free::fields).unwrap_or_default();
         if let Some((delivered, sent)) = self.wrong_source.get(name) {
@@ -183,7 +183,7 @@ impl Measured {
     fn targets(&self) -> Vec<Target> {
         let ratio = |of: &str, to: &str| self.throughput.ratio(of, to);
         let rule = |verdict: &str, entries| cost(&self.rules, verdict, entries);
-        // Of medians, not of rounds: about so certain.
+        // Medians of rounds have about this error.
         let by = |of: Option<f64>, to: Option<f64>, share| Some(Ratio::within(of? / to.filter(|to| *to > 0.0)?, share));
         let p99 = |name: &str| self.latency.get(name).map(|latencies| latencies.common.latency.p99 as f64);
         let flood =
@@ -216,7 +216,7 @@ impl Measured {
     }
 }
 
-/// All rows, or the ones named and what their ratios are against.
+/// All rows, or the named ones and the references of their ratios.
 fn chosen_rows(options: &Options) -> Result<Vec<&'static Row>> {
     for name in &options.rows {
         if find(name).is_none() {

@@ -1,4 +1,4 @@
-//! What was aimed at, what was measured, and whether it was met. Pure.
+//! The targets, the measured values, and whether they were met.
 
 use serde::Serialize;
 
@@ -9,14 +9,14 @@ use crate::statistics::Ratio;
 #[derive(Clone, Debug, Serialize)]
 pub struct Target {
     pub what: String,
-    /// `None` where a row or table that it needs was not measured.
+    /// `None` if a row or table that it needs was not measured.
     pub measured: Option<f64>,
-    /// With nine chances in ten it lies between these.
+    /// The 90 % confidence interval.
     pub between: Option<[f64; 2]>,
     pub at_least: Option<f64>,
     pub at_most: Option<f64>,
     pub met: Option<bool>,
-    /// The limit lies between what the number may be.
+    /// True if the limit lies within the confidence interval.
     pub within_noise: bool,
 }
 

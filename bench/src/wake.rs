@@ -1,4 +1,4 @@
-//! A signal to threads of this process: it does nothing but end the system call that they are in.
+//! A signal to threads of this process. It only ends the system call that they are in.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -8,20 +8,21 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result};
 use signal_hook::consts::SIGUSR1;
 
-/// Makes the signal harmless. To be called before any is sent.
+/// Makes the signal harmless. Call it before the first signal.
 pub fn prepare() -> Result<()> {
     signal_hook::flag::register(SIGUSR1, Arc::new(AtomicBool::new(false))).context("cannot handle signals")?;
     Ok(())
 }
 
-/// Sends it to the threads that are pinned to this CPU alone.
+/// Sends the signal to the threads that are pinned to this CPU alone.
 pub fn pinned_threads(cpu: usize) {
     let Ok(threads) = fs::read_dir("/proc/self/task") else { return };
     for thread in threads.flatten() {
         let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
         let name = thread.file_name();
         if let (true, Some(id)) = (is_pinned(&status, cpu), name.to_str().and_then(|name| name.parse::<i32>().ok())) {
-            // SAFETY: a thread of this process, or, once that is gone, of nobody else's process: it is named beside it.
+            // SAFETY: the thread belongs to this process, which is named too; if it has ended, the call reaches no
+            // other process.
             unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), id, SIGUSR1) };
         }
     }

@@ -159,7 +159,7 @@ impl FlowEntry {
     }
 }
 
-/// Number of buckets of a table with up to `entries` entries: a power of two, so many that the table is at most half
+/// Number of buckets of a table with up to `entries` entries: a power of two, and enough that the table is at most half
 /// full.
 pub const fn buckets(entries: u32) -> u32 {
     // At half load a bucket holds four entries. A table has at least as many buckets as a search may visit.

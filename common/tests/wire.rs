@@ -1,4 +1,4 @@
-//! The parser over arbitrary and over spoiled frames: it never panics, and what it accepts lies where it says.
+//! The parser over arbitrary and corrupted frames: it never panics, and every accepted payload lies where it should.
 
 #[path = "../../receiver/tests/support/frames.rs"]
 mod frames;

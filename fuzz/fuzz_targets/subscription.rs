@@ -1,4 +1,4 @@
-//! The text of a subscription: what is parsed is written so that it is parsed to the same again.
+//! The text of a subscription: a parsed subscription is written as a text that parses to the same one.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

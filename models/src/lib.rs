@@ -1,2 +1,3 @@
-//! Protocols between threads, each in `tests/`: the receiver's own source file, compiled against loom in place of the standard
-//! library, and run in every interleaving and with every value that the memory model lets a load return.
+//! Protocols between threads, each in `tests/`: loom compiles the receiver's own source file with its types instead of
+//! the standard library's, and runs it in every interleaving and with every value that the memory model allows a load
+//! to return.

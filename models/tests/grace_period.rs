@@ -1,4 +1,4 @@
-//! The grace period of `block` and `leave`: nothing is handed over by the old filter once the wait has returned.
+//! The grace period of `block` and `leave`: after the wait has returned, nothing is delivered by the old filter.
 
 #![expect(clippy::duplicate_mod, reason = "the protocol with its barrier, and the same without it")]
 
@@ -7,7 +7,8 @@ use std::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 
-/// The protocol as it is. membarrier(2) with the compiler's barrier on the other side orders as a fence on both sides does.
+/// The protocol as it is. membarrier(2) on one side and a compiler barrier on the other order like a fence on both
+/// sides.
 #[path = "."]
 mod with_barriers {
     pub mod memory {
@@ -41,7 +42,7 @@ mod without_the_workers_barrier {
     pub mod protocol;
 }
 
-/// One worker with a batch of two datagrams, one change of the filter.
+/// One worker with a batch of two datagrams, and one change of the filter.
 macro_rules! model {
     ($protocol:path) => {{
         use $protocol as protocol;

@@ -1,9 +1,10 @@
 //! The mapped ring: no packet is lost, torn, delivered twice or slept through, and a kept frame is never overwritten.
 //!
-//! The protocol is `receiver_common::mapped`, as the XDP program and user space run it, over loom's atomics. A packet is a
-//! cell that loom watches: an access that no ordering separates from a write fails the model. The orderings, the exchange
-//! and the second look are taken away one by one, in tests that must fail. Two orderings are not among them: the one of
-//! `consumed`, since the exchange behind it is a barrier, and the one of `consumed_seen`, which loom does not miss.
+//! The protocol is `receiver_common::mapped`, as the XDP program and user space run it, over loom's atomics. A packet
+//! is a cell that loom watches: an access that no ordering separates from a write fails the model. The orderings, the
+//! exchange and the second look are taken away one by one, in tests that must fail. Two orderings are not among them:
+//! the one of `consumed`, since the exchange behind it is a barrier, and the one of `consumed_seen`, which loom does
+//! not miss.
 
 use std::sync::Arc;
 
@@ -241,8 +242,8 @@ fn one_producer(fault: Fault, start: u64, packets: u64, sleeps: bool) {
     });
 }
 
-/// Two producers try to send one packet each into a ring of `slots` slots that holds `waiting` packets, while the consumer
-/// takes those.
+/// Two producers try to send one packet each into a ring of `slots` slots that holds `waiting` packets, while the
+/// consumer takes those.
 fn two_producers(fault: Fault, slots: u64, waiting: u64) {
     explore(move || {
         let ring = Ring::new(fault, slots, slots, 0);

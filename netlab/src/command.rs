@@ -1,4 +1,4 @@
-//! Programs inside a namespace, `ip` among them: `std::process::Command`, spawned from a thread that has moved there.
+//! Programs inside a namespace, such as `ip`: `std::process::Command`, spawned from a thread that has moved there.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use crate::namespace::{Namespace, on_thread};
 
 /// As [`std::process::Command`], made by [`Namespace::command`].
 ///
-/// A child inherits the network namespace of the thread that starts it: nothing need be run between fork and exec.
+/// A child inherits the network namespace of the thread that starts it, so nothing has to run between fork and exec.
 #[derive(Debug)]
 pub struct Command {
     namespace: Namespace,
@@ -42,7 +42,7 @@ impl Command {
         self
     }
 
-    /// Takes a variable out of the child's environment.
+    /// Removes a variable from the child's environment.
     pub fn env_remove(&mut self, key: impl AsRef<OsStr>) -> &mut Self {
         self.inner.env_remove(key);
         self
@@ -90,7 +90,7 @@ impl Command {
         self.inside(std::process::Command::status)
     }
 
-    /// Runs the child, waits for it, and returns what it wrote.
+    /// Runs the child, waits for it, and returns its output.
     ///
     /// # Errors
     ///
@@ -109,25 +109,25 @@ impl Command {
 }
 
 impl Namespace {
-    /// A command that will be started inside the namespace.
+    /// Makes a command that starts inside the namespace.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         Command::new(self.clone(), program.as_ref())
     }
 
-    /// Runs `ip` with these arguments inside the namespace, and returns what it wrote.
+    /// Runs `ip` with these arguments inside the namespace, and returns its output.
     ///
     /// # Errors
     ///
-    /// [`Error::Ip`] with the command and its complaint; [`Error::NoIpCommand`] where iproute2 is not installed.
+    /// [`Error::Ip`] with the command and its error output; [`Error::NoIpCommand`] if iproute2 is not installed.
     pub fn ip(&self, arguments: &[&str]) -> Result<String> {
         self.run_ip(arguments, Stdio::null())
     }
 
-    /// Runs several commands of `ip`, a line each, in one process: starting one is what takes the time.
+    /// Runs several commands of `ip`, one per line, in one process, since starting a process takes most of the time.
     ///
     /// # Errors
     ///
-    /// As [`Namespace::ip`]; the complaint names the line. Those before it were carried out.
+    /// As [`Namespace::ip`]; the error output names the line. The lines before it took effect.
     pub(crate) fn ip_batch(&self, lines: &str) -> Result<()> {
         let arguments = ["-batch", "-"];
         let failed = |source| self.run_error(&arguments, source);
@@ -142,7 +142,7 @@ impl Namespace {
         })
     }
 
-    /// As [`Namespace::ip`], for commands that concern a second namespace: they find it as `/proc/self/fd/0`.
+    /// Runs `ip` as [`Namespace::ip`] does, for commands that refer to a second namespace as `/proc/self/fd/0`.
     pub(crate) fn ip_with(&self, other: &Namespace, arguments: &[&str]) -> Result<String> {
         let descriptor = other.descriptor.try_clone().map_err(|source| self.run_error(arguments, source))?;
         self.run_ip(arguments, Stdio::from(descriptor))
@@ -176,7 +176,7 @@ fn shown(arguments: &[&str]) -> String {
     format!("ip {}", arguments.join(" "))
 }
 
-/// `ip` by the search path, and in the two folders that the search path of an ordinary user lacks on Debian.
+/// Finds `ip` in the search path, and in the two folders that an ordinary user's search path lacks on Debian.
 fn find_ip() -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

@@ -1,28 +1,30 @@
-//! What can go wrong while a lab is built, each with its remedy.
+//! The errors of building a lab, with their remedies.
 
 use std::io;
 
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a namespace, a link or an address could not be had.
+/// A failure to make or configure a namespace, a link or an address.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The kernel refused a new network namespace.
+    /// The kernel rejected a new network namespace.
     #[error(
-        "cannot make the network namespace {name:?}: {source}; it needs CAP_SYS_ADMIN: run as root, or inside a user namespace \
+        "cannot make the network namespace {name:?}: {source}; it needs CAP_SYS_ADMIN: run as root, or inside a user \
+         namespace \
          (`unshare --user --map-root-user --net`)"
     )]
     Namespace {
-        /// The name asked for; it stands only in messages.
+        /// The namespace's name, which only messages use.
         name: String,
         /// The kernel's answer.
         source: io::Error,
     },
     /// A thread could not move into a namespace, or could not be started.
     #[error(
-        "cannot enter the network namespace {name:?}: {source}; it needs CAP_SYS_ADMIN in the user namespace that owns it"
+        "cannot enter the network namespace {name:?}: {source}; it needs CAP_SYS_ADMIN in the user namespace that \
+         owns it"
     )]
     Enter {
         /// The namespace.
@@ -30,20 +32,21 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// A user namespace could not be had.
+    /// The kernel rejected a user namespace.
     #[error(
         "cannot make a user namespace ({step}): {source}; the kernel may forbid it (sysctl user.max_user_namespaces, \
          kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns): run as root instead"
     )]
     UserNamespace {
-        /// What was being done.
+        /// The failed step.
         step: &'static str,
         /// The kernel's answer.
         source: io::Error,
     },
     /// The `ip` command is not installed.
     #[error(
-        "the command `ip` was not found: install it (Debian and Ubuntu: apt-get install iproute2; Fedora: dnf install iproute)"
+        "the command `ip` was not found: install it (Debian and Ubuntu: apt-get install iproute2; Fedora: dnf install \
+         iproute)"
     )]
     NoIpCommand,
     /// The `ip` command could not be started.
@@ -63,29 +66,29 @@ pub enum Error {
         name: String,
         /// The command with its arguments.
         command: String,
-        /// How it ended.
+        /// Its exit status.
         status: std::process::ExitStatus,
-        /// What it said, without white space around it.
+        /// Its error output, trimmed.
         stderr: String,
     },
-    /// The kernel refused a setting of an interface.
+    /// The kernel rejected a setting of an interface.
     #[error("cannot set {what} on the interface {interface} in the namespace {name:?}: {source}")]
     Ethtool {
         /// The namespace.
         name: String,
         /// The interface.
         interface: String,
-        /// The setting and the value asked for.
+        /// The setting and its value.
         what: String,
         /// The kernel's answer.
         source: io::Error,
     },
-    /// There is no interface of that name.
+    /// There is no interface with that name.
     #[error("the namespace {name:?} has no interface {interface:?}: {source}")]
     Interface {
         /// The namespace.
         name: String,
-        /// The interface asked for.
+        /// The interface's name.
         interface: String,
         /// The kernel's answer.
         source: io::Error,
@@ -99,33 +102,33 @@ pub enum Error {
         name: String,
         /// Its path below `/proc/sys`.
         sysctl: String,
-        /// The value asked for.
+        /// The wanted value.
         value: String,
         /// The kernel's answer.
         source: io::Error,
     },
-    /// A link has no carrier although both of its ends are up.
+    /// A link has no carrier although both its ends are up.
     #[error(
-        "the link {interface} in the namespace {name:?} did not come up within {seconds} s; `ip link` says: {state}"
+        "the link {interface} in the namespace {name:?} did not come up within {seconds} s; `ip link` prints: {state}"
     )]
     NoCarrier {
         /// The namespace.
         name: String,
         /// The interface.
         interface: String,
-        /// How long it was waited for.
+        /// The time limit, in seconds.
         seconds: u64,
-        /// The line of `ip link`.
+        /// The output of `ip link`.
         state: String,
     },
-    /// A number of queues, sources or an MTU that no lab can have.
+    /// A number of queues, a number of sources or an MTU is out of range.
     #[error("{what} must be {range}, not {value}")]
     Range {
-        /// What was asked for.
+        /// The name of the value.
         what: &'static str,
-        /// What it may be.
+        /// The allowed range.
         range: &'static str,
-        /// What it was.
+        /// The value.
         value: u32,
     },
 }

@@ -1,5 +1,5 @@
-//! What `ethtool` sets on an interface, by its ioctl: the number of queues, GRO, and other features. So no test needs
-//! that program.
+//! Sets the number of queues, GRO and other features of an interface by ethtool's ioctl. So no test needs the program
+//! `ethtool`.
 
 #![allow(unsafe_code)] // The ioctl; rustix has no safe call for it.
 
@@ -20,12 +20,12 @@ const ETHTOOL_GCHANNELS: u32 = 0x3c;
 const ETHTOOL_SCHANNELS: u32 = 0x3d;
 /// The string set of feature names (`ETH_SS_FEATURES`).
 const FEATURES: u32 = 4;
-/// Most features that there is room for; Linux 6.18 has 64.
+/// Upper bound of the number of features; Linux 6.18 has 64.
 const MOST_FEATURES: usize = 128;
-/// Longest name of an interface, without the final zero (`IFNAMSIZ - 1`).
+/// Upper bound of the length of an interface's name, without the final zero (`IFNAMSIZ - 1`).
 const MAX_NAME: usize = 15;
 
-/// Which queues: most drivers have pairs (`Combined`), veth counts each direction by itself.
+/// A kind of queues. Most drivers have pairs (`Combined`); veth counts each direction separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channels {
     /// Receive queues.
@@ -76,7 +76,7 @@ struct EthtoolStrings {
     names: [[u8; 32]; MOST_FEATURES],
 }
 
-/// `struct ethtool_sfeatures`: for each 32 features which are meant, and which of them shall be on.
+/// `struct ethtool_sfeatures`: for each 32 features, which to change and which of them to turn on.
 #[repr(C)]
 struct EthtoolFeatures {
     cmd: u32,
@@ -84,11 +84,13 @@ struct EthtoolFeatures {
     features: [[u32; 2]; MOST_FEATURES / 32],
 }
 
-/// Structures that SIOCETHTOOL may be given: the kernel reads and writes no byte beyond them for the command in their first field.
+/// Structures that SIOCETHTOOL may be given: the kernel reads and writes no byte beyond them for the command in their
+/// first field.
 ///
 /// # Safety
 ///
-/// The type has the layout of the kernel's structure for every command that this file puts into it, and any bytes are a value of it.
+/// The type has the layout of the kernel's structure for every command that this file puts into it, and any bytes are a
+/// value of it.
 unsafe trait Request {}
 // SAFETY: `struct ethtool_channels` for GCHANNELS and SCHANNELS; numbers alone.
 unsafe impl Request for EthtoolChannels {}
@@ -103,11 +105,12 @@ unsafe impl Request for EthtoolStrings {}
 unsafe impl Request for EthtoolFeatures {}
 
 impl Namespace {
-    /// Sets a number of queues (`ethtool -L`); the other numbers stay.
+    /// Sets a number of queues (`ethtool -L`). The other numbers stay.
     ///
     /// # Errors
     ///
-    /// [`Error::Ethtool`] with the kernel's answer: `EINVAL` above the driver's limit or, on veth, where XDP rules it out.
+    /// [`Error::Ethtool`] with the kernel's answer: `EINVAL` above the driver's limit or, on veth, where XDP rules it
+    /// out.
     pub fn set_channels(&self, interface: &str, which: Channels, count: u32) -> Result<()> {
         let set = || {
             let mut channels = EthtoolChannels { cmd: ETHTOOL_GCHANNELS, ..Default::default() };
@@ -133,11 +136,11 @@ impl Namespace {
         self.run(set)?.map_err(|source| self.ethtool_error(interface, format!("GRO to {on}"), source))
     }
 
-    /// Turns a feature on or off by the kernel's name for it (`ethtool -K`), such as `tx-checksum-ip-generic`.
+    /// Turns a feature on or off (`ethtool -K`), by the kernel's name, such as `tx-checksum-ip-generic`.
     ///
     /// # Errors
     ///
-    /// [`Error::Ethtool`] with the kernel's answer: `EINVAL` also if there is no such feature.
+    /// [`Error::Ethtool`] with the kernel's answer, which is also `EINVAL` if there is no such feature.
     pub fn set_feature(&self, interface: &str, feature: &str, on: bool) -> Result<()> {
         let set = || {
             let bit = feature_bit(interface, feature)?.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
@@ -185,7 +188,8 @@ fn ask<T: Request>(interface: &str, request: &mut T) -> io::Result<()> {
         *to = from as libc::c_char;
     }
     ifreq.ifr_ifru.ifru_data = (request as *mut T).cast();
-    // SAFETY: the kernel reads the ifreq, and reads and writes a T through its pointer, as `Request` promises; both outlive the call.
+    // SAFETY: the kernel reads the ifreq, and reads and writes a T through its pointer, as `Request` promises; both
+    // outlive the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut ifreq) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

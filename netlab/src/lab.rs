@@ -1,4 +1,4 @@
-//! The lab that most tests want: a receiving and a sending namespace, one veth pair, known addresses.
+//! The lab that most tests use: a receiving and a sending namespace, one veth pair, known addresses.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::link::{End, LinkOptions, bring_up, connect, move_interface};
 use crate::namespace::Namespace;
 
-/// Most source addresses a lab has: their last byte stays below that of the receiving end.
+/// Upper bound of a lab's source addresses: their last byte stays below that of the receiving end.
 const MAX_SOURCES: u8 = 99;
 /// Last byte of the receiving end's addresses.
 const RX_HOST: u8 = 100;
@@ -18,8 +18,8 @@ const RX_HOST: u8 = 100;
 /// | `tx` | `veth-tx` | 10.0.0.1, .2, … .9 | 2001:db8::1, … ::9 | fe80::1, … fe80::9 |
 /// | `rx` | `veth-rx` | 10.0.0.100 | 2001:db8::64 | fe80::64 |
 ///
-/// The prefixes are /24 and /64. IPv4 multicast is routed to the veth on both ends (IPv6 does so by itself; its senders still name
-/// the interface for a link-local group). Packets with other, spoofed source addresses arrive as well.
+/// The prefixes are /24 and /64. IPv4 multicast is routed to the veth on both ends (IPv6 does so by itself; its senders
+/// still name the interface for a link-local group). Packets with other, spoofed source addresses arrive as well.
 #[derive(Debug)]
 pub struct Lab {
     rx: Namespace,
@@ -31,7 +31,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A lab as in the table, with one queue and an MTU of 1500.
+    /// Makes a lab as in the table, with one queue and an MTU of 1500.
     ///
     /// # Errors
     ///
@@ -40,7 +40,7 @@ impl Lab {
         Self::builder().build()
     }
 
-    /// For labs with other queues, names, MTU, or more sources.
+    /// Starts a lab with other queues, names, MTU, or more sources.
     pub fn builder() -> LabBuilder {
         LabBuilder {
             rx_interface: "veth-rx".to_owned(),
@@ -51,64 +51,64 @@ impl Lab {
         }
     }
 
-    /// For a lab over two interfaces that are there already, joined by something else. They move from the calling thread's
-    /// namespace into the lab's; a hardware (or virtual machine's) interface comes back when the lab ends. Queues and MTU stay
-    /// as they are.
+    /// For a lab over two interfaces that are there already, joined by something else. They move from the calling
+    /// thread's namespace into the lab's; a hardware (or virtual machine's) interface comes back when the lab ends.
+    /// Queues and MTU stay as they are.
     pub fn over(rx_interface: &str, tx_interface: &str) -> LabBuilder {
         LabBuilder { existing: true, ..Self::builder().rx_interface(rx_interface).tx_interface(tx_interface) }
     }
 
-    /// Where the receiver belongs.
+    /// Returns the receiver's namespace.
     pub fn rx(&self) -> &Namespace {
         &self.rx
     }
 
-    /// Where the senders belong.
+    /// Returns the senders' namespace.
     pub fn tx(&self) -> &Namespace {
         &self.tx
     }
 
-    /// The receiving end's interface, in [`Lab::rx`].
+    /// Returns the receiving end's interface, in [`Lab::rx`].
     pub fn rx_interface(&self) -> &str {
         &self.rx_interface
     }
 
-    /// The sending end's interface, in [`Lab::tx`].
+    /// Returns the sending end's interface, in [`Lab::tx`].
     pub fn tx_interface(&self) -> &str {
         &self.tx_interface
     }
 
-    /// The receiving end's IPv4 address.
+    /// Returns the receiving end's IPv4 address.
     pub fn rx_v4(&self) -> Ipv4Addr {
         v4(RX_HOST)
     }
 
-    /// The receiving end's global IPv6 address.
+    /// Returns the receiving end's global IPv6 address.
     pub fn rx_v6(&self) -> Ipv6Addr {
         global(RX_HOST)
     }
 
-    /// The receiving end's link-local IPv6 address.
+    /// Returns the receiving end's link-local IPv6 address.
     pub fn rx_link_local(&self) -> Ipv6Addr {
         link_local(RX_HOST)
     }
 
-    /// The sending end's IPv4 addresses, 10.0.0.1 first.
+    /// Returns the sending end's IPv4 addresses, 10.0.0.1 first.
     pub fn sources_v4(&self) -> Vec<Ipv4Addr> {
         (1..=self.sources).map(v4).collect()
     }
 
-    /// The sending end's global IPv6 addresses, 2001:db8::1 first.
+    /// Returns the sending end's global IPv6 addresses, 2001:db8::1 first.
     pub fn sources_v6(&self) -> Vec<Ipv6Addr> {
         (1..=self.sources).map(global).collect()
     }
 
-    /// The sending end's link-local IPv6 addresses, fe80::1 first.
+    /// Returns the sending end's link-local IPv6 addresses, fe80::1 first.
     pub fn sources_link_local(&self) -> Vec<Ipv6Addr> {
         (1..=self.sources).map(link_local).collect()
     }
 
-    /// A further namespace, joined to nothing yet: [`connect`] does that. The lab keeps it for as long as it lives.
+    /// Adds a namespace without links, which [`connect`] makes. The namespace lives as long as the lab.
     ///
     /// # Errors
     ///
@@ -120,7 +120,7 @@ impl Lab {
     }
 }
 
-/// What a [`Lab`] is made with.
+/// The configuration of a [`Lab`].
 #[derive(Debug, Clone)]
 pub struct LabBuilder {
     rx_interface: String,
@@ -131,24 +131,25 @@ pub struct LabBuilder {
 }
 
 impl LabBuilder {
-    /// Name of the receiving interface (`veth-rx`), at most 15 bytes.
+    /// Sets the name of the receiving interface (default `veth-rx`), at most 15 bytes.
     pub fn rx_interface(mut self, name: &str) -> Self {
         name.clone_into(&mut self.rx_interface);
         self
     }
 
-    /// Name of the sending interface (`veth-tx`), at most 15 bytes.
+    /// Sets the name of the sending interface (default `veth-tx`), at most 15 bytes.
     pub fn tx_interface(mut self, name: &str) -> Self {
         name.clone_into(&mut self.tx_interface);
         self
     }
 
-    /// Receive and transmit queues of both ends (1). Senders choose the queue: the socket's CPU by XPS, else a hash of the flow.
+    /// Receive and transmit queues of both ends (1). Senders choose the queue: the socket's CPU by XPS, else a hash of
+    /// the flow.
     pub fn queues(self, count: u32) -> Self {
         self.rx_queues(count).tx_queues(count)
     }
 
-    /// Receive queues of both ends (1).
+    /// Sets the number of receive queues of both ends (default 1).
     pub fn rx_queues(mut self, count: u32) -> Self {
         self.link.rx_queues = count;
         self
@@ -160,13 +161,13 @@ impl LabBuilder {
         self
     }
 
-    /// Largest IP packet in bytes, on both ends (1500).
+    /// Sets the MTU of both ends (default 1500).
     pub fn mtu(mut self, bytes: u32) -> Self {
         self.link.mtu = bytes;
         self
     }
 
-    /// How many source addresses of each kind the sending end has: 1 to 99 (9).
+    /// Sets the number of source addresses of each kind at the sending end: 1 to 99 (default 9).
     pub fn sources(mut self, count: u8) -> Self {
         self.sources = count;
         self
@@ -176,8 +177,8 @@ impl LabBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::Namespace`] without privilege, [`Error::NoIpCommand`] without iproute2, [`Error::Range`], and what `ip` and the
-    /// sysctls complain about.
+    /// [`Error::Namespace`] without privilege, [`Error::NoIpCommand`] without iproute2, [`Error::Range`], and what `ip`
+    /// and the sysctls complain about.
     pub fn build(self) -> Result<Lab> {
         if !(1..=MAX_SOURCES).contains(&self.sources) {
             return Err(Error::Range {
@@ -208,13 +209,14 @@ impl LabBuilder {
     }
 }
 
-/// Gives an end its addresses, and the route for IPv4 multicast.
+/// Sets an end's addresses, and the route for IPv4 multicast.
 fn address(end: End<'_>, hosts: std::ops::RangeInclusive<u8>) -> Result<()> {
     let device = end.interface;
     let mut lines: String = hosts
         .map(|host| {
             format!(
-                "address add {}/24 dev {device}\naddress add {}/64 dev {device} nodad\naddress add {}/64 dev {device} nodad\n",
+                "address add {}/24 dev {device}\naddress add {}/64 dev {device} nodad\naddress add {}/64 dev {device} \
+                 nodad\n",
                 v4(host),
                 global(host),
                 link_local(host)

@@ -1,7 +1,7 @@
 //! Network namespaces joined by veth, for the project's tests and its demonstration.
 //!
-//! [`Lab::new`] makes two namespaces, `rx` and `tx`, joined by a veth pair with known addresses on both ends. Code, threads and
-//! commands are then run inside of them:
+//! [`Lab::new`] makes two namespaces, `rx` and `tx`, joined by a veth pair with known addresses on both ends. Code,
+//! threads and commands then run inside them:
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -12,18 +12,18 @@
 //! # drop((socket, listing, child)); Ok(()) }
 //! ```
 //!
-//! A namespace has no name in the file system: it is held by a file descriptor, and the kernel takes it down, with the links in
-//! it, once the last descriptor, thread, socket and child process of it is gone. Nothing is left behind, not even by `kill -9`
-//! (except while a child that was started inside still runs).
+//! A namespace has no name in the file system. A file descriptor holds it, and the kernel removes it with its links
+//! after the last descriptor, thread, socket and child process in it is gone. Nothing stays behind, even after `kill
+//! -9` (except while a child that was started inside still runs).
 //!
-//! Privilege: `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`, as root has them, or as any user has them inside a user namespace
+//! The crate needs `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`, which root has, and which any user has inside a user namespace
 //! ([`enter_user_namespace`]).
 //!
-//! `/sys` is not mounted anew: `/sys/class/net` keeps showing the interfaces of the namespace in which it was mounted, not those
-//! of the thread that reads it. Ask netlink (or `ip`) instead. `/proc/sys/net` and `/proc/thread-self/net` do follow the thread;
-//! `/proc/net` and `/proc/self/net` follow the main thread of the process.
+//! `/sys` is not remounted: `/sys/class/net` keeps showing the interfaces of the namespace in which it was mounted, not
+//! those of the thread that reads it. Ask netlink (or `ip`) instead. `/proc/sys/net` and `/proc/thread-self/net` do
+//! follow the thread; `/proc/net` and `/proc/self/net` follow the main thread of the process.
 //!
-//! Needs the `ip` command (Debian's package iproute2).
+//! The crate needs the command `ip` (Debian's package iproute2).
 
 mod command;
 mod error;

@@ -6,27 +6,28 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::namespace::Namespace;
 
-/// How long a link may take to have a carrier once both ends are up. It takes milliseconds.
+/// Time limit for a link to get a carrier after both ends are up. It usually takes milliseconds.
 const CARRIER_WAIT: Duration = Duration::from_secs(10);
 
 /// One end of a link: a namespace, and the name of the interface there.
 #[derive(Debug, Clone, Copy)]
 pub struct End<'a> {
-    /// Where the interface is.
+    /// The interface's namespace.
     pub namespace: &'a Namespace,
-    /// Its name, at most 15 bytes.
+    /// The interface's name, at most 15 bytes.
     pub interface: &'a str,
 }
 
-/// What a veth pair is made with; both ends alike.
+/// The configuration of a veth pair, the same for both ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkOptions {
     /// Receive queues, 1 to 4096 (`numrxqueues`).
     pub rx_queues: u32,
-    /// Transmit queues, 1 to 4096 (`numtxqueues`). The kernel attaches XDP to an end only if it has as many receive queues as the
-    /// other has transmit queues.
+    /// Transmit queues, 1 to 4096 (`numtxqueues`). The kernel attaches XDP to an end only if it has as many receive
+    /// queues as the other has transmit queues.
     pub tx_queues: u32,
-    /// Largest IP packet in bytes, 1280 (IPv6 asks for it) to 65535. XDP without multi-buffer support takes about 3500 at most.
+    /// Largest IP packet in bytes, 1280 (IPv6 asks for it) to 65535. XDP without multi-buffer support takes about 3500
+    /// at most.
     pub mtu: u32,
 }
 
@@ -47,9 +48,9 @@ impl LinkOptions {
     }
 }
 
-/// Joins two namespaces by a veth pair, brings both ends up and waits for their carrier. No address is set, not even IPv6's own
-/// link-local one; duplicate address detection and reverse path filters are off, so that addresses serve at once and packets of
-/// foreign sources arrive.
+/// Joins two namespaces by a veth pair, brings both ends up and waits for their carrier. No address is set, not even
+/// IPv6's own link-local one; duplicate address detection and reverse path filters are off, so that addresses serve at
+/// once and packets of foreign sources arrive.
 ///
 /// # Errors
 ///
@@ -67,7 +68,7 @@ pub fn connect(a: End<'_>, b: End<'_>, options: LinkOptions) -> Result<()> {
     bring_up(a, b)
 }
 
-/// Moves an interface into a namespace, under the name that it has.
+/// Moves an interface into a namespace. It keeps its name.
 ///
 /// # Errors
 ///
@@ -76,7 +77,7 @@ pub fn move_interface(from: &Namespace, to: End<'_>) -> Result<()> {
     from.ip_with(to.namespace, &["link", "set", "dev", to.interface, "netns", "/proc/self/fd/0"]).map(drop)
 }
 
-/// What [`connect`] says of the ends that it made.
+/// Brings up the ends that [`connect`] made.
 pub(crate) fn bring_up(a: End<'_>, b: End<'_>) -> Result<()> {
     for end in [a, b] {
         // The stricter of `all` and the interface's own value rules.

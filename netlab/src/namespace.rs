@@ -1,4 +1,4 @@
-//! One network namespace, and threads inside of it. Programs: [`crate::command`].
+//! One network namespace, and threads inside it. For programs see [`crate::command`].
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::error::{Error, Result};
 use crate::unshare::unshare_network;
 
-/// A network namespace, held by a descriptor. Clones hold the same one; it ends with the last of them.
+/// A network namespace, held by a descriptor. Clones hold the same namespace, which ends with the last of them.
 #[derive(Debug, Clone)]
 pub struct Namespace {
     name: Arc<str>,
@@ -21,7 +21,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes a namespace with its loopback interface up. The name stands in error messages only, and need not be unique.
+    /// Makes a namespace with its loopback interface up. Only error messages use the name, which need not be unique.
     ///
     /// # Errors
     ///
@@ -39,26 +39,26 @@ impl Namespace {
         Ok(namespace)
     }
 
-    /// The namespace that the calling thread is in.
+    /// Returns the calling thread's namespace.
     ///
     /// # Errors
     ///
-    /// [`Error::Namespace`] where /proc does not tell.
+    /// [`Error::Namespace`] if it cannot be read from /proc.
     pub fn current(name: &str) -> Result<Self> {
         let descriptor = File::open("/proc/thread-self/ns/net")
             .map_err(|source| Error::Namespace { name: name.to_owned(), source })?;
         Ok(Self { name: name.into(), descriptor: Arc::new(descriptor.into()) })
     }
 
-    /// The name given to [`Namespace::new`].
+    /// Returns the name given to [`Namespace::new`].
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Moves the calling thread into the namespace, for good. Threads and processes that it starts later are inside as well.
+    /// Moves the calling thread into the namespace for good. Threads and processes that it starts later are inside too.
     ///
-    /// For threads that others start, such as those of a tokio runtime (`on_thread_start`). [`Namespace::run`] and
-    /// [`Namespace::spawn`] leave the calling thread alone.
+    /// This is for threads that others start, such as those of a tokio runtime (`on_thread_start`). [`Namespace::run`]
+    /// and [`Namespace::spawn`] do not move the calling thread.
     ///
     /// # Errors
     ///
@@ -67,12 +67,12 @@ impl Namespace {
         self.move_in().map_err(|source| self.enter_error(source))
     }
 
-    /// Runs a closure on a fresh thread inside the namespace, and waits for it. Sockets made there stay in the namespace wherever
-    /// they are used. A panic of the closure goes on in the caller.
+    /// Runs a closure on a fresh thread inside the namespace, and waits for it. Sockets made there stay in the
+    /// namespace wherever they are used. A panic of the closure goes on in the caller.
     ///
     /// # Errors
     ///
-    /// [`Error::Enter`] without `CAP_SYS_ADMIN`, or if no thread can be had.
+    /// [`Error::Enter`] without `CAP_SYS_ADMIN`, or if no thread can be started.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         on_thread(|| self.move_in().map(|()| work())).and_then(|done| done).map_err(|source| self.enter_error(source))
     }
@@ -89,7 +89,7 @@ impl Namespace {
 
     /// Sets a sysctl of this namespace, named by its path below `/proc/sys`: `net/ipv4/conf/all/rp_filter`.
     ///
-    /// Writes nothing where it holds the value already, as `/proc/sys` may be read-only (in containers).
+    /// Writes nothing if it has the value already, since `/proc/sys` may be read-only (in containers).
     ///
     /// # Errors
     ///
@@ -107,11 +107,11 @@ impl Namespace {
         })
     }
 
-    /// The index of an interface of this namespace.
+    /// Returns the index of an interface in this namespace.
     ///
     /// # Errors
     ///
-    /// [`Error::Interface`] if there is none of that name.
+    /// [`Error::Interface`] if there is no interface with that name.
     pub fn interface_index(&self, interface: &str) -> Result<u32> {
         let ask = || {
             let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
@@ -139,7 +139,7 @@ impl AsFd for Namespace {
     }
 }
 
-/// Runs a closure on a thread of its own, and waits for it.
+/// Runs a closure on a new thread, and waits for it.
 pub(crate) fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().spawn_scoped(scope, work)?;

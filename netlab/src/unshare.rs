@@ -1,4 +1,4 @@
-//! The two calls of unshare(2): the only file of this crate with unsafe code, because rustix marks the call so.
+//! The two calls of unshare(2), which rustix marks as unsafe.
 
 #![allow(unsafe_code)]
 
@@ -11,15 +11,16 @@ use crate::error::{Error, Result};
 
 /// Moves the calling thread into a new network namespace.
 pub(crate) fn unshare_network() -> io::Result<()> {
-    // SAFETY: the call is unsafe for the flag FILES alone, under which a thread loses sight of descriptors that others opened.
-    // This function passes another flag, and the descriptor table stays shared.
+    // SAFETY: the call is unsafe for the flag FILES alone, under which a thread loses sight of descriptors that others
+    // opened. This function passes another flag, and the descriptor table stays shared.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.map_err(io::Error::from)
 }
 
-/// Moves the whole process into a new user namespace, in which the user it runs as is root, and into a new network namespace.
+/// Moves the whole process into a new user namespace, in which the user it runs as is root, and into a new network
+/// namespace.
 ///
-/// For callers without privilege: afterwards namespaces, links and addresses can be made as by root, but nothing outside can be
-/// reached, and XDP cannot be loaded (bpf(2) asks for `CAP_BPF` in the first user namespace).
+/// For callers without privilege: afterwards namespaces, links and addresses can be made as by root, but nothing
+/// outside can be reached, and XDP cannot be loaded (bpf(2) asks for `CAP_BPF` in the first user namespace).
 ///
 /// The process must have one thread only: call this before any is started.
 ///

@@ -14,19 +14,19 @@ pub struct Arguments {
     /// MAC address of the interface to send on
     #[arg(long)]
     pub sending: String,
-    /// The built command
+    /// The built command `receiver`
     #[arg(long)]
     pub receiver: PathBuf,
-    /// The mode in which the ladder has to end; any, if not given
+    /// The mode that must be selected; any mode if not given
     #[arg(long, value_parser = mode)]
     pub expect: Option<ReceiveMode>,
-    /// Wanted datagrams of the long row; as many unwanted ones beside them
+    /// Number of wanted datagrams in the long row; there are as many unwanted ones
     #[arg(long, default_value_t = 100_000)]
     pub packets: u64,
-    /// Datagrams a second, of wanted and unwanted ones together
+    /// Datagrams per second, of wanted and unwanted ones together
     #[arg(long, default_value_t = 10_000)]
     pub rate: u64,
-    /// Only rows whose name has this in it
+    /// Only rows whose names contain this
     #[arg(long, default_value = "")]
     pub only: String,
 }

@@ -1,4 +1,4 @@
-//! What every row works with: the two namespaces, a sender, a receiver, and the ways to have them meet.
+//! What every row uses: the two namespaces, a sender, a receiver, and the helpers that connect them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,16 +16,17 @@ use receiver_send::{SendConfig, SendReport, Sender};
 
 use crate::arguments::Arguments;
 
-/// Nothing for so long, after the last was sent, means that nothing is on its way any more.
+/// After this time without a datagram, no more are expected.
 const QUIET: Duration = Duration::from_millis(700);
-/// The queueing discipline of interfaces that go up from here on. Debian's, fq_codel, drops frames that waited too long, as they do
-/// where an emulated processor is held up, and tells the sender nothing; this one drops only what does not fit, and says so.
+/// The queueing discipline of interfaces that go up later. Debian's default, fq_codel, drops frames that waited too
+/// long, which happens when an emulated processor is delayed, and does not report it to the sender. This one only drops
+/// what does not fit, and reports it.
 const QDISC: &str = "pfifo_fast";
 const DEFAULT_QDISC: &str = "/proc/sys/net/core/default_qdisc";
-/// Longer than anything here should take to happen.
+/// Upper bound of the time that anything here takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The guest's two interfaces, each in its namespace.
+/// The guest's two interfaces, each in its own namespace.
 pub struct Bench {
     pub lab: Lab,
     pub receiver: PathBuf,
@@ -49,7 +50,7 @@ impl Bench {
         })
     }
 
-    /// Opens a receiver on the receiving side, for the one source of the rows unless told otherwise.
+    /// Opens a receiver on the receiving side, by default for the one source of the rows.
     pub fn open(&self, build: impl FnOnce(Builder) -> Builder + Send) -> Result<Receiver, receiver::Error> {
         let open = || build(Receiver::builder(self.lab.rx_interface()).ring_size(1024).frames(4096)).build();
         match self.lab.rx().run(open) {
@@ -58,7 +59,7 @@ impl Bench {
         }
     }
 
-    /// A stream of wanted datagrams; the rows set what differs.
+    /// A stream of wanted datagrams; the rows change what differs.
     pub fn stream(&self, group: &str, sources: &[&str], rate: u64, count: u64) -> Result<SendConfig> {
         let mut config = SendConfig::new(self.lab.tx_interface(), group.parse().context("group")?, 5000);
         config.sources = sources.iter().map(|source| source.parse()).collect::<Result<_, _>>().context("source")?;
@@ -66,7 +67,7 @@ impl Bench {
         Ok(config)
     }
 
-    /// Sends on a thread of its own.
+    /// Sends on a separate thread.
     pub fn send(&self, config: SendConfig) -> Result<Sending> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -74,7 +75,8 @@ impl Bench {
         Ok(Sending { stop, thread: Some(thread) })
     }
 
-    /// Sends, and receives on this thread until nothing more comes. Tells how many came, and what was sent.
+    /// Sends, and receives on this thread until nothing more arrives. Returns the number of datagrams received, and the
+    /// sender's report.
     pub fn burst(
         &self,
         receiver: &mut Receiver,
@@ -93,7 +95,7 @@ impl Bench {
         Ok((came, sending.wait()?))
     }
 
-    /// Runs a program on the receiving side; what it wrote, or its complaint.
+    /// Runs a program on the receiving side. Returns its output, or its error output as an error.
     pub fn at_receiver(&self, program: &str, arguments: &[&str]) -> Result<std::result::Result<String, String>> {
         let output =
             self.lab.rx().command(program).args(arguments).output().with_context(|| format!("cannot run {program}"))?;
@@ -101,12 +103,12 @@ impl Bench {
         Ok(if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) })
     }
 
-    /// What the kernel says of the receiving interface now.
+    /// The kernel's current description of the receiving interface.
     pub fn interface(&self) -> Result<Interface> {
         Ok(self.lab.rx().run(|| Interface::lookup(self.lab.rx_interface()))??)
     }
 
-    /// An error if an earlier receiver left its XDP program behind.
+    /// Fails if an earlier receiver left its XDP program attached.
     pub fn expect_clean(&self) -> Result<()> {
         let program = self.interface()?.xdp_program;
         ensure!(program.is_none(), "an XDP program was left on {}: {program:?}", self.lab.rx_interface());
@@ -126,7 +128,7 @@ fn interface_by_mac(mac: &str) -> Result<String> {
     bail!("no interface has the MAC address {mac}: is its driver's module loaded?")
 }
 
-/// A sender at work.
+/// A running sender.
 pub struct Sending {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<SendReport, receiver_send::SendError>>>,
@@ -158,21 +160,21 @@ impl Sending {
     }
 }
 
-/// A receiver at work on a thread of its own, with a checker of what comes.
+/// A receiver running on a separate thread, with a checker of the received datagrams.
 pub struct Receiving {
     pub handle: Handle,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Received>>,
 }
 
-/// What the checker saw, how many datagrams came by the kernel path, and the receiver.
+/// The checker's report, the number of datagrams from the kernel path, and the receiver.
 type Received = Result<(ProbeReport, u64, Receiver)>;
 
 impl Drop for Receiving {
-    /// A row that fails takes its receiver along, so that the next one finds the interface free.
+    /// A row that fails also ends its receiver, so that the interface is free for the next row.
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // What the row failed for is known already.
+        // The reason for the row's failure is known already.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -199,8 +201,8 @@ impl Receiving {
         Self { handle, stop, thread: Some(thread) }
     }
 
-    /// Waits until nothing more comes: what the checker saw, how many datagrams came by the kernel path, the books, and the
-    /// receiver.
+    /// Waits until nothing more arrives. Returns the checker's report, the number of datagrams from the kernel path,
+    /// the ledger, and the receiver.
     pub fn finish(mut self) -> Result<(ProbeReport, u64, Ledger, Receiver)> {
         self.stop.store(true, Ordering::Relaxed);
         match self.thread.take().map(JoinHandle::join) {
@@ -218,37 +220,37 @@ pub fn observe(checker: &mut ProbeChecker, datagram: &Datagram<'_>) {
     checker.observe(datagram.source(), datagram.group(), datagram.port(), datagram.payload(), time);
 }
 
-/// Waits until something holds; an error that says what did not.
+/// Waits until a condition holds. The error names the condition that did not.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
     let start = Instant::now();
     while !holds()? {
-        ensure!(start.elapsed() < PATIENCE, "after {} s it did not happen that {what}", PATIENCE.as_secs());
+        ensure!(start.elapsed() < PATIENCE, "after {} s this is still not so: {what}", PATIENCE.as_secs());
         sleep(Duration::from_millis(20));
     }
     Ok(())
 }
 
-/// Every cause that is not 0, for messages.
+/// All causes that are not 0, for messages.
 pub fn causes(ledger: &Ledger) -> String {
     let counts: Vec<_> =
         ledger.causes().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name} {count}")).collect();
     counts.join(", ")
 }
 
-/// The books have to balance, and nothing be lost that the receiver knows of.
+/// Fails unless the ledger balances and nothing was lost.
 pub fn expect_balance(ledger: &Ledger) -> Result<()> {
     ensure!(ledger.unaccounted() == 0 && ledger.lost() == 0, "lost or unaccounted: {}", causes(ledger));
     Ok(())
 }
 
-/// Loads a module, where it is one; an error with what modprobe says.
+/// Loads a kernel module. The error has modprobe's message.
 pub fn load_module(name: &str) -> Result<()> {
     let output = Command::new("modprobe").arg(name).output().context("cannot run modprobe")?;
     ensure!(output.status.success(), "modprobe {name}: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(())
 }
 
-/// Version of the running kernel: its first two numbers.
+/// The version of the running kernel: its first two numbers.
 pub fn kernel() -> Result<(u32, u32)> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("no kernel version")?;
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);

@@ -1,10 +1,10 @@
-//! What `cargo xtask vm` runs inside a virtual machine: the receiver on a real driver, row by row.
+//! The program that `cargo xtask vm` runs inside a virtual machine: it tests the receiver on a real driver, row by row.
 //!
-//! Two interfaces of the guest, joined outside of it, are moved into two namespaces. Each row is one test in one mode. It writes
-//! one line, `vm-row ` and a JSON object, from which the matrix is made. A row that takes far too long ends the program, so that
-//! a guest that hangs says where.
+//! It moves two interfaces of the guest, which are joined outside, into two namespaces. Each row is one test in one
+//! mode, and writes one line, `vm-row ` and a JSON object, for the matrix. A row that takes far too long ends the
+//! program, so that the output shows where a guest hangs.
 //!
-//! Of no use outside a guest: it takes interfaces away from the system it runs on.
+//! Do not run it outside a guest: it takes interfaces away from the system.
 
 mod arguments;
 mod bench;
@@ -26,7 +26,7 @@ use crate::arguments::Arguments;
 use crate::bench::Bench;
 use crate::rows::{Outcome, Row};
 
-/// More than any row takes under emulation, on a busy machine.
+/// Upper bound of the time of a row, under emulation on a busy machine.
 const ROW_LIMIT: Duration = Duration::from_secs(150);
 
 fn main() -> ExitCode {
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs all rows, and tells how many failed.
+/// Runs all rows, and returns the number of failed ones.
 fn run(arguments: &Arguments) -> Result<usize> {
     let bench = Bench::new(arguments)?;
     let mut failed = 0;
@@ -89,6 +89,6 @@ fn tell(name: &str, mode: ReceiveMode, took: Duration, outcome: &Result<Outcome>
         }
     };
     let mut out = std::io::stdout().lock();
-    // Nobody is left to tell if this fails.
+    // If this fails, nobody is left to report it to.
     let _ = writeln!(out, "vm-row {row}").and_then(|()| out.flush());
 }

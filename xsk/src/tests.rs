@@ -323,7 +323,7 @@ proptest! {
             house.run(step);
             house.check();
         }
-        // What is still to come of a packet that is under way.
+        // The buffers of the current packet that are not delivered yet.
         for _ in 0..4 {
             house.run(&Step::Receive { limit: u32::MAX, stop_after: u32::MAX, lease_pattern: 0, panic_at: None });
             house.leases.clear();

@@ -20,7 +20,7 @@ struct Stage {
 
 struct Ended {
     success: bool,
-    said: String,
+    output: String,
 }
 
 /// Held while a program is written, and while one is started: a child that is forked in between would keep the file
@@ -77,9 +77,9 @@ impl Stage {
             let _lock = no_open_programs();
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("xtask")
         };
-        let output = child.wait_with_output().expect("xtask");
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-        Ended { success: output.status.success(), said }
+        let ended = child.wait_with_output().expect("xtask");
+        let output = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        Ended { success: ended.status.success(), output }
     }
 
     /// What a stand-in was called with.
@@ -99,20 +99,20 @@ fn a_missing_linker_is_reported_before_the_build() {
     let stage = Stage::new("linker", &["ip"]);
     for command in ["run", "test", "bench"] {
         let ended = stage.xtask(None, &[command]);
-        assert!(!ended.success && ended.said.contains("`cc`"), "{command}: {}", ended.said);
+        assert!(!ended.success && ended.output.contains("`cc`"), "{command}: {}", ended.output);
         assert_eq!(stage.calls("cargo"), "", "{command}");
     }
 }
 
 #[test]
-fn with_all_that_is_needed_the_length_is_said_and_cargo_is_called() {
+fn with_all_that_is_needed_the_duration_is_shown_and_cargo_is_called() {
     let stage = Stage::new("all", &NAMED);
     for (command, built) in
         [("run", "build --release"), ("test", "test --workspace"), ("bench", "--package receiver-bench")]
     {
         let ended = stage.xtask(None, &[command]);
-        assert!(ended.said.contains("minutes"), "{command}: {}", ended.said);
-        assert!(stage.calls("cargo").contains(built), "{command}: {}", ended.said);
+        assert!(ended.output.contains("minutes"), "{command}: {}", ended.output);
+        assert!(stage.calls("cargo").contains(built), "{command}: {}", ended.output);
     }
 }
 
@@ -121,20 +121,20 @@ fn tests_and_benchmark_are_refused_without_root_before_the_build() {
     let stage = Stage::new("privilege", &NAMED);
     for command in ["test", "bench"] {
         let ended = stage.xtask(Some(NOBODY), &[command]);
-        assert!(!ended.success && ended.said.contains("run it as root"), "{command}: {}", ended.said);
+        assert!(!ended.success && ended.output.contains("run it as root"), "{command}: {}", ended.output);
         assert_eq!(stage.calls("cargo"), "", "{command}");
     }
     let ended = stage.xtask(Some(NOBODY), &["run"]);
-    assert!(stage.calls("cargo").contains("build --release"), "a user namespace does: {}", ended.said);
+    assert!(stage.calls("cargo").contains("build --release"), "a user namespace does: {}", ended.output);
 }
 
 #[test]
-fn the_benchmark_installs_peers_only_if_it_is_told_to() {
+fn the_benchmark_installs_peers_only_on_request() {
     let stage = Stage::new("peers", &NAMED);
     let ended = stage.xtask(None, &["bench", "--quick"]);
-    assert!(ended.said.contains("Missing peers: dpdk-testpmd, iperf"), "{}", ended.said);
-    assert!(ended.said.contains("Nothing is installed; `cargo xtask bench --install-peers`"), "{}", ended.said);
+    assert!(ended.output.contains("Missing peers: dpdk-testpmd, iperf"), "{}", ended.output);
+    assert!(ended.output.contains("Nothing is installed; `cargo xtask bench --install-peers`"), "{}", ended.output);
     assert_eq!(stage.calls("apt-get"), "");
     let ended = stage.xtask(None, &["bench", "--quick", "--install-peers"]);
-    assert!(!stage.calls("apt-get").is_empty(), "{}", ended.said);
+    assert!(!stage.calls("apt-get").is_empty(), "{}", ended.output);
 }

@@ -1,5 +1,5 @@
-//! How soon a join and a block take effect, while the stream flows: from the call to the first datagram, and from the call to the
-//! last one. Ours, and a kernel socket for comparison.
+//! The delay of a join and of a block while the stream flows: from the call to the first datagram, and from the call to
+//! the last one. For this receiver, and for a kernel socket as a comparison.
 #![allow(unsafe_code)]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,7 +15,7 @@ use receiver_send::probe::now_ns;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{pin, say};
+use super::{pin, write_json};
 
 /// Options of the child.
 #[derive(clap::Args, Clone, Debug)]
@@ -35,43 +35,43 @@ pub struct Arguments {
     port: u16,
     #[arg(long)]
     times: usize,
-    /// A mode of ours, or `kernel` for a plain socket.
+    /// A mode of this receiver, or `kernel` for a plain socket.
     #[arg(long)]
     mode: String,
 }
 
-/// Nanoseconds of each try.
+/// Results of each try, in nanoseconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Delays {
     /// From the call to the first datagram.
     pub join_to_first: Vec<u64>,
-    /// From the call to the last datagram; 0 where none came after the call.
+    /// From the call to the last datagram; 0 if none arrived after the call.
     pub block_to_last: Vec<u64>,
-    /// How long the call to block took.
+    /// Duration of the call to block.
     pub block_call: Vec<u64>,
-    /// Datagrams delivered after the call to block had returned, over all tries.
+    /// Datagrams delivered after the call to block had returned, in all tries.
     pub after_block: u64,
 }
 
-/// How long to wait for a first datagram, and until the last one is the last.
+/// Time limit for a first datagram, and the pause after which a datagram counts as the last.
 const PATIENCE: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_millis(20);
 const LOOK: Duration = Duration::from_micros(200);
-/// How long a consumer sleeps at most.
+/// Upper bound of a consumer's sleep.
 const WAIT: Duration = Duration::from_millis(50);
 
-/// What the consumer saw last.
+/// The consumer's last observations.
 #[derive(Default)]
 struct Seen {
     packets: AtomicU64,
-    /// Of the first since it was set to 0.
+    /// The time of the first datagram since this was set to 0.
     first: AtomicU64,
     last: AtomicU64,
     stop: AtomicBool,
 }
 
 impl Seen {
-    fn book(&self) {
+    fn record(&self) {
         let now = now_ns();
         if self.first.load(Ordering::Acquire) == 0 {
             self.first.store(now, Ordering::Release);
@@ -85,37 +85,38 @@ impl Seen {
     }
 }
 
-/// What is steered.
+/// The receiver under control.
 trait Steered {
     fn join(&mut self) -> Result<()>;
     fn leave(&mut self) -> Result<()>;
-    /// Joins any source, to be blocked.
+    /// Joins any source, which is blocked later.
     fn join_any(&mut self) -> Result<()>;
     fn block(&mut self) -> Result<()>;
     fn leave_any(&mut self) -> Result<()>;
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    // The generator has the other CPU to itself; nothing here spins, so that who is measured need not wait for who measures.
+    // The generator has the other CPU alone. Nothing here spins, so the measuring thread does not delay the measured
+    // one.
     pin(arguments.cpu)?;
     let seen = Arc::new(Seen::default());
     let delays = if arguments.mode == "kernel" { kernel(arguments, &seen) } else { ours(arguments, &seen) };
     seen.stop.store(true, Ordering::Relaxed);
-    say(&delays?)
+    write_json(&delays?)
 }
 
 fn ours(arguments: &Arguments, seen: &Arc<Seen>) -> Result<Delays> {
     let Arguments { source, silent, group, port, .. } = arguments;
     let mode: ModeRequest = arguments.mode.parse()?;
-    // Another port, so that the receiver has something to begin with.
+    // Another port, so that the receiver has a subscription at its start.
     let other: Subscription = format!("{silent}@{group}:{}", port.wrapping_add(1)).parse()?;
     let receiver =
         Receiver::builder(&arguments.interface).subscribe(other).mode(mode).allow_asm_in_ssm_range(true).build()?;
     let handle = receiver.handle();
     let mut workers = receiver.into_workers();
     let (Some(mut worker), None) = (workers.pop(), workers.pop()) else { bail!("not one queue, but several") };
-    let eyes = Arc::clone(seen);
-    let consumer = thread::spawn(move || while worker.poll(Wait::For(WAIT), |_| eyes.book()).is_ok() {});
+    let observed = Arc::clone(seen);
+    let consumer = thread::spawn(move || while worker.poll(Wait::For(WAIT), |_| observed.record()).is_ok() {});
     let mut steered = Ours {
         one: format!("{source}@{group}:{port}").parse()?,
         any: format!("!{silent}@{group}:{port}").parse()?,
@@ -174,12 +175,12 @@ fn kernel(arguments: &Arguments, seen: &Arc<Seen>) -> Result<Delays> {
     socket.set_read_timeout(Some(WAIT))?;
     socket.bind(&SocketAddr::from((arguments.group, arguments.port)).into())?;
     let socket = Arc::new(socket);
-    let (eyes, reader) = (Arc::clone(seen), Arc::clone(&socket));
+    let (observed, reader) = (Arc::clone(seen), Arc::clone(&socket));
     let consumer = thread::spawn(move || {
         let mut buffer = [std::mem::MaybeUninit::uninit(); 2048];
-        while !eyes.stop.load(Ordering::Relaxed) {
+        while !observed.stop.load(Ordering::Relaxed) {
             if reader.recv(&mut buffer).is_ok() {
-                eyes.book();
+                observed.record();
             }
         }
     });
@@ -216,7 +217,7 @@ impl Steered for Plain {
             imr_interface: address(Ipv4Addr::UNSPECIFIED),
             imr_sourceaddr: address(self.source),
         };
-        // SAFETY: the request outlives the call, and its length is told.
+        // SAFETY: the request lives during the call, and the length is its size.
         let set = unsafe {
             let length = size_of_val(&request) as libc::socklen_t;
             let value = (&raw const request).cast();
@@ -259,7 +260,7 @@ fn measure(steered: &mut dyn Steered, seen: &Seen, times: usize) -> Result<Delay
     Ok(delays)
 }
 
-/// When the first datagram came since that was forgotten.
+/// The time of the first datagram since the last reset.
 fn first(seen: &Seen, start: u64) -> Result<u64> {
     loop {
         let first = seen.first.load(Ordering::Acquire);
@@ -267,7 +268,7 @@ fn first(seen: &Seen, start: u64) -> Result<u64> {
             return Ok(first);
         }
         if now_ns().saturating_sub(start) > PATIENCE.as_nanos() as u64 {
-            bail!("nothing came within {} s of a join", PATIENCE.as_secs());
+            bail!("nothing arrived within {} s of a join", PATIENCE.as_secs());
         }
         thread::sleep(LOOK);
     }

@@ -1,4 +1,4 @@
-//! A classic BPF filter for one channel: what an AF_PACKET receiver asks the kernel to look at. Pure.
+//! A classic BPF filter for one channel, by which an AF_PACKET receiver limits the packets that it gets.
 
 use std::net::Ipv4Addr;
 
@@ -22,7 +22,7 @@ const LOAD_IP_LENGTH: u16 = 0xb1;
 const LOAD_HALF_INDIRECT: u16 = 0x48;
 const RETURN: u16 = 0x06;
 
-/// Takes whole frames of UDP over IPv4 from `source` to `group` and `port`, as tcpdump would compile it.
+/// Accepts whole frames of UDP over IPv4 from `source` to `group` and `port`, as tcpdump would compile it.
 pub fn channel(source: Ipv4Addr, group: Ipv4Addr, port: u16) -> Vec<Instruction> {
     let tests = [
         (LOAD_HALF, 12, 0x0800),
@@ -36,7 +36,7 @@ pub fn channel(source: Ipv4Addr, group: Ipv4Addr, port: u16) -> Vec<Instruction>
         filter.push(instruction(load, 0, 0, at));
         filter.push(instruction(JUMP_EQUAL, 0, 0, value));
     }
-    // No fragments: their ports are unknown.
+    // No fragments, since their ports are unknown.
     filter.push(instruction(LOAD_HALF, 0, 0, 20));
     filter.push(instruction(JUMP_SET, 0, 0, 0x3fff));
     filter.push(instruction(LOAD_IP_LENGTH, 0, 0, 14));

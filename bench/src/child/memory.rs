@@ -1,4 +1,4 @@
-//! What a receiver takes: resident memory of a process that has one, and what the kernel says of its BPF maps.
+//! A receiver's memory: the resident memory of its process, and the kernel's figures for its BPF maps.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use receiver::{ModeRequest, Queues, ReceiveMode, Receiver, Subscription};
 use serde::{Deserialize, Serialize};
 
-use super::say;
+use super::write_json;
 
 /// Options of the child.
 #[derive(clap::Args, Clone, Debug)]
@@ -20,12 +20,12 @@ pub struct Arguments {
     subscriptions: u32,
 }
 
-/// Bytes.
+/// Sizes in bytes.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Memory {
-    /// Resident, the receiver's part.
+    /// Resident memory of the receiver.
     pub resident: u64,
-    /// Of BPF maps, as `memlock` in their fdinfo.
+    /// Memory of BPF maps, from `memlock` in their fdinfo.
     pub maps: u64,
     /// File descriptors.
     pub descriptors: u64,
@@ -44,7 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let receiver = builder.build()?;
     let after = Memory::read()?;
     drop(receiver);
-    say(&Memory {
+    write_json(&Memory {
         resident: after.resident.saturating_sub(before.resident),
         maps: after.maps.saturating_sub(before.maps),
         descriptors: after.descriptors.saturating_sub(before.descriptors),
@@ -67,7 +67,7 @@ impl Memory {
     }
 }
 
-/// The number after a name at the begin of a line.
+/// The number after a name at the beginning of a line.
 fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
 }

@@ -1,13 +1,13 @@
-//! The children: each receiver under test is a process of its own, whose consumer is pinned to one CPU.
+//! The children: each receiver under test is a separate process, whose consumer is pinned to one CPU.
 //!
-//! A child says `ready` with what it got, answers each line of its standard input with a line of JSON, and ends when that
-//! input ends, so that it never outlives the bench.
+//! A child writes `ready` with its settings, answers each line of its standard input with a line of JSON, and ends when
+//! its standard input ends. So it never outlives the bench.
 
 pub mod control;
 pub mod filter;
 pub mod joined;
-pub mod look;
 pub mod memory;
+pub mod observer;
 pub mod ours;
 pub mod packet_v3;
 pub mod recvmmsg;
@@ -26,12 +26,12 @@ use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 
-use look::Shared;
+use observer::Shared;
 
-/// What a child is to be.
+/// The kind of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
-    /// Our receiver.
+    /// This project's receiver.
     Ours,
     /// A UDP socket with a source-specific join, read by recvmmsg.
     Recvmmsg,
@@ -43,14 +43,14 @@ pub enum Kind {
     Joined,
 }
 
-/// What a consumer looks at in each datagram.
+/// What a consumer examines in each datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Look {
-    /// Nothing: it counts.
+pub enum Observation {
+    /// Nothing: the consumer only counts.
     Count,
-    /// Its source.
+    /// The source.
     Source,
-    /// When it was sent.
+    /// The sending time.
     Latency,
 }
 
@@ -70,10 +70,10 @@ pub struct Arguments {
     #[arg(long)]
     port: u16,
     #[arg(long, value_enum, default_value = "count")]
-    look: Look,
+    observation: Observation,
     #[arg(long, default_value = "copy")]
     mode: String,
-    /// Block the source in an any-source subscription, in place of asking for it.
+    /// Block the source in an any-source subscription instead of joining it.
     #[arg(long)]
     block: bool,
     #[arg(long)]
@@ -84,7 +84,7 @@ pub struct Arguments {
     probe: bool,
     #[arg(long)]
     busy_poll: bool,
-    /// Sleep until something comes, in place of polling without a pause.
+    /// Sleep until something arrives instead of polling without a pause.
     #[arg(long)]
     wait: bool,
 }
@@ -98,54 +98,54 @@ impl Arguments {
 /// The first line of a child.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Started {
-    /// What it got, in a word: the mode, the buffer.
+    /// The settings in a word: the mode, the buffer.
     pub got: String,
-    /// Why it is not running.
+    /// Why the receiver is not running.
     pub refused: Option<String>,
 }
 
-/// What a child has counted since it started.
+/// A child's counts since its start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
     /// Datagrams delivered.
     pub packets: u64,
-    /// When that was read, nanoseconds of CLOCK_TAI.
+    /// Time of the reading, in nanoseconds of CLOCK_TAI.
     pub at: u64,
-    /// Delivered from another source than the wanted; with [`Look::Source`].
+    /// Datagrams delivered from another source than the wanted one; with [`Observation::Source`].
     pub others: u64,
-    /// Lost, by cause.
+    /// Lost datagrams, by cause.
     pub loss: BTreeMap<String, u64>,
-    /// Dropped because nobody wanted it, as the receiver itself counts it.
+    /// Datagrams dropped because they are unwanted, in the receiver's own count.
     pub unwanted: u64,
-    /// What the receiver's own books do not explain.
+    /// Datagrams that the receiver's ledger does not account for.
     pub unaccounted: u64,
-    /// Since it was last asked for; with [`Look::Latency`].
+    /// Latencies since the last request; with [`Observation::Latency`].
     pub latency: Option<Latency>,
 }
 
-/// Latency in nanoseconds.
+/// Latencies in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
-    /// Datagrams.
+    /// Number of datagrams.
     pub count: u64,
     /// Median.
     pub p50: u64,
-    /// 99 %.
+    /// 99th percentile.
     pub p99: u64,
-    /// 99.9 %.
+    /// 99.9th percentile.
     pub p99_9: u64,
 }
 
-/// Asks a child for its packets and the time alone: cheap, so that it can be asked under load.
+/// Requests a child's packets and the time alone, which is cheap enough under load.
 pub const COUNT: &str = "count";
-/// Asks a child for everything.
+/// Requests all of a child's counts.
 pub const TOTALS: &str = "totals";
 
-/// A running receiver, as the protocol sees it.
+/// A running receiver, for the protocol.
 pub struct Running {
     shared: Arc<Shared>,
-    /// Fills in what only the receiver knows.
-    books: Box<dyn FnMut(&mut Counts)>,
+    /// Adds what only the receiver knows.
+    add_counts: Box<dyn FnMut(&mut Counts)>,
     /// Ends the consumer.
     end: Box<dyn FnOnce()>,
     got: String,
@@ -162,31 +162,31 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let mut running = match started {
         Ok(running) => running,
-        Err(error) => return say(&Started { got: String::new(), refused: Some(format!("{error:#}")) }),
+        Err(error) => return write_json(&Started { got: String::new(), refused: Some(format!("{error:#}")) }),
     };
-    say(&Started { got: running.got.clone(), refused: None })?;
+    write_json(&Started { got: running.got.clone(), refused: None })?;
     for line in std::io::stdin().lock().lines() {
         let mut counts = running.shared.counts();
         if line? == TOTALS {
-            (running.books)(&mut counts);
+            (running.add_counts)(&mut counts);
             counts.latency = running.shared.take_latency();
         }
-        say(&counts)?;
+        write_json(&counts)?;
     }
     running.shared.stop.store(true, Ordering::Relaxed);
     (running.end)();
     Ok(())
 }
 
-/// One line of JSON.
-pub fn say(what: &impl Serialize) -> Result<()> {
+/// Writes one line of JSON.
+pub fn write_json(what: &impl Serialize) -> Result<()> {
     let mut out = std::io::stdout().lock();
     serde_json::to_writer(&mut out, what)?;
     out.write_all(b"\n")?;
     Ok(out.flush()?)
 }
 
-/// A thread for a consumer, on a CPU of its own. Where it cannot be pinned it says so, and runs anywhere.
+/// Starts a consumer's thread on its own CPU. If it cannot be pinned, it reports that and runs anywhere.
 fn consumer(cpu: usize, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     let pinned = move || {
         if let Err(error) = pin(cpu) {

@@ -1,4 +1,4 @@
-//! Our receiver, driven by a thread that polls without sleeping, unless it is told to wait.
+//! This project's receiver, driven by a thread that polls without sleeping, unless it is configured to wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use anyhow::{Result, bail};
 use receiver::{BusyPoll, Datagram, Handle, Ledger, ModeRequest, Receiver, Subscription, Wait, Worker};
 use receiver_send::probe::ProbeChecker;
 
-use super::look::{Eye, Shared, with_eye};
+use super::observer::{Observer, Shared, with_observer};
 use super::{Arguments, Counts, Running, consumer};
 
-/// Names in the ledger of what was wanted and lost.
+/// Names in the ledger of lost wanted datagrams.
 const LOSSES: [&str; 9] = [
     "xsk_rx_ring_full",
     "xsk_rx_dropped",
@@ -22,7 +22,7 @@ const LOSSES: [&str; 9] = [
     "malformed",
     "passed_no_socket",
 ];
-/// And of what nobody wanted.
+/// Names in the ledger of unwanted datagrams.
 const UNWANTED: [&str; 2] = ["dropped_not_included", "dropped_blocked"];
 
 pub fn start(arguments: &Arguments) -> Result<Running> {
@@ -47,18 +47,18 @@ pub fn start(arguments: &Arguments) -> Result<Running> {
         let (arguments, shared) = (arguments.clone(), Arc::clone(&shared));
         consumer(arguments.cpu, move || consume(worker, &arguments, &shared))?
     };
-    let books = {
+    let add_counts = {
         let handle = handle.clone();
-        move |counts: &mut Counts| book(&handle, counts)
+        move |counts: &mut Counts| count_losses(&handle, counts)
     };
     let end = move || {
         let _ = handle.shutdown();
         let _ = thread.join();
     };
-    Ok(Running { shared, books: Box::new(books), end: Box::new(end), got })
+    Ok(Running { shared, add_counts: Box::new(add_counts), end: Box::new(end), got })
 }
 
-fn book(handle: &Handle, counts: &mut Counts) {
+fn count_losses(handle: &Handle, counts: &mut Counts) {
     let Ok(ledger) = handle.ledger() else { return };
     let named = |names: &[&str], ledger: &Ledger| -> Vec<(String, u64)> {
         names
@@ -77,22 +77,22 @@ fn consume(worker: Worker, arguments: &Arguments, shared: &Shared) {
         return check(worker, shared);
     }
     let wait = if arguments.wait { Wait::For(Duration::from_millis(100)) } else { Wait::Never };
-    with_eye!(arguments, |eye| drive(worker, wait, eye, arguments.owned, shared));
+    with_observer!(arguments, |observer| drive(worker, wait, observer, arguments.owned, shared));
 }
 
-fn drive(worker: Worker, wait: Wait, mut eye: impl Eye, owned: bool, shared: &Shared) {
+fn drive(worker: Worker, wait: Wait, mut observer: impl Observer, owned: bool, shared: &Shared) {
     if owned {
         poll(worker, wait, shared, |datagram| {
             if let Some(datagram) = datagram.into_owned() {
-                eye.see(shared, || datagram.source.ip(), &datagram.payload);
+                observer.observe(shared, || datagram.source.ip(), &datagram.payload);
             }
         });
     } else {
-        poll(worker, wait, shared, |datagram| eye.see(shared, || datagram.source().ip(), datagram.payload()));
+        poll(worker, wait, shared, |datagram| observer.observe(shared, || datagram.source().ip(), datagram.payload()));
     }
 }
 
-/// Each datagram through the checker of test streams.
+/// Passes each datagram to the checker of test streams.
 fn check(worker: Worker, shared: &Shared) {
     let mut checker = ProbeChecker::new();
     poll(worker, Wait::Never, shared, |datagram| {

@@ -1,5 +1,5 @@
-//! AF_PACKET with a TPACKET_V3 ring (Documentation/networking/packet_mmap.rst) and a filter for the channel. The group is joined
-//! by a socket beside it, as a NIC would hear nothing of it otherwise.
+//! AF_PACKET with a TPACKET_V3 ring (Documentation/networking/packet_mmap.rst) and a filter for the channel. A further
+//! socket joins the group, since otherwise a NIC would not receive it.
 #![allow(unsafe_code)]
 
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use rustix::net::netdevice::name_to_index;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::filter::{Instruction, channel};
-use super::look::{Eye, Shared, with_eye};
+use super::observer::{Observer, Shared, with_observer};
 use super::{Arguments, Counts, Running, consumer};
 
 /// linux/if_packet.h.
@@ -22,12 +22,12 @@ const PACKET_RX_RING: libc::c_int = 5;
 const PACKET_STATISTICS: libc::c_int = 6;
 const PACKET_VERSION: libc::c_int = 10;
 const TPACKET_V3: libc::c_int = 2;
-/// Block descriptor: where status, count and first frame stand.
+/// Offsets in the block descriptor: status, count and first frame.
 const BLOCK_STATUS: usize = 8;
 const BLOCK_PACKETS: usize = 12;
 const BLOCK_FIRST: usize = 16;
 const STATUS_USER: u32 = 1;
-/// Frame header: next frame, length, start of the frame.
+/// Offsets in the frame header: next frame, length, start of the frame.
 const NEXT: usize = 0;
 const LENGTH: usize = 12;
 const MAC: usize = 24;
@@ -35,7 +35,7 @@ const MAC: usize = 24;
 const BLOCK: usize = 1 << 20;
 const BLOCKS: usize = 64;
 const FRAME: usize = 2048;
-/// A block that is not full is handed over after so many milliseconds: the least there is.
+/// The kernel hands over a block that is not full after this time in milliseconds, which is the minimum.
 const RETIRE: u32 = 1;
 /// Ethernet, IPv4 without options, UDP.
 const HEADERS: usize = 42;
@@ -65,7 +65,7 @@ struct Ring {
     start: *mut u8,
 }
 
-// SAFETY: the mapping belongs to the process; the one consumer uses it.
+// SAFETY: the mapping belongs to the process, and only the one consumer uses it.
 unsafe impl Send for Ring {}
 
 pub fn start(arguments: &Arguments) -> Result<Running> {
@@ -75,10 +75,12 @@ pub fn start(arguments: &Arguments) -> Result<Running> {
     let shared = Arc::new(Shared::new());
     let thread = {
         let (socket, shared, arguments) = (Arc::clone(&socket), Arc::clone(&shared), arguments.clone());
-        consumer(arguments.cpu, move || with_eye!(arguments, |eye| consume(&socket, &ring, eye, &shared)))?
+        consumer(arguments.cpu, move || {
+            with_observer!(arguments, |observer| consume(&socket, &ring, observer, &shared))
+        })?
     };
     let mut dropped = 0;
-    let books = move |counts: &mut Counts| {
+    let add_counts = move |counts: &mut Counts| {
         dropped += drops(&socket);
         if dropped > 0 {
             counts.loss.insert("packet_ring_full".to_owned(), dropped);
@@ -89,11 +91,11 @@ pub fn start(arguments: &Arguments) -> Result<Running> {
         drop(membership);
     };
     let got = format!("ring of {} MiB", (BLOCK * BLOCKS) >> 20);
-    Ok(Running { shared, books: Box::new(books), end: Box::new(end), got })
+    Ok(Running { shared, add_counts: Box::new(add_counts), end: Box::new(end), got })
 }
 
 fn open(arguments: &Arguments) -> std::io::Result<Socket> {
-    // Protocol 0: nothing comes before the filter and the ring are there.
+    // Protocol 0: nothing arrives before the filter and the ring are set up.
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
     let filter = channel(arguments.source, arguments.group, arguments.port);
     let program = Program { length: filter.len() as u16, filter: filter.as_ptr() };
@@ -109,12 +111,12 @@ fn open(arguments: &Arguments) -> std::io::Result<Socket> {
         features: 0,
     };
     set(&socket, libc::SOL_PACKET, PACKET_RX_RING, &request)?;
-    // SAFETY: all zeros is an address without anything.
+    // SAFETY: all zeros is a valid, empty address.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
     address.sll_protocol = (libc::ETH_P_IP as u16).to_be();
     address.sll_ifindex = name_to_index(&socket, &arguments.interface)? as i32;
-    // SAFETY: the address outlives the call, and its length is told.
+    // SAFETY: the address lives during the call, and the length is its size.
     let bound = unsafe {
         let length = size_of_val(&address) as libc::socklen_t;
         libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length)
@@ -123,7 +125,7 @@ fn open(arguments: &Arguments) -> std::io::Result<Socket> {
 }
 
 fn set<T>(socket: &Socket, level: libc::c_int, option: libc::c_int, value: &T) -> std::io::Result<()> {
-    // SAFETY: the value outlives the call, and its length is told.
+    // SAFETY: the value lives during the call, and the length is its size.
     let set = unsafe {
         let length = size_of::<T>() as libc::socklen_t;
         libc::setsockopt(socket.as_raw_fd(), level, option, std::ptr::from_ref(value).cast(), length)
@@ -131,12 +133,13 @@ fn set<T>(socket: &Socket, level: libc::c_int, option: libc::c_int, value: &T) -
     if set == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-/// What the kernel dropped for want of room since the call before: PACKET_STATISTICS begins anew each time.
+/// The packets that the kernel dropped because the ring was full, since the last call: PACKET_STATISTICS resets its
+/// counters.
 fn drops(socket: &Socket) -> u64 {
-    // Packets (those dropped among them), drops, freezes.
+    // Packets (including dropped ones), drops, freezes.
     let mut statistics = [0u32; 3];
     let mut length = size_of_val(&statistics) as libc::socklen_t;
-    // SAFETY: the array outlives the call, and its length is told.
+    // SAFETY: the array lives during the call, and the length is its size.
     let asked = unsafe {
         let to = statistics.as_mut_ptr().cast();
         libc::getsockopt(socket.as_raw_fd(), libc::SOL_PACKET, PACKET_STATISTICS, to, &raw mut length)
@@ -146,7 +149,7 @@ fn drops(socket: &Socket) -> u64 {
 
 impl Ring {
     fn map(socket: &Socket) -> std::io::Result<Self> {
-        // SAFETY: a new mapping, wherever the kernel puts it.
+        // SAFETY: a new mapping at an address that the kernel chooses.
         let start = unsafe {
             let protection = ProtFlags::READ | ProtFlags::WRITE;
             mmap(std::ptr::null_mut(), BLOCK * BLOCKS, protection, MapFlags::SHARED, socket, 0)?
@@ -155,23 +158,23 @@ impl Ring {
     }
 
     fn block(&self, nth: usize) -> *mut u8 {
-        // SAFETY: within the mapping, as the number is.
+        // SAFETY: the number is in range, so the block lies within the mapping.
         unsafe { self.start.add(nth % BLOCKS * BLOCK) }
     }
 }
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // SAFETY: mapped by `Ring::map` with this length, and used no more.
+        // SAFETY: `Ring::map` mapped this range, and it is not used afterwards.
         let _ = unsafe { munmap(self.start.cast(), BLOCK * BLOCKS) };
     }
 }
 
-fn consume(socket: &Socket, ring: &Ring, mut eye: impl Eye, shared: &Shared) {
+fn consume(socket: &Socket, ring: &Ring, mut observer: impl Observer, shared: &Shared) {
     let mut nth = 0;
     while !shared.stop.load(Ordering::Relaxed) {
         let block = ring.block(nth);
-        // SAFETY: the word is in the mapping, aligned, and shared with the kernel.
+        // SAFETY: the word lies in the mapping, is aligned, and is shared with the kernel.
         let status = unsafe { AtomicU32::from_ptr(block.add(BLOCK_STATUS).cast()) };
         if status.load(Ordering::Acquire) & STATUS_USER == 0 {
             let mut wait = [PollFd::new(socket, PollFlags::IN | PollFlags::ERR)];
@@ -179,8 +182,8 @@ fn consume(socket: &Socket, ring: &Ring, mut eye: impl Eye, shared: &Shared) {
             let _ = poll(&mut wait, Some(&timeout));
             continue;
         }
-        // SAFETY: the block is ours until its status is given back, and the kernel laid it out.
-        let packets = unsafe { walk(block, &mut eye, shared) };
+        // SAFETY: the block belongs to this process until its status is reset, and the kernel defined its layout.
+        let packets = unsafe { walk(block, &mut observer, shared) };
         shared.add(packets);
         status.store(0, Ordering::Release);
         nth += 1;
@@ -189,8 +192,8 @@ fn consume(socket: &Socket, ring: &Ring, mut eye: impl Eye, shared: &Shared) {
 
 /// # Safety
 /// `block` is a block of the ring that the kernel has handed over.
-unsafe fn walk(block: *const u8, eye: &mut impl Eye, shared: &Shared) -> u64 {
-    // SAFETY: of all: what is read lies where linux/if_packet.h says, inside the block.
+unsafe fn walk(block: *const u8, observer: &mut impl Observer, shared: &Shared) -> u64 {
+    // SAFETY: for all: the reads stay inside the block, at the offsets of linux/if_packet.h.
     unsafe {
         let word = |at: *const u8, offset: usize| at.add(offset).cast::<u32>().read_unaligned();
         let packets = word(block, BLOCK_PACKETS);
@@ -202,7 +205,7 @@ unsafe fn walk(block: *const u8, eye: &mut impl Eye, shared: &Shared) -> u64 {
                 Some(&[a, b, c, d]) => IpAddr::from([a, b, c, d]),
                 _ => IpAddr::from([0; 4]),
             };
-            eye.see(shared, source, bytes.get(HEADERS..).unwrap_or(&[]));
+            observer.observe(shared, source, bytes.get(HEADERS..).unwrap_or(&[]));
             frame = frame.add(word(frame, NEXT) as usize);
         }
         packets.into()

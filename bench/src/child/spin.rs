@@ -1,4 +1,4 @@
-//! Keeps a CPU busy when nothing else wants it, as `idle=poll` would: a virtual CPU that sleeps takes long to wake.
+//! Keeps a CPU busy while nothing else uses it, like `idle=poll`, since a sleeping virtual CPU wakes slowly.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             }
             Ok(())
         });
-        super::say(&"spinning")?;
+        super::write_json(&"spinning")?;
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         stop.store(true, Ordering::Relaxed);
         spinning.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -1,5 +1,5 @@
-//! Runs a foreign program as a child that never outlives the bench: pinned, with a sysfs and a bpffs of its own namespaces, and
-//! ended when this process's standard input ends.
+//! Runs a foreign program as a child that never outlives the bench. It is pinned, has a sysfs and a bpffs in its own
+//! mount namespace, and ends when this process's standard input ends.
 #![allow(unsafe_code)]
 
 use std::ffi::OsString;
@@ -25,12 +25,12 @@ pub struct Arguments {
     command: Vec<OsString>,
 }
 
-/// How long a program may take to end by itself after its input ended, then after SIGINT.
+/// Time limit for a program to end by itself after its input ended, then after SIGINT.
 const PATIENCE: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(4)];
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // Ctrl-C at the terminal reaches the program too; this process stays to see it end.
+        // Ctrl-C at the terminal also reaches the program. This process stays until it has ended.
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
     }
     own_mounts()?;
@@ -76,7 +76,7 @@ fn finished(status: ExitStatus) -> Result<()> {
     Ok(())
 }
 
-/// Asks kindly, then by SIGINT, then not at all.
+/// Closes the input, then sends SIGINT, then kills.
 fn end(child: &mut Child) -> Result<ExitStatus> {
     for (nth, patience) in PATIENCE.into_iter().enumerate() {
         let start = Instant::now();
@@ -94,9 +94,9 @@ fn end(child: &mut Child) -> Result<ExitStatus> {
     Ok(child.wait()?)
 }
 
-/// A mount namespace of its own: /sys of this network namespace, and a bpffs, which libxdp asks for.
+/// Makes a mount namespace with /sys of this network namespace, and with a bpffs, which libxdp needs.
 fn own_mounts() -> Result<()> {
-    // SAFETY: the call is unsafe for the flag FILES alone, which is not passed.
+    // SAFETY: only the flag FILES makes the call unsafe, and it is not passed.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.context("unsharing the mounts")?;
     for words in
         [["--make-rslave", "/"].as_slice(), &["-t", "sysfs", "sysfs", "/sys"], &["-t", "bpf", "bpf", "/sys/fs/bpf"]]

@@ -1,11 +1,11 @@
-//! The ceiling: an XDP program that drops every frame at once. What it dropped, the interface counts.
+//! The upper bound: an XDP program that drops every frame at once. The interface counts the drops.
 
 use std::sync::Arc;
 
 use anyhow::Result;
 use receiver::Interface;
 
-use super::look::Shared;
+use super::observer::Shared;
 use super::{Arguments, Running};
 use crate::baseline::Baseline;
 
@@ -15,7 +15,7 @@ pub fn start(arguments: &Arguments) -> Result<Running> {
     baseline.attach(interface.index)?;
     Ok(Running {
         shared: Arc::new(Shared::new()),
-        books: Box::new(|_| {}),
+        add_counts: Box::new(|_| {}),
         end: Box::new(move || drop(baseline)),
         got: "native".to_owned(),
     })

@@ -1,4 +1,4 @@
-//! The receivers that this program itself can be: ours, recvmmsg, AF_PACKET, the ceiling.
+//! The receivers within this program: this project's receiver, recvmmsg, AF_PACKET, the upper bound.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::Session;
-use crate::child::{COUNT, Counts, Look, Started, TOTALS};
+use crate::child::{COUNT, Counts, Observation, Started, TOTALS};
 use crate::lab::{Bench, CONSUMER_CPU, GROUP, PORT};
 use crate::process::Process;
 
-/// Building the receiver, and the answer to a question under full load.
+/// Time limit for building the receiver, and for an answer under full load.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A child of this program.
@@ -20,19 +20,19 @@ pub struct Child {
 }
 
 impl Child {
-    /// `words` name the kind and its options.
-    pub fn start(bench: &Bench, words: &[&str], source: Ipv4Addr, look: Look) -> Result<Self> {
-        let look = match look {
-            Look::Count => "count",
-            Look::Source => "source",
-            Look::Latency => "latency",
+    /// `words` are the kind and its options.
+    pub fn start(bench: &Bench, words: &[&str], source: Ipv4Addr, observation: Observation) -> Result<Self> {
+        let observation = match observation {
+            Observation::Count => "count",
+            Observation::Source => "source",
+            Observation::Latency => "latency",
         };
         let (cpu, port) = (CONSUMER_CPU.to_string(), PORT.to_string());
         let (source, group) = (source.to_string(), GROUP.to_string());
         let mut arguments = vec!["serve"];
         arguments.extend(words);
         arguments.extend(["--interface", bench.lab.rx_interface(), "--cpu", &cpu, "--source", &source]);
-        arguments.extend(["--group", &group, "--port", &port, "--look", look]);
+        arguments.extend(["--group", &group, "--port", &port, "--observation", observation]);
         let mut process = Process::start(bench.lab.rx(), words.first().unwrap_or(&"a child"), &arguments)?;
         let started: Started = serde_json::from_str(&process.line(PATIENCE)?).context("a child's first line")?;
         if let Some(reason) = started.refused {
@@ -42,7 +42,7 @@ impl Child {
     }
 
     fn ask(&mut self, question: &str) -> Result<Counts> {
-        self.process.tell(question)?;
+        self.process.write_line(question)?;
         serde_json::from_str(&self.process.line(PATIENCE)?).context("a child's answer")
     }
 }

@@ -1,4 +1,4 @@
-//! iperf 2 in SSM mode, with its own generator: whether it delivers, and how fast.
+//! iperf 2 in SSM mode with its own generator: whether it delivers, and its rate.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use super::{BY_FLAG, require, supervised};
 use crate::lab::{Bench, GENERATOR_CPU, GROUP, PORT, WANTED};
 use crate::sample::Sample;
 
-/// Bytes of payload: the least with room for its own header.
+/// Payload length in bytes: the minimum that holds its own header.
 const PAYLOAD: &str = "64";
 const RATE: &str = "1000000pps";
 const SECONDS: &str = "1";
 
-/// One run of its client against its server.
+/// One run of its client and its server.
 pub fn sample(bench: &Bench) -> Result<Sample> {
     require("iperf", BY_FLAG)?;
     let (source, port) = (WANTED.to_string(), PORT.to_string());
@@ -41,7 +41,7 @@ pub fn sample(bench: &Bench) -> Result<Sample> {
     let lines = server.end()?;
     let report = lines.iter().rev().find_map(|line| Report::parse(line));
     let Some(Report { bytes, lost, total }) = report else {
-        bail!("iperf's server reported nothing; it said: {} {complaints}", lines.join("; "));
+        bail!("iperf's server reported nothing; it wrote: {} {complaints}", lines.join("; "));
     };
     let (packets, size) = (total.saturating_sub(lost), PAYLOAD.parse().unwrap_or(64u64));
     Ok(Sample {
@@ -54,7 +54,7 @@ pub fn sample(bench: &Bench) -> Result<Sample> {
     })
 }
 
-/// What a server says at the end, in CSV: … bytes, bits a second, jitter, lost, total, percent, out of order.
+/// A server's final line in CSV: … bytes, bits per second, jitter, lost, total, percent, out of order.
 #[derive(Debug, PartialEq)]
 struct Report {
     bytes: u64,

@@ -1,4 +1,4 @@
-//! Receivers under test, as the measurements see them: started, asked for their counts, ended.
+//! Receivers under test, as the measurements use them: start, counts, end.
 
 pub mod child;
 pub mod iperf;
@@ -11,19 +11,19 @@ use crate::child::Counts;
 use crate::lab::{Bench, CONSUMER_CPU};
 use crate::process::Process;
 
-/// A receiver that runs.
+/// A running receiver.
 pub trait Session {
-    /// What it got: mode, buffer, settings.
+    /// Its settings: mode, buffer.
     fn got(&self) -> &str;
-    /// Packets so far, and when that was read: cheap enough to be asked under load.
+    /// The packets so far, and the time of the reading. Cheap enough for use under load.
     fn count(&mut self) -> Result<Counts>;
     /// All counts so far.
     fn totals(&mut self) -> Result<Counts>;
-    /// Ends it. Some tell their packets once more then, counted by themselves.
+    /// Ends it. Some receivers then report their own count of packets.
     fn end(self: Box<Self>) -> Result<Option<u64>>;
 }
 
-/// A program that is not there.
+/// A missing program.
 #[derive(Debug)]
 pub struct Missing(pub String);
 
@@ -35,10 +35,10 @@ impl std::fmt::Display for Missing {
 
 impl std::error::Error for Missing {}
 
-/// How a peer is had that Debian has a package of.
+/// The remedy for a peer that Debian packages.
 pub const BY_FLAG: &str = "`cargo xtask bench --install-peers` installs it";
 
-/// An error that says how to get the program, unless it is on PATH.
+/// Fails with the remedy unless the program is on PATH.
 pub fn require(program: &str, remedy: &str) -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let there = std::env::split_paths(&path)
@@ -47,7 +47,7 @@ pub fn require(program: &str, remedy: &str) -> Result<()> {
     if there { Ok(()) } else { Err(Missing(format!("{program} is not installed; {remedy}")).into()) }
 }
 
-/// Starts a program on the receiving side, on the consumer's CPU, with its output by lines; it ends with the bench.
+/// Starts a program on the receiving side, on the consumer's CPU, with line-buffered output. It ends with the bench.
 fn supervised(bench: &Bench, program: &'static str, arguments: &[&str]) -> Result<Process> {
     let cpu = CONSUMER_CPU.to_string();
     let mut words = vec!["supervise", "--cpu", &cpu, "--", "stdbuf", "-oL", program];

@@ -1,4 +1,4 @@
-//! DPDK's testpmd on its af_xdp driver, receiving and freeing.
+//! DPDK's testpmd with its af_xdp driver, which receives and frees packets.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::process::Process;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How testpmd is set up: the driver's own choice of busy polling, or without it.
+/// testpmd's settings: the driver's default of busy polling, or none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Settings {
     #[default]
@@ -33,7 +33,7 @@ impl Testpmd {
             Settings::NoBusyPoll => (",busy_budget=0", "busy_budget=0"),
         };
         let device = format!("net_af_xdp0,iface={},start_queue=0,queue_count=1{more}", bench.lab.rx_interface());
-        // Its main thread sleeps; the second of these forwards.
+        // Its main thread sleeps; the second one forwards.
         let cpus = format!("{GENERATOR_CPU},{CONSUMER_CPU}");
         let main = GENERATOR_CPU.to_string();
         let prefix = format!("bench{}", std::process::id());
@@ -64,7 +64,7 @@ impl Testpmd {
         ];
         let mut process = Process::start(bench.lab.rx(), "dpdk-testpmd", &arguments)?;
         process.line_with("Done", PATIENCE)?;
-        process.tell("start")?;
+        process.write_line("start")?;
         process.line_with("TX RS bit", PATIENCE)?;
         Ok(Self { process, got })
     }
@@ -80,18 +80,18 @@ impl Session for Testpmd {
     }
 
     fn totals(&mut self) -> Result<Counts> {
-        self.process.tell("show fwd stats all")?;
+        self.process.write_line("show fwd stats all")?;
         let at = now_ns();
         self.process.line_with("Accumulated forward statistics", PATIENCE)?;
         let line = self.process.line_with("RX-packets:", PATIENCE)?;
-        let (packets, dropped) = received(&line).with_context(|| format!("testpmd said: {line}"))?;
+        let (packets, dropped) = received(&line).with_context(|| format!("testpmd wrote: {line}"))?;
         let loss = [("rx_missed".to_owned(), dropped)].into_iter().filter(|(_, count)| *count > 0).collect();
         Ok(Counts { packets, at, loss, ..Counts::default() })
     }
 
     fn end(mut self: Box<Self>) -> Result<Option<u64>> {
-        self.process.tell("stop")?;
-        self.process.tell("quit")?;
+        self.process.write_line("stop")?;
+        self.process.write_line("quit")?;
         self.process.end().map(|_| None)
     }
 }

@@ -1,7 +1,7 @@
-//! xdpsock of the XDP project's bpf-examples, rxdrop: AF_XDP with no filter, and nothing done with the frames.
+//! xdpsock of the XDP project's bpf-examples in mode rxdrop: AF_XDP without a filter; it ignores the frames' contents.
 //!
-//! It tells its packets once a second, so they are read from the interface's counters (redirected into its ring), and held against
-//! its own last word at the end.
+//! It reports its packets only once a second. So they are read from the interface's counter of frames redirected into
+//! its ring, and compared with its own final report.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::lab::Bench;
 use crate::process::Process;
 
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between the program on the interface and the socket in its map.
+/// The pause between attaching the program and putting the socket into its map.
 const SETTLE: Duration = Duration::from_millis(250);
 
 pub struct Xdpsock<'a> {
@@ -28,7 +28,7 @@ pub struct Xdpsock<'a> {
 impl<'a> Xdpsock<'a> {
     pub fn start(bench: &'a Bench) -> Result<Self> {
         require("xdpsock", "build it from the XDP project's bpf-examples (AF_XDP-example)")?;
-        // Its packets are read from the interface's counters.
+        // The interface's counters have its packets.
         require("ethtool", BY_FLAG)?;
         let interface = bench.lab.rx_interface();
         let arguments = ["-i", interface, "-q", "0", "-r", "-N", "-c", "-n", "1"];
@@ -76,7 +76,7 @@ impl Session for Xdpsock<'_> {
     }
 }
 
-/// `rx   2698256   2699011`: a second's packets, and all.
+/// `rx   2698256   2699011`: packets per second, and all packets.
 fn own_count(line: &str) -> Option<u64> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let &["rx", _, packets] = words.as_slice() else { return None };

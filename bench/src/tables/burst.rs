@@ -1,4 +1,4 @@
-//! The longest burst at line rate of which nothing is lost.
+//! The longest burst at line rate without a loss.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 use receiver_send::Burst;
 use serde::Serialize;
 
-use crate::child::Look;
+use crate::child::Observation;
 use crate::lab::Bench;
 use crate::offered::Offer;
 use crate::peers::testpmd::Settings;
@@ -16,16 +16,16 @@ use crate::sample::take;
 use crate::search::{Try, bisect};
 
 const ROWS: [&str; 6] = [BASE, "packet_v3", "xdpsock", "socket", "generic", "copy"];
-/// Longer ones are no bursts.
+/// Longer sequences are no bursts.
 const LONGEST: u32 = 1 << 19;
 const SHORTEST: u32 = 64;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Longest {
     pub name: &'static str,
-    /// 0 where not even the shortest came through.
+    /// 0 if even the shortest burst lost packets.
     pub packets: u64,
-    /// It could be longer.
+    /// True if the limit could be higher.
     pub at_least: bool,
 }
 
@@ -45,18 +45,18 @@ pub fn measure(bench: &Bench, quick: bool) -> Result<Vec<Longest>> {
 }
 
 fn longest(bench: &Bench, row: &'static Row, steps: usize) -> Result<Longest> {
-    let mut session = start(bench, row, Look::Count, Settings::default())?;
+    let mut session = start(bench, row, Observation::Count, Settings::default())?;
     let mut attempt = |packets: u32| -> Result<bool> {
         let mut offer = Offer::wanted(0, Duration::from_secs(1));
         offer.burst = Some(Burst { packets, every: Duration::from_millis(10) });
         offer.count = Some(packets.into());
-        // Shorter than what makes `take` look at the middle of the run.
+        // Too short for `take` to measure the middle of the run.
         offer.duration = Duration::from_millis(800);
         let sample = take(bench, session.as_mut(), row, &offer)?;
         Ok(sample.lost() == 0 && sample.offered == u64::from(packets))
     };
     let mut twice = |packets: u32| -> Result<bool> { Ok(attempt(packets)? || attempt(packets)?) };
-    // Doubled until something is lost, then bisected.
+    // Doubles the length until something is lost, then bisects.
     let mut good = 0;
     let mut next = SHORTEST;
     while next <= LONGEST && twice(next)? {

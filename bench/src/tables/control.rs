@@ -1,4 +1,4 @@
-//! Join to first packet, block to last packet: ours in modes copy and socket, and a plain kernel socket.
+//! Join to first packet, and block to last packet: this receiver in modes copy and socket, and a plain kernel socket.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::process::Process;
 use crate::report::Table;
 use crate::statistics::median;
 
-/// A datagram every 20 microseconds.
+/// One datagram every 20 microseconds.
 const RATE: u64 = 50_000;
 const MODES: [(&str, &str); 3] = [("kernel_socket", "kernel"), ("socket", "socket"), ("copy", "copy")];
 
-/// Medians, microseconds.
+/// Medians, in microseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Control {
     pub name: &'static str,
@@ -35,7 +35,7 @@ pub fn measure(bench: &Bench, times: usize) -> Result<Vec<Control>> {
 
 fn one(bench: &Bench, name: &'static str, mode: &str, times: usize) -> Result<Control> {
     bench.go_on()?;
-    // A try takes some 100 ms; the generator is stopped by its duration, so it gets enough.
+    // A try takes about 100 ms. The duration stops the generator, so it gets enough packets.
     let duration = Duration::from_millis(1200 + 130 * times as u64);
     let generator = Generator::load(bench, &Offer::wanted(RATE, duration))?;
     generator.start();

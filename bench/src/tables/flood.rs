@@ -1,8 +1,9 @@
-//! One wanted packet among many that nobody asked for: what share of the wanted is delivered.
+//! One wanted packet among many unwanted ones: the share of wanted packets that is delivered.
 //!
-//! Here the receiving end's NAPI has a thread on the consumer's CPU, and comes first there. In the other tables it shares the generator's, so that a
-//! receiver that is slow to drop slows the flood, and loses nothing by it; a sender across a wire is not slowed. The rate is the
-//! highest at which our mode copy delivers all in one of some tries, and the others are offered the same: of theirs the median.
+//! In this table the receiving end's NAPI has a thread on the consumer's CPU, with priority there. In the other tables
+//! it shares the generator's CPU: a receiver that drops slowly slows the flood and loses nothing, although it would not
+//! slow a sender across a wire. The rate is the highest at which mode copy delivers everything in one of several tries.
+//! The other receivers are offered the same rate, and their median counts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::child::Look;
+use crate::child::Observation;
 use crate::lab::Bench;
 use crate::offered::{Generator, Offer, keeps};
 use crate::peers::Session;
@@ -21,17 +22,17 @@ use crate::sample::drain;
 
 /// Unwanted packets for each wanted one.
 const MIXES: [u32; 3] = [1, 9, 99];
-/// Consumers that sleep until something comes: the CPU is the NAPI's too.
+/// Consumers sleep until something arrives, since the NAPI uses the same CPU.
 const OURS: [(&str, &[&str]); 2] =
     [("copy", &["ours", "--mode", "copy", "--wait"]), ("socket", &["ours", "--mode", "socket", "--wait"])];
 const PEERS: [&str; 2] = [BASE, "packet_v3"];
-/// From more than a queue of 256 frames bears here to what it always does: packets a second.
+/// Packets per second, from more than a queue of 256 frames can absorb here to what it always absorbs.
 const RATES: [u64; 7] = [2_500_000, 2_250_000, 2_000_000, 1_750_000, 1_500_000, 1_000_000, 500_000];
-/// A rate is given up after so many tries with less than this.
+/// A rate is rejected after this number of tries with a smaller share.
 const CLOSE: f64 = 0.8;
 const FAR_TRIES: usize = 5;
-/// A rate is tried so often, and for so long: a pause of this machine that is longer than the queue's 256 frames spoils a try,
-/// whoever receives. There may be thirty a second of more than 128 microseconds here.
+/// Number and duration of the tries at a rate. A pause of this machine that is longer than the queue's 256 frames
+/// spoils a try for every receiver. Up to thirty pauses per second are longer than 128 microseconds here.
 const TRIES: usize = 24;
 const LENGTH: Duration = Duration::from_millis(50);
 
@@ -44,9 +45,9 @@ pub struct Flood {
     pub wanted: u64,
     pub delivered: u64,
     pub share: f64,
-    /// Flat out, in place of the rate at which mode copy delivers all.
+    /// At full rate, instead of the rate at which mode copy delivers everything.
     pub flat_out: bool,
-    /// Frames of either kind that the receiving end's queue had no room for.
+    /// Frames of either kind that the receiving end's queue dropped because it was full.
     pub queue_full: u64,
     pub offered: u64,
 }
@@ -64,11 +65,11 @@ pub fn measure(bench: &Bench, runs: usize) -> Result<Vec<Flood>> {
                 if asked == rate && row.name == rows[0].name {
                     continue;
                 }
-                let mut session = start(&bench, row, Look::Count, Settings::default())?;
+                let mut session = start(&bench, row, Observation::Count, Settings::default())?;
                 let taken = (0..runs).map(|_| one(&bench, row, session.as_mut(), others, asked));
                 let mut taken = taken.collect::<Result<Vec<_>>>()?;
                 session.end()?;
-                // The one in the middle.
+                // The median.
                 taken.sort_by(|a, b| a.share.total_cmp(&b.share));
                 floods.push(taken.swap_remove(taken.len() / 2));
             }
@@ -78,15 +79,15 @@ pub fn measure(bench: &Bench, runs: usize) -> Result<Vec<Flood>> {
     Ok(floods)
 }
 
-/// The highest rate at which nothing of the wanted is lost, and that run; the lowest there is if none is.
+/// The highest rate without a lost wanted packet, and that run; otherwise the lowest rate.
 fn highest(bench: &Bench, row: &Row, others: u32) -> Result<(u64, Flood)> {
     let mut last = None;
     for rate in RATES {
-        let mut session = start(bench, row, Look::Count, Settings::default())?;
+        let mut session = start(bench, row, Observation::Count, Settings::default())?;
         let mut far = 0;
         for _ in 0..TRIES {
             let flood = one(bench, row, session.as_mut(), others, rate)?;
-            // A generator that was paused itself did not offer what was asked for.
+            // A generator that was paused itself did not offer the configured rate.
             let as_asked = keeps(flood.offered_per_second, rate as f64);
             if flood.delivered >= flood.wanted && as_asked {
                 session.end()?;
@@ -146,7 +147,8 @@ pub fn report(floods: &[Flood]) -> String {
         ]);
     }
     format!(
-        "Flood: unwanted sources of the same group, NAPI on the consumer's CPU; at the highest rate at which copy delivers all \
+        "Flood: unwanted sources of the same group, NAPI on the consumer's CPU; at the highest rate at which copy \
+         delivers all \
          that is wanted in one of {TRIES} tries of {} ms (of the others: the median of some), and flat out\n{text}",
         LENGTH.as_millis()
     )

@@ -1,5 +1,5 @@
-//! Latency from the generator's time stamp to the consumer, at half of the row's PDR, and at half of recvmmsg's: the same rate for
-//! all. Both ends read CLOCK_TAI of one machine.
+//! Latency from the generator's time stamp to the consumer, at half of the row's PDR, and at half of recvmmsg's, which
+//! is the same rate for all. Both ends read CLOCK_TAI of one machine.
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::loss_free::LossFree;
-use crate::child::{Latency, Look};
+use crate::child::{Latency, Observation};
 use crate::lab::Bench;
 use crate::offered::{Generator, Offer};
 use crate::peers::testpmd::Settings;
@@ -18,13 +18,14 @@ use crate::rows::{AGAIN, BASE, Measures, Row, start};
 use crate::sample::take;
 use crate::statistics::median;
 
-/// Before it counts, and what counts.
+/// Duration of the warm-up, and of the measurement.
 const WARM_UP: Duration = Duration::from_millis(200);
 const LENGTH: Duration = Duration::from_millis(400);
-/// Of so many runs the percentiles are the medians: one in which the machine was elsewhere does not count.
+/// Number of runs, of which the percentiles are the medians. So one run in which the machine was busy elsewhere has no
+/// effect.
 const RUNS: usize = 3;
 
-/// At one rate.
+/// Latencies at one rate.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct At {
     pub packets_per_second: f64,
@@ -32,7 +33,7 @@ pub struct At {
     pub latency: Latency,
 }
 
-/// A row's.
+/// A row's latencies.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Latencies {
     pub half_of_pdr: At,
@@ -45,7 +46,7 @@ pub type LatencyTable = BTreeMap<&'static str, Latencies>;
 pub fn measure(bench: &Bench, rows: &[&'static Row], rates: &LossFree) -> Result<LatencyTable> {
     let mut table = LatencyTable::new();
     let Some(common) = rates.get(BASE).map(|rates| rates.pdr / 2.0) else { return Ok(table) };
-    for row in rows.iter().filter(|row| row.looks && row.measures == Measures::Delivered && row.name != AGAIN) {
+    for row in rows.iter().filter(|row| row.observes && row.measures == Measures::Delivered && row.name != AGAIN) {
         bench.go_on()?;
         let Some(own) = rates.get(row.name).map(|rates| rates.pdr / 2.0) else { continue };
         match one(bench, row, own, common) {
@@ -62,7 +63,7 @@ pub fn measure(bench: &Bench, rows: &[&'static Row], rates: &LossFree) -> Result
 }
 
 fn one(bench: &Bench, row: &Row, own: f64, common: f64) -> Result<Latencies> {
-    let mut session = start(bench, row, Look::Latency, Settings::default())?;
+    let mut session = start(bench, row, Observation::Latency, Settings::default())?;
     let mut at = |rate: f64| -> Result<At> {
         let rate = rate.max(1000.0);
         take(bench, session.as_mut(), row, &Offer::wanted(rate as u64, WARM_UP))?;
@@ -73,7 +74,7 @@ fn one(bench: &Bench, row: &Row, own: f64, common: f64) -> Result<Latencies> {
             generator.start();
             rates.push(generator.finish()?.per_second());
             sleep(Duration::from_millis(30));
-            latencies.push(session.totals()?.latency.context("nothing came")?);
+            latencies.push(session.totals()?.latency.context("nothing arrived")?);
         }
         let middle =
             |of: fn(&Latency) -> u64| median(&latencies.iter().map(|one| of(one) as f64).collect::<Vec<_>>()) as u64;

@@ -1,4 +1,4 @@
-//! The highest rate without a loss (NDR), and with half a percent (PDR), by bisection over the generator's rate.
+//! The highest rate without a loss (NDR), and with half a percent lost (PDR), by bisection over the generator's rate.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::child::Look;
+use crate::child::Observation;
 use crate::lab::Bench;
 use crate::offered::{Offer, keeps};
 use crate::peers::testpmd::Settings;
@@ -19,9 +19,9 @@ use crate::tables::throughput::Throughput;
 
 /// Share of packets that PDR allows to be lost.
 const PARTIAL: f64 = 0.005;
-/// A run of a row without large buffers.
+/// Duration of a run for a row without large buffers.
 const SHORT: Duration = Duration::from_millis(350);
-/// Of one that has some: so long that a rate is not carried by them.
+/// Duration of a run for a row with large buffers: long enough that the buffers cannot hide a loss.
 const LONG: Duration = Duration::from_millis(900);
 /// Such rows must also deliver this share of the rate in the middle of the run.
 const SUSTAINED: f64 = 0.985;
@@ -30,7 +30,7 @@ const SUSTAINED: f64 = 0.985;
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Rates {
     pub ndr: f64,
-    /// It could be more: the generator did no more.
+    /// True if the limit could be higher: the generator could not send more.
     pub ndr_at_least: bool,
     pub pdr: f64,
     pub pdr_at_least: bool,
@@ -39,7 +39,7 @@ pub struct Rates {
 /// By row.
 pub type LossFree = BTreeMap<&'static str, Rates>;
 
-/// Searches for each row that delivers, from where it was flat out.
+/// Searches for each row that delivers, starting from its rate at full load.
 pub fn measure(bench: &Bench, rows: &[&'static Row], flat_out: &Throughput, quick: bool) -> Result<LossFree> {
     let steps = if quick { 4 } else { 5 };
     let mut table = LossFree::new();
@@ -64,10 +64,10 @@ pub fn measure(bench: &Bench, rows: &[&'static Row], flat_out: &Throughput, quic
 }
 
 fn search(bench: &Bench, row: &Row, high: f64, steps: usize, testpmd: Settings) -> Result<Rates> {
-    let mut session = start(bench, row, Look::Count, testpmd)?;
+    let mut session = start(bench, row, Observation::Count, testpmd)?;
     let length = if row.buffered { LONG } else { SHORT };
     let mut attempt = |rate: f64, limit: f64| -> Result<Try> {
-        // At a rate the generator does less than flat out: the highest is tried flat out.
+        // At a given rate the generator reaches less than at full rate, so the highest try is at full rate.
         let asked = if rate >= high { 0 } else { rate.max(1.0) as u64 };
         let sample = take(bench, session.as_mut(), row, &Offer::wanted(asked, length))?;
         let sustained = !row.buffered || sample.packets_per_second >= SUSTAINED * sample.offered_per_second;
@@ -75,7 +75,7 @@ fn search(bench: &Bench, row: &Row, high: f64, steps: usize, testpmd: Settings) 
         Ok(Try {
             good: sustained && lost <= limit * sample.offered as f64,
             reached: sample.offered_per_second,
-            // It could do no more.
+            // The generator could not send more.
             limited: !keeps(sample.offered_per_second, rate),
         })
     };
@@ -86,10 +86,10 @@ fn search(bench: &Bench, row: &Row, high: f64, steps: usize, testpmd: Settings) 
     Ok(rates(ndr, pdr))
 }
 
-/// A rate without a loss is one with few losses too, even where the search for that met a worse moment.
+/// A rate without a loss also has few losses, even if the search for the latter was less lucky.
 fn rates(ndr: Best, pdr: Best) -> Rates {
     let pdr = if ndr.value > pdr.value { ndr } else { pdr };
-    // It begins at PDR, which is then the limit itself.
+    // It starts at PDR, which may be the result.
     Rates { ndr: ndr.value, ndr_at_least: ndr.at_least && pdr.at_least, pdr: pdr.value, pdr_at_least: pdr.at_least }
 }
 

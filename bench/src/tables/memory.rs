@@ -1,4 +1,4 @@
-//! Memory for each queue and each subscription, by the difference between receivers that have more and fewer of them.
+//! Memory per queue and per subscription, from the difference between receivers that have more and fewer of them.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ const QUEUES: u32 = 4;
 const SUBSCRIPTIONS: u32 = 1001;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Bytes.
+/// Sizes in bytes.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Taken {
     /// A receiver with one queue and one subscription.
     pub least: Memory,
-    /// More for each further queue.
+    /// Further memory of each further queue.
     pub queue: f64,
-    /// More for each further subscription, in user space.
+    /// Further memory of each further subscription, in user space.
     pub subscription: f64,
-    /// File descriptors of a thousand more subscriptions.
+    /// File descriptors of a thousand further subscriptions.
     pub subscription_descriptors: u64,
 }
 

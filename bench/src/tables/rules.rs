@@ -1,4 +1,5 @@
-//! What a verdict costs by the number of entries, by BPF_PROG_TEST_RUN: one frame again and again, so its entry is in the cache.
+//! The cost of a verdict by the number of entries, by BPF_PROG_TEST_RUN. It uses one frame again and again, so its
+//! entry is in the cache.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
@@ -22,23 +23,23 @@ const ENTRIES: [u32; 4] = [1, 1_000, 65_536, 1_000_000];
 const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff3e, 0, 0, 0, 0, 0, 0, 1);
 const OTHER_GROUP: Ipv4Addr = Ipv4Addr::new(232, 1, 1, 2);
 const OTHER_GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff3e, 0, 0, 0, 0, 0, 0, 2);
-/// The group whose one entry blocks.
+/// The group with one entry, which blocks.
 const BLOCKING: Ipv4Addr = Ipv4Addr::new(232, 1, 1, 3);
 const BLOCKING_V6: Ipv6Addr = Ipv6Addr::new(0xff3e, 0, 0, 0, 0, 0, 0, 3);
 const DROP: u32 = 1;
 const PASS: u32 = 2;
 const REDIRECT: u32 = 4;
 
-/// One verdict at one number of entries.
+/// The cost of one verdict at one number of entries.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
     pub verdict: &'static str,
-    /// `None` for the baselines, which have none.
+    /// `None` for the baselines, which have no entries.
     pub entries: Option<u32>,
     pub nanoseconds: f64,
 }
 
-/// In a lab of its own, its sending end down.
+/// Measures in a separate lab whose sending end is down.
 pub fn measure(bench: &Bench, rounds: usize) -> Result<Vec<Cost>> {
     let lab = Lab::new()?;
     lab.tx().ip(&["link", "set", lab.tx_interface(), "down"])?;
@@ -68,7 +69,7 @@ fn baselines(lab: &Lab, rounds: usize) -> Result<Vec<Cost>> {
 fn verdicts(bench: &Bench, name: &str, rounds: usize) -> Result<Vec<Cost>> {
     let interface = Interface::lookup(name)?;
     let most = ENTRIES.into_iter().max().unwrap_or(1);
-    // Beside the entries that count there is one that blocks.
+    // One further entry blocks.
     let mut config = ReceiverConfig::default();
     config.max_flows = most + 1;
     let mut program = Program::load(&interface, &config, PartialChecksums::Redirect)?;
@@ -117,13 +118,13 @@ fn verdicts(bench: &Bench, name: &str, rounds: usize) -> Result<Vec<Cost>> {
     Ok(costs)
 }
 
-/// The median of some runs, each with the action that is expected.
+/// The median of several runs, which must all return the expected action.
 fn middle(rounds: usize, action: u32, mut run: impl FnMut() -> Result<(u32, u64)>) -> Result<f64> {
     let mut times = Vec::new();
     for _ in 0..rounds {
         let (got, nanoseconds) = run()?;
         if got != action {
-            bail!("a frame of the table of rules met action {got} in place of {action}");
+            bail!("a frame of the table of rules got action {got} instead of {action}");
         }
         times.push(nanoseconds as f64);
     }
@@ -138,7 +139,7 @@ fn source_v6(number: u32) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, (number >> 16) as u16, number as u16)
 }
 
-/// A cost by its name.
+/// Finds a cost by its name.
 pub fn cost(costs: &[Cost], verdict: &str, entries: Option<u32>) -> Option<f64> {
     costs.iter().find(|cost| cost.verdict == verdict && cost.entries == entries).map(|cost| cost.nanoseconds)
 }

@@ -1,10 +1,10 @@
-//! The main table: each row flat out, a round after the other, so that what the machine does meanwhile falls on all alike.
+//! The main table: each row at full rate, in rounds, so that changes of the machine affect all rows alike.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use crate::child::Look;
+use crate::child::Observation;
 use crate::conditions::other_load;
 use crate::lab::Bench;
 use crate::offered::Offer;
@@ -14,18 +14,19 @@ use crate::rows::{AGAIN, BASE, Kind, ROWS, Row, start};
 use crate::sample::{RUN, Sample, take};
 use crate::statistics::{Ratio, median, noise, ratio};
 
-/// So much longer than by time, so that the middle of a run is in it even if the machine is faster than before.
+/// The factor by which a run is longer than its time, so that it contains the middle even if the machine is faster than
+/// before.
 const MARGIN: f64 = 1.1;
 
 /// All samples, by row and round.
 #[derive(Debug, Default)]
 pub struct Throughput {
     samples: BTreeMap<&'static str, Vec<Option<Sample>>>,
-    /// What a row got: mode, buffer.
+    /// A row's settings: mode, buffer.
     pub got: BTreeMap<&'static str, String>,
-    /// Why a row is not there.
+    /// Why a row is missing.
     pub missing: BTreeMap<&'static str, String>,
-    /// How busy the machine was with others before each round, percent.
+    /// The load of the machine by others before each round, in percent.
     pub other_load: Vec<f64>,
     /// The better of testpmd's settings.
     pub testpmd: Settings,
@@ -45,7 +46,7 @@ pub struct Medians {
 }
 
 impl Throughput {
-    /// Measures `rows` so many times.
+    /// Measures `rows` N times.
     pub fn measure(bench: &Bench, rows: &[&'static Row], rounds: usize) -> Result<Self> {
         let mut table = Self::default();
         if rows.iter().any(|row| row.kind == Kind::Testpmd) {
@@ -87,18 +88,18 @@ impl Throughput {
         if row.kind == Kind::Iperf {
             return iperf::sample(bench);
         }
-        let mut session = start(bench, row, Look::Count, self.testpmd)?;
+        let mut session = start(bench, row, Observation::Count, self.testpmd)?;
         self.got.entry(row.name).or_insert_with(|| session.got().to_owned());
         let mut offer = Offer::wanted(0, RUN);
         if let Some(before) = self.samples(row.name).last() {
-            // By count where the rate is known: a run that ends by time still has to drop the frames that were left.
+            // By count if the rate is known: a run that ends by time still has to drop the surplus of its frames.
             offer.count = Some((before.offered_per_second * RUN.as_secs_f64() * MARGIN) as u64);
             offer.duration = 2 * RUN;
         }
         let mut sample = take(bench, session.as_mut(), row, &offer)?;
         let counted = session.totals()?.packets;
         if let Some(own) = session.end()? {
-            // What waited in its ring when it ended may be missing in its own count.
+            // Its own count may lack packets that were in its ring when it ended.
             sample.unaccounted += own.abs_diff(counted).saturating_sub(2048);
         }
         Ok(sample)
@@ -115,7 +116,7 @@ impl Throughput {
         ratio(&self.rates(of), &self.rates(to))
     }
 
-    /// How far the first row is from itself.
+    /// The distance of the first row from itself.
     pub fn noise(&self) -> f64 {
         noise(&self.rates(BASE), &self.rates(AGAIN))
     }
@@ -125,7 +126,7 @@ impl Throughput {
         self.samples.get(name).into_iter().flatten().flatten().collect()
     }
 
-    /// A row's medians; `None` where there is no sample.
+    /// A row's medians; `None` without a sample.
     pub fn medians(&self, name: &str) -> Option<Medians> {
         let samples = self.samples(name);
         let middle = |of: fn(&Sample) -> f64| median(&samples.iter().map(|sample| of(sample)).collect::<Vec<_>>());
@@ -148,13 +149,13 @@ impl Throughput {
     }
 }
 
-/// testpmd both ways, once each.
+/// Runs testpmd once with each setting.
 fn better_testpmd(bench: &Bench, rows: &[Row]) -> Result<Settings> {
     let Some(row) = rows.iter().find(|row| row.kind == Kind::Testpmd) else { return Ok(Settings::default()) };
     let mut best = (Settings::default(), 0.0);
     for settings in [Settings::Default, Settings::NoBusyPoll] {
         bench.go_on()?;
-        let tried = start(bench, row, Look::Count, settings).and_then(|mut session| {
+        let tried = start(bench, row, Observation::Count, settings).and_then(|mut session| {
             let sample = take(bench, session.as_mut(), row, &Offer::wanted(0, RUN))?;
             session.end()?;
             Ok(sample.packets_per_second)
@@ -166,7 +167,7 @@ fn better_testpmd(bench: &Bench, rows: &[Row]) -> Result<Settings> {
                     best = (settings, rate);
                 }
             }
-            // The row itself will tell.
+            // The row itself reports the error.
             Err(error) => eprintln!("  testpmd, {settings:?}: {error:#}"),
         }
     }

@@ -1,11 +1,12 @@
-//! Whether anything of another source is delivered: half of what is sent to the group is of a source that nobody asked for.
+//! Whether a datagram of another source is delivered: half of the datagrams to the group come from a source without a
+//! subscription.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::child::Look;
+use crate::child::Observation;
 use crate::lab::Bench;
 use crate::offered::{Generator, Offer};
 use crate::peers::testpmd::Settings;
@@ -13,10 +14,10 @@ use crate::rows::{AGAIN, Kind, Measures, Row, start};
 
 const RATE: u64 = 200_000;
 const LENGTH: Duration = Duration::from_millis(300);
-/// What the kernel itself may send on the link meanwhile.
+/// Upper bound of the frames that the kernel itself sends on the link meanwhile.
 const STRAY: u64 = 20;
 
-/// Datagrams of the other source that were delivered, and how many were sent, by row.
+/// By row, the datagrams of the other source that were delivered, and the number sent.
 pub type WrongSource = BTreeMap<&'static str, (u64, u64)>;
 
 pub fn measure(bench: &Bench, rows: &[&'static Row], testpmd: Settings) -> Result<WrongSource> {
@@ -30,7 +31,7 @@ pub fn measure(bench: &Bench, rows: &[&'static Row], testpmd: Settings) -> Resul
             Ok(found) => {
                 table.insert(row.name, found);
             }
-            // The main table says why.
+            // The main table reports the reason.
             Err(_) => bench.go_on()?,
         }
     }
@@ -38,7 +39,7 @@ pub fn measure(bench: &Bench, rows: &[&'static Row], testpmd: Settings) -> Resul
 }
 
 fn one(bench: &Bench, row: &Row, testpmd: Settings) -> Result<(u64, u64)> {
-    let mut session = start(bench, row, Look::Source, testpmd)?;
+    let mut session = start(bench, row, Observation::Source, testpmd)?;
     let before = session.totals()?;
     let generator = Generator::load(bench, &Offer::mixed(1, RATE, LENGTH))?;
     generator.start();
@@ -47,7 +48,7 @@ fn one(bench: &Bench, row: &Row, testpmd: Settings) -> Result<(u64, u64)> {
     let after = session.totals()?;
     session.end()?;
     let sent = offered.packets - offered.wanted;
-    let others = if row.looks {
+    let others = if row.observes {
         after.others - before.others
     } else {
         let beyond = (after.packets - before.packets).saturating_sub(offered.wanted);

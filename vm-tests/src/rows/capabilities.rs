@@ -1,5 +1,5 @@
-//! The capabilities that README names are enough on this kernel, and each that is missing is named: CAP_PERFMON, too,
-//! which older verifiers ask for.
+//! On this kernel the capabilities that README names suffice, and the receiver names each missing one. That includes
+//! CAP_PERFMON, which older verifiers require.
 
 use anyhow::{Context, Result, bail, ensure};
 use receiver::{Error, ReceiveMode};
@@ -8,14 +8,14 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use super::Outcome;
 use crate::bench::{Bench, expect_balance, kernel};
 
-/// CAP_IPC_LOCK is not among them: whether it is needed depends on RLIMIT_MEMLOCK.
+/// CAP_IPC_LOCK is not in the list: whether it is needed depends on RLIMIT_MEMLOCK.
 const NEEDED: [(&str, CapabilitySet); 3] = [
     ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN),
     ("CAP_NET_RAW", CapabilitySet::NET_RAW),
     ("CAP_BPF", CapabilitySet::BPF),
 ];
 const COUNT: u64 = 300;
-/// Linux 6.12 refuses the program without CAP_PERFMON, 6.18 takes it. Those between them were not tried.
+/// Linux 6.12 rejects the program without CAP_PERFMON, 6.18 accepts it. The versions between them were not tested.
 const ASKS: (u32, u32) = (6, 12);
 const TAKES: (u32, u32) = (6, 18);
 
@@ -27,8 +27,8 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
         Err(error @ Error::NotPermitted { .. }) if error.to_string().contains("lacks CAP_PERFMON,") => true,
         Err(error) => return Err(error).context("without CAP_PERFMON"),
     };
-    ensure!(!asks || version < TAKES, "Linux {version:?} asks for CAP_PERFMON");
-    ensure!(asks || version > ASKS, "Linux {version:?} does not ask for CAP_PERFMON");
+    ensure!(!asks || version < TAKES, "Linux {version:?} requires CAP_PERFMON");
+    ensure!(asks || version > ASKS, "Linux {version:?} does not require CAP_PERFMON");
     bench.expect_clean()?;
     if asks {
         enough |= CapabilitySet::PERFMON;
@@ -41,11 +41,11 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
         }
         bench.expect_clean()?;
     }
-    let mut receiver = open(bench, mode, enough)?.context("with all that README names")?;
+    let mut receiver = open(bench, mode, enough)?.context("with all capabilities that README names")?;
     let handle = receiver.handle();
-    ensure!(handle.mode() == mode, "asked for {mode}, started in {}", handle.mode());
+    ensure!(handle.mode() == mode, "{mode} was configured, but the mode is {}", handle.mode());
     let (came, _) = bench.burst(&mut receiver, bench.stream("232.1.1.1", &["10.0.0.1"], 5_000, COUNT)?, |_| {})?;
-    ensure!(came == COUNT, "{came} of {COUNT} came");
+    ensure!(came == COUNT, "{came} of {COUNT} arrived");
     expect_balance(&handle.ledger()?)?;
     drop(receiver);
     bench.expect_clean()?;
@@ -53,12 +53,12 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     Ok(Outcome { sent: COUNT, received: came, note: note.into(), ..Outcome::default() })
 }
 
-/// Opens a receiver on a thread that keeps these capabilities only.
+/// Opens a receiver on a thread that keeps only these capabilities.
 fn open(bench: &Bench, mode: ReceiveMode, kept: CapabilitySet) -> Result<Result<receiver::Receiver, Error>> {
     let subscription = "10.0.0.1@232.1.1.1:5000".parse()?;
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     let mut given_up = Ok(());
-    // The bench opens it on a thread of its own.
+    // The bench opens it on a separate thread.
     let opened = bench.open(|builder| {
         given_up = set_capabilities(None, sets);
         builder.subscribe(subscription).mode(mode)

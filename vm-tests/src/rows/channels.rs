@@ -1,5 +1,5 @@
-//! `ethtool -L` changes the number of queues under way. Some kernels and drivers refuse that while XDP or AF_XDP is there: then
-//! nothing may change. Where it is done, the receiver notices, says so, and goes on receiving.
+//! `ethtool -L` changes the number of queues at run time. Some kernels and drivers reject that while XDP or AF_XDP is
+//! in use: then nothing may change. If it succeeds, the receiver notices, reports it, and continues to receive.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use super::Outcome;
 use crate::bench::{Bench, Receiving, causes, wait_until};
 
 const RATE: u64 = 2_000;
-/// Flows, so that more than one queue gets some.
+/// Enough flows that more than one queue gets some.
 const FLOWS: u16 = 16;
 
-/// From two queues to one, with a socket on the first only: the kernel keeps a queue that has a socket.
+/// From two queues to one, with a socket on the first one only: the kernel does not remove a queue with a socket.
 pub fn fewer(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     change(bench, mode, 2, 1)
 }
@@ -28,7 +28,7 @@ pub fn more(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
 fn change(bench: &Bench, mode: ReceiveMode, from: u32, to: u32) -> Result<Outcome> {
     set(bench, from)?.context("before the start")?;
     let outcome = observed(bench, mode, to);
-    // Whatever came of it, the next row begins with both.
+    // Whatever the result, the next row starts with both queues.
     let back = set(bench, 2)?;
     let outcome = outcome?;
     back.context("after the end")?;
@@ -49,8 +49,8 @@ fn observed(bench: &Bench, mode: ReceiveMode, to: u32) -> Result<Outcome> {
     let answer = set(bench, to)?;
     let now = bench.interface()?.queues;
     if answer.is_ok() {
-        ensure!(now == to, "the kernel says {now} queues after it took {to}");
-        wait_until("the change is told", || Ok(handle.warnings().iter().any(|warning| warning.contains("queue"))))?;
+        ensure!(now == to, "the kernel reports {now} queues after it accepted {to}");
+        wait_until("the change is reported", || Ok(handle.warnings().iter().any(|warning| warning.contains("queue"))))?;
     } else {
         sleep(Duration::from_secs(2));
     }
@@ -58,25 +58,28 @@ fn observed(bench: &Bench, mode: ReceiveMode, to: u32) -> Result<Outcome> {
     wait_until("datagrams come afterwards", || Ok(delivered()? > before + RATE))?;
     let sent = sending.stop()?.packets;
     let (report, by_kernel, ledger, receiver) = receiving.finish()?;
-    let told = handle.warnings().join("; ");
+    let warnings = handle.warnings().join("; ");
     drop(receiver);
 
     ensure!(report.duplicated == 0, "{report}");
     ensure!(ledger.unaccounted() == 0, "unaccounted: {}", causes(&ledger));
     let note = match answer {
         Ok(()) => {
-            format!("told: {told}; {by_kernel} by the kernel path, {} missed at the change", sent - report.received)
+            format!(
+                "warnings: {warnings}; {by_kernel} by the kernel path, {} missed at the change",
+                sent - report.received
+            )
         }
         Err(complaint) => {
-            ensure!(report.received == sent, "{} of {sent} came, although nothing changed", report.received);
-            ensure!(told.is_empty(), "nothing changed, but told was: {told}");
+            ensure!(report.received == sent, "{} of {sent} arrived, although nothing changed", report.received);
+            ensure!(warnings.is_empty(), "nothing changed, but this was reported: {warnings}");
             format!("refused by the kernel: {complaint}")
         }
     };
     Ok(Outcome { sent, received: report.received, note, ..Outcome::default() })
 }
 
-/// What the kernel answers.
+/// The kernel's answer.
 fn set(bench: &Bench, count: u32) -> Result<std::result::Result<(), netlab::Error>> {
     if bench.interface()?.queues == count {
         return Ok(Ok(()));

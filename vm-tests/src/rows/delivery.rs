@@ -1,4 +1,4 @@
-//! The command as users start it: `receiver run --probe`, a wanted and an unwanted source at once.
+//! The command as users start it: `receiver run --probe`, with a wanted and an unwanted source at once.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -12,9 +12,9 @@ use serde_json::Value;
 use super::Outcome;
 use crate::bench::Bench;
 
-/// Wanted datagrams of the rows that are not the long one.
+/// Number of wanted datagrams in the rows other than the long one.
 const SHORT: u64 = 20_000;
-/// After the last datagram was sent, before the receiver is stopped.
+/// The pause between the last datagram and the end of the receiver.
 const REST: Duration = Duration::from_secs(2);
 
 /// The row with the most datagrams.
@@ -30,19 +30,19 @@ pub fn v6(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     deliver(bench, mode, "ff3e::1", ["2001:db8::1", "2001:db8::2"], SHORT.min(bench.packets))
 }
 
-/// Each wanted datagram comes once and in order, no unwanted one does, and the books balance.
+/// Each wanted datagram arrives once and in order, no unwanted one does, and the ledger balances.
 fn deliver(bench: &Bench, mode: ReceiveMode, group: &str, sources: [&str; 2], count: u64) -> Result<Outcome> {
     let bracketed = |address: &str| if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
     let subscription = format!("{}@{}:5000", bracketed(sources[0]), bracketed(group));
     let (mut child, mut lines) = start(bench, mode, &subscription)?;
     let start = object(&mut lines).and_then(|start| {
-        ensure!(start["mode"] == mode.name(), "asked for {mode}, started in {}", start["mode"]);
+        ensure!(start["mode"] == mode.name(), "{mode} was configured, but the mode is {}", start["mode"]);
         Ok(start)
     });
     if let Err(error) = start {
-        // It has ended already, or must.
+        // It has ended already, or has to.
         let _ = child.kill();
-        let status = child.wait().context("receiver run was lost")?;
+        let status = child.wait().context("receiver run ended unexpectedly")?;
         return Err(error.context(format!("receiver run did not start ({status})")));
     }
 
@@ -50,7 +50,7 @@ fn deliver(bench: &Bench, mode: ReceiveMode, group: &str, sources: [&str; 2], co
     std::thread::sleep(REST);
     interrupt(&child)?;
     let summary = object(&mut lines)?;
-    let status = child.wait().context("receiver run was lost")?;
+    let status = child.wait().context("receiver run ended unexpectedly")?;
     ensure!(status.success(), "receiver run ended with {status}");
     let sent = sent?;
     judge(&summary, mode, count)
@@ -65,9 +65,9 @@ fn judge(summary: &Value, mode: ReceiveMode, count: u64) -> Result<Outcome> {
     for what in ["duplicated", "reordered", "late", "foreign", "untracked"] {
         ensure!(number(&probe[what])? == 0, "{what}: {}", probe[what]);
     }
-    ensure!(probe["flows"].as_array().is_some_and(|flows| flows.len() == 1), "another source's datagrams came");
+    ensure!(probe["flows"].as_array().is_some_and(|flows| flows.len() == 1), "another source's datagrams arrived");
     ensure!(number(&summary["unaccounted"])? == 0 && number(&summary["lost"])? == 0, "lost or unaccounted");
-    // Without XDP the kernel drops them, and does not count.
+    // Without XDP the kernel drops them without a count.
     let known = mode != ReceiveMode::Socket;
     ensure!(stream["blocked"].is_null() != known, "blocked is {}", stream["blocked"]);
     let (blocked, unwanted) = if known { (number(&stream["blocked"])?, count) } else { (0, 0) };
@@ -86,7 +86,7 @@ type Lines = std::io::Lines<BufReader<std::process::ChildStdout>>;
 fn start(bench: &Bench, mode: ReceiveMode, subscription: &str) -> Result<(Child, Lines)> {
     let mut command = bench.lab.rx().command(&bench.receiver);
     command.args(["run", "--interface", bench.lab.rx_interface(), "--mode", mode.name(), "--probe", "--json"]);
-    // Room for the pauses of an emulated processor: what is tested is loss, not luck.
+    // Enough room for the pauses of an emulated processor, since the test is about the receiver's losses.
     command.args(["--interval", "3600", "--ring-size", "8192", "--frames", "32768", "--socket-buffer", "67108864"]);
     command.arg(subscription).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot run {}", bench.receiver.display()))?;
@@ -98,7 +98,7 @@ fn start(bench: &Bench, mode: ReceiveMode, subscription: &str) -> Result<(Child,
 fn object(lines: &mut Lines) -> Result<Value> {
     match lines.next() {
         Some(line) => serde_json::from_str(&line?).context("not JSON"),
-        None => bail!("it wrote nothing more; its complaint stands above"),
+        None => bail!("it wrote nothing more; see its error above"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! MTU 9000: a datagram over several buffers comes as one, or the refusal says why before anything is joined.
+//! MTU 9000: a datagram in several buffers arrives as one, or the refusal gives the reason before anything is joined.
 
 use anyhow::{Context as _, Result, ensure};
 use receiver::ReceiveMode;
@@ -7,11 +7,11 @@ use super::Outcome;
 use crate::bench::{Bench, expect_balance, kernel};
 
 const MTU: u32 = 9_000;
-/// Bytes of payload: over several buffers of any driver.
+/// Payload length in bytes: several buffers with any driver.
 const PAYLOAD: usize = 8_000;
 const COUNT: u64 = 2_000;
 const RATE: u64 = 2_000;
-/// From here on the kernel gives AF_XDP packets over several buffers, and in generic mode from any driver.
+/// The first version whose kernel passes packets in several buffers to AF_XDP, and to generic mode from any driver.
 const SINCE: (u32, u32) = (6, 6);
 
 pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
@@ -23,7 +23,7 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
         }
         Ok(())
     };
-    // Generic mode takes only whole checksums by XDP: what a local sender leaves to its device goes to the kernel.
+    // In generic mode XDP only takes complete checksums: what a local sender leaves to its device goes to the kernel.
     let sender_sums = |on: bool| bench.lab.tx().set_feature(bench.lab.tx_interface(), "tx-checksum-ip-generic", on);
     sender_sums(false)?;
     let outcome = set(MTU).and_then(|()| jumbo(bench, mode));
@@ -45,26 +45,26 @@ fn jumbo(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     let mut wrong = 0;
     let (received, _) = bench.burst(&mut receiver, config, |datagram| {
         let payload = datagram.payload();
-        // Behind the probe's header the sender puts zeros.
+        // After the probe's header the sender writes zeros.
         let whole =
             payload.len() == PAYLOAD && payload[receiver_send::probe::PROBE_LEN..].iter().all(|&byte| byte == 0);
         wrong += u64::from(!whole || datagram.source().ip().to_string() != "10.0.0.1");
     })?;
-    ensure!((received, wrong) == (COUNT, 0), "{received} of {COUNT} came, {wrong} of them not whole, or foreign");
+    ensure!((received, wrong) == (COUNT, 0), "{received} of {COUNT} arrived, {wrong} of them incomplete or foreign");
     let ledger = handle.ledger()?;
     expect_balance(&ledger)?;
-    let further = ledger.count("xsk_further_descs").context("no such cause")?;
+    let continuations = ledger.count("xsk_further_descs").context("no such cause")?;
     let xdp = mode != ReceiveMode::Socket;
-    ensure!(!xdp || further >= COUNT, "{further} further descriptors: these packets need more");
+    ensure!(!xdp || continuations >= COUNT, "{continuations} continuation descriptors: these packets need more");
     let blocked = handle.subscriptions()?.iter().filter_map(|report| report.blocked).sum::<u64>();
     ensure!(!xdp || blocked == COUNT, "{blocked} blocked");
-    Ok(Outcome { sent: COUNT, received, blocked, note: format!("{further} further descriptors") })
+    Ok(Outcome { sent: COUNT, received, blocked, note: format!("{continuations} continuation descriptors") })
 }
 
 fn refused(bench: &Bench, mode: ReceiveMode, why: &str) -> Result<Outcome> {
     let must = mode == ReceiveMode::Socket || (mode == ReceiveMode::Generic && kernel()? >= SINCE);
     ensure!(!must, "refused: {why}");
-    ensure!(why.contains(&MTU.to_string()), "the refusal does not tell the MTU: {why}");
+    ensure!(why.contains(&MTU.to_string()), "the refusal does not name the MTU: {why}");
     bench.expect_clean()?;
     let joined = bench.at_receiver("ip", &["maddress", "show", "dev", bench.lab.rx_interface()])?;
     let joined = joined.map_err(anyhow::Error::msg)?;

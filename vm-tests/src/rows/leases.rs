@@ -1,4 +1,5 @@
-//! Datagrams that are kept for seconds while more of them come: their memory is left alone by the device, and comes back.
+//! Datagrams that are kept for seconds while more arrive: the device does not overwrite their memory, and it is
+//! returned.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::bench::{Bench, causes, expect_balance};
 const KEPT: u64 = 6_000;
 const PASSING: u64 = 6_000;
 const RATE: u64 = 3_000;
-/// Frames of each queue; half of them may be leased out.
+/// Frames of each queue; half of them can be leased.
 const FRAMES: u32 = 8_192;
 const HELD: Duration = Duration::from_secs(3);
 
@@ -37,18 +38,18 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     let first = leased()?;
     let copied = handle.ledger()?.count("copied").context("no such cause")?;
     let xdp = mode != ReceiveMode::Socket;
-    let told = causes(&handle.ledger()?);
+    let causes = causes(&handle.ledger()?);
     ensure!(
         received == KEPT && held.len() as u64 == KEPT,
-        "{received} of {KEPT} came, {} were kept: {told}",
+        "{received} of {KEPT} arrived, {} were kept: {causes}",
         held.len()
     );
     ensure!(!xdp || first == u64::from(FRAMES) / 2, "{first} leases of one queue, {} expected", FRAMES / 2);
     ensure!(first + copied == KEPT, "{first} leased and {copied} copied are not {KEPT}");
 
-    // Others pass while these are held.
+    // Other datagrams pass while these are held.
     let (passed, _) = bench.burst(&mut receiver, stream(PASSING)?, |_| {})?;
-    ensure!(passed == PASSING, "{passed} of {PASSING} came while leases were held");
+    ensure!(passed == PASSING, "{passed} of {PASSING} arrived while leases were held");
     received += passed;
     sleep(HELD);
     ensure!(unchanged(&held), "a held payload was overwritten");
@@ -63,7 +64,7 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     ensure!(came == 500 && (!xdp || leased()? == 500), "{came} of 500 came, {} leased", leased()?);
     ensure!(
         handle.ledger()?.count("copied").context("no such cause")? == copied,
-        "copied, although there was room again"
+        "copied, although frames were free again"
     );
     drop(again);
     expect_balance(&handle.ledger()?)?;

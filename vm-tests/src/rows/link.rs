@@ -1,4 +1,4 @@
-//! The link goes down and comes up under traffic: noticed, booked, and as good as before.
+//! The link goes down and up under traffic: the receiver notices and records it, and recovers.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -20,12 +20,12 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     let link = |state| bench.lab.rx().ip(&["link", "set", "dev", bench.lab.rx_interface(), state]).map(drop);
 
     let sending = bench.send(bench.stream("232.1.1.1", &["10.0.0.1"], RATE, u64::MAX)?)?;
-    // The rate is known after two looks, a second apart.
+    // The rate is known after two measurements, a second apart.
     wait_until("datagrams come", || Ok(delivered()? > 3 * RATE))?;
     link("down")?;
     sleep(Duration::from_millis(1_500));
     link("up")?;
-    wait_until("the outage is booked", || Ok(handle.ledger()?.link().outages == 1))?;
+    wait_until("the outage is recorded", || Ok(handle.ledger()?.link().outages == 1))?;
     let before = delivered()?;
     wait_until("datagrams come again", || Ok(delivered()? > before + RATE))?;
     let sent = sending.stop()?.packets;
@@ -34,7 +34,7 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     ensure!(handle.mode() == mode, "the mode is {} now", handle.mode());
     ensure!(report.duplicated + report.reordered + report.late == 0, "{report}");
     let (came, _) = bench.burst(&mut receiver, bench.stream("232.1.1.1", &["10.0.0.1"], RATE, AFTER)?, |_| {})?;
-    ensure!(came == AFTER, "{came} of {AFTER} came once the link was back");
+    ensure!(came == AFTER, "{came} of {AFTER} arrived after the link was back");
     let ledger = handle.ledger()?;
     ensure!(ledger.unaccounted() == 0, "unaccounted: {}", causes(&ledger));
     let (times, missed) = (ledger.link(), report.lost);

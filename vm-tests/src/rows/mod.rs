@@ -15,16 +15,16 @@ use receiver::ReceiveMode;
 
 use crate::bench::Bench;
 
-/// What a row counted.
+/// The counts of a row.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Wanted datagrams sent.
     pub sent: u64,
-    /// Wanted datagrams that came.
+    /// Wanted datagrams received.
     pub received: u64,
-    /// Unwanted datagrams that were dropped for their source.
+    /// Unwanted datagrams dropped because of their source.
     pub blocked: u64,
-    /// What else is worth a word.
+    /// Further remarks.
     pub note: String,
 }
 
@@ -35,11 +35,11 @@ pub struct Row {
     pub run: fn(&Bench, ReceiveMode) -> Result<Outcome>,
 }
 
-/// All rows for a system on which `best` is the fastest mode there is.
+/// All rows for a system on which `best` is the fastest available mode.
 pub fn all(best: ReceiveMode) -> Vec<Row> {
     use ReceiveMode::{Copy, Generic, Socket};
     let had = |mode: &ReceiveMode| position(*mode) >= position(best);
-    let mut rows = vec![Row { name: "ladder", mode: best, run: modes::ladder }];
+    let mut rows = vec![Row { name: "mode_selection", mode: best, run: modes::selection }];
     for mode in ReceiveMode::ALL.into_iter().filter(|mode| !had(mode)) {
         rows.push(Row { name: "refused by name", mode, run: modes::refused });
     }

@@ -1,4 +1,4 @@
-//! Ten receivers one after the other on the same interface, a stream each: the device gets its queues back each time.
+//! Ten receivers in sequence on the same interface, each with a stream: the device gets its queues back each time.
 
 use anyhow::{Context, Result, ensure};
 use receiver::ReceiveMode;
@@ -16,7 +16,7 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
         let built = bench.open(|builder| builder.subscribe(subscription).mode(mode));
         let mut receiver = built.with_context(|| format!("start {round}"))?;
         let handle = receiver.handle();
-        ensure!(handle.mode() == mode, "start {round} ended in {}", handle.mode());
+        ensure!(handle.mode() == mode, "start {round} selected {}", handle.mode());
         let (came, _) = bench.burst(&mut receiver, bench.stream("232.1.1.1", &["10.0.0.1"], 5_000, EACH)?, |_| {})?;
         ensure!(came == EACH, "start {round}: {came} of {EACH} came");
         expect_balance(&handle.ledger()?)?;

@@ -1,4 +1,4 @@
-//! Tagged streams, with the VLAN's own interface beside: joined there, delivered by XDP with the tag.
+//! Tagged streams, with an interface for the VLAN: joined there, delivered by XDP with the tag.
 
 use anyhow::{Result, ensure};
 use receiver::{Path, ReceiveMode, Vlan};
@@ -25,16 +25,16 @@ fn tagged(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     let (v4, v6) = ("10.0.0.1@232.1.1.1:5000".parse()?, "[2001:db8::1]@[ff3e::1]:5000".parse()?);
     let mut receiver = bench.open(|builder| builder.subscribe(v4).subscribe(v6).mode(mode).vlan(Some(vlan)))?;
     let handle = receiver.handle();
-    ensure!(handle.warnings().is_empty(), "told: {}", handle.warnings().join("; "));
+    ensure!(handle.warnings().is_empty(), "warnings: {}", handle.warnings().join("; "));
     let xdp = mode != ReceiveMode::Socket;
     let mut received = 0;
     for (group, source, unwanted) in [("232.1.1.1", "10.0.0.1", "10.0.0.2"), ("ff3e::1", "2001:db8::1", "2001:db8::2")]
     {
         let mut config = bench.stream(group, &[source, unwanted], 4_000, 2 * EACH)?;
         config.spoof = true;
-        // Untagged ones of the same stream are none of this receiver's.
+        // Untagged frames of the same stream do not belong to this receiver.
         let (came, _) = bench.burst(&mut receiver, config.clone(), |_| {})?;
-        ensure!(came == 0, "{came} untagged ones came");
+        ensure!(came == 0, "{came} untagged ones arrived");
         config.vlan = vec![TAG];
         let mut wrong = 0;
         let (came, _) = bench.burst(&mut receiver, config, |datagram| {
@@ -43,7 +43,7 @@ fn tagged(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
         })?;
         ensure!(
             (came, wrong) == (EACH, 0),
-            "{came} of {EACH} of {source} came, {wrong} of them without tag, not by XDP, or foreign"
+            "{came} of {EACH} of {source} arrived, {wrong} of them without tag, not by XDP, or foreign"
         );
         received += came;
     }

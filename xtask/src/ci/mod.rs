@@ -50,8 +50,8 @@ const STEPS: [Step; 19] = [
     }),
     ("virtual machine: cargo xtask vm --kernel 7.3", |root| guest(root, &["--kernel", "7.3"])),
     // Older verifiers refuse what newer ones see through.
-    ("oldest kernel: cargo xtask vm --kernel 6.1 --only ladder", |root| {
-        guest(root, &["--kernel", "6.1", "--only", "ladder"])
+    ("oldest kernel: cargo xtask vm --kernel 6.1 --only mode_selection", |root| {
+        guest(root, &["--kernel", "6.1", "--only", "mode_selection"])
     }),
     ("XDP object against its source", |_| build_ebpf::run(&build_ebpf::Arguments { check: true })),
 ];

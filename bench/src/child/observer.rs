@@ -1,4 +1,4 @@
-//! What consumers look at, and where they put what they saw. Generic, so that a consumer that only counts pays for nothing else.
+//! What consumers examine, and where they record it. Generic, so that a consumer that only counts has no further cost.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,17 +9,17 @@ use receiver_send::probe::{ProbePayload, now_ns};
 
 use super::{Counts, Latency};
 
-/// Seen by the consumer and by the thread that answers.
+/// Shared by the consumer and the thread that answers.
 #[derive(Debug)]
 pub struct Shared {
     packets: AtomicU64,
     others: AtomicU64,
     latency: Mutex<Histogram<u64>>,
-    /// The consumer ends.
+    /// True when the consumer must end.
     pub stop: AtomicBool,
 }
 
-/// Latencies above this, a second, count as this.
+/// Latencies above this, one second, count as this.
 const MOST: u64 = 1_000_000_000;
 
 impl Shared {
@@ -33,7 +33,7 @@ impl Shared {
         }
     }
 
-    /// Books delivered datagrams. By the consumer's thread alone.
+    /// Records delivered datagrams. Only the consumer's thread calls it.
     #[inline]
     pub fn add(&self, packets: u64) {
         self.packets.store(self.packets.load(Ordering::Relaxed) + packets, Ordering::Relaxed);
@@ -44,7 +44,7 @@ impl Shared {
         Counts { packets, at: now_ns(), others: self.others.load(Ordering::Relaxed), ..Counts::default() }
     }
 
-    /// The latencies since the call before; `None` where none was taken.
+    /// Returns the latencies since the last call; `None` if none was measured.
     pub fn take_latency(&self) -> Option<Latency> {
         let mut histogram = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
         let latency = Latency {
@@ -58,22 +58,22 @@ impl Shared {
     }
 }
 
-/// A look at one datagram.
-pub trait Eye: Send {
-    /// Whether the source is asked for at all.
+/// An observer of datagrams.
+pub trait Observer: Send {
+    /// True if the observer needs the source.
     const SOURCES: bool;
-    fn see(&mut self, shared: &Shared, source: impl FnOnce() -> IpAddr, payload: &[u8]);
+    fn observe(&mut self, shared: &Shared, source: impl FnOnce() -> IpAddr, payload: &[u8]);
 }
 
-/// Counts bytes, so that the payload is asked for.
+/// Counts bytes, so that the payload is accessed.
 #[derive(Default)]
 pub struct Counting(usize);
 
-impl Eye for Counting {
+impl Observer for Counting {
     const SOURCES: bool = false;
 
     #[inline]
-    fn see(&mut self, _: &Shared, _: impl FnOnce() -> IpAddr, payload: &[u8]) {
+    fn observe(&mut self, _: &Shared, _: impl FnOnce() -> IpAddr, payload: &[u8]) {
         self.0 = std::hint::black_box(self.0.wrapping_add(payload.len()));
     }
 }
@@ -81,11 +81,11 @@ impl Eye for Counting {
 /// Compares the source.
 pub struct Sources(pub IpAddr);
 
-impl Eye for Sources {
+impl Observer for Sources {
     const SOURCES: bool = true;
 
     #[inline]
-    fn see(&mut self, shared: &Shared, source: impl FnOnce() -> IpAddr, _: &[u8]) {
+    fn observe(&mut self, shared: &Shared, source: impl FnOnce() -> IpAddr, _: &[u8]) {
         if source() != self.0 {
             shared.others.fetch_add(1, Ordering::Relaxed);
         }
@@ -95,11 +95,11 @@ impl Eye for Sources {
 /// Reads the clock for each datagram.
 pub struct Timing;
 
-impl Eye for Timing {
+impl Observer for Timing {
     const SOURCES: bool = false;
 
     #[inline]
-    fn see(&mut self, shared: &Shared, _: impl FnOnce() -> IpAddr, payload: &[u8]) {
+    fn observe(&mut self, shared: &Shared, _: impl FnOnce() -> IpAddr, payload: &[u8]) {
         let now = now_ns();
         if let Some(probe) = ProbePayload::parse(payload) {
             let latency = now.saturating_sub(probe.sent_ns).clamp(1, MOST);
@@ -108,23 +108,23 @@ impl Eye for Timing {
     }
 }
 
-/// Runs `$consume` with the eye that the arguments ask for.
-macro_rules! with_eye {
-    ($arguments:expr, |$eye:ident| $consume:expr) => {
-        match $arguments.look {
-            $crate::child::Look::Count => {
-                let $eye = $crate::child::look::Counting::default();
+/// Runs `$consume` with the observer that the arguments select.
+macro_rules! with_observer {
+    ($arguments:expr, |$observer:ident| $consume:expr) => {
+        match $arguments.observation {
+            $crate::child::Observation::Count => {
+                let $observer = $crate::child::observer::Counting::default();
                 $consume
             }
-            $crate::child::Look::Source => {
-                let $eye = $crate::child::look::Sources($arguments.source());
+            $crate::child::Observation::Source => {
+                let $observer = $crate::child::observer::Sources($arguments.source());
                 $consume
             }
-            $crate::child::Look::Latency => {
-                let $eye = $crate::child::look::Timing;
+            $crate::child::Observation::Latency => {
+                let $observer = $crate::child::observer::Timing;
                 $consume
             }
         }
     };
 }
-pub(crate) use with_eye;
+pub(crate) use with_observer;
