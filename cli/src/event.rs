@@ -1,4 +1,4 @@
-//! What the main thread of `receiver run` waits for.
+//! The events that the main thread of `receiver run` waits for.
 
 /// Sent by the threads that watch signals, receive and write.
 pub enum Event {
@@ -6,6 +6,6 @@ pub enum Event {
     Signal,
     /// SIGWINCH.
     Resized,
-    /// A receiving thread is done, writing has failed, or a thread has panicked; all should end.
+    /// The run must end: a receiving thread is done, writing has failed, or a thread has panicked.
     Done,
 }

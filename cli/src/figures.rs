@@ -1,4 +1,4 @@
-//! What is shown: counts of one moment, and rates since an earlier one.
+//! The figures that views show: counts at one moment, and rates since an earlier one.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -10,14 +10,14 @@ use receiver_send::probe::{ProbeReport, now_ns};
 
 use crate::sink::SinkReport;
 
-/// What is known from the start on.
+/// The facts of a run, which are known from its start.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The interface's name.
     pub interface: String,
-    /// The mode that was got.
+    /// The receive mode.
     pub mode: ReceiveMode,
-    /// The modes above it, and why not.
+    /// The faster modes, each with the reason why it was refused.
     pub refused: Vec<Refused>,
     /// Queues with an AF_XDP socket.
     pub queues: Vec<u32>,
@@ -25,7 +25,7 @@ pub struct Facts {
     pub subscriptions: Vec<String>,
 }
 
-/// Counts of one moment.
+/// Counts at one moment.
 pub struct Snapshot {
     at: Instant,
     mode: ReceiveMode,
@@ -51,29 +51,29 @@ impl Snapshot {
     }
 }
 
-/// What one view shows at a time: an interval, or the whole run.
+/// The figures of an interval, or of the whole run.
 pub struct Figures {
     /// Seconds since everything was joined.
     pub elapsed: f64,
-    /// Seconds that the rates are of.
+    /// Seconds over which the rates are taken.
     pub span: f64,
     /// Each subscription, in the order of joining.
     pub streams: Vec<Stream>,
-    /// All together.
+    /// The sum over all subscriptions.
     pub total: Flow,
-    /// The counters.
+    /// Every frame under its cause.
     pub ledger: Ledger,
-    /// Frames on their way: in the rings, held, or between two counters.
+    /// Frames in flight: in the rings, held, or between two counters.
     pub in_flight: u64,
-    /// Frames without a cause; `None` while traffic flows, when they cannot be told from those in flight.
+    /// Frames without a cause. `None` while traffic flows: they then cannot be distinguished from those in flight.
     pub unaccounted: Option<u64>,
-    /// What the checker of test streams found.
+    /// The results of the checker of test streams.
     pub probe: Option<ProbeReport>,
-    /// What is not as it should be.
+    /// Warnings of the receiver.
     pub warnings: Vec<String>,
     /// What was dropped because a reader did not read.
     pub dropped: Dropped,
-    /// Why subscriptions received nothing; empty until the summary.
+    /// Why subscriptions received nothing. Empty until the summary.
     pub evidence: Evidence,
 }
 
@@ -97,32 +97,32 @@ impl Dropped {
 
 /// One subscription.
 pub struct Stream {
-    /// As it is written.
+    /// The subscription as a user writes it.
     pub subscription: String,
     /// Its counts.
     pub flow: Flow,
-    /// Frames of unwanted sources that passed to the kernel; `None` where it is not known.
+    /// Frames of unwanted sources that passed to the kernel; `None` if unknown.
     pub passed_shared: Option<u64>,
-    /// Other members of its group; `None` where it is not known.
+    /// Other members of the group; `None` if unknown.
     pub other_members: Option<u64>,
-    /// Seconds since its last packet, if there was one.
+    /// Seconds since the last packet, if there was one.
     pub last_seconds_ago: Option<f64>,
 }
 
 /// Counts since the start, and rates over the span.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Flow {
-    /// Datagrams handed over.
+    /// Delivered datagrams.
     pub packets: u64,
     /// Bytes of UDP payload in them.
     pub bytes: u64,
-    /// Frames dropped for their source; `None` where it is not known.
+    /// Frames dropped because of their source; `None` if unknown.
     pub blocked: Option<u64>,
-    /// Datagrams a second.
+    /// Datagrams per second.
     pub packet_rate: f64,
-    /// Payload bits a second.
+    /// Payload bits per second.
     pub bit_rate: f64,
-    /// Blocked frames a second; `None` where it is not known.
+    /// Blocked frames per second; `None` if unknown.
     pub block_rate: Option<f64>,
 }
 
@@ -141,7 +141,7 @@ impl Flow {
 }
 
 impl Figures {
-    /// From one snapshot to another; `start` is when everything was joined. Without an earlier snapshot, since then.
+    /// The figures from one snapshot to another, or since `start`, when everything was joined.
     pub fn between(start: Instant, before: Option<&Snapshot>, now: &Snapshot, probe: Option<ProbeReport>) -> Self {
         let elapsed = now.at.saturating_duration_since(start).as_secs_f64();
         let span = before.map_or(elapsed, |before| now.at.saturating_duration_since(before.at).as_secs_f64());
@@ -161,14 +161,14 @@ impl Figures {
         });
         let total = Flow::new(totals(now), before.map(totals).unwrap_or_default(), span);
         let (ledger, warnings) = (now.ledger.clone(), now.warnings.clone());
-        let (in_flight, unaccounted) = on_their_way(before.map(|before| &before.ledger), &ledger);
+        let (in_flight, unaccounted) = in_flight(before.map(|before| &before.ledger), &ledger);
         let (streams, dropped, evidence) = (streams.collect(), Dropped::default(), Evidence::default());
         Self { elapsed, span, streams, total, ledger, in_flight, unaccounted, probe, warnings, dropped, evidence }
     }
 }
 
-/// Frames in flight, and those without a cause where that is known: at rest, and at the end.
-fn on_their_way(before: Option<&Ledger>, now: &Ledger) -> (u64, Option<u64>) {
+/// Frames in flight, and frames without a cause, which are known at rest and at the end only.
+fn in_flight(before: Option<&Ledger>, now: &Ledger) -> (u64, Option<u64>) {
     match before {
         Some(before) if !now.is_at_rest_since(before) => (now.in_flight() + now.unaccounted(), None),
         _ => (now.in_flight(), Some(now.unaccounted())),
@@ -187,7 +187,7 @@ fn counts(stream: &SubscriptionReport) -> Counts {
     Counts { packets: stream.packets, bytes: stream.bytes, blocked: stream.blocked }
 }
 
-/// Subscriptions that share a group and port share their count of blocked frames: the ledger has it once.
+/// Subscriptions that share a group and port share their count of blocked frames. The ledger has it once.
 fn totals(snapshot: &Snapshot) -> Counts {
     let sum = |of: fn(&SubscriptionReport) -> u64| snapshot.streams.iter().map(of).sum();
     let known = snapshot.mode != ReceiveMode::Socket;
@@ -202,7 +202,7 @@ fn blocked(ledger: &Ledger) -> u64 {
     ledger.verdict(Verdict::DroppedNotIncluded) + ledger.verdict(Verdict::DroppedBlocked)
 }
 
-/// Causes of the ledger for which something was not handed over.
+/// Causes of the ledger for which a frame was not delivered.
 const DROPS: [&str; 19] = [
     "dropped_not_included",
     "dropped_blocked",
@@ -225,7 +225,7 @@ const DROPS: [&str; 19] = [
     "untagged",
 ];
 
-/// What was dropped, by cause; nothing that is 0.
+/// Drops by cause, without those that are 0.
 pub fn drops(ledger: &Ledger) -> Vec<(&'static str, u64)> {
     ledger.causes().filter(|(name, count)| *count > 0 && DROPS.contains(name)).collect()
 }

@@ -11,10 +11,10 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::errors::UsageError;
 
-/// How much of a path a message shows, in characters.
+/// The most characters of a path that a message shows.
 const SHOWN_PATH: usize = 200;
 
-/// A path as messages show it.
+/// The path as messages show it.
 pub fn shown(path: &Path) -> String {
     printable(&path.display().to_string(), SHOWN_PATH)
 }
@@ -25,10 +25,10 @@ pub fn is_fifo(path: &Path) -> bool {
 }
 
 /// Checks that each of the outputs can be written, and that none is an input, another output, or the file that standard
-/// output goes to. Options are named with their paths.
+/// output goes to. Each path comes with the name of its option.
 ///
 /// # Errors
-/// A [`UsageError`] where one file has two uses; another error for a path that cannot be written.
+/// A [`UsageError`] if one file has two uses; another error if a path cannot be written.
 pub fn check(inputs: &[(&str, &Path)], outputs: &[(&str, &Path)]) -> anyhow::Result<()> {
     let mut taken: Vec<(String, Identity)> = Vec::new();
     for (option, path) in inputs {
@@ -51,27 +51,27 @@ pub fn check(inputs: &[(&str, &Path)], outputs: &[(&str, &Path)]) -> anyhow::Res
     Ok(())
 }
 
-/// What tells a file from another.
+/// What distinguishes a file from another one.
 #[derive(PartialEq)]
 enum Identity {
-    /// Device and inode, and whether it is an ordinary file.
-    There(u64, u64, bool),
-    /// Its folder, and its name there.
-    NotThere(PathBuf, std::ffi::OsString),
+    /// Device, inode, and true for an ordinary file.
+    Present(u64, u64, bool),
+    /// A file that does not exist: its folder, and its name there.
+    Absent(PathBuf, std::ffi::OsString),
 }
 
 impl Identity {
-    /// `None` for a device, which may have several uses, and for what has no folder.
+    /// `None` for a device, which may have several uses, and for a path without a folder.
     fn of(path: &Path) -> Option<Self> {
         match fs::metadata(path) {
             Ok(metadata) if is_device(&metadata) => None,
-            Ok(metadata) => Some(Self::There(metadata.dev(), metadata.ino(), metadata.is_file())),
-            Err(_) => Some(Self::NotThere(fs::canonicalize(folder(path)).ok()?, path.file_name()?.to_owned())),
+            Ok(metadata) => Some(Self::Present(metadata.dev(), metadata.ino(), metadata.is_file())),
+            Err(_) => Some(Self::Absent(fs::canonicalize(folder(path)).ok()?, path.file_name()?.to_owned())),
         }
     }
 
     fn is_file(&self) -> bool {
-        matches!(self, Self::There(_, _, true))
+        matches!(self, Self::Present(_, _, true))
     }
 }
 
@@ -83,7 +83,7 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Checks by rights alone: opening a FIFO or a device to see would be noticed by whoever reads it.
+/// Checks the rights alone: the reader of a FIFO or a device would notice that it is opened.
 fn check_writable(path: &Path) -> anyhow::Result<()> {
     let create = |error: io::Error| anyhow!("cannot create {}: {error}", shown(path));
     let may = |path: &Path, access| accessat(CWD, path, access, AtFlags::EACCESS).map_err(io::Error::from);

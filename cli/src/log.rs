@@ -1,4 +1,4 @@
-//! `tracing` to standard error. While a table is on the screen the lines are held back, so that it can print them above
+//! `tracing` to standard error. While a table is on the screen, the lines are held back, and the table prints them above
 //! itself.
 
 use std::io::{self, IsTerminal, Write};
@@ -14,7 +14,7 @@ use super::outlet::{DISPLAY_LIMIT, Outlet, Units};
 use super::panics;
 use super::view::has_cursor;
 
-/// The target under which the XDP program's own log appears.
+/// The target of the XDP program's own log.
 const XDP: &str = "receiver::xdp";
 
 /// Lines that wait for the table, while there is one.
@@ -22,7 +22,8 @@ static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
 static DROPPED: OnceLock<Arc<AtomicU64>> = OnceLock::new();
 
-/// Sets it up: what `verbose` asks for, or else `RUST_LOG`, or else warnings; and the XDP program's verdicts, if asked for.
+/// Sets up the log: the level that `verbose` asks for, otherwise that of `RUST_LOG`, otherwise warnings. `verdicts` adds the
+/// XDP program's verdicts.
 pub fn init(verdicts: bool, verbose: u8) {
     let asked = std::env::var("RUST_LOG").ok().and_then(|text| Targets::from_str(&text).ok());
     let mut targets = match verbose {
@@ -35,26 +36,26 @@ pub fn init(verdicts: bool, verbose: u8) {
     }
     let lines =
         tracing_subscriber::fmt::layer().with_ansi(io::stderr().is_terminal() && has_cursor()).with_writer(|| Line);
-    // It fails where something else has set it up before, which nothing does.
+    // This fails if a log was set up before, which nothing does.
     let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
 }
 
-/// Holds lines back from now on, if they would go to a terminal.
+/// Holds lines back from now on if they go to a terminal.
 pub fn hold() {
     if io::stderr().is_terminal() {
         held().get_or_insert_default();
     }
 }
 
-/// What was held back since the last call.
+/// Takes the lines that were held back since the last call.
 pub fn take() -> Vec<u8> {
     held().as_mut().map(std::mem::take).unwrap_or_default()
 }
 
-/// No longer holds anything back.
+/// Writes the lines that were held back, and holds back no more.
 pub fn release() {
     if let Some(lines) = held().take() {
-        // Nobody could be told.
+        // A failure here has no place left to be reported.
         let _ = to_stderr(&lines);
     }
 }
@@ -63,12 +64,12 @@ fn held() -> MutexGuard<'static, Option<Vec<u8>>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lines that were not written, since their reader did not read.
+/// The number of lines that were dropped because their reader did not read.
 pub fn dropped() -> u64 {
     DROPPED.get().map_or(0, |dropped| dropped.load(Ordering::Relaxed))
 }
 
-/// A terminal that is stuck does not hold up the thread that logs.
+/// Writes to standard error without waiting for a terminal that is stuck.
 fn to_stderr(bytes: &[u8]) -> io::Result<()> {
     let mut out = Units::new(Outlet::stderr(), DISPLAY_LIMIT, DROPPED.get_or_init(Arc::default));
     out.write_all(bytes)?;

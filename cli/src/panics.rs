@@ -1,5 +1,5 @@
-//! A panic in any thread ends the process: in order (leave, detach, summary) if that takes less than a second, and with
-//! exit code 101 either way.
+//! A panic in any thread ends the process with exit code 101. The end is orderly (leave, detach, summary) if that takes
+//! less than a second.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +11,13 @@ use super::event::Event;
 use super::outlet::{self, Outlet, Units};
 use super::signals;
 
-/// The exit code after a panic, as Rust's own.
+/// The exit code after a panic, as Rust's runtime has it.
 pub const EXIT_CODE: u8 = 101;
 
-/// How long the end may take. After that the kernel cleans up: it detaches the program and leaves the groups of a process
-/// that is gone.
+/// The time for an orderly end. After that the kernel cleans up: it detaches the program and leaves the groups of a
+/// process that is gone.
 const GRACE: Duration = Duration::from_millis(850);
-/// How long the last message may take.
+/// The time for the last message.
 const MESSAGE: Duration = Duration::from_millis(50);
 
 static SEEN: AtomicBool = AtomicBool::new(false);
@@ -28,15 +28,15 @@ pub fn seen() -> bool {
     SEEN.load(Ordering::Relaxed)
 }
 
-/// From here on a panic ends the process.
+/// Makes each panic from now on end the process.
 pub fn install() {
     std::panic::set_hook(Box::new(|info| {
         if !SEEN.swap(true, Ordering::Relaxed) {
-            // Without this thread the process ends as soon as the others let it.
+            // Without this thread the process ends when the other threads have ended.
             let _ = thread::Builder::new().name("panic".to_owned()).spawn(|| {
                 thread::sleep(GRACE);
                 outlet::print(
-                    "receiver: an end in order takes too long; the kernel detaches the program and leaves the groups",
+                    "receiver: an orderly end takes too long; the kernel detaches the program and leaves the groups",
                 );
                 thread::sleep(MESSAGE);
                 signal_hook::low_level::exit(EXIT_CODE.into());
@@ -45,12 +45,12 @@ pub fn install() {
         signals::hurry();
         let thread = thread::current();
         let name = thread.name().unwrap_or("without a name");
-        // Not by `eprintln!`, which waits for a terminal that is stuck.
+        // `eprintln!` would wait for a terminal that is stuck.
         let mut out = Units::display(Outlet::stderr());
         let trace = std::backtrace::Backtrace::capture();
         let _ = report(&mut out, name, &info.to_string(), &trace.to_string());
         if let Some(events) = EVENTS.get() {
-            // The main thread ends already if it does not listen.
+            // A main thread that no longer listens is ending the run already.
             let _ = events.send(Event::Done);
         }
     }));
@@ -61,8 +61,8 @@ fn report(out: &mut impl std::io::Write, thread: &str, what: &str, trace: &str) 
     out.flush()
 }
 
-/// Where the main thread hears of panics in other threads.
-pub fn tell(events: Sender<Event>) {
+/// Reports panics to the main thread, which waits for these events.
+pub fn report_to(events: Sender<Event>) {
     // Set once: a process has one run.
     let _ = EVENTS.set(events);
 }

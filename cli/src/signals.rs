@@ -1,4 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP end a run in order; the same signal again kills at once. SIGWINCH reports a new window size.
+//! SIGINT, SIGTERM and SIGHUP end a run in order; the same signal again kills the process. SIGWINCH reports a new window
+//! size.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,20 +18,20 @@ fn ending() -> &'static Arc<AtomicBool> {
     ENDING.get_or_init(Arc::default)
 }
 
-/// Returns true if the run is to end now: a signal came, or a thread panicked.
+/// Returns true if the run must end soon: a signal came, or a thread panicked.
 pub fn is_hurried() -> bool {
     ending().load(Ordering::Relaxed)
 }
 
-/// As a signal does: whoever waits for a reader waits no longer.
+/// Ends waits for readers early, as a signal does.
 pub fn hurry() {
     ending().store(true, Ordering::Relaxed);
 }
 
-/// From here on the signals come as events. Returns the flag that the first one sets.
+/// Sends the signals as events from now on. Returns the flag that the first one sets.
 pub fn watch(events: Sender<Event>) -> io::Result<Arc<AtomicBool>> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        // A flag each: whoever passes on a Ctrl-C as SIGTERM does not mean to kill.
+        // Each signal has its own flag: a parent that passes on a Ctrl-C as SIGTERM does not mean to kill.
         let seen = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&seen))?;
         signal_hook::flag::register(signal, seen)?;

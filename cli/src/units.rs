@@ -1,4 +1,4 @@
-//! Numbers as people read them: three digits and a decimal prefix, and times.
+//! Numbers for people: three digits with a decimal prefix, and spans of time.
 
 /// A count or a rate with at most three digits before or after the point: `950`, `1.23 k`, `45.6 M`.
 pub fn short(value: f64) -> String {
@@ -20,7 +20,7 @@ pub fn short(value: f64) -> String {
     format!("{scaled:.decimals$}{}", PREFIXES[at])
 }
 
-/// As [`short`], with a unit behind the prefix: `12 bit/s`, `19.0 Mbit/s`.
+/// As [`short`], with a unit after the prefix: `12 bit/s`, `19.0 Mbit/s`.
 pub fn with_unit(value: f64, unit: &str) -> String {
     let text = short(value);
     if text.contains(' ') { text + unit } else { format!("{text} {unit}") }

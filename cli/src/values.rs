@@ -1,11 +1,11 @@
-//! Values of options, from what was written: each refusal names the text, and what to write instead.
+//! Parses values of options. Each refusal names the text, and what to write instead.
 
 use std::fmt::Display;
 use std::num::IntErrorKind;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The whole numbers that options take.
+/// The types of whole numbers that options take.
 pub trait Whole: FromStr<Err = std::num::ParseIntError> + Display + PartialOrd {
     /// The largest.
     const MAX: Self;
@@ -18,7 +18,7 @@ macro_rules! whole {
 }
 whole!(u8, u16, u32, u64, usize);
 
-/// A whole number, 0 among them.
+/// Parses a whole number from 0.
 pub fn whole<T: Whole>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: std::num::ParseIntError| match error.kind() {
         IntErrorKind::PosOverflow => format!("it is too large; write a whole number up to {}", T::MAX),
@@ -29,7 +29,7 @@ pub fn whole<T: Whole>(text: &str) -> Result<T, String> {
     })
 }
 
-/// A whole number from 1 on.
+/// Parses a whole number from 1.
 pub fn at_least_one<T: Whole>(text: &str) -> Result<T, String> {
     match whole::<T>(text)? {
         zero if zero < T::ONE => Err("it is 0; write a whole number from 1 on".to_owned()),
@@ -37,7 +37,7 @@ pub fn at_least_one<T: Whole>(text: &str) -> Result<T, String> {
     }
 }
 
-/// `64M` or `1.5k` as the number that is meant, if it is one; `64 MiB` likewise.
+/// The number that `64M`, `1.5k` or `64 MiB` stands for, if the text is of this form.
 fn in_digits(text: &str) -> Option<u64> {
     let text = text.replace(['_', ' '], "").to_ascii_lowercase();
     let at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -53,11 +53,11 @@ fn in_digits(text: &str) -> Option<u64> {
         _ => return None,
     };
     let meant = number.parse::<f64>().ok()? * factor;
-    // Beyond this not every whole number is one of these.
+    // Above 2^53 a floating-point number cannot hold every whole number.
     (meant.fract() == 0.0 && meant < 9e15).then_some(meant as u64)
 }
 
-/// A length of time in seconds.
+/// Parses a length of time in seconds.
 pub fn seconds(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a number of seconds, such as 10 or 0.5");
     Duration::try_from_secs_f64(text.parse().map_err(|_| wrong())?).map_err(|_| wrong())

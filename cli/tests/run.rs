@@ -285,7 +285,7 @@ fn too_few_open_files_are_named_with_the_remedy() {
     let output = child.wait_with_output().expect("a child");
     let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{err}");
-    assert!(err.contains("this process may have 60 files open, and ") && err.contains("`ulimit -n`"), "{err}");
+    assert!(err.contains("This process may have 60 files open, and ") && err.contains("`ulimit -n`"), "{err}");
     assert_eq!(err.lines().count(), 1, "{err}");
 }
 

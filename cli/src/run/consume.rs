@@ -1,5 +1,5 @@
-//! What each receiving thread does: poll its worker, hand each datagram to the sinks, and stop at exactly the count that
-//! was asked for.
+//! What each receiving thread does: it polls its worker, gives each datagram to the sinks, and stops at exactly the
+//! requested count.
 
 use std::ops::ControlFlow;
 use std::sync::Mutex;
@@ -12,14 +12,14 @@ use crate::outlet::OutletError;
 use crate::panics;
 use crate::sink::{Sinks, lock};
 
-/// How long an idle worker waits at most for packets. The end of the receiver wakes it at once.
+/// The longest wait of an idle worker. The end of the receiver wakes it at once.
 const WAIT: Duration = Duration::from_millis(100);
-/// How long a worker rests when it may not wait in the kernel: see [`Plan::next`].
+/// The sleep of a worker that may not wait in the kernel: see [`Plan::next`].
 const NAP: Duration = Duration::from_micros(500);
 
 /// Shared by all receiving threads.
 pub struct Plan {
-    /// What is done with datagrams beyond counting them.
+    /// Where datagrams go beyond being counted.
     pub sinks: Option<Mutex<Sinks>>,
     busy: bool,
     budget: Option<Budget>,
@@ -29,96 +29,96 @@ pub struct Plan {
 
 /// Why a thread ended.
 #[derive(Debug)]
-pub enum Ended {
-    /// The receiver was shut down, and everything that had come was handed over.
+pub enum EndReason {
+    /// The receiver was shut down, and all datagrams were delivered.
     Stopped,
-    /// As many datagrams as were asked for are handed over.
+    /// The requested number of datagrams was delivered.
     Enough,
-    /// Writing has failed.
+    /// A sink failed.
     Sink(OutletError),
     /// The receiver failed.
     Failed(receiver::Error),
 }
 
-/// How many datagrams are still to be handed over.
+/// The number of datagrams that are still to be delivered.
 struct Budget {
     /// Not yet promised to a thread.
     free: AtomicU64,
-    /// Not yet handed over.
+    /// Not yet delivered.
     left: AtomicU64,
 }
 
 impl Plan {
-    /// For so many workers, and so many datagrams, if there is a limit.
+    /// For this number of workers, and at most `count` datagrams if there is a limit.
     pub fn new(workers: usize, sinks: Option<Sinks>, busy: bool, count: Option<u64>) -> Self {
         let budget = count.map(|count| Budget { free: AtomicU64::new(count), left: AtomicU64::new(count) });
         Self { sinks: sinks.map(Mutex::new), busy, budget, alone: workers == 1, stop: AtomicBool::new(false) }
     }
 
-    /// Ends the threads where they stand, without handing over what the rings still hold.
+    /// Ends the threads at once, without delivering what the rings still hold.
     pub fn abandon(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
     /// Receives until there is a reason to end.
-    pub fn run(&self, worker: &mut Worker) -> Ended {
+    pub fn run(&self, worker: &mut Worker) -> EndReason {
         loop {
             panics::point();
             if self.stop.load(Ordering::Relaxed) {
-                return Ended::Stopped;
+                return EndReason::Stopped;
             }
             let (allowed, wait) = match self.next() {
                 ControlFlow::Continue(next) => next,
-                ControlFlow::Break(ended) => return ended,
+                ControlFlow::Break(reason) => return reason,
             };
             if allowed == 0 {
                 std::thread::sleep(NAP);
                 continue;
             }
-            let (handed, result) = self.batch(worker, allowed, wait);
+            let (delivered, result) = self.batch(worker, allowed, wait);
             if let Some(budget) = &self.budget {
-                budget.left.fetch_sub(handed, Ordering::AcqRel);
-                budget.free.fetch_add(allowed - handed, Ordering::AcqRel);
+                budget.left.fetch_sub(delivered, Ordering::AcqRel);
+                budget.free.fetch_add(allowed - delivered, Ordering::AcqRel);
             }
-            if let Err(ended) = result {
-                return ended;
+            if let Err(reason) = result {
+                return reason;
             }
-            if handed == 0 && wait == Wait::Never && !self.busy {
+            if delivered == 0 && wait == Wait::Never && !self.busy {
                 std::thread::sleep(NAP);
             }
         }
     }
 
-    /// How many datagrams the next batch may have, and how long it may be waited for. A thread that shares the count with
-    /// others must not sit on its part of it, so it naps instead of waiting.
-    fn next(&self) -> ControlFlow<Ended, (u64, Wait)> {
+    /// The most datagrams of the next batch, and how long to wait for it. A thread that shares the count with others must
+    /// not keep its part while it waits, so it sleeps instead.
+    fn next(&self) -> ControlFlow<EndReason, (u64, Wait)> {
         let patient = if self.busy { Wait::Never } else { Wait::For(WAIT) };
         let Some(budget) = &self.budget else { return ControlFlow::Continue((u64::MAX, patient)) };
         if budget.left.load(Ordering::Acquire) == 0 {
-            return ControlFlow::Break(Ended::Enough);
+            return ControlFlow::Break(EndReason::Enough);
         }
         let promised = budget.free.swap(0, Ordering::AcqRel);
         ControlFlow::Continue((promised, if self.alone { patient } else { Wait::Never }))
     }
 
     /// One poll. The sinks are locked from the first datagram to the last.
-    fn batch(&self, worker: &mut Worker, allowed: u64, wait: Wait) -> (u64, Result<(), Ended>) {
-        let mut handed = 0;
+    fn batch(&self, worker: &mut Worker, allowed: u64, wait: Wait) -> (u64, Result<(), EndReason>) {
+        let mut delivered = 0;
         let mut sinks = None;
         let polled = worker.poll_while(wait, |datagram| {
-            handed += 1;
+            delivered += 1;
             if let Some(shared) = &self.sinks {
                 sinks.get_or_insert_with(|| lock(shared)).take(&datagram);
             }
-            if handed == allowed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if delivered == allowed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         let failed = sinks.and_then(|mut sinks| sinks.end_batch().err());
         let result = match (failed, polled) {
-            (Some(error), _) => Err(Ended::Sink(error)),
+            (Some(error), _) => Err(EndReason::Sink(error)),
             (None, Ok(_)) => Ok(()),
-            (None, Err(receiver::Error::Stopped)) => Err(Ended::Stopped),
-            (None, Err(error)) => Err(Ended::Failed(error)),
+            (None, Err(receiver::Error::Stopped)) => Err(EndReason::Stopped),
+            (None, Err(error)) => Err(EndReason::Failed(error)),
         };
-        (handed, result)
+        (delivered, result)
     }
 }

@@ -1,4 +1,4 @@
-//! The limit of open files: each joined group takes one where there are enough.
+//! The limit of open files: each joined group takes one while there are enough.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

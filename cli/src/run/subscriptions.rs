@@ -1,5 +1,5 @@
-//! The subscriptions that a run starts with: from the command line, and from a file or standard input, one a line. Each
-//! remembers where it was written, so that a message can name the place.
+//! The subscriptions that a run starts with: from the command line, and from a file or standard input, one per line. Each
+//! has the place where it was written, so that a message can name it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,9 +12,9 @@ use receiver::Subscription;
 
 use crate::errors::UsageError;
 
-/// Bytes of a file that are read: more than 200,000 subscriptions of one IPv6 source each.
+/// The largest file, in bytes: room for more than 200,000 subscriptions of one IPv6 source each.
 const MOST_BYTES: u64 = 16 << 20;
-/// Faults that one message names.
+/// The most faults that one message names.
 const MOST_NAMED: usize = 5;
 
 /// Where a subscription was written.
@@ -28,8 +28,8 @@ enum Place {
 /// All subscriptions, in the order in which they were written.
 ///
 /// # Errors
-/// A [`UsageError`] for text that is no subscription and for a source of a group and port that is named twice; other
-/// errors where the file cannot be read.
+/// A [`UsageError`] for an invalid subscription and for a source of a group and port that is named twice; another error if
+/// the file cannot be read.
 pub fn all(written: &[String], file: Option<&Path>) -> anyhow::Result<Vec<Subscription>> {
     let mut found = Vec::with_capacity(written.len());
     for text in written {
@@ -93,7 +93,7 @@ fn listed(name: &str, bytes: &[u8]) -> Result<Vec<(Place, Subscription)>, UsageE
 
 /// Each source of a group and port may be named once, and any-source stands alone on its group and port.
 fn refuse_overlaps(name: &str, found: &[(Place, Subscription)]) -> Result<(), UsageError> {
-    /// What was seen of one group and port: subscriptions by their position.
+    /// The subscriptions of one group and port, by their position.
     #[derive(Default)]
     struct Seen {
         any_source: Option<usize>,

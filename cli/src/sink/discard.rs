@@ -35,7 +35,7 @@ impl Sink for Discard {
     }
 
     fn report(&self) -> SinkReport {
-        // Nothing that the sink was asked to keep was dropped.
+        // The sink keeps nothing, so that it drops nothing that it should keep.
         SinkReport { name: NAME.to_owned(), dropped: 0 }
     }
 }

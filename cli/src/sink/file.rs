@@ -15,7 +15,7 @@ use crate::outlet::Outlet;
 
 struct AppendedFile(PathBuf);
 
-/// Takes any text: what no other kind takes is a path.
+/// Takes any text: a text that no other kind takes is a path.
 pub fn parse(text: &OsStr) -> Option<Box<dyn Target>> {
     Some(Box::new(AppendedFile(text.into())))
 }

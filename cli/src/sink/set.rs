@@ -15,10 +15,10 @@ pub struct Sinks {
 }
 
 impl Sinks {
-    /// Opens what was asked for. `None` if counting is all.
+    /// Opens the sinks. `None` if datagrams are only counted.
     ///
     /// # Errors
-    /// A target cannot be had.
+    /// A target cannot be opened.
     pub fn open(targets: &[Box<dyn Target>], probe: bool, context: &Context<'_>) -> anyhow::Result<Option<Self>> {
         let sinks = targets.iter().map(|target| target.open(context)).collect::<Result<Vec<_>, _>>()?;
         let probe = probe.then(ProbeChecker::new);
@@ -40,7 +40,7 @@ impl Sinks {
     /// Ends a batch.
     ///
     /// # Errors
-    /// That of the first sink that has failed; the others have their batch all the same.
+    /// That of the first sink that has failed; the other sinks end their batch as well.
     pub fn end_batch(&mut self) -> Result<(), OutletError> {
         self.each(|sink| sink.end_batch())
     }

@@ -56,7 +56,7 @@ pub trait Target {
     /// Opens the sink.
     ///
     /// # Errors
-    /// The target cannot be had.
+    /// The target cannot be opened.
     fn open(&self, context: &Context<'_>) -> anyhow::Result<Box<dyn Sink>>;
 }
 

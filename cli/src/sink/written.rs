@@ -8,7 +8,7 @@ use receiver::Datagram;
 use super::traits::{Sink, SinkReport};
 use crate::outlet::{Outlet, OutletError, PAYLOAD_LIMIT, Units};
 
-/// Writes each datagram as `format` puts it.
+/// Writes each datagram in the form that `format` gives it.
 pub struct Written<F> {
     outlet: Outlet,
     units: Units,
@@ -17,7 +17,7 @@ pub struct Written<F> {
 }
 
 impl<F: Fn(&mut Vec<u8>, &Datagram<'_>) + Send> Written<F> {
-    /// Opens the outlet at once, so that who opens a FIFO to read does not wait for the first datagram.
+    /// Starts the outlet at once, so that the reader of a FIFO can open it before the first datagram.
     pub fn new(outlet: Outlet, format: F) -> Self {
         outlet.start();
         let dropped = Arc::default();
@@ -44,7 +44,7 @@ impl<F: Fn(&mut Vec<u8>, &Datagram<'_>) + Send> Sink for Written<F> {
     }
 }
 
-/// The payload alone, which ends where the next one begins.
+/// The payload alone, with nothing between two of them.
 pub fn payload(bytes: &mut Vec<u8>, datagram: &Datagram<'_>) {
     bytes.extend_from_slice(datagram.payload());
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::lines::Lines;
+use super::lines::LinesView;
 use super::traits::View;
 use crate::outlet::{DISPLAY_LIMIT, Outlet, OutletError, Units};
 
@@ -35,7 +35,7 @@ impl Display {
     /// Shows the rest as words on standard error: nobody there knows what was shown before.
     pub fn turn_to_stderr(&mut self) {
         self.outlet = Outlet::stderr().clone();
-        self.view = Box::new(Lines(Units::new(&self.outlet, DISPLAY_LIMIT, &self.dropped)));
+        self.view = Box::new(LinesView(Units::new(&self.outlet, DISPLAY_LIMIT, &self.dropped)));
     }
 
     /// Ends the view, and waits for its reader.

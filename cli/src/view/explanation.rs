@@ -1,4 +1,4 @@
-//! Why subscriptions received nothing, in words: the library's findings, each with the option or subscription that helps.
+//! Words for why subscriptions received nothing: the library's findings, each with the option or subscription that helps.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -8,10 +8,10 @@ use receiver::{Evidence, Finding, Silence, SourceFilter, Subscription};
 use crate::figures::Stream;
 use crate::units::count;
 
-/// Subscriptions that are explained one by one; JSON has all.
+/// The most subscriptions that are explained one by one. JSON explains all.
 const MOST_SILENT: usize = 10;
 
-/// The evidence as of the end: subscriptions whose first packet came after it was gathered are taken out.
+/// The evidence at the end of the run, without subscriptions whose first packet came after it was gathered.
 pub fn at_the_end(mut evidence: Evidence, streams: &[Stream]) -> Evidence {
     let silent: BTreeSet<&str> =
         streams.iter().filter(|stream| stream.flow.packets == 0).map(|stream| stream.subscription.as_str()).collect();
@@ -19,7 +19,7 @@ pub fn at_the_end(mut evidence: Evidence, streams: &[Stream]) -> Evidence {
     if evidence.silent.is_empty() { Evidence::default() } else { evidence }
 }
 
-/// Writes nothing if each subscription received something.
+/// Writes the evidence, or nothing if each subscription received something.
 pub fn write(out: &mut impl Write, evidence: &Evidence, subscriptions: usize) -> io::Result<()> {
     if evidence.silent.is_empty() {
         return Ok(());
@@ -45,7 +45,7 @@ pub fn write(out: &mut impl Write, evidence: &Evidence, subscriptions: usize) ->
     Ok(())
 }
 
-/// What to give to the command; empty where the finding itself says what to do, or nothing helps here.
+/// The option or subscription that helps. Empty if the finding names the remedy itself, or nothing helps.
 fn remedy(finding: &Finding, subscription: Option<&Subscription>) -> String {
     match finding {
         Finding::VlanTags { wanted: None, .. } => "; receive them with --vlan ID".to_owned(),

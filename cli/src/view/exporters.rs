@@ -25,7 +25,7 @@ impl Exporters {
     /// At the end, once.
     ///
     /// # Errors
-    /// That of the first view that fails; the others have the summary all the same.
+    /// That of the first view that fails; the others get the summary as well.
     pub fn summary(&mut self, facts: &Facts, figures: &Figures) -> anyhow::Result<()> {
         let mut result = Ok(());
         for view in &mut self.0 {

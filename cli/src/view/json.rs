@@ -1,4 +1,4 @@
-//! `--json`: one object a line, and the summary of `--summary`. The names are part of the interface: they stay.
+//! `--json`: one object per line, which `--summary` writes too. The names are part of the interface and do not change.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use super::traits::View;
 use crate::figures::{Facts, Figures, Flow};
 
-/// Writes objects, one a line.
+/// Writes one object per line.
 pub struct JsonView<W>(pub W);
 
 impl<W: Write> View for JsonView<W> {
@@ -31,7 +31,7 @@ impl<W: Write> View for JsonView<W> {
     fn interval(&mut self, _: &Facts, figures: &Figures) -> anyhow::Result<()> {
         write_line(
             &mut self.0,
-            &Interval { r#type: "interval", interval_seconds: figures.span, figures: Shown::new(figures) },
+            &Interval { r#type: "interval", interval_seconds: figures.span, figures: JsonFigures::new(figures) },
         )
     }
 
@@ -44,7 +44,7 @@ impl<W: Write> View for JsonView<W> {
                 mode: facts.mode,
                 refused_modes: refused(facts),
                 queues: &facts.queues,
-                figures: Shown::new(figures),
+                figures: JsonFigures::new(figures),
             },
         )
     }
@@ -73,7 +73,7 @@ struct Interval<'a> {
     r#type: &'static str,
     interval_seconds: f64,
     #[serde(flatten)]
-    figures: Shown<'a>,
+    figures: JsonFigures<'a>,
 }
 
 #[derive(Serialize)]
@@ -84,7 +84,7 @@ struct Summary<'a> {
     refused_modes: Vec<RefusedMode<'a>>,
     queues: &'a [u32],
     #[serde(flatten)]
-    figures: Shown<'a>,
+    figures: JsonFigures<'a>,
 }
 
 #[derive(Serialize)]
@@ -98,36 +98,36 @@ fn refused(facts: &Facts) -> Vec<RefusedMode<'_>> {
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct JsonFigures<'a> {
     elapsed_seconds: f64,
     #[serde(flatten)]
     total: Counts,
     lost: u64,
-    subscriptions: Vec<StreamShown<'a>>,
+    subscriptions: Vec<JsonStream<'a>>,
     #[serde(serialize_with = "causes")]
     ledger: &'a Ledger,
     in_flight: u64,
-    /// `null` in an interval with traffic, where it is not known.
+    /// `null` in an interval with traffic, when it is unknown.
     unaccounted: Option<u64>,
-    /// Datagrams that an output dropped because its reader did not read.
+    /// Datagrams that sinks dropped because their readers did not read.
     output_dropped: u64,
-    /// Objects that were dropped for the same reason.
+    /// Objects that were dropped for that reason.
     display_dropped: u64,
-    /// Lines of the log that were dropped for the same reason.
+    /// Lines of the log that were dropped for that reason.
     log_dropped: u64,
-    /// Verdicts that `--trace-verdicts` did not log, for want of room in the program's log.
+    /// Verdicts that `--trace-verdicts` did not log because the program's log had no room.
     #[serde(skip_serializing_if = "Option::is_none")]
     verdicts_not_logged: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     probe: Option<&'a ProbeReport>,
     warnings: &'a [String],
-    /// Why subscriptions received nothing, in the summary alone.
+    /// Why subscriptions received nothing. In the summary only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    evidence: Vec<FindingShown>,
+    evidence: Vec<JsonFinding>,
 }
 
 #[derive(Serialize)]
-struct StreamShown<'a> {
+struct JsonStream<'a> {
     subscription: &'a str,
     #[serde(flatten)]
     counts: Counts,
@@ -136,34 +136,34 @@ struct StreamShown<'a> {
     /// Sockets of other programs that have joined the group; `null` in mode `socket`.
     other_members: Option<u64>,
     last_packet_seconds_ago: Option<f64>,
-    /// As the whole run's.
+    /// As that of the whole run, for this subscription.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    evidence: Vec<FindingShown>,
+    evidence: Vec<JsonFinding>,
 }
 
 #[derive(Serialize)]
-struct FindingShown {
+struct JsonFinding {
     name: &'static str,
     text: String,
 }
 
-fn shown(findings: &[Finding]) -> Vec<FindingShown> {
-    findings.iter().map(|finding| FindingShown { name: finding.name(), text: finding.to_string() }).collect()
+fn json_findings(findings: &[Finding]) -> Vec<JsonFinding> {
+    findings.iter().map(|finding| JsonFinding { name: finding.name(), text: finding.to_string() }).collect()
 }
 
-/// Since the start; the rates over the interval, in a summary over the whole run.
+/// Counts since the start. Rates are over the interval, or over the whole run in a summary.
 #[derive(Serialize)]
 struct Counts {
     packets: u64,
     bytes: u64,
-    /// `null` in mode `socket`, where it is not known; `blocked_per_second` likewise.
+    /// `null` in mode `socket`, where it is unknown, as is `blocked_per_second`.
     blocked: Option<u64>,
     packets_per_second: f64,
     bits_per_second: f64,
     blocked_per_second: Option<f64>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> JsonFigures<'a> {
     fn new(figures: &'a Figures) -> Self {
         let silent: HashMap<String, &[Finding]> = figures
             .evidence
@@ -178,13 +178,13 @@ impl<'a> Shown<'a> {
             subscriptions: figures
                 .streams
                 .iter()
-                .map(|stream| StreamShown {
+                .map(|stream| JsonStream {
                     subscription: &stream.subscription,
                     counts: stream.flow.into(),
                     passed_shared: stream.passed_shared,
                     other_members: stream.other_members,
                     last_packet_seconds_ago: stream.last_seconds_ago,
-                    evidence: shown(silent.get(&stream.subscription).copied().unwrap_or_default()),
+                    evidence: json_findings(silent.get(&stream.subscription).copied().unwrap_or_default()),
                 })
                 .collect(),
             ledger: &figures.ledger,
@@ -196,7 +196,7 @@ impl<'a> Shown<'a> {
             verdicts_not_logged: figures.ledger.unlogged(),
             probe: figures.probe.as_ref(),
             warnings: &figures.warnings,
-            evidence: shown(&figures.evidence.findings),
+            evidence: json_findings(&figures.evidence.findings),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Words, for where there is no terminal: a line at the start, one per interval, and the summary.
+//! Words, for standard output that is no terminal: a line at the start, one per interval, and the summary.
 
 use std::io::{self, Write};
 
@@ -10,13 +10,13 @@ use crate::errors::one_paragraph;
 use crate::figures::{Dropped, Facts, Figures, Flow, Stream, drops};
 use crate::units::{age, count, short, with_unit};
 
-/// A summary in words names at most so many subscriptions; JSON names all.
+/// The most subscriptions that a summary in words names. JSON names all.
 const MOST_STREAMS: usize = 40;
 
-/// Writes lines.
-pub struct Lines<W>(pub W);
+/// Writes lines of words.
+pub struct LinesView<W>(pub W);
 
-impl<W: Write> View for Lines<W> {
+impl<W: Write> View for LinesView<W> {
     fn start(&mut self, facts: &Facts) -> anyhow::Result<()> {
         writeln!(self.0, "{}, {}", heading(facts), count(facts.subscriptions.len() as u64, "subscription"))?;
         for line in why_not_better(facts) {
@@ -70,13 +70,13 @@ fn has_fallen_back(facts: &Facts) -> bool {
     facts.mode == ReceiveMode::Socket && !facts.refused.is_empty()
 }
 
-/// A line for each reason why no faster mode was taken. The warning of a fall back from XDP has named them.
+/// A line for each reason why a faster mode was refused. After a fallback from XDP, the warning has named them already.
 pub fn why_not_better(facts: &Facts) -> impl Iterator<Item = String> + '_ {
     let refused = if has_fallen_back(facts) { &[] } else { facts.refused.as_slice() };
     Refused::by_reason(refused).map(|(modes, reason)| format!("not {modes}: {}", one_paragraph(reason)))
 }
 
-/// The run in words.
+/// Writes the summary of a run in words.
 pub fn write_summary(out: &mut impl Write, facts: &Facts, figures: &Figures) -> io::Result<()> {
     let total = figures.total;
     writeln!(
@@ -148,23 +148,23 @@ fn dropped_for_readers(dropped: &Dropped) -> impl Iterator<Item = String> {
     [output, display, log].into_iter().flatten()
 }
 
-/// Frames without a cause, where it is known that there are any.
+/// The number of frames without a cause, if it is known and not 0.
 pub fn unaccounted(figures: &Figures) -> Option<String> {
     figures.unaccounted.filter(|&count| count > 0).map(|count| format!("{count} unaccounted"))
 }
 
-/// Frames dropped for their source.
+/// The number of frames that were dropped because of their source.
 fn blocked(flow: &Flow) -> String {
     flow.blocked.map_or_else(|| "blocked not known in this mode".to_owned(), |blocked| format!("{blocked} blocked"))
 }
 
-/// Causes with their counts, in a row.
+/// Causes with their counts, separated by commas.
 pub fn listed(causes: impl IntoIterator<Item = (&'static str, u64)>) -> String {
     let parts: Vec<String> = causes.into_iter().map(|(name, count)| format!("{name} {count}")).collect();
     if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
 }
 
-/// At most so many, those with the most packets, in the order that they had.
+/// Up to `most` streams: those with the most packets, in their order.
 fn busiest(streams: &[Stream], most: usize) -> Vec<&Stream> {
     let mut order: Vec<usize> = (0..streams.len()).collect();
     if streams.len() > most {

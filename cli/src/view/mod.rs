@@ -55,7 +55,7 @@ const DISPLAYS: [Kind; 3] = [
         suits: Request::can_redraw,
         open: |request, units| Box::new(table::TableView::new(units, request.interval)),
     },
-    Kind { suits: |_| true, open: |_, units| Box::new(lines::Lines(units)) },
+    Kind { suits: |_| true, open: |_, units| Box::new(lines::LinesView(units)) },
 ];
 
 /// Makes a view beside the display, if the request asks for it.

@@ -1,8 +1,8 @@
-//! A block of lines on the terminal that is drawn again in place.
+//! A block of lines on the terminal that is updated in place.
 //!
-//! Nothing of the terminal is changed: no raw mode, no other screen, no hidden cursor. Whatever ends the process, `kill -9`
-//! included, leaves the terminal usable, with the last block on it. After a change of size the visible part is cleared, as
-//! nobody can tell where a terminal has put the old lines.
+//! The terminal keeps its settings: no raw mode, no alternate screen, no hidden cursor. So any end of the process, `kill -9`
+//! included, leaves the terminal usable, with the last block on it. After a change of size the visible part is cleared,
+//! because terminals differ in where they put the old lines.
 
 use std::io::{self, Write};
 
@@ -13,14 +13,14 @@ use ratatui::crossterm::style::{Attribute, Color as Shade, Print, SetAttribute, 
 use ratatui::crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, size};
 use ratatui::style::{Color, Modifier};
 
-/// What a terminal has that does not tell its size.
-const USUAL: (u16, u16) = (80, 24);
+/// The size of a terminal that does not report it.
+const DEFAULT_SIZE: (u16, u16) = (80, 24);
 
 /// Columns and rows of the terminal.
 pub fn terminal_size() -> (u16, u16) {
     match size() {
         Ok((columns, rows)) if columns > 0 && rows > 0 => (columns, rows),
-        _ => USUAL,
+        _ => DEFAULT_SIZE,
     }
 }
 
@@ -32,23 +32,23 @@ pub fn has_cursor() -> bool {
 /// Draws blocks.
 pub struct Screen<W> {
     out: W,
-    /// Rows of the block that stands above the cursor.
+    /// Rows of the block above the cursor.
     drawn: u16,
     size: Option<(u16, u16)>,
 }
 
 impl<W: Write> Screen<W> {
-    /// With nothing drawn yet.
+    /// A screen on which nothing is drawn yet.
     pub fn new(out: W) -> Self {
         Self { out, drawn: 0, size: None }
     }
 
-    /// Where it draws: what is written here follows the block.
+    /// The writer of the screen. What is written to it follows the block.
     pub fn out(&mut self) -> &mut W {
         &mut self.out
     }
 
-    /// Puts a block in place of the one before. `above` is written first, to stay.
+    /// Replaces the previous block. `above` is written first, and stays.
     pub fn draw(&mut self, size: (u16, u16), block: &Buffer, above: &[u8]) -> io::Result<()> {
         let resized = self.size.replace(size).is_some_and(|before| before != size);
         queue!(self.out, BeginSynchronizedUpdate)?;
@@ -71,10 +71,10 @@ impl<W: Write> Screen<W> {
     fn draw_row(&mut self, block: &Buffer, row: u16) -> io::Result<()> {
         let cells: Vec<&Cell> = (0..block.area.width).filter_map(|column| block.cell((column, row))).collect();
         let used = cells.iter().rposition(|cell| cell.symbol() != " ").map_or(0, |last| last + 1);
-        let mut look = (Color::Reset, Modifier::empty());
+        let mut style = (Color::Reset, Modifier::empty());
         for cell in &cells[..used] {
-            if (cell.fg, cell.modifier) != look {
-                look = (cell.fg, cell.modifier);
+            if (cell.fg, cell.modifier) != style {
+                style = (cell.fg, cell.modifier);
                 queue!(self.out, SetAttribute(Attribute::Reset))?;
                 if cell.modifier.contains(Modifier::BOLD) {
                     queue!(self.out, SetAttribute(Attribute::Bold))?;
@@ -90,7 +90,7 @@ impl<W: Write> Screen<W> {
             }
             queue!(self.out, Print(cell.symbol()))?;
         }
-        if look != (Color::Reset, Modifier::empty()) {
+        if style != (Color::Reset, Modifier::empty()) {
             queue!(self.out, SetAttribute(Attribute::Reset))?;
         }
         queue!(self.out, Print("\r\n"))

@@ -1,4 +1,4 @@
-//! The table on a terminal: which stream comes, how fast, and which has stopped.
+//! The table on a terminal: the rate of each stream, and the streams that have stopped.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::log;
 use crate::outlet::Units;
 use crate::units::{age, short};
 
-/// A stream that had packets counts as stopped when none came for so many intervals.
+/// A stream counts as stopped after this number of intervals without a packet.
 const STOPPED_AFTER: u32 = 3;
 
 /// Shows the table on standard output.
@@ -27,7 +27,7 @@ pub struct TableView {
 }
 
 impl TableView {
-    /// For updates at this interval. Until it is dropped, log lines are held back and appear above the table.
+    /// A table that is updated at this interval. Until it is dropped, log lines are held back and appear above it.
     pub fn new(out: Units, interval: Duration) -> Self {
         log::hold();
         Self { screen: Screen::new(out), patience: interval.saturating_mul(STOPPED_AFTER) }
@@ -68,7 +68,7 @@ impl Drop for TableView {
     }
 }
 
-/// The whole block, at most as wide as the terminal and one row less high: the cursor stands below it.
+/// The whole block. It leaves one column and one row of the terminal free; the cursor is in the row below it.
 fn render(facts: &Facts, figures: Option<&Figures>, patience: f64, size: (u16, u16)) -> Buffer {
     // A line that ends in the last column wraps on some terminals.
     let width = size.0.saturating_sub(1).max(1);
@@ -84,7 +84,7 @@ fn render(facts: &Facts, figures: Option<&Figures>, patience: f64, size: (u16, u
     let (mut grid, mut foot) = (Vec::new(), Vec::new());
     if let Some(figures) = figures {
         foot = footer(figures, usize::from(width));
-        // Title and total, and one stream at least: where that has no room, the reasons go first.
+        // Title, total and one stream must have room. Without it, the reasons are left out first.
         if head.len() + 3 + foot.len() > height {
             head.truncate(1);
         }
@@ -110,21 +110,21 @@ fn render(facts: &Facts, figures: Option<&Figures>, patience: f64, size: (u16, u
     buffer
 }
 
-/// Title and width of each column of numbers.
+/// The title and the width of each column of numbers.
 const NUMBERS: [(&str, u16); 5] =
     [("packets/s", 9), ("bit/s", 8), ("blocked/s", 9), ("packets", 12), ("last packet", 11)];
-/// Which of them go first where there is no room for source, group and port of a subscription with one source.
+/// The columns to leave out first if there is no room for a subscription with one source.
 const DISPENSABLE: [usize; 3] = [3, 1, 2];
-/// Which of them go where there is no room for group and port alone.
+/// The columns to leave out if there is no room for group and port alone.
 const DISPENSABLE_FOR_GROUP: [usize; 5] = [3, 1, 2, 4, 0];
-/// Columns that `10.0.0.1@232.1.1.1:5000`, a subscription with one source, needs.
+/// The width of a subscription with one source, such as `10.0.0.1@232.1.1.1:5000`.
 const NAME: usize = 24;
 
-/// What a width has room for.
+/// The columns for which a width has room.
 struct Columns {
-    /// Of the columns of numbers, by their index.
+    /// Indices of the columns of numbers.
     numbers: Vec<usize>,
-    /// For the name.
+    /// The width of the name.
     name: usize,
 }
 
@@ -157,7 +157,7 @@ impl Columns {
     }
 }
 
-/// Title, streams, a line for those that find no room, and the total.
+/// The title, streams, a row for the streams without room, and the total.
 fn rows_of(figures: &Figures, patience: f64, room: usize, columns: &Columns) -> Vec<Row<'static>> {
     let title = NUMBERS.map(|(title, _)| title.to_owned());
     let mut rows = vec![columns.row("subscription".to_owned(), title).style(Style::new().bold())];
@@ -220,7 +220,7 @@ fn footer(figures: &Figures, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// Parts in a row, on as many lines as they need.
+/// The parts in a row, on as many lines as they need.
 fn wrapped(title: &str, parts: &[String], between: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for part in parts {
@@ -240,13 +240,13 @@ fn is_stopped(stream: &Stream, patience: f64) -> bool {
     stream.last_seconds_ago.is_some_and(|seconds| seconds > patience)
 }
 
-/// Which streams are shown, in their order. Where not all find room: up to a third for those that stopped last, the others
-/// for the busiest.
+/// The streams to show, in their order. If there is no room for all, up to a third is for those that stopped last, and the
+/// rest for the busiest.
 fn choose(streams: &[Stream], room: usize, patience: f64) -> Vec<usize> {
     if streams.len() <= room {
         return (0..streams.len()).collect();
     }
-    // One line is for the rest.
+    // One row is for the rest.
     let room = room.saturating_sub(1);
     let (mut stopped, mut going): (Vec<usize>, Vec<usize>) =
         (0..streams.len()).partition(|&at| is_stopped(&streams[at], patience));
@@ -265,7 +265,7 @@ fn exact(count: u64) -> String {
     if count < 1_000_000_000_000 { count.to_string() } else { short(count as f64) }
 }
 
-/// A subscription cut to a width: its group and port matter most, then its sources.
+/// A subscription cut to a width. Its group and port are kept before its sources.
 fn shortened(text: &str, width: usize) -> String {
     if text.len() <= width {
         return text.to_owned();
@@ -274,7 +274,7 @@ fn shortened(text: &str, width: usize) -> String {
     let group = group_of(text);
     let sources = &text[..text.len() - group.len()];
     match width.checked_sub(group.len()) {
-        // `…@` and a character of the first source, at the least.
+        // At least `…@` and one character of the first source.
         Some(room) if room > 2 => format!("{}…@{group}", sources.get(..room - 2).unwrap_or(sources)),
         Some(_) => group.to_owned(),
         None => {
