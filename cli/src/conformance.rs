@@ -12,8 +12,9 @@ use serde::Serialize;
 
 /// Check the required membership table on this host
 ///
-/// Prints the required answer, the receiver's answer and the kernel's own answer for each row of RFC 3678's table. Both IP
-/// versions and all option styles are checked. The command fails if an answer of the receiver is not the required one.
+/// Prints the required answer, the receiver's answer and the kernel's own answer for each row of RFC 3678's table. Both
+/// IP versions and all option styles are checked. The command fails if an answer of the receiver is not the required
+/// one.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = crate::EXIT_CODES)]
 pub struct ConformanceArgs {
@@ -87,7 +88,7 @@ fn print_text(out: &mut impl Write, place: &str, results: &[RowResult]) -> io::R
     writeln!(out, "Required membership table, {place}.")?;
     writeln!(
         out,
-        "An answer that is not the required one is followed by the state that the kernel holds. s and t are two sources."
+        "After an answer that is not the required one: the state that the kernel holds. s and t are two sources."
     )?;
     let rows: Vec<[String; 5]> = results.iter().map(text_row).collect();
     let header = ["previous", "following", "required", "ours", "bare kernel"].map(str::to_owned);

@@ -29,8 +29,8 @@ pub fn library_error(error: &anyhow::Error) -> Option<&receiver::Error> {
     error.chain().find_map(|cause| cause.downcast_ref())
 }
 
-/// The error and its causes in one paragraph. A cause whose text is already part of the paragraph is not repeated. Where
-/// XDP is required, each mode has a line of its own.
+/// The error and its causes in one paragraph. A cause whose text is already part of the paragraph is not repeated.
+/// Where XDP is required, each mode has a line of its own.
 pub fn describe(error: &anyhow::Error) -> String {
     if let Some(error @ receiver::Error::XdpRequired { .. }) = library_error(error) {
         let text = error.to_string();

@@ -1,4 +1,5 @@
-//! The files that a run reads and writes, checked before anything is changed. Nothing is created or truncated by a check.
+//! The files that a run reads and writes, checked before anything is changed. Nothing is created or truncated by a
+//! check.
 
 use std::fs::{self, Metadata};
 use std::io;

@@ -1,5 +1,5 @@
-//! `tracing` to standard error. While a table is on the screen, the lines are held back, and the table prints them above
-//! itself.
+//! `tracing` to standard error. While a table is on the screen, the lines are held back, and the table prints them
+//! above itself.
 
 use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
@@ -22,8 +22,8 @@ static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
 static DROPPED: OnceLock<Arc<AtomicU64>> = OnceLock::new();
 
-/// Sets up the log: the level that `verbose` asks for, otherwise that of `RUST_LOG`, otherwise warnings. `verdicts` adds the
-/// XDP program's verdicts.
+/// Sets up the log: the level that `verbose` asks for, otherwise that of `RUST_LOG`, otherwise warnings. `verdicts`
+/// adds the XDP program's verdicts.
 pub fn init(verdicts: bool, verbose: u8) {
     let asked = std::env::var("RUST_LOG").ok().and_then(|text| Targets::from_str(&text).ok());
     let mut targets = match verbose {

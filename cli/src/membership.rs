@@ -13,8 +13,8 @@ use serde::Serialize;
 
 /// Show the groups that all programs have joined on an interface
 ///
-/// Prints the mode and the sources of each group, and the compatibility mode of IGMP and MLD. The kernel counts the members
-/// of a group for each interface; it does not report which program they belong to.
+/// Prints the mode and the sources of each group, and the compatibility mode of IGMP and MLD. The kernel counts the
+/// members of a group for each interface; it does not report which program they belong to.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = crate::EXIT_CODES)]
 pub struct MembershipArgs {
@@ -75,7 +75,7 @@ fn print_text(out: &mut impl Write, tables: &KernelTables, compatibility: &Compa
     if tables.on(interface.index).any(|group| group.mode() == KernelMode::Unclear) {
         writeln!(
             out,
-            "INCLUDE?: these sources are joined; the kernel does not report whether a member receives all sources as well"
+            "INCLUDE?: these sources are joined; the kernel does not report whether a member takes all sources as well"
         )?;
     }
     if tables.not_understood > 0 {

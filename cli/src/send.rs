@@ -16,13 +16,13 @@ use super::values::{seconds, whole};
 
 /// Send test datagrams to a group, from any source and in exact numbers
 ///
-/// The payload holds a sequence number and the time of sending. Each source address and source port is a flow with its own
-/// stream id and sequence. Addresses that the interface does not own are spoofed with complete Ethernet frames. These need
-/// CAP_NET_RAW, as VLAN tags do.
+/// The payload holds a sequence number and the time of sending. Each source address and source port is a flow with its
+/// own stream id and sequence. Addresses that the interface does not own are spoofed with complete Ethernet frames.
+/// These need CAP_NET_RAW, as VLAN tags do.
 ///
-/// `--engine xdp` is for load: an XDP program in the kernel makes the frames of a mix of streams, millions per second on
-/// each CPU. The interface must accept redirected frames. veth does while its other end has an XDP program in the driver,
-/// or `gro on`.
+/// `--engine xdp` is for load: an XDP program in the kernel makes the frames of a mix of streams, millions per second
+/// on each CPU. The interface must accept redirected frames. veth does while its other end has an XDP program in the
+/// driver, or `gro on`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = crate::EXIT_CODES)]
 pub struct SendArgs {
@@ -71,8 +71,8 @@ pub struct SendArgs {
     /// CPUs for the threads, one for each. Default: the first ones that the process may use. Engine xdp only
     #[arg(long, value_name = "CPU", value_delimiter = ',', value_parser = whole::<usize>)]
     cpus: Vec<usize>,
-    /// Packets passed to the kernel at once. Default: 64 without a rate, otherwise those due in 0.1 ms. Engine xdp: packets
-    /// of a burst, together with --every
+    /// Packets passed to the kernel at once. Default: 64 without a rate, otherwise those due in 0.1 ms. Engine xdp:
+    /// packets of a burst, together with --every
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     burst: Option<usize>,
     /// Send a burst from each thread at line rate at this interval, instead of a rate. Engine xdp only

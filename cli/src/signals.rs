@@ -1,5 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP end a run in order; the same signal again kills the process. SIGWINCH reports a new window
-//! size.
+//! SIGINT, SIGTERM and SIGHUP end a run in order; the same signal again kills the process. SIGWINCH reports a new
+//! window size.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,8 +1,7 @@
-//! What each mode needs, row by row: as user `nobody` with the capabilities that README names, and with each of them
-//! missing.
+//! The capabilities that each mode needs: as user `nobody` with those that README names, and with each of them missing.
 //!
-//! The whole command runs under setpriv(1) and prlimit(1), which every Debian has (util-linux). What one thread can
-//! show is shown by a thread that gives up capabilities.
+//! The command runs under setpriv(1) and prlimit(1), which every Debian has (util-linux). The library is tested on
+//! threads that give up capabilities.
 
 mod command;
 #[path = "../../receiver/tests/support/mod.rs"]
@@ -20,7 +19,7 @@ use rustix::fs::{XattrFlags, setxattr};
 use support::traces::Traces;
 use support::{XDP_CAPABILITIES, subscription};
 
-/// README's table: what the modes `copy` and `generic` need.
+/// The capabilities that the modes `copy` and `generic` need, as in README's table.
 const NEEDED: [&str; 4] = ["net_admin", "net_raw", "bpf", "ipc_lock"];
 const XDP_MODES: [&str; 2] = ["copy", "generic"];
 const PACKETS: u64 = 300;
@@ -41,7 +40,7 @@ impl Installed {
         Self::new(&std::env::temp_dir())
     }
 
-    /// `receiver` as user `nobody` with these capabilities and at most so much locked memory.
+    /// `receiver` as user `nobody` with these capabilities and a limit of locked memory in bytes.
     fn command(&self, namespace: &Namespace, capabilities: &[&str], locked: u64, bounding: &str) -> Command {
         let held: String = capabilities.iter().map(|name| format!(",+{name}")).collect();
         let mut command = namespace.command("prlimit");
@@ -75,7 +74,7 @@ fn without<'a>(missing: &str) -> Vec<&'a str> {
     NEEDED.into_iter().filter(|name| *name != missing).collect()
 }
 
-/// It receives all that is sent, and the counts balance.
+/// Asserts that the run receives all that is sent, and that nothing is unaccounted.
 fn assert_receives(lab: &Lab, mut run: Run, mode: &str) {
     let mut start = String::new();
     std::io::BufRead::read_line(&mut run.out, &mut start).expect("standard output");
@@ -91,7 +90,7 @@ fn assert_receives(lab: &Lab, mut run: Run, mode: &str) {
     assert_eq!(got, wanted, "{out}{err}");
 }
 
-/// It ends at once with one line on standard error that has these parts.
+/// Asserts that the command failed with one line on standard error that has these parts.
 fn assert_refused(what: &str, (out, err, code): (String, String, Option<i32>), parts: &[&str]) {
     assert_eq!((code, out.as_str(), err.lines().count()), (Some(1), "", 1), "{what}: {err}");
     assert!(err.len() < 700, "{what}: {err}");
@@ -117,7 +116,7 @@ fn each_mode_needs_what_readme_names() {
     assert_receives(&lab, start(&[], "socket", &[]), "socket");
     for mode in XDP_MODES {
         assert_receives(&lab, start(&NEEDED, mode, &[]), mode);
-        // The limit of locked memory is enough for smaller rings.
+        // The limit of locked memory has room for smaller rings.
         assert_receives(&lab, start(&without("ipc_lock"), mode, &SMALL), mode);
         for missing in NEEDED {
             let what = format!("mode {mode} without {missing}");
@@ -136,8 +135,7 @@ fn each_mode_needs_what_readme_names() {
     assert_eq!(Traces::settled(&lab, &before), before);
 }
 
-/// As `setcap` grants them. Such a process cannot be looked into by its own user, so much of /proc/self belongs to
-/// root.
+/// As `setcap` grants them. Much of /proc/self then belongs to root, because the user may not inspect such a process.
 #[test]
 fn capabilities_of_the_file_do_as_well() {
     let lab = Lab::new().expect("lab");
@@ -149,7 +147,7 @@ fn capabilities_of_the_file_do_as_well() {
     let value: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     setxattr(&installed.0, "security.capability", &value, XattrFlags::empty()).expect("as setcap does");
     for mode in XDP_MODES {
-        // To reach the file; it is gone once that runs.
+        // The capability is needed to reach the file, and is gone once the file runs.
         let mut command = installed.command(lab.rx(), &["dac_read_search"], LOCKED, "+all");
         command.args(["run", "-i", lab.rx_interface(), WANTED, "--mode", mode, "--json", "--interval", "3600"]);
         command.args(["--count", &PACKETS.to_string()]);
@@ -164,7 +162,7 @@ fn the_load_generator_needs_two() {
     let generate = |capabilities: &[&str]| -> Output {
         let mut command = installed.command(lab.tx(), capabilities, LOCKED, "-all");
         command.args(["send", "-i", lab.tx_interface(), "--engine", "xdp", "--count", "600", "--rate", "20000"]);
-        // Of both families, so that frames of two lengths are made.
+        // Both IP versions, so that frames of two lengths are made.
         command.args(["--stream", "10.0.0.1@232.1.1.1:5000=1", "--stream", "[2001:db8::1]@[ff3e::1]:5000=1"]);
         command.output().expect("the sender runs")
     };
@@ -187,7 +185,7 @@ fn the_load_generator_needs_two() {
     }
 }
 
-/// Whatever uses XDP is refused, although the process is root there with every capability.
+/// XDP is refused, although the process is root there with every capability.
 #[test]
 fn capabilities_in_a_user_namespace_are_told_apart() {
     let lab = Lab::new().expect("lab");

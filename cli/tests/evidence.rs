@@ -1,4 +1,4 @@
-//! What the command prints when nothing comes: the findings of the library, each with the option that helps.
+//! The command explains why nothing came: the findings of the library, each with the option that helps.
 
 mod command;
 #[path = "../../receiver/tests/support/mod.rs"]
@@ -17,7 +17,7 @@ use support::quiet_lab;
 const WANTED: &str = "10.0.0.1@232.1.1.1:5000";
 const WANTED_V6: &str = "[2001:db8::1]@[ff3e::1]:5000";
 
-/// Runs the command until this is sent, and ends it. Returns its standard output after the first line.
+/// Runs the command, sends 20 frames, and ends it. Returns its standard output after the first line.
 fn run(lab: &Lab, arguments: &[&str], frame: &[u8]) -> String {
     let (run, _) = Run::joined(lab, arguments);
     send(lab, frame, 20);
@@ -51,8 +51,8 @@ fn the_command_explains_with_its_own_remedies() {
     }
 
     let text = run(&lab, &["--mode", "copy", WANTED], &frame);
-    let line = "  10.0.0.1@232.1.1.1:5000: 20 frames of group 232.1.1.1, port 5000, came from sources that are not wanted, \
-                the latest from 10.0.0.3; for that one, subscribe to 10.0.0.3@232.1.1.1:5000\n";
+    let line = "  10.0.0.1@232.1.1.1:5000: 20 frames of group 232.1.1.1, port 5000, came from sources that are not \
+                wanted, the latest from 10.0.0.3; for that one, subscribe to 10.0.0.3@232.1.1.1:5000\n";
     assert!(text.contains(line), "{line} is missing: {text}");
 
     let other = Frame::udp("10.0.0.1:4000", "232.1.1.1:5009", b"port").bytes;

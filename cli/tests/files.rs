@@ -1,5 +1,5 @@
-//! Files and values that the command is given: what a failed start leaves, one file with two uses, input without bounds,
-//! and text that a terminal would act on. Needs root.
+//! Files and values that the command is given: what a failed start leaves, one file with two uses, input without
+//! bounds, and text that a terminal would act on. Needs root.
 
 mod command;
 #[path = "../../receiver/tests/support/mod.rs"]
@@ -21,9 +21,9 @@ fn a_failed_start_leaves_files_as_they_are() {
         assert_ne!(output(&lab, &[refused, &files].concat()).status.code(), Some(0), "{refused:?}");
         assert_eq!((recording.read(), summary.read()), (b"kept".to_vec(), b"kept too".to_vec()), "{refused:?}");
         output(&lab, &[refused, &["--output", new.name(), WANTED]].concat());
-        assert!(!new.0.exists(), "nor is one made: {refused:?}");
+        assert!(!new.0.exists(), "no file is created either: {refused:?}");
     }
-    // What cannot be written is refused before anything is changed on the interface.
+    // A file that cannot be written is refused before anything is changed on the interface.
     let before = Traces::of(&lab);
     let folder = std::env::temp_dir();
     for option in ["--output", "--summary"] {
@@ -112,7 +112,7 @@ fn input_has_bounds_and_messages_too() {
         assert!(!err.is_empty() && err.len() < 10_000, "{shown}: {} bytes", err.len());
         assert!(!err.chars().any(|c| c.is_control() && c != '\n'), "{shown}: {err:?}");
     }
-    // What is large and can be meant is taken.
+    // Large values that make sense are accepted.
     let large = ["--duration", "1e19", "--interval", "1e9", "--copy-limit", "18446744073709551615"];
     let (run, _) = Run::joined(&lab, &[&large[..], &["--count", "1", WANTED]].concat());
     send_payloads(&lab, &[b"one".to_vec()]);

@@ -1,4 +1,4 @@
-//! `receiver conformance` and `receiver membership`, as a user calls them.
+//! `receiver conformance` and `receiver membership` as a user runs them.
 
 use std::process::Command;
 

@@ -12,7 +12,7 @@ use support::occupied::{ASKED, assert_refused};
 use support::traces::Traces;
 use support::{PATIENCE, open, subscription};
 
-/// A `receiver run` in the lab; it does not outlive this value.
+/// A `receiver run` in the lab. Dropping this value kills it.
 struct Running(Child);
 
 impl Running {
@@ -55,9 +55,9 @@ fn a_receiver_in_another_process() {
         .args(["run", "-i", lab.rx_interface(), "--duration", "1", ASKED])
         .output()
         .expect("the second one ends");
-    let told = String::from_utf8_lossy(&second.stderr);
-    assert_eq!(second.status.code(), Some(1), "{told}");
-    assert!(told.contains(&holder), "{told}");
+    let message = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{message}");
+    assert!(message.contains(&holder), "{message}");
     drop(
         open(&lab, |builder| builder.subscribe(subscription(ASKED)).mode(ReceiveMode::Socket))
             .expect("the remedy helps"),

@@ -1,4 +1,4 @@
-//! `receiver run` as a user has it: the built command in two namespaces joined by veth. Needs root.
+//! `receiver run` as a user runs it: the built command in two namespaces joined by veth. Needs root.
 
 mod command;
 
@@ -90,7 +90,7 @@ fn count_is_exact_on_one_queue_and_on_several() {
         if mode == "copy" {
             assert_eq!(object(&line)["queues"].as_array().map(Vec::len), Some(queues as usize));
         }
-        // Many flows, so that they spread over the queues.
+        // Many flows spread over the queues.
         send_with(&lab, &["10.0.0.1", "10.0.0.2"], 3000, |config| {
             (config.source_port, config.source_ports, config.size) = (Some(4000), 16, 50);
         });
@@ -98,7 +98,7 @@ fn count_is_exact_on_one_queue_and_on_several() {
         assert_eq!((code, err.as_str()), (Some(0), ""));
         let summary = last_object(&out);
         assert_eq!(summary["packets"], count);
-        assert_eq!(file.read().len(), 50 * count, "what was handed over is what was counted");
+        assert_eq!(file.read().len(), 50 * count, "the file has as many payloads as were counted");
         assert_eq!(summary["unaccounted"], 0, "{summary}");
     }
 }
@@ -165,7 +165,7 @@ fn signals_end_with_the_summary() {
 #[test]
 fn a_terminal_gets_a_table() {
     let lab = Lab::new().expect("a lab");
-    // `script` gives its child a terminal, and ends with its exit code.
+    // `script` gives its child a terminal, and ends with the exit code of the child.
     let words = format!(
         "stty cols 100 rows 20; {} run -i veth-rx --interval 0.1 --duration 1 {WANTED}",
         env!("CARGO_BIN_EXE_receiver")
@@ -289,7 +289,7 @@ fn too_few_open_files_are_named_with_the_remedy() {
     assert_eq!(err.lines().count(), 1, "{err}");
 }
 
-/// The command without any capability, although as root.
+/// Runs the command as root without any capability.
 fn without_privilege(lab: &Lab, arguments: &[&str]) -> std::process::Output {
     let mut command = lab.rx().command("setpriv");
     command.args(["--bounding-set=-all", "--inh-caps=-all", env!("CARGO_BIN_EXE_receiver"), "run", "-i", "veth-rx"]);
@@ -341,7 +341,7 @@ fn a_full_disk_ends_the_run_and_a_reader_that_goes_does_so_quietly() {
 
     for arguments in [["--interval", "0.1", WANTED].as_slice(), &["--json", "--interval", "0.1", WANTED]] {
         let (mut run, _) = Run::joined(&lab, arguments);
-        // The pipe's reading end is closed by putting another in its place.
+        // Replacing the reading end of the pipe closes it.
         let mut other = Run::start(&lab, &["--help"]);
         std::mem::swap(&mut run.out, &mut other.out);
         drop(other);
@@ -379,15 +379,15 @@ fn bad_requests_say_why_and_exit_with_their_code() {
         (
             vec!["-i", "lo", WANTED],
             1,
-            "interface lo is the loopback interface, on which multicast from a network never arrives; name the interface that \
-             the streams come in on (there are: veth-rx, down1, down0). To try senders of this host",
+            "interface lo is the loopback interface, on which multicast from a network never arrives; name the interface \
+             that the streams come in on (there are: veth-rx, down1, down0). To try senders of this host",
         ),
         (vec!["-i", i, "--mode", "zero-copy", WANTED], 1, "mode zero-copy is not available on veth-rx"),
         (
             vec!["-i", i, "--queues", "7", WANTED],
             1,
-            "veth-rx has 1 receive queue, and the first 7 were asked for; ask for at most 1, or change their number with \
-             `ethtool -L veth-rx`. For queue 7 alone write `--queues 7,`",
+            "veth-rx has 1 receive queue, and the first 7 were asked for; ask for at most 1, or change their number \
+             with `ethtool -L veth-rx`. For queue 7 alone write `--queues 7,`",
         ),
         (
             vec!["-i", i, "--queues", "4294967295", WANTED],
@@ -411,7 +411,8 @@ fn bad_requests_say_why_and_exit_with_their_code() {
         (
             vec!["-i", i, "--require-xdp", "--mode", "socket", WANTED],
             2,
-            "mode is socket: this mode has no XDP, which is required; use another mode, or do not require XDP. The option is --mode",
+            "mode is socket: it has no XDP, which is required; ask for another mode, or do not require XDP. The option is \
+             --mode",
         ),
         (vec!["-i", i], 2, "SUBSCRIPTION"),
         (vec!["-i", i, "--mode", "best", WANTED], 2, "`best` is not a mode; write auto"),

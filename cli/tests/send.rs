@@ -36,7 +36,7 @@ fn joined(lab: &Lab, group: IpAddr) -> UdpSocket {
     lab.rx().run(join).expect("the namespace").expect("a joined socket")
 }
 
-/// Takes all that is queued at the socket, until nothing comes any more. `size` is that of every payload.
+/// Receives until nothing more comes. Every payload has `size` bytes.
 fn receive(socket: &UdpSocket, group: &str, size: usize) -> ProbeReport {
     let mut checker = ProbeChecker::new();
     let mut payload = vec![0; 70_000];

@@ -1,5 +1,5 @@
-//! Readers that do not read, or come late, or go: the run goes on, ends in time, and counts what was not written. The
-//! built command in two namespaces. Needs root.
+//! Readers that do not read, come late, or go away: the run goes on, ends in time, and counts the datagrams that were
+//! not written. The built command in two namespaces. Needs root.
 
 mod command;
 #[path = "../../receiver/tests/support/mod.rs"]
@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 use support::traces::Traces;
 
-/// Bytes of each payload: no divisor of a pipe's size.
+/// Bytes of each payload. The size of a pipe is no multiple of it.
 const SIZE: usize = 1316;
 /// More payloads than a pipe holds.
 const COUNT: usize = 500;
@@ -26,12 +26,12 @@ fn payloads() -> Vec<Vec<u8>> {
     (0..COUNT).map(|n| vec![n as u8; SIZE]).collect()
 }
 
-/// Opens a FIFO to read, without waiting for its writer, as a reader that is there and does nothing.
+/// Opens a FIFO for reading without waiting for its writer: a reader that is there and does not read.
 fn open_fifo(path: &Scratch) -> File {
     rustix::fs::open(&path.0, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).expect("a FIFO").into()
 }
 
-/// A file that the run writes at its end.
+/// Waits for a file that the run writes at its end.
 fn written(path: &Scratch) -> Vec<u8> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -59,12 +59,12 @@ fn a_fifo_that_nobody_reads_costs_counted_datagrams_and_no_time() {
     assert_eq!((&summary["packets"], &summary["unaccounted"]), (&COUNT.into(), &0.into()), "{summary}");
     let elapsed = summary["elapsed_seconds"].as_f64().expect("a number");
     let waited = start.elapsed().as_secs_f64() - elapsed;
-    assert!(waited >= 0.95, "the second that the reader is waited for is no time of receiving: {waited}");
+    assert!(waited >= 0.95, "the wait for the reader is no time of receiving: {waited}");
     let dropped = summary["output_dropped"].as_u64().expect("a number") as usize;
     assert!(dropped > COUNT / 2, "a pipe holds 64 KiB: {summary}");
     let mut all = Vec::new();
     reader.read_to_end(&mut all).expect("the FIFO");
-    assert!(all == payloads()[..COUNT - dropped].concat(), "whole datagrams, and each is written or counted");
+    assert!(all == payloads()[..COUNT - dropped].concat(), "datagrams are whole, and each one is written or counted");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_display_that_nobody_reads_holds_up_nothing() {
         assert_eq!(run.end_unread(), Some(0));
         let summary = object(std::str::from_utf8(&summary.read()).expect("text"));
         let dropped = summary["display_dropped"].as_u64().expect("a number");
-        assert_eq!(dropped > 0, json, "1 MiB of objects is kept, and of lines there is less: {dropped}");
+        assert_eq!(dropped > 0, json, "the objects exceed 1 MiB, and the lines do not: {dropped}");
         assert_eq!(Traces::settled(&lab, &before), before);
     }
 }
@@ -133,7 +133,7 @@ fn a_display_that_nobody_reads_holds_up_nothing() {
 fn a_terminal_that_is_stopped_holds_up_nothing() {
     let lab = Lab::new().expect("a lab");
     let summary = Scratch::new();
-    // `script` gives its child a terminal; it stops reading that when nobody reads from it.
+    // `script` gives its child a terminal. It stops reading from it when nobody reads from `script`.
     let words = format!(
         "exec {} run -i {} --interval 0.01 --duration 3 --summary {} {WANTED}",
         env!("CARGO_BIN_EXE_receiver"),
@@ -181,7 +181,7 @@ fn a_signal_ends_a_start_that_takes_long() {
     let list: String = (0..10_000).map(|n| format!("10.0.0.1@232.1.{}.{}:5000\n", n / 250, 1 + n % 250)).collect();
     let list = Scratch::with(list);
     let run = Run::start(&lab, &["--subscriptions", list.name()]);
-    // In the middle of joining.
+    // In the middle of the joins.
     let deadline = Instant::now() + PATIENCE;
     while Traces::of(&lab).groups.lines().count() < before.groups.lines().count() + 500 {
         assert!(Instant::now() < deadline, "it does not join");

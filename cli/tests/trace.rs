@@ -1,4 +1,4 @@
-//! `--trace-verdicts`: each verdict by its name, and how many were not logged. Needs root.
+//! `--trace-verdicts` logs each verdict by its name, and counts those that were not logged. Needs root.
 
 mod command;
 
@@ -58,7 +58,7 @@ fn what_is_not_logged_is_counted() {
 }
 
 #[test]
-fn without_the_option_nothing_is_said_of_it() {
+fn without_the_option_nothing_is_logged() {
     let lab = Lab::new().expect("a lab");
     let (run, _) = Run::joined(&lab, &["--json", "--duration", "0.2", WANTED]);
     let (out, err, _) = run.end();

@@ -1,4 +1,5 @@
-//! An interface that has an XDP program already: the refusal names the program, the process that holds it, and the remedy.
+//! An interface that has an XDP program already: the refusal names the program, the process that holds it, and the
+//! remedy.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! Other programs on the host that use the groups of a receiver in an XDP mode: kernel sockets of this process. Those of
-//! another process are tested with the command.
+//! Other programs on the host that use the groups of a receiver in an XDP mode: kernel sockets of this process. Those
+//! of another process are tested with the command.
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! Writes to one descriptor from a thread of its own, so that a reader that does not read stalls nothing else.
 //!
-//! Callers put in units (a datagram, a line), which are written whole, or dropped whole and counted. Only the outlet's own
-//! thread waits for the descriptor, and it does not hold the lock meanwhile.
+//! Callers put in units (a datagram, a line), which are written whole, or dropped whole and counted. Only the outlet's
+//! own thread waits for the descriptor, and it does not hold the lock meanwhile.
 
 mod chunk;
 #[cfg(test)]
@@ -183,8 +183,8 @@ impl Outlet {
         self.0.work.notify_one();
     }
 
-    /// Waits until everything is written, as long as the reader takes something within a second, and after a signal for at
-    /// most 0.4 s. Units that are not written by then, and all later ones, are counted as dropped.
+    /// Waits until everything is written, as long as the reader takes something within a second, and after a signal for
+    /// at most 0.4 s. Units that are not written by then, and all later ones, are counted as dropped.
     ///
     /// # Errors
     /// Writing has failed.
@@ -295,7 +295,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Waits until there is room. Returns false once the outlet is closed: units that are counted as dropped are not written.
+    /// Waits until there is room. Returns false once the outlet is closed: units that are counted as dropped are not
+    /// written.
     fn has_room(&self, file: &File) -> bool {
         while !self.lock().closed {
             let mut fds = [PollFd::from_borrowed_fd(file.as_fd(), PollFlags::OUT)];

@@ -89,8 +89,8 @@ impl Plan {
         }
     }
 
-    /// The most datagrams of the next batch, and how long to wait for it. A thread that shares the count with others must
-    /// not keep its part while it waits, so it sleeps instead.
+    /// The most datagrams of the next batch, and how long to wait for it. A thread that shares the count with others
+    /// must not keep its part while it waits, so it sleeps instead.
     fn next(&self) -> ControlFlow<EndReason, (u64, Wait)> {
         let patient = if self.busy { Wait::Never } else { Wait::For(WAIT) };
         let Some(budget) = &self.budget else { return ControlFlow::Continue((u64::MAX, patient)) };

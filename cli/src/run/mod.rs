@@ -30,8 +30,8 @@ pub use options::RunArgs;
 /// Runs until the time is over, the count is reached, a signal comes, or something fails.
 ///
 /// # Errors
-/// The receiver refused the request or failed, or writing failed. If anything was received, the summary has been presented
-/// by then.
+/// The receiver refused the request or failed, or writing failed. If anything was received, the summary has been
+/// presented by then.
 pub fn run(args: RunArgs) -> anyhow::Result<()> {
     log::init(args.trace_verdicts, args.verbose);
     descriptors::raise_limit();

@@ -19,8 +19,8 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(1_000_000_000);
 
 /// Receive multicast streams, filter them by source in XDP, and show their rates
 ///
-/// A terminal shows a table that is updated in place; otherwise each interval prints a line. Ctrl-C, SIGTERM and SIGHUP end
-/// the run with a summary. Bits and bytes are those of the UDP payload.
+/// A terminal shows a table that is updated in place; otherwise each interval prints a line. Ctrl-C, SIGTERM and SIGHUP
+/// end the run with a summary. Bits and bytes are those of the UDP payload.
 ///
 /// In the XDP modes (all but socket) the frames of a subscription do not reach other programs on this host.
 #[derive(Args, Clone, Debug)]
@@ -30,8 +30,8 @@ pub struct RunArgs {
     #[arg(
         value_name = "SUBSCRIPTION",
         required_unless_present = "subscription_file",
-        help = "SOURCE[,SOURCE...]@GROUP:PORT, GROUP:PORT for any source, or !SOURCE[,...]@GROUP:PORT for any but these. \
-                IPv6 addresses in brackets: [2001:db8::1]@[ff3e::1]:5000. VLC's udp://@GROUP:PORT is accepted as well"
+        help = "SOURCE[,SOURCE...]@GROUP:PORT, GROUP:PORT for any source, or !SOURCE[,...]@GROUP:PORT for any other \
+                source. IPv6 addresses in brackets: [2001:db8::1]@[ff3e::1]:5000. VLC's udp://@GROUP:PORT is accepted as well"
     )]
     subscriptions: Vec<String>,
     /// Read more subscriptions from FILE, one per line; a # begins a comment. `-` is standard input
@@ -73,10 +73,10 @@ pub struct RunArgs {
     pub summary: Option<PathBuf>,
     /// Append the payloads, one after the other, to FILE; `-` is standard output, and all else goes to standard error
     ///
-    /// FILE is opened once the receiver runs: a start that fails leaves it unchanged. A FIFO may get its reader later. Up to
-    /// 64 MiB wait for a slow reader; further datagrams are dropped whole and counted (`output_dropped`). The end of the run
-    /// waits for a reader as long as it takes something within a second. `discard:` accepts every datagram and writes
-    /// nothing.
+    /// FILE is opened once the receiver runs: a start that fails leaves it unchanged. A FIFO may get its reader later.
+    /// Up to 64 MiB wait for a slow reader; further datagrams are dropped whole and counted (`output_dropped`). The end
+    /// of the run waits for a reader as long as it takes something within a second. `discard:` accepts every datagram
+    /// and writes nothing.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Dump each datagram in hexadecimal; the line of each interval goes to standard error
@@ -95,7 +95,8 @@ pub struct RunArgs {
     /// Take the time of each datagram in the XDP program or the kernel, not when its batch is read
     #[arg(long)]
     timestamps: bool,
-    /// Log every verdict of the XDP program to standard error. This is slow; the summary counts verdicts that were not logged
+    /// Log every verdict of the XDP program to standard error. This is slow; the summary counts verdicts that were not
+    /// logged
     #[arg(long)]
     pub trace_verdicts: bool,
     /// Log decisions to standard error; given twice (-vv), every detail, such as the verifier's log
@@ -255,8 +256,8 @@ mod tests {
         let error = parse("232.1.1.1:1 --copy-limit 64M").expect_err("a unit").to_string();
         assert!(
             error.contains(
-                "invalid value '64M' for '--copy-limit <BYTES>': it is not a whole number; write digits without a unit: \
-                 64000000"
+                "invalid value '64M' for '--copy-limit <BYTES>': it is not a whole number; write digits without a \
+                 unit: 64000000"
             ),
             "{error}"
         );

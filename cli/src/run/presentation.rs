@@ -1,4 +1,5 @@
-//! The run as it is presented: the display and the exporters, fed with the figures of each interval and of the whole run.
+//! The run as it is presented: the display and the exporters, fed with the figures of each interval and of the whole
+//! run.
 
 use std::io;
 use std::sync::Arc;

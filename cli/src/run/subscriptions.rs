@@ -1,5 +1,5 @@
-//! The subscriptions that a run starts with: from the command line, and from a file or standard input, one per line. Each
-//! has the place where it was written, so that a message can name it.
+//! The subscriptions that a run starts with: from the command line, and from a file or standard input, one per line.
+//! Each has the place where it was written, so that a message can name it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -28,8 +28,8 @@ enum Place {
 /// All subscriptions, in the order in which they were written.
 ///
 /// # Errors
-/// A [`UsageError`] for an invalid subscription and for a source of a group and port that is named twice; another error if
-/// the file cannot be read.
+/// A [`UsageError`] for an invalid subscription and for a source of a group and port that is named twice; another error
+/// if the file cannot be read.
 pub fn all(written: &[String], file: Option<&Path>) -> anyhow::Result<Vec<Subscription>> {
     let mut found = Vec::with_capacity(written.len());
     for text in written {

@@ -1,4 +1,5 @@
-//! `--hex`: each datagram as a block of lines: its sender, then offsets, bytes in hexadecimal, and their ASCII characters.
+//! `--hex`: each datagram as a block of lines: its sender, then offsets, bytes in hexadecimal, and their ASCII
+//! characters.
 
 use std::io::Write;
 

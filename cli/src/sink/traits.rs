@@ -11,7 +11,8 @@ use crate::outlet::OutletError;
 /// Where received data goes beyond being counted.
 ///
 /// The receiving threads share the sinks, and each thread locks them for a batch. So no method but
-/// [`finish`](Sink::finish) waits: a sink that cannot take a datagram at once drops it, and counts it under its own name.
+/// [`finish`](Sink::finish) waits: a sink that cannot take a datagram at once drops it, and counts it under its own
+/// name.
 pub trait Sink: Send {
     /// Takes one datagram, whole, or drops and counts it.
     fn take(&mut self, datagram: &Datagram<'_>);

@@ -1,4 +1,5 @@
-//! Words for why subscriptions received nothing: the library's findings, each with the option or subscription that helps.
+//! Words for why subscriptions received nothing: the library's findings, each with the option or subscription that
+//! helps.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};

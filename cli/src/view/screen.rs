@@ -1,8 +1,8 @@
 //! A block of lines on the terminal that is updated in place.
 //!
-//! The terminal keeps its settings: no raw mode, no alternate screen, no hidden cursor. So any end of the process, `kill -9`
-//! included, leaves the terminal usable, with the last block on it. After a change of size the visible part is cleared,
-//! because terminals differ in where they put the old lines.
+//! The terminal keeps its settings: no raw mode, no alternate screen, no hidden cursor. So any end of the process,
+//! `kill -9` included, leaves the terminal usable, with the last block on it. After a change of size the visible part
+//! is cleared, because terminals differ in where they put the old lines.
 
 use std::io::{self, Write};
 

@@ -240,8 +240,8 @@ fn is_stopped(stream: &Stream, patience: f64) -> bool {
     stream.last_seconds_ago.is_some_and(|seconds| seconds > patience)
 }
 
-/// The streams to show, in their order. If there is no room for all, up to a third is for those that stopped last, and the
-/// rest for the busiest.
+/// The streams to show, in their order. If there is no room for all, up to a third is for those that stopped last, and
+/// the rest for the busiest.
 fn choose(streams: &[Stream], room: usize, patience: f64) -> Vec<usize> {
     if streams.len() <= room {
         return (0..streams.len()).collect();

@@ -4,8 +4,8 @@ use crate::figures::{Facts, Figures};
 
 /// One way to show a run, or to pass its figures on.
 ///
-/// The main thread calls it. A view that writes to a reader does so through an outlet, so that a reader that does not read
-/// costs counted updates and no time.
+/// The main thread calls it. A view that writes to a reader does so through an outlet, so that a reader that does not
+/// read costs counted updates and no time.
 pub trait View {
     /// At the start, once.
     ///

@@ -18,10 +18,10 @@ use serde_json::Value;
 
 /// Two sources of one group and port.
 pub const WANTED: &str = "10.0.0.1,10.0.0.2@232.1.1.1:5000";
-/// More than any run here takes.
+/// Longer than any run here takes.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A receiver that runs in the lab; it does not outlive this value.
+/// A receiver that runs in the lab. Dropping this value kills it.
 pub struct Run {
     pub child: Child,
     pub out: BufReader<ChildStdout>,
@@ -43,7 +43,7 @@ impl Run {
         Self::spawn(&mut command)
     }
 
-    /// A command that ends up as `receiver run`.
+    /// Starts a command that becomes `receiver run`.
     pub fn spawn(command: &mut netlab::Command) -> Self {
         let mut child = command
             .env_remove("RUST_LOG")
@@ -57,7 +57,7 @@ impl Run {
         Self { child, out, err }
     }
 
-    /// As [`Run::start`], and everything is joined. Returns the line that says so.
+    /// As [`Run::start`], and waits until everything is joined. Returns the line that reports it.
     pub fn joined(lab: &Lab, arguments: &[&str]) -> (Self, String) {
         let mut run = Self::start(lab, arguments);
         let mut line = String::new();
@@ -85,7 +85,7 @@ impl Run {
         }
     }
 
-    /// Waits for the end; what it wrote, and its exit code.
+    /// Waits for the end. Returns standard output, standard error and the exit code.
     pub fn end(mut self) -> (String, String, Option<i32>) {
         fn all(from: &mut (impl Read + Send)) -> String {
             let mut text = String::new();
@@ -94,7 +94,7 @@ impl Run {
         }
         let (out, err) = (&mut self.out, &mut self.err);
         let child = &mut self.child;
-        // Read while it runs: a pipe that is full would keep it from ending.
+        // A full pipe would keep the command from ending.
         std::thread::scope(|scope| {
             let (out, err) = (scope.spawn(|| all(out)), scope.spawn(|| all(err)));
             let deadline = Instant::now() + PATIENCE;
@@ -118,7 +118,7 @@ impl Drop for Run {
     }
 }
 
-/// A file name that goes with its file.
+/// A path. Dropping this value removes its file.
 pub struct Scratch(pub PathBuf);
 
 impl Scratch {
@@ -156,7 +156,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Sends so many probes to 232.1.1.1:5000, taking turns between the sources.
+/// Sends `count` probes to 232.1.1.1:5000, from each source in turn.
 pub fn send(lab: &Lab, sources: &[&str], count: u64) -> SendReport {
     send_with(lab, sources, count, |_| {})
 }
@@ -187,7 +187,7 @@ pub fn last_object(out: &str) -> Value {
     object(out.lines().last().expect("at least one line"))
 }
 
-/// Runs to its end at once.
+/// Runs the command to its end.
 pub fn output(lab: &Lab, arguments: &[&str]) -> Output {
     let mut command = lab.rx().command(env!("CARGO_BIN_EXE_receiver"));
     command.arg("run").args(arguments).env_remove("RUST_LOG").output().expect("the receiver runs")
