@@ -20,7 +20,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tokio::select! {
             datagram = receiver.recv() => match datagram? {
                 Some(datagram) => {
-                    println!("{} to {}:{}: {} bytes", datagram.source, datagram.group, datagram.port, datagram.payload.len());
+                    let (group, port) = (datagram.group, datagram.port);
+                    println!("{} to {group}:{port}: {} bytes", datagram.source, datagram.payload.len());
                 }
                 None => return Ok(()),
             },

@@ -22,8 +22,8 @@
 //!   queue, to be driven by a thread each. [`Receiver::into_async`] gives a [`Stream`](AsyncReceiver) for tokio.
 //! - A [`Datagram`] is read in place, within a callback. [`Datagram::into_owned`] keeps it for longer, in most cases
 //!   without a copy.
-//! - A [`Handle`] joins and leaves, blocks and unblocks sources while packets flow, and reads the counters. No packet of
-//!   a subscription that stays is lost by a change of another.
+//! - A [`Handle`] joins and leaves, blocks and unblocks sources while packets flow, and reads the counters. No packet
+//!   of a subscription that stays is lost by a change of another.
 //! - The [`Ledger`] has every frame under exactly one cause. [`Evidence`] explains why a subscription receives nothing.
 //!
 //! A [`Subscription`] is written `SOURCE[,SOURCE...]@GROUP:PORT`, `GROUP:PORT` for any source, or
@@ -33,7 +33,7 @@
 //!
 //! | mode | path of a frame | needs |
 //! | --- | --- | --- |
-//! | [`ZeroCopy`](ReceiveMode::ZeroCopy) | AF_XDP; the NIC writes into the receiver's memory | a driver with zero-copy AF_XDP |
+//! | [`ZeroCopy`](ReceiveMode::ZeroCopy) | AF_XDP; the NIC writes to the receiver | a driver with zero-copy AF_XDP |
 //! | [`Copy`](ReceiveMode::Copy) | AF_XDP; the kernel copies the frame once | a driver with native XDP |
 //! | [`Generic`](ReceiveMode::Generic) | AF_XDP behind XDP in the network stack | any driver |
 //! | [`Socket`](ReceiveMode::Socket) | the kernel's UDP sockets, without XDP | any driver, no privilege |
@@ -60,8 +60,8 @@
 //!
 //! Mode `socket` needs none. The modes with XDP need CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF, and CAP_IPC_LOCK or a
 //! large RLIMIT_MEMLOCK for the packet memory; with CAP_PERFMON a verdict of the XDP program costs half. Keep them
-//! while the receiver runs: it attaches its program again if the link is made anew. [`Error::NotPermitted`] names what is
-//! missing.
+//! while the receiver runs: it attaches its program again if the link is made anew. [`Error::NotPermitted`] names what
+//! is missing.
 //!
 //! # Kernel versions
 //!
@@ -116,6 +116,11 @@ pub use stats::ledger::{KernelLedger, Ledger, XskLedger};
 #[doc(hidden)]
 pub mod internals {
     pub use crate::program::{Attach, Buffers, PartialChecksums, Program, RingShape, Rings, TestVerdict};
+
+    /// The tags in the form that the parser of `receiver_common` takes.
+    pub fn vlan_tags(vlan: crate::Vlan) -> receiver_common::wire::VlanTags {
+        vlan.tags()
+    }
 }
 
 /// The example of the README compiles.

@@ -25,8 +25,10 @@ fn every_type_is_debug_and_goes_where_it_can() {
     each!(is_debug: Datagram<'_>);
     each!(is_send: Receiver, Worker, AsyncReceiver);
     each!(is_shared:
-        Builder, BusyPoll, Capability, DropUnwanted, Evidence, Finding, Handle, Holder, HostLedger, HugePages, IgmpVersion,
-        Interface, KernelLedger, Lack, Ledger, LinkLedger, ModeRequest, OwnedDatagram, Path, Process, Queues, ReceiveMode,
+        Builder, BusyPoll, Capability, DropUnwanted, Evidence, Finding, Handle, Holder, HostLedger, HugePages,
+        IgmpVersion,
+        Interface, KernelLedger, Lack, Ledger, LinkLedger, ModeRequest, OwnedDatagram, Path, Process, Queues,
+        ReceiveMode,
         ReceiveTime, ReceiverConfig, Refused, Silence, SourceFilter, Subscription, SubscriptionId, SubscriptionReport,
         TimeOrigin, Verdict, Vlan, Wait, XskLedger,
     );

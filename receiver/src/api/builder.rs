@@ -106,8 +106,8 @@ impl Builder {
         self
     }
 
-    /// If true, mode [`ModeRequest::Auto`] never falls back from XDP to mode `socket`: [`Error::XdpRequired`] then gives
-    /// the reason for each mode. Default: false; a fallback is a warning ([`Handle::warnings`]).
+    /// If true, mode [`ModeRequest::Auto`] never falls back from XDP to mode `socket`: [`Error::XdpRequired`] then
+    /// gives the reason for each mode. Default: false; a fallback is a warning ([`Handle::warnings`]).
     pub fn require_xdp(mut self, require: bool) -> Self {
         self.config.require_xdp = require;
         self
@@ -125,7 +125,8 @@ impl Builder {
         self
     }
 
-    /// How many (source, group, port) entries of each IP version the XDP filter holds, 1 to 16,777,216. Default: 65,536.
+    /// How many (source, group, port) entries of each IP version the XDP filter holds, 1 to 16,777,216. Default:
+    /// 65,536.
     pub fn max_flows(mut self, entries: u32) -> Self {
         self.config.max_flows = entries;
         self
@@ -140,8 +141,8 @@ impl Builder {
         self
     }
 
-    /// If true, the XDP program takes the time of each datagram, or the kernel does for its sockets. Default: false; the
-    /// time is then that of the batch. XDP needs Linux 6.1 for it.
+    /// If true, the XDP program takes the time of each datagram, or the kernel does for its sockets. Default: false;
+    /// the time is then that of the batch. XDP needs Linux 6.1 for it.
     ///
     /// The first datagrams of a kernel socket can carry the time of the read: the kernel begins to stamp with a delay.
     pub fn timestamps(mut self, take: bool) -> Self {
@@ -165,7 +166,8 @@ impl Builder {
     }
 
     /// Slots of each queue's RX ring: how many packets can wait for the worker. A power of two from 64 to 1,048,576.
-    /// Default: 2,048. A small ring is faster, since frames are used again sooner. The fill ring has twice as many slots.
+    /// Default: 2,048. A small ring is faster, since frames are used again sooner. The fill ring has twice as many
+    /// slots.
     pub fn ring_size(mut self, slots: u32) -> Self {
         self.config.ring_size = slots;
         self
@@ -229,18 +231,19 @@ impl Builder {
         }
     }
 
-    /// Opens the receiver: validates the configuration, looks at the interface, loads and attaches the XDP program, fills
-    /// and binds the AF_XDP sockets, hands them to the program, and joins.
+    /// Opens the receiver: validates the configuration, looks at the interface, loads and attaches the XDP program,
+    /// fills and binds the AF_XDP sockets, hands them to the program, and joins.
     ///
     /// The modes with XDP need CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and, for the packet memory, CAP_IPC_LOCK or a large
     /// RLIMIT_MEMLOCK; with CAP_PERFMON a verdict costs half. Mode `socket` needs no privilege.
     ///
-    /// Each group and port takes a file descriptor, until half of the soft limit (RLIMIT_NOFILE) is in use. Before groups
-    /// share descriptors, the soft limit of the process is raised to the hard one, which is logged at level info.
+    /// Each group and port takes a file descriptor, until half of the soft limit (RLIMIT_NOFILE) is in use. Before
+    /// groups share descriptors, the soft limit of the process is raised to the hard one, which is logged at level
+    /// info.
     ///
     /// # Errors
-    /// [`Error::is_usage`] is true if the configuration is wrong; nothing was changed then. If the machine refuses a step,
-    /// the steps before it are undone.
+    /// [`Error::is_usage`] is true if the configuration is wrong; nothing was changed then. If the machine refuses a
+    /// step, the steps before it are undone.
     pub fn build(mut self) -> Result<Receiver, Error> {
         self.config.validate()?;
         let interface = Interface::lookup(&self.config.interface)?;
@@ -310,7 +313,7 @@ impl Builder {
             tracing::warn!("{warning}");
         }
         control.check_reverse_path(subscriptions.iter().flat_map(named_sources));
-        control.look_at_others();
+        control.check_others();
         others::watch(&control)?;
         link::watch(&control)?;
         Ok(Receiver::new(workers, Handle { control }))

@@ -54,7 +54,8 @@ pub struct ReceiverConfig {
     pub queues: Queues,
     /// The VLAN tags that frames must carry. Default: none; tagged frames then pass to the kernel.
     pub vlan: Option<Vlan>,
-    /// How many (source, group, port) entries of each IP version the XDP filter holds, 1 to 16,777,216. Default: 65,536.
+    /// How many (source, group, port) entries of each IP version the XDP filter holds, 1 to 16,777,216. Default:
+    /// 65,536.
     pub max_flows: u32,
     /// If true, IPv4 header and UDP checksums of frames from XDP are verified. Default: true.
     pub verify_checksums: bool,

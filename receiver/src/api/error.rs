@@ -1,5 +1,5 @@
-//! What can go wrong before and while the receiver is steered. Each error names what was asked, why it was refused, and
-//! what to do; nothing was changed. Trouble with single packets is no error: it is a count in the ledger.
+//! Errors of setting up and steering a receiver. Each names what was asked for, why it was refused, and what to do.
+//! Nothing was changed then. Trouble with single packets is no error but a counter in the ledger.
 
 use std::io;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use receiver_membership::{Subscription, SubscriptionError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The subscription makes no sense in itself.
+    /// The subscription is not valid.
     #[error(transparent)]
     Subscription(#[from] SubscriptionError),
 
@@ -32,10 +32,10 @@ pub enum Error {
     #[error("there is no subscription; give at least one, as in 10.0.0.1@232.1.1.1:5000")]
     NoSubscription,
 
-    /// The id does not name a subscription of this receiver (any more).
+    /// The id names no subscription of this receiver, or no longer does.
     #[error(
-        "this receiver has no subscription {id}: it was left, or another receiver has it; use an id that a join of this \
-         receiver returned"
+        "this receiver has no subscription {id}: it was left, or another receiver has it; use an id that a join of \
+         this receiver returned"
     )]
     UnknownSubscription {
         /// The id.
@@ -49,13 +49,14 @@ pub enum Error {
         subscription: Box<Subscription>,
         /// Its filter mode.
         mode: &'static str,
-        /// What was asked.
+        /// The operation that was asked for.
         operation: &'static str,
         /// What to call instead.
         remedy: &'static str,
     },
 
-    /// The source is already in the list that it should be added to, or is not in the list that it should be removed from.
+    /// The source is already in the list that it should be added to, or is not in the list that it should be removed
+    /// from.
     #[error("source {address} of subscription {subscription} is {state}, so there is nothing to change")]
     SourceState {
         /// The subscription.
@@ -70,7 +71,7 @@ pub enum Error {
     #[error(transparent)]
     Interface(#[from] InterfaceError),
 
-    /// An XDP program that is not ours sits on the interface.
+    /// Another XDP program is attached to the interface.
     #[error("interface {name} has an XDP program already, and it is left alone: {holder}. {}", holder.remedy(name))]
     XdpOccupied {
         /// The interface.
@@ -81,10 +82,10 @@ pub enum Error {
         holder: Box<Holder>,
     },
 
-    /// A queue has another AF_XDP socket.
+    /// The queue has another AF_XDP socket.
     #[error(
-        "queue {queue} of interface {name} has an AF_XDP socket already, or one that is still being closed; {}. Stop the \
-             program that holds it, serve other queues, or use mode socket",
+        "queue {queue} of interface {name} has an AF_XDP socket already, or one that is still being closed; {}. Stop \
+             the program that holds it, serve other queues, or use mode socket",
         xdp_sockets(processes)
     )]
     QueueTaken {
@@ -92,11 +93,12 @@ pub enum Error {
         name: String,
         /// The queue.
         queue: u32,
-        /// The processes with AF_XDP sockets, as far as `/proc` shows them: the kernel does not tell which of them it is.
+        /// The processes with AF_XDP sockets, as far as `/proc` shows them. The kernel does not tell which one has
+        /// the queue.
         processes: Vec<Process>,
     },
 
-    /// Not enough privilege for XDP or AF_XDP.
+    /// The process lacks a privilege for XDP or AF_XDP.
     #[error(
         "{doing} on interface {name} is not permitted: {lack}. {}, or use mode socket, which needs none",
         lack.remedy(&XDP)
@@ -110,11 +112,11 @@ pub enum Error {
         lack: Lack,
     },
 
-    /// The packet memory is locked memory, and the process may not lock as much.
+    /// The packet memory is locked memory, and the process may not lock that much.
     #[error(
-        "queue {queue} of interface {name} needs {} KiB of locked memory, and this process, which lacks CAP_IPC_LOCK, may not \
-             lock as much: the limit, {}, is for all AF_XDP sockets of the user. {}, or raise the limit (ulimit -l; \
-             LimitMEMLOCK= of a systemd unit), or take fewer frames, or use mode socket",
+        "queue {queue} of interface {name} needs {} KiB of locked memory, and this process, which lacks CAP_IPC_LOCK, \
+             may not lock as much: the limit, {}, is for all AF_XDP sockets of the user. {}, or raise the limit \
+             (ulimit -l; LimitMEMLOCK= of a systemd unit), or take fewer frames, or use mode socket",
         needed / 1024,
         lock_limit(*limit),
         Lack::Capabilities(vec![Capability::IpcLock]).remedy(&XDP)
@@ -149,11 +151,11 @@ pub enum Error {
     Verifier {
         /// The interface.
         name: String,
-        /// The verifier's last word.
+        /// The reason at the end of the verifier's log.
         reason: String,
     },
 
-    /// XDP is required, and no mode with it can be had.
+    /// XDP is required, and no mode with it is available.
     #[error(
         "XDP is required on {name}, and each mode that has it was refused (remove one of these causes, or do not \
              require XDP):\n{}",
@@ -176,7 +178,7 @@ pub enum Error {
         limit: u32,
     },
 
-    /// The mode asked for by name can not be had.
+    /// The mode that was asked for is not available.
     #[error("mode {mode} is not available on {name}: {reason}")]
     ModeUnavailable {
         /// The mode.
@@ -189,8 +191,8 @@ pub enum Error {
 
     /// A queue that the interface does not have.
     #[error(
-        "interface {name} has {}, numbered from 0, and queue {asked} was asked for; ask for one of these, or change their \
-         number with `ethtool -L {name}`",
+        "interface {name} has {}, numbered from 0, and queue {asked} was asked for; ask for one of these, or change \
+         their number with `ethtool -L {name}`",
         receive_queues(*available)
     )]
     NoSuchQueue {
@@ -228,11 +230,11 @@ pub enum Error {
         reason: String,
     },
 
-    /// An AF_XDP socket could not be had.
+    /// An AF_XDP socket could not be set up or used.
     #[error(transparent)]
     Xsk(#[from] receiver_xsk::Error),
 
-    /// A group could not be joined or left, or its filter not be set.
+    /// A group could not be joined or left, or its filter could not be set.
     #[error(transparent)]
     Membership(#[from] receiver_membership::MembershipError),
 

@@ -44,7 +44,7 @@ impl Handle {
     /// [`Error::Overlap`], [`Error::Subscription`], [`Error::FilterFull`], [`Error::Membership`]: nothing was changed.
     pub fn join(&self, subscription: &Subscription) -> Result<SubscriptionId, Error> {
         let id = self.control.join(subscription)?;
-        self.control.look_at_others();
+        self.control.check_others();
         self.control.check_reverse_path(named_sources(subscription));
         Ok(id)
     }
@@ -56,7 +56,7 @@ impl Handle {
     /// As [`Handle::join`].
     pub fn join_all(&self, subscriptions: &[Subscription]) -> Result<Vec<SubscriptionId>, Error> {
         let ids = self.control.join_all(subscriptions, &|| false)?;
-        self.control.look_at_others();
+        self.control.check_others();
         self.control.check_reverse_path(subscriptions.iter().flat_map(named_sources));
         Ok(ids)
     }
@@ -104,8 +104,8 @@ impl Handle {
         self.control.leave_source(id, source)
     }
 
-    /// Replaces the sources of a subscription, or the blocked sources if it is any-source. A source that is in both lists
-    /// loses no packet.
+    /// Replaces the sources of a subscription, or the blocked sources if it is any-source. A source that is in both
+    /// lists loses no packet.
     ///
     /// # Errors
     /// As [`Handle::block`].

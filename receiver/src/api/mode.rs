@@ -43,7 +43,8 @@ impl fmt::Display for ReceiveMode {
 /// The mode that is asked for: `auto`, or the name of a mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ModeRequest {
-    /// The fastest mode that is available. [`Handle::refused`](crate::Handle::refused) has the reasons against the faster ones.
+    /// The fastest mode that is available. [`Handle::refused`](crate::Handle::refused) has the reasons against the
+    /// faster ones.
     #[default]
     Auto,
     /// This mode, or an error.
@@ -112,8 +113,8 @@ pub(crate) fn fallback_warning(interface: &str, refused: &[Refused]) -> String {
         Refused::by_reason(refused).map(|(modes, reason)| format!("{modes}: {reason}")).collect();
     format!(
         "XDP is not available on {interface}, so kernel sockets receive (mode socket): at a fraction of the rate, and \
-         what they drop by source is not counted. Reasons: {}. Remove the cause, or ask for mode socket if that is what \
-         you want, or require XDP, so that this is an error",
+         what they drop by source is not counted. Reasons: {}. Remove the cause, or ask for mode socket if that is \
+         what you want, or require XDP, so that this is an error",
         reasons.join("; ")
     )
 }

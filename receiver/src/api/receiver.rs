@@ -7,8 +7,8 @@ use crate::engine::worker::{Wait, Worker};
 
 /// A running receiver on one interface. Dropping it leaves all groups and detaches the XDP program.
 ///
-/// [`Receiver::builder`] sets it up. It is driven in one of three ways: by [`Receiver::poll`] on one thread, by a thread
-/// for each [`Worker`], or as an [`AsyncReceiver`](crate::AsyncReceiver).
+/// [`Receiver::builder`] sets it up. It is driven in one of three ways: by [`Receiver::poll`] on one thread, by a
+/// thread for each [`Worker`], or as an [`AsyncReceiver`](crate::AsyncReceiver).
 ///
 /// ```no_run
 /// # fn main() -> Result<(), receiver::Error> {
@@ -58,8 +58,8 @@ impl Receiver {
         })
     }
 
-    /// Returns the workers, one for each queue (one alone in mode `socket`), to be driven by a thread each. The receiver
-    /// shuts down when the last of them is dropped.
+    /// Returns the workers, one for each queue (one alone in mode `socket`), to be driven by a thread each. The
+    /// receiver shuts down when the last of them is dropped.
     pub fn into_workers(self) -> Vec<Worker> {
         self.workers
     }
@@ -67,7 +67,8 @@ impl Receiver {
     /// Receives owned datagrams in an async program. To be called within a tokio runtime with I/O enabled.
     ///
     /// # Errors
-    /// [`Error::NoRuntime`] outside of a tokio runtime with I/O; [`Error::Wait`] if the runtime cannot watch the sockets.
+    /// [`Error::NoRuntime`] outside of a tokio runtime with I/O; [`Error::Wait`] if the runtime cannot watch the
+    /// sockets.
     #[cfg(feature = "tokio")]
     pub fn into_async(self) -> Result<crate::AsyncReceiver, Error> {
         crate::AsyncReceiver::new(self.workers, self.handle)

@@ -20,7 +20,8 @@ use crate::engine::worker::Worker;
 /// Datagrams that are taken from one queue before the next queue is served.
 const BATCH: usize = 64;
 
-/// Registers a descriptor with the calling task's runtime. Tokio panics where that has no I/O, and cannot be asked before.
+/// Registers a descriptor with the calling task's runtime. Tokio panics where that has no I/O, and cannot be asked
+/// before.
 fn register(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, Error> {
     RuntimeHandle::try_current().map_err(|_| Error::NoRuntime { found: "no tokio runtime" })?;
     #[expect(
@@ -116,8 +117,8 @@ impl AsyncReceiver {
         }
     }
 
-    /// Takes a batch from the next worker that has datagrams. Returns how many it took. `thorough`: looks at the kernel's
-    /// sockets too, whatever it costs.
+    /// Takes a batch from the next worker that has datagrams. Returns how many it took. `thorough`: looks at the
+    /// kernel's sockets too, whatever it costs.
     fn fill(&mut self, thorough: bool) -> Result<usize, Error> {
         let mut stopped = 0;
         for _ in 0..self.workers.len() {

@@ -1,7 +1,7 @@
-//! Text of others, made fit for messages and terminals.
+//! Text from outside, made fit for messages and terminals.
 
-/// The text with every character escaped that a terminal would act on or not show (control characters, changes of the
-/// writing direction, a byte order mark), and cut after `most` characters, with a note of its length.
+/// Escapes every character that a terminal would act on or not show: control characters, changes of the writing
+/// direction, a byte order mark. Cuts the text after `most` characters, and adds its length then.
 ///
 /// ```
 /// assert_eq!(receiver::printable("eth\u{1b}[31m", 80), r"eth\u{1b}[31m");

@@ -8,7 +8,7 @@ use receiver_common::wire::VlanTags;
 use crate::api::error::Error;
 use crate::api::parse::serialize_as_text;
 
-/// One or two VLAN ids, 1 to 4094 (IEEE 802.1Q; 802.1ad for two).
+/// One or two VLAN ids, 1 to 4094 (IEEE 802.1Q; 802.1ad for two). Written `100`, or `200.100` with the outer id first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Vlan {
     outer: u16,
@@ -16,10 +16,10 @@ pub struct Vlan {
 }
 
 impl Vlan {
-    /// Of one tag, or two with the outer first.
+    /// One tag, or two with the outer one first.
     ///
     /// # Errors
-    /// [`Error::Option`] when an id is not 1 to 4094.
+    /// [`Error::Option`] if an id is not 1 to 4094.
     pub fn new(outer: u16, inner: Option<u16>) -> Result<Self, Error> {
         let refused = |id: u16| Error::Option {
             option: "vlan",
@@ -34,18 +34,18 @@ impl Vlan {
         Ok(Self { outer, inner })
     }
 
-    /// Id of the only or outer tag.
+    /// The id of the only or outer tag.
     pub fn outer(self) -> u16 {
         self.outer
     }
 
-    /// Id of the inner tag, where there are two.
+    /// The id of the inner tag, if there are two.
     pub fn inner(self) -> Option<u16> {
         self.inner
     }
 
-    /// As the parser takes it.
-    pub fn tags(self) -> VlanTags {
+    /// The tags in the form that the parser takes.
+    pub(crate) fn tags(self) -> VlanTags {
         let (count, ..) = self.as_globals();
         VlanTags { count, outer: self.outer, inner: self.inner.unwrap_or(0) }
     }

@@ -1,9 +1,9 @@
-//! The control side: join, leave, block and unblock while packets flow, and the books.
+//! The control side: join, leave, block and unblock while packets flow, and the counters.
 //!
-//! Three places hold a filter: user space ([`crate::engine::filter`]), the XDP maps, and the kernel's memberships. Each change is
-//! made in an order that loses nothing that is wanted: what allows a source is put in place before what needs it, user
-//! space first, the memberships last; what forbids one is told to user space first, so that it holds when the call
-//! returns. A step that fails undoes the ones before it.
+//! Three places hold a filter: user space ([`crate::engine::filter`]), the XDP maps, and the kernel's memberships. The
+//! order of each change loses nothing that is wanted. A source is allowed in user space first, then in the maps, and
+//! the memberships change last. A source is blocked in user space first, so that the block holds when the call returns.
+//! If a step fails, the steps before it are undone.
 
 mod evidence;
 mod join;
@@ -55,17 +55,17 @@ struct Inner {
     program: Option<Program>,
     membership: MembershipSet,
     entries: HashMap<SubscriptionId, Arc<SubscriptionEntry>>,
-    /// What a group's slot counted for those that had it before.
+    /// What each group's slot had counted when the group got it: slots are used again.
     unwanted_before: HashMap<(IpAddr, u16), UnwantedCounts>,
     sharing: others::Sharing,
     sockets: HashMap<SocketId, Arc<UdpDataSocket>>,
-    /// Sockets without a membership that a worker may still hold.
+    /// Sockets whose last membership has ended, but which a worker may still hold.
     leaving: Vec<Weak<UdpDataSocket>>,
-    /// Drops of sockets that are gone.
+    /// Datagrams that sockets dropped which are closed now.
     drops_before: u64,
     link: LinkLedger,
     lost: recovery::Lost,
-    /// The interface's MTU when the AF_XDP sockets were bound, or the program was last put on the interface for it.
+    /// The interface's MTU when the AF_XDP sockets were bound, or when the program was last attached for another MTU.
     bound_mtu: u32,
     /// The AF_XDP sockets take packets over several buffers.
     several_buffers: bool,
@@ -142,18 +142,18 @@ impl Control {
         lock(&self.warnings).clone()
     }
 
-    /// Tells of something that came up under way.
+    /// Logs a warning and keeps it for [`Handle::warnings`](crate::Handle::warnings).
     pub fn warn(&self, warning: String) {
         tracing::warn!("{warning}");
         lock(&self.warnings).push(warning);
     }
 
-    /// The interface has another number of receive queues now.
+    /// Records that the interface has another number of receive queues now.
     pub fn set_queues(&self, count: u32) {
         lock(&self.interface).queues = count;
     }
 
-    /// Where the groups are joined.
+    /// The interface on which the groups are joined.
     pub fn membership_interface(&self) -> InterfaceRef {
         lock(&self.inner).membership.interface().clone()
     }
@@ -208,7 +208,8 @@ impl Control {
         })
     }
 
-    /// Replaces the sources of a subscription; the mode stays. `exclude`: which mode the operation is for, if for one.
+    /// Replaces the sources of a subscription; the filter mode stays. `exclude`: the filter mode that the operation
+    /// needs.
     fn change_sources(
         &self,
         id: SubscriptionId,
@@ -239,7 +240,7 @@ impl Control {
         self.shared.filter.read(|table| table.check_replacement(id, &after))?;
         let result = self.switch(&mut inner, &entry, &before, &after);
         if result.is_err() {
-            // Back to what it was. What fails now was told already.
+            // Undo the change. What fails now was reported by the first error.
             let _ = self.switch(&mut inner, &entry, &after, &before);
         }
         inner.spread_socket_events(&self.shared);
@@ -259,7 +260,7 @@ impl Control {
         self.shared.filter.change(|table| table.replace(entry, to.clone()));
         let slot = self.shared.filter.read(|table| table.slot(group, port)).unwrap_or(0);
         if let Some(program) = &mut inner.program {
-            // First those that come, then those that go: a source in both lists is never without its entry.
+            // New sources are added before old ones are removed: a source in both lists keeps its entry.
             for &source in to.filter().sources().difference(from.filter().sources()) {
                 program.set_flow(source, group, port, action(to.filter(), slot))?;
             }
@@ -313,7 +314,7 @@ impl Control {
         let inner = lock(&self.inner);
         let unlogged = match &inner.program {
             Some(program) => {
-                // While frames come, the log may have no end.
+                // While frames arrive, the log may have no end.
                 if inner.stopped {
                     program.flush_log();
                 }
@@ -335,7 +336,7 @@ impl Control {
         Ok(ledger.with_link(inner.link).with_host(host).with_unlogged(unlogged))
     }
 
-    /// Leaves all groups, takes the program off the interface, and tells the workers. They still hand over what had come.
+    /// Leaves all groups, detaches the program, and stops the workers once they have delivered what had arrived.
     pub fn shutdown(&self) -> Result<(), Error> {
         let mut inner = lock(&self.inner);
         if inner.stopped {
@@ -345,7 +346,7 @@ impl Control {
         inner.drops_before = inner.drops();
         inner.sockets.clear();
         inner.membership.leave_all();
-        // Not told to the kernel path: its sockets stay open until they were read to the end.
+        // The kernel path does not get these events: it reads its sockets to the end before it closes them.
         drop(inner.membership.take_events());
         let mut result = Ok(());
         if let Some(program) = &mut inner.program {
@@ -369,9 +370,9 @@ impl Control {
 }
 
 impl Inner {
-    /// Puts a subscription into the XDP maps. Its flows come before the group, so that no wanted frame is dropped for
-    /// want of its entry, and no blocked one let through. `new`: the group and port are new; if true, frames of its
-    /// unwanted sources pass, from the first entry on.
+    /// Adds a subscription to the XDP maps. Its flows are added before its group: otherwise wanted frames would be
+    /// dropped, or blocked ones delivered, until the flows are there. `new`: `Some` if the group and port are new;
+    /// `Some(true)` if frames of unwanted sources pass to the kernel.
     fn allow(&mut self, subscription: &Subscription, slot: u32, new: Option<bool>) -> Result<(), Error> {
         let Some(program) = &mut self.program else { return Ok(()) };
         let (group, port) = (subscription.group(), subscription.port());
@@ -392,7 +393,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Takes a subscription out of the XDP maps. `last`: the group goes too.
+    /// Removes a subscription from the XDP maps, and its group if it was the `last` one of it.
     fn forget(&mut self, subscription: &Subscription, last: bool) {
         let (group, port) = (subscription.group(), subscription.port());
         if last {
@@ -400,7 +401,7 @@ impl Inner {
             self.sharing.forget(group, port);
         }
         let Some(program) = &mut self.program else { return };
-        // The entries of a map that was made are always there to be removed; nobody could be helped if not.
+        // The entries exist, so that removing them does not fail. If it did, nothing could be done about it.
         if last && let Err(error) = program.remove_group(group, port) {
             tracing::warn!("{error}");
         }
@@ -433,13 +434,14 @@ impl Inner {
         }
     }
 
-    /// Asked of each socket now (SO_MEMINFO): exact also when no datagram has come since.
+    /// Datagrams that the sockets have dropped. Read from each socket now (SO_MEMINFO), so that it is exact at any
+    /// time.
     fn drops(&self) -> u64 {
         self.drops_before + self.sockets.values().filter_map(|socket| socket.drops().ok()).map(u64::from).sum::<u64>()
     }
 }
 
-/// The VLAN's own interface, if there is one.
+/// The VLAN's own interface, if the host has one.
 pub(crate) fn membership_interface(interface: &Interface, vlan: Option<Vlan>) -> Result<Option<InterfaceRef>, Error> {
     let Some(vlan) = vlan else { return Ok(None) };
     Ok(interface

@@ -1,13 +1,13 @@
-//! Link life: the interface goes down and up, leaves and comes back, is made again, or loses what the receiver has on
-//! it. A thread notices by netlink and by a look each half second, has [`Control`] put back what is missing, and
-//! records how long it took.
+//! Follows the link: the interface goes down and up, leaves and comes back, is made again, or loses a part of the
+//! receiver. A thread notices it by netlink and by a check every half second, has [`Control`] restore what is missing,
+//! and records how long it took.
 //!
-//! A link that only goes down keeps all of it (the kernel reports the groups again by itself). One that is deleted, or
-//! moves to another network namespace, takes the AF_XDP sockets and the memberships with it, although the old
-//! descriptors stay open and say nothing. Its index does not tell: it can come back with the same one. What tells are
-//! netlink's messages, and each part when it is asked. An IP version can go alone, with its memberships. No message
-//! tells of a program that somebody detached, and not every kernel of another number of receive queues (`ethtool -L`):
-//! that is what the look is for.
+//! A link that goes down keeps all parts of the receiver, and the kernel reports the groups again by itself. A device
+//! that is deleted, or moves to another network namespace, takes the AF_XDP sockets and the memberships with it,
+//! although the old descriptors stay open without an error. It can come back with the same index. Only netlink's
+//! messages and a check of each part reveal that. An IP version can go alone, with its memberships. No message reports
+//! that somebody detached the program, and not every kernel reports another number of receive queues (`ethtool -L`):
+//! hence the regular check.
 
 mod detachments;
 mod families;
@@ -37,27 +37,27 @@ use crate::engine::shared::Shared;
 use receiver_host::{Families, Interface, InterfaceError, LinkEvent, LinkEvents, LinkState};
 use receiver_membership::querier::{Compatibility, compatibility};
 
-/// How often a look is taken at the link: what no message tells is noticed within a second.
-const LOOK: Duration = Duration::from_millis(500);
-/// How often the packet rate is read, for the estimate of what an outage cost, and the kernel's tables.
+/// The time between two checks: what no message reports is noticed within a second.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// The time between two reads of the packet rate, for the estimate of missed packets, and of the kernel's tables.
 const SECOND: Duration = Duration::from_secs(1);
-/// How long after a failed try to put things back the next one comes, for the time of [`EAGER`].
+/// The time from a failed attempt to the next one, during [`EAGER`].
 const RETRY: Duration = Duration::from_millis(100);
-/// How long the same failure is tried at that pace; then each [`LOOK`].
+/// How long the same failure is retried at that rate; then every [`CHECK_INTERVAL`].
 const EAGER: Duration = Duration::from_secs(3);
-/// How long after memberships were put back the kernel's tables are looked at each [`RETRY`]. Linux can lose the
-/// sources of an IPv6 group that is joined while its device comes up (seen with 6.18).
+/// How long the kernel's tables are read every [`RETRY`] after memberships were restored. Linux can lose the sources of
+/// an IPv6 group that is joined while its device comes up (seen with 6.18).
 const SETTLING: Duration = Duration::from_secs(2);
-/// How often messages are taken in before a look counts, where they keep coming.
+/// The largest number of reads of netlink before a state counts, while messages keep coming.
 const ROUNDS: usize = 16;
 
-/// Begins to watch, in the calling thread's network namespace. The watch ends with the receiver.
+/// Starts to watch the link, in the calling thread's network namespace. The watch ends with the receiver.
 pub(crate) fn watch(control: &Arc<Control>) -> Result<(), Error> {
     let known = control.interface();
     let operation = "watch the link by netlink";
     let failed = |source| InterfaceError::Kernel { name: known.name.clone(), operation, source };
     let events = LinkEvents::subscribe().map_err(failed)?;
-    let carrier_downs = LinkState::read(known.index)?.and_then(|look| look.carrier_downs);
+    let carrier_downs = LinkState::read(known.index)?.and_then(|state| state.carrier_downs);
     let watch = Watch {
         shared: Arc::clone(control.shared()),
         control: Arc::downgrade(control),
@@ -76,7 +76,7 @@ pub(crate) fn watch(control: &Arc<Control>) -> Result<(), Error> {
         rate: Rate::default(),
         sampled: None,
         tables: None,
-        told: Vec::new(),
+        reported: Vec::new(),
     };
     std::thread::Builder::new().name("receiver-link".into()).spawn(move || watch.run()).map_err(failed)?;
     Ok(())
@@ -88,30 +88,30 @@ struct Watch {
     events: LinkEvents,
     outages: Outages,
     families: FamilyOutages,
-    /// A message told that IPv4 or IPv6 was gone: for good, for a moment, or because of a new name.
+    /// A message reported that IPv4, or IPv6, was gone: for good, for a moment, or because of a new name.
     suspect: [bool; 2],
     detachments: Detachments,
-    /// The device went: what has its index now, if anything, is another one.
+    /// The device is gone: a device that has its index now is another one.
     gone: bool,
-    /// When all was last seen to be in its place.
+    /// When all parts were last seen to be complete.
     complete: Instant,
     /// The interface as it was then.
     settled: Interface,
-    /// The link is there, and the outage is that of the program or the sockets alone.
+    /// The link is up, and the outage is that of the program or the sockets alone.
     parts_alone: bool,
-    /// Why things cannot be put back, and since when: not reported again while it lasts.
+    /// Why the receiver cannot be restored, and since when. The same cause is reported once.
     failure: Option<(String, Instant)>,
-    /// Until when memberships that were put back are looked at more often.
+    /// Until when memberships that were restored are checked more often.
     settling: Option<Instant>,
-    /// What the last look missed in the kernel's tables.
+    /// The groups that were missing in the kernel's tables at the last check.
     missing_groups: BTreeSet<IpAddr>,
-    /// Of packets handed over, and when it was last read.
+    /// The rate of delivered packets, and when the counters were last read.
     rate: Rate,
     sampled: Option<Instant>,
-    /// What the kernel said of older queriers, when, and how long it took to read its tables.
+    /// What the kernel's tables had of older queriers, when, and how long it took to read them.
     tables: Option<(Compatibility, Instant, Duration)>,
-    /// What was told of queriers: not again while it lasts.
-    told: Vec<String>,
+    /// The warnings of queriers that were reported. Each is reported once while it lasts.
+    reported: Vec<String>,
 }
 
 impl Watch {
@@ -129,12 +129,12 @@ impl Watch {
             }
             if !self.outages.is_away() {
                 self.take_sample(&control);
-                self.look_at_tables(&control);
+                self.check_tables(&control);
             }
         }
     }
 
-    /// Waits for a message, the next look, or the next try.
+    /// Waits for a message, the next check, or the next attempt.
     fn wait(&self) -> Result<(), rustix::io::Errno> {
         let timeout = Timespec::try_from(self.pause()).ok();
         let mut fds = [
@@ -147,55 +147,55 @@ impl Watch {
         }
     }
 
-    /// How long to wait if no message comes.
+    /// The time to wait if no message comes.
     fn pause(&self) -> Duration {
         let now = Instant::now();
         let hopeless = self.failure.as_ref().is_some_and(|(_, since)| now.duration_since(*since) > EAGER);
         if let Some(rest) = self.detachments.waiting(now) {
-            rest.min(LOOK)
+            rest.min(CHECK_INTERVAL)
         } else if (self.outages.is_away() && !hopeless) || self.is_settling() {
             RETRY
         } else {
-            LOOK
+            CHECK_INTERVAL
         }
     }
 
-    /// Takes in what netlink tells, looks at the link, and puts back what is missing.
+    /// Reads netlink's messages and the link's state, and restores what is missing.
     fn check(&mut self, control: &Control) -> Result<(), Error> {
-        let mut look = None;
+        let mut state = None;
         let mut is_newest = false;
         for _ in 0..ROUNDS {
             let operation = "read netlink's messages";
             let failed = |source| InterfaceError::Kernel { name: control.interface().name, operation, source };
             let events = self.events.take().map_err(failed)?;
-            // A look that no message follows is newer than all that was told.
-            if events.is_empty() && look.is_some() {
+            // A state that no message follows is newer than all messages.
+            if events.is_empty() && state.is_some() {
                 is_newest = true;
                 break;
             }
             for event in events {
                 self.follow(control, event)?;
             }
-            look = Some(self.look(control)?);
+            state = Some(self.read_state(control)?);
         }
-        let Some(look) = look.flatten() else {
+        let Some(state) = state.flatten() else {
             self.outages.begin(Instant::now(), self.rate.per_second());
-            self.outages.look(false);
+            self.outages.set_usable(false);
             return Ok(());
         };
         if is_newest && !self.gone {
-            self.observe(&look.interface.name, look.interface.is_usable(), look.carrier_downs);
+            self.observe(&state.interface.name, state.interface.is_usable(), state.carrier_downs);
         }
-        if !look.interface.is_usable() {
+        if !state.interface.is_usable() {
             self.outages.begin(Instant::now(), self.rate.per_second());
-            self.outages.look(false);
+            self.outages.set_usable(false);
             return Ok(());
         }
-        self.outages.look(true);
-        self.put_back(control, &look)
+        self.outages.set_usable(true);
+        self.recover(control, &state)
     }
 
-    /// The link was like this at a time after all others that were observed.
+    /// Records the link's state at a time after all states that were recorded before.
     fn observe(&mut self, name: &str, usable: bool, carrier_downs: Option<u32>) {
         let was_away = self.outages.is_away();
         self.outages.observe(usable, carrier_downs, self.rate.per_second());
@@ -205,21 +205,21 @@ impl Watch {
         self.parts_alone &= usable;
     }
 
-    /// One message of netlink.
+    /// Follows one message of netlink.
     fn follow(&mut self, control: &Control, event: LinkEvent) -> Result<(), Error> {
         let (interface, joined) = (control.interface(), control.membership_interface().index);
         match event {
             LinkEvent::Changed { index, usable, carrier_downs } if index == interface.index && !self.gone => {
                 self.observe(&interface.name, usable, carrier_downs);
             }
-            // Also one that took the place of a device that was gone, and that the receiver was not wholly put on.
+            // It can also be a device that replaced one, and on which the receiver was not completely restored.
             LinkEvent::Gone { index } if index == interface.index => self.lose_device(control, &interface)?,
             LinkEvent::Gone { index } if index == joined => {
                 control.lose_family(false)?;
                 control.lose_family(true)?;
             }
             LinkEvent::FamilyGone { index, ipv6 } if index == joined => self.suspect[usize::from(ipv6)] = true,
-            // What the lost messages told is in the look that follows, and in the tables.
+            // The state that is read next, and the tables, have what the lost messages reported.
             LinkEvent::Overrun => tracing::debug!("{}: messages of netlink were lost", interface.name),
             _ => {}
         }
@@ -235,21 +235,21 @@ impl Watch {
         self.detachments.end_pause();
         self.suspect = [false; 2];
         self.gone = true;
-        control.let_go()
+        control.release_device()
     }
 
-    /// The interface as it is now: by its index, so that a new name makes no difference, until it is gone; then by its
+    /// Reads the interface's state: by its index, so that a new name makes no difference, until it is gone; then by
     /// name.
-    fn look(&mut self, control: &Control) -> Result<Option<LinkState>, Error> {
+    fn read_state(&mut self, control: &Control) -> Result<Option<LinkState>, Error> {
         let known = control.interface();
         if !self.gone {
             match LinkState::read(known.index)? {
-                Some(look) => {
-                    if look.interface.name != known.name {
-                        tracing::info!("{} is called {} now", known.name, look.interface.name);
-                        control.rename(&look.interface.name);
+                Some(state) => {
+                    if state.interface.name != known.name {
+                        tracing::info!("{} is called {} now", known.name, state.interface.name);
+                        control.rename(&state.interface.name);
                     }
-                    return Ok(Some(look));
+                    return Ok(Some(state));
                 }
                 None => self.lose_device(control, &known)?,
             }
@@ -261,28 +261,28 @@ impl Watch {
         }
     }
 
-    /// The link is there: makes everything as it was, and records the outage.
-    fn put_back(&mut self, control: &Control, look: &LinkState) -> Result<(), Error> {
+    /// Restores the receiver on a link that is up, and records the outage.
+    fn recover(&mut self, control: &Control, state: &LinkState) -> Result<(), Error> {
         let known = control.interface();
-        let name = &look.interface.name;
-        let (joined, families) = control.joined_families(look)?;
-        self.settle_suspicion(control, families)?;
-        let back = self.look_at_families(control, &joined.name, look.interface.mtu, families)?;
-        let missing = control.missing(look)?;
+        let name = &state.interface.name;
+        let (joined, families) = control.joined_families(state)?;
+        self.resolve_suspicions(control, families)?;
+        let back = self.check_families(control, &joined.name, state.interface.mtu, families)?;
+        let missing = control.missing(state)?;
         if (missing.program || missing.sockets) && !self.outages.is_away() {
             if missing.program {
                 self.report_detached(control, name);
             } else {
                 control.warn(format!("{name}: the AF_XDP sockets were unbound; the receiver binds new ones"));
             }
-            // Until now the streams may have come by the kernel path: nothing is estimated to be missed.
+            // Until now the streams may have taken the kernel path: the estimate of missed packets is 0.
             self.outages.begin(self.complete, 0.0);
             self.parts_alone = true;
         }
-        self.outages.look(true);
+        self.outages.set_usable(true);
         let is_waiting = self.detachments.waiting(Instant::now()).is_some();
-        if missing != Default::default() || look.interface.index != known.index {
-            control.restore(look, !is_waiting)?;
+        if missing != Default::default() || state.interface.index != known.index {
+            control.restore(state, !is_waiting)?;
             self.settling = missing.memberships.then(|| Instant::now() + SETTLING);
         }
         self.end_family_outages(control, back);
@@ -294,19 +294,19 @@ impl Watch {
         }
         if self.gone {
             self.gone = false;
-            self.outages.change_device(look.carrier_downs);
+            self.outages.change_device(state.carrier_downs);
         }
-        if look.interface.queues != self.settled.queues {
-            self.report_queues(control, self.settled.queues, &look.interface);
-            self.settled.queues = look.interface.queues;
+        if state.interface.queues != self.settled.queues {
+            self.report_queues(control, self.settled.queues, &state.interface);
+            self.settled.queues = state.interface.queues;
         }
-        if look.interface.mtu != self.settled.mtu {
-            self.follow_mtu(control, look)?;
+        if state.interface.mtu != self.settled.mtu {
+            self.follow_mtu(control, state)?;
         }
         self.failure = None;
         self.complete = Instant::now();
-        let is_new = look.interface.index != self.settled.index;
-        self.settled = look.interface.clone();
+        let is_new = state.interface.index != self.settled.index;
+        self.settled = state.interface.clone();
         let was_away = self.outages.is_away();
         let Some(over) = self.outages.end() else { return Ok(()) };
         control.record_outages(over);
@@ -323,10 +323,10 @@ impl Watch {
         Ok(())
     }
 
-    /// Reports what keeps the receiver from being put back, once.
+    /// Reports what keeps the receiver from being restored, once for each cause.
     fn report_failure(&mut self, control: &Control, error: &Error) {
         let cause = match error {
-            // Which processes hold it changes with each fork.
+            // The processes that hold it change with each fork.
             Error::XdpOccupied { program, .. } => format!("program {program}"),
             Error::QueueTaken { queue, .. } => format!("queue {queue}"),
             other => other.to_string(),
@@ -358,9 +358,9 @@ impl Watch {
         }
     }
 
-    /// Finds out what the messages of gone IP versions meant: memberships are lost with the version, also if it is back
-    /// already. A new name takes none away, although it makes the same messages.
-    fn settle_suspicion(&mut self, control: &Control, families: Families) -> Result<(), Error> {
+    /// Resolves messages of IP versions that are gone. Memberships are lost with the version, also if it is back
+    /// already. A new name causes the same messages, but no membership is lost.
+    fn resolve_suspicions(&mut self, control: &Control, families: Families) -> Result<(), Error> {
         for ipv6 in [false, true] {
             if !std::mem::take(&mut self.suspect[usize::from(ipv6)]) {
                 continue;
@@ -374,7 +374,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Has what the kernel's tables lack of one IP version joined again. Returns true if that is anything.
+    /// Has the groups of one IP version joined again that the kernel's tables lack. Returns true if there are any.
     fn lose_missing(&self, control: &Control, ipv6: bool) -> Result<bool, Error> {
         let missing = control.groups_missing_in_tables();
         let groups: BTreeSet<_> = missing.into_iter().filter(|group| group.is_ipv6() == ipv6).collect();
@@ -383,10 +383,10 @@ impl Watch {
         Ok(is_missing)
     }
 
-    /// Longer packets are received as far as the program, the sockets and the driver allow.
-    fn follow_mtu(&self, control: &Control, look: &LinkState) -> Result<(), Error> {
-        let (name, mtu) = (&look.interface.name, look.interface.mtu);
-        match control.follow_mtu(look)? {
+    /// Adapts to a new MTU, as far as the program, the sockets and the driver allow.
+    fn follow_mtu(&self, control: &Control, state: &LinkState) -> Result<(), Error> {
+        let (name, mtu) = (&state.interface.name, state.interface.mtu);
+        match control.follow_mtu(state)? {
             Mtu::Fits => {}
             Mtu::Followed => tracing::info!("{name} has an MTU of {mtu} now; longer packets come over several buffers"),
             Mtu::TooLong => control.warn(warnings::too_long(name, mtu, control.single_buffer_mtu())),
@@ -394,8 +394,9 @@ impl Watch {
         Ok(())
     }
 
-    /// Reports an IP version that is away, if a subscription needs it. Returns those that are back, IPv4 and IPv6.
-    fn look_at_families(
+    /// Reports an IP version that is away, if a subscription needs it. Returns true for IPv4, and for IPv6, if it is
+    /// back.
+    fn check_families(
         &mut self,
         control: &Control,
         joined: &str,
@@ -414,8 +415,7 @@ impl Watch {
                 }
                 None if self.families.is_away(ipv6) => {
                     back[usize::from(ipv6)] = true;
-                    // Linux joins the groups of an IPv6 that was disabled again by itself. This is for what it has
-                    // lost.
+                    // Linux itself joins the groups again when IPv6 is enabled again, but it can lose some.
                     self.lose_missing(control, ipv6)?;
                 }
                 None => {}
@@ -424,7 +424,7 @@ impl Watch {
         Ok(back)
     }
 
-    /// These IP versions are there, and their groups are joined.
+    /// Ends the outages of IP versions that are back and whose groups are joined.
     fn end_family_outages(&mut self, control: &Control, back: [bool; 2]) {
         for (ipv6, version) in [(false, "IPv4"), (true, "IPv6")] {
             if back[usize::from(ipv6)]
@@ -437,7 +437,7 @@ impl Watch {
         }
     }
 
-    /// Datagrams of one IP version that were handed over.
+    /// Datagrams of one IP version that were delivered.
     fn received(&self, control: &Control, ipv6: bool) -> u64 {
         control.delivered_by_family()[usize::from(ipv6)]
     }
@@ -446,9 +446,9 @@ impl Watch {
         self.settling.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Looks into the kernel's tables for memberships that are missing and for an older querier. The tables are long
-    /// where many groups are joined: the time to read them is kept below a hundredth.
-    fn look_at_tables(&mut self, control: &Control) {
+    /// Reads the kernel's tables, for memberships that are missing and for an older querier. The tables are long if
+    /// many groups are joined: reading them takes at most a hundredth of the time.
+    fn check_tables(&mut self, control: &Control) {
         let settling = self.is_settling();
         if let Some((_, asked, took)) = &self.tables
             && asked.elapsed() < (if settling { RETRY / 2 } else { SECOND }).max(*took * 100)
@@ -456,7 +456,7 @@ impl Watch {
             return;
         }
         let start = Instant::now();
-        // What changes while the files are read can be missing once.
+        // A membership that changes while the files are read can be missing once.
         let mut missing = control.groups_missing_in_tables();
         missing.retain(|group| !self.families.is_away(group.is_ipv6()));
         let twice: BTreeSet<_> = missing.intersection(&self.missing_groups).copied().collect();
@@ -467,7 +467,7 @@ impl Watch {
                 "{interface}: the kernel no longer has {count} of the groups that were joined, {first} among them; the \
                  receiver joins them again"
             );
-            // Part of a recovery that was reported.
+            // It is part of a recovery that was reported.
             if settling {
                 tracing::info!("{lost}")
             } else {
@@ -478,10 +478,10 @@ impl Watch {
         let Ok(now) = compatibility(&control.membership_interface()) else { return };
         let warnings: Vec<_> =
             now.warnings(self.tables.as_ref().map(|(before, ..)| before)).iter().map(ToString::to_string).collect();
-        for warning in warnings.iter().filter(|warning| !self.told.contains(warning)) {
+        for warning in warnings.iter().filter(|warning| !self.reported.contains(warning)) {
             control.warn(warning.clone());
         }
-        self.told = warnings;
+        self.reported = warnings;
         self.tables = Some((now, Instant::now(), start.elapsed()));
     }
 

@@ -1,5 +1,5 @@
-//! Selects the receive mode: attaches the XDP program, binds an AF_XDP socket to each queue, or gives the reason for each
-//! mode that is not available. Used at the start, and when an interface comes back under a new index.
+//! Selects the receive mode: attaches the XDP program, binds an AF_XDP socket to each queue, or gives the reason for
+//! each mode that is not available. Used at the start, and when an interface comes back under a new index.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -21,8 +21,8 @@ use receiver_xsk::{self as xsk, BindConfig, BindMode, XskSocket};
 const FRAME_AROUND_MTU: u32 = (ETHERNET_LEN + 2 * VLAN_TAG_LEN) as u32;
 /// Bytes of a frame that the kernel keeps free before the packet.
 const KERNEL_HEADROOM: u32 = 256;
-/// The longest frame that every driver takes with a program for single buffers: that of ice. A page less what the kernel
-/// needs of it, 3.5 KB, is the limit of most.
+/// The longest frame that every driver takes with a program for single buffers: that of ice. A page less what the
+/// kernel needs of it, 3.5 KB, is the limit of most.
 const SINGLE_BUFFER: u32 = 3072;
 
 /// The longest frame that is sure to fit one buffer, in bytes.
@@ -95,7 +95,7 @@ impl ModeSelection<'_> {
                 Err(failure) => {
                     let Failure { error, program, .. } = *failure;
                     not_loaded = failure.not_loaded;
-                    if asked != ModeRequest::Auto || !is_next_worth_a_try(&error) {
+                    if asked != ModeRequest::Auto || !allows_next_mode(&error) {
                         return Err(named(mode, self.interface, error));
                     }
                     tracing::debug!("mode {mode}: {error}");
@@ -107,7 +107,7 @@ impl ModeSelection<'_> {
         Err(Error::XdpRequired { name: self.interface.name.clone(), refused })
     }
 
-    /// Binds a socket to each queue. None receives before [`publish`].
+    /// Binds a socket to each queue. No socket receives before [`publish`].
     pub fn bind(&self, mode: ReceiveMode, queues: &[u32]) -> Result<Sockets, Error> {
         let bind_mode = match mode {
             ReceiveMode::ZeroCopy => BindMode::ZeroCopy,
@@ -171,7 +171,7 @@ impl ModeSelection<'_> {
         }
     }
 
-    /// The program on the interface: the one that is there already, if it sits where this mode wants it.
+    /// Attaches the program, or returns the one that is attached already, if it is where this mode needs it.
     fn attach(&self, attach: Attach, attached: Option<(Attach, Program)>) -> Result<Program, Box<Failure>> {
         match attached {
             Some((there, program)) if there == attach => return Ok(program),
@@ -183,35 +183,35 @@ impl ModeSelection<'_> {
             false => PartialChecksums::Redirect,
         };
         let mut program = Program::load(self.interface, self.config, checksums).map_err(failed(true))?;
-        self.put_on(&mut program, attach).map_err(failed(false))?;
+        self.attach_entry(&mut program, attach).map_err(failed(false))?;
         Ok(program)
     }
 
-    /// Attaches the program: the entry that the MTU asks for, or the other, if the driver takes only that.
-    pub fn put_on(&self, program: &mut Program, attach: Attach) -> Result<(), Error> {
+    /// Attaches the program: the entry that fits the MTU, or the other one if the driver accepts only that.
+    pub fn attach_entry(&self, program: &mut Program, attach: Attach) -> Result<(), Error> {
         let entries = match self.is_multi_buffer() {
             true => [Buffers::Several, Buffers::One],
-            // The driver may go by more than this MTU: veth goes by its peer's.
+            // The driver may consider more than this MTU: veth considers that of its peer.
             false => [Buffers::One, Buffers::Several],
         };
         let mut put = |buffers| program.set_buffers(buffers).and_then(|()| program.attach(self.interface, attach));
         let Err(first) = put(entries[0]) else { return Ok(()) };
-        if !is_of_program(&first) {
+        if !is_program_refused(&first) {
             return Err(first);
         }
-        put(entries[1]).map_err(|second| match is_of_program(&second) {
-            // What the first said is what the MTU asks for.
+        put(entries[1]).map_err(|second| match is_program_refused(&second) {
+            // The first error is about the entry that fits the MTU.
             true => self.explained(first, attach),
             false => second,
         })
     }
 
-    /// May a packet need several buffers?
+    /// Returns true if a packet may need several buffers.
     pub fn is_multi_buffer(&self) -> bool {
         self.interface.mtu.saturating_add(FRAME_AROUND_MTU) > single_buffer(self.config.frame_size)
     }
 
-    /// Adds what is known of a driver that refuses the program, and of the MTU.
+    /// Adds what is known of the driver and of the MTU to the reason of a refusal.
     fn explained(&self, error: Error, attach: Attach) -> Error {
         let Error::Program { name, doing, mut reason } = error else { return error };
         if let (Attach::Native, Some(limit)) = (attach, driver::attach(self.interface.driver.as_deref())) {
@@ -220,8 +220,8 @@ impl ModeSelection<'_> {
         if self.is_multi_buffer() {
             let (mtu, fits) = (self.interface.mtu, single_buffer_mtu(self.config.frame_size));
             reason = format!(
-                "{reason}; packets of its MTU, {mtu}, take several buffers, for which the driver may have no XDP, as kernels \
-                 before 5.18: lower it (ip link set {name} mtu {fits}), or use mode generic or socket"
+                "{reason}; packets of its MTU, {mtu}, need several buffers, which the driver's XDP may not support, \
+                 nor do kernels before 5.18; lower it (ip link set {name} mtu {fits}), or use mode generic or socket"
             );
         }
         Error::Program { name, doing, reason }
@@ -244,17 +244,17 @@ impl ModeSelection<'_> {
     }
 }
 
-/// Hands each queue's frames to its socket.
+/// Has the program redirect each queue's frames to its socket.
 pub(crate) fn publish(program: &mut Program, sockets: &Sockets) -> Result<(), Error> {
     sockets.iter().try_for_each(|(queue, socket)| program.set_socket(*queue, socket.as_fd()))
 }
 
-/// Returns true if packets may come over several buffers: each socket takes them.
+/// Returns true if each socket accepts packets over several buffers.
 pub(crate) fn take_several_buffers(sockets: &Sockets) -> bool {
     sockets.iter().all(|(_, socket)| socket.takes_several_buffers())
 }
 
-/// Where the program sits in a mode; `None` in mode `socket`.
+/// Where the program is attached in a mode; `None` in mode `socket`.
 pub(crate) fn attach_for(mode: ReceiveMode) -> Option<Attach> {
     match mode {
         ReceiveMode::ZeroCopy | ReceiveMode::Copy => Some(Attach::Native),
@@ -263,17 +263,17 @@ pub(crate) fn attach_for(mode: ReceiveMode) -> Option<Attach> {
     }
 }
 
-/// Returns true if the program itself was refused: the other entry may be taken.
-fn is_of_program(error: &Error) -> bool {
+/// Returns true if the program itself was refused: the other entry may be accepted.
+fn is_program_refused(error: &Error) -> bool {
     matches!(error, Error::Program { .. } | Error::Verifier { .. })
 }
 
-/// A program that is not ours would go on deciding about our packets: nobody wants to find that out at night.
-fn is_next_worth_a_try(error: &Error) -> bool {
+/// Returns false if another XDP program is attached: it would go on to decide about this receiver's packets, unnoticed.
+fn allows_next_mode(error: &Error) -> bool {
     !matches!(error, Error::XdpOccupied { .. })
 }
 
-/// An error of a mode that was asked for by name says so, where it does not speak for itself.
+/// Names the mode that was asked for in an error that does not name it.
 fn named(mode: ReceiveMode, interface: &Interface, error: Error) -> Error {
     match error {
         Error::Xsk(ref reason) if reason.is_mode_unsupported() => {

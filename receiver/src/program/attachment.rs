@@ -1,4 +1,4 @@
-//! The program on its interface: attached, detached, and the sockets that it gives frames to.
+//! The program on its interface: attach, detach, and the sockets that it redirects frames to.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -13,7 +13,7 @@ use crate::api::error::Error;
 use receiver_host::Interface;
 
 impl Program {
-    /// Takes the entry for frames over so many buffers from the next attach on; to be called while detached.
+    /// Selects the entry for frames over one or several buffers, from the next attach on. To be called while detached.
     ///
     /// # Errors
     /// [`Error::NotPermitted`], [`Error::Program`] with the verifier's or loader's reason: the entry stays what it was.
@@ -32,12 +32,13 @@ impl Program {
         self.buffers
     }
 
-    /// Attaches to the interface. Nothing passes to AF_XDP before [`Program::set_socket`].
+    /// Attaches to the interface. No frame is redirected before [`Program::set_socket`].
     ///
     /// # Errors
-    /// [`Error::XdpOccupied`] when another program sits there, [`Error::NotPermitted`], [`Error::Program`].
+    /// [`Error::XdpOccupied`] if another program is attached, [`Error::NotPermitted`], [`Error::Program`].
     pub fn attach(&mut self, interface: &Interface, attach: Attach) -> Result<(), Error> {
-        // Asked first, since the kernel's answers for "occupied" differ by mode, and aya would try netlink, which replaces.
+        // Asked first, since the kernel's answers for "occupied" differ by mode, and aya would try netlink, which
+        // replaces.
         if let Some(program) = interface.xdp_program {
             return Err(occupied(&interface.name, program));
         }
@@ -49,7 +50,7 @@ impl Program {
             .attach_to_if_index(interface.index, mode)
             .map_err(|error| {
                 match os_error(&error) {
-                    // Somebody came between the question and the attach.
+                    // Another program was attached since the interface was read.
                     Some(libc::EBUSY | libc::EEXIST) => match Interface::lookup(&interface.name) {
                         Ok(Interface { xdp_program: Some(program), name, .. }) => occupied(&name, program),
                         _ => refused(&interface.name, operation::ATTACH, &error),
@@ -70,12 +71,12 @@ impl Program {
         info.map(|info| info.id()).map_err(|error| refused(&self.interface, operation::ASK, &error))
     }
 
-    /// The interface has another name now.
+    /// Records the interface's new name.
     pub fn rename(&mut self, name: &str) {
         name.clone_into(&mut self.interface);
     }
 
-    /// Takes the program off the interface.
+    /// Detaches the program from the interface.
     ///
     /// # Errors
     /// [`Error::Program`].
@@ -86,7 +87,7 @@ impl Program {
             .map_err(|error| refused(&self.interface, operation::DETACH, &error))
     }
 
-    /// Gives the frames of a queue to an AF_XDP socket bound to that queue.
+    /// Redirects the frames of a queue to an AF_XDP socket that is bound to that queue.
     ///
     /// # Errors
     /// [`Error::Program`].
@@ -96,7 +97,7 @@ impl Program {
             .map_err(|error| refused(&self.interface, operation::SET_SOCKET, &error))
     }
 
-    /// Takes a queue's socket out: its wanted frames pass to the kernel from now on.
+    /// Stops the redirection for a queue: its wanted frames pass to the kernel from now on.
     ///
     /// # Errors
     /// [`Error::Program`].

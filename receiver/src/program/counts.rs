@@ -1,4 +1,4 @@
-//! What the program counts, and the end of its log.
+//! The program's counters, and the end of its log.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -72,17 +72,16 @@ impl Program {
         Ok(seen.into_iter().collect())
     }
 
-    /// Passes what is left of the program's log on to `tracing` (target `receiver::xdp`); a thread does so all the
-    /// time. To be called while no frames come: it goes on as long as the program logs. Nothing unless `trace` was
-    /// asked for.
+    /// Logs what is left in the program's log to `tracing` (target `receiver::xdp`), as a thread does all the time. To
+    /// be called while no frames arrive: it goes on as long as the program logs. Does nothing without `trace_verdicts`.
     pub fn flush_log(&self) {
         if let Some(trace) = &self.trace {
             trace.flush();
         }
     }
 
-    /// Verdicts that were not logged since load, for want of room in the program's log; `None` unless `trace` was asked
-    /// for. Exact after [`Program::flush_log`]; before, those on their way to the log are among them.
+    /// Verdicts that were not logged since load, because the program's log was full; `None` without `trace_verdicts`.
+    /// Exact after [`Program::flush_log`]; before, it includes verdicts on their way to the log.
     ///
     /// # Errors
     /// [`Error::Program`].

@@ -1,34 +1,34 @@
-//! What is known of drivers, as data: limits that their errors do not tell of, and what to do about them. A driver that is not
-//! here may have as many.
+//! Known limits of drivers that their errors do not explain, and what to do about them. Drivers that are not listed may
+//! have limits as well.
 
 use rustix::io::Errno;
 
-/// When a limit shows.
+/// When a limit takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// The XDP program is attached in native mode, and the kernel refuses.
+    /// The kernel refuses to attach the XDP program in native mode.
     Attach,
-    /// A socket is bound in zero-copy mode, and the kernel says this (whatever it says, if none).
+    /// The kernel refuses to bind a socket in zero-copy mode, with this error number, or with any.
     ZeroCopy(Option<Errno>),
-    /// Packets flow, and no error tells.
+    /// Packets flow, and no error is reported.
     Running,
 }
 
 /// One limit of one driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// The driver's name, as `ethtool -i` tells it.
+    /// The driver's name, as `ethtool -i` prints it.
     pub driver: &'static str,
-    /// When it shows.
+    /// When it takes effect.
     pub when: When,
-    /// What is so.
+    /// The limit.
     pub limit: &'static str,
     /// What to do.
     pub remedy: &'static str,
 }
 
-/// All that are known. What was seen by this project's own tests says so; the rest is from the drivers' sources and their
-/// users' reports.
+/// All known limits. Those that this project's tests have met are marked; the others are from the drivers' sources and
+/// their users' reports.
 pub const LIMITS: &[Limit] = &[
     // Seen here, Linux 6.18.
     Limit {
@@ -54,22 +54,22 @@ pub const LIMITS: &[Limit] = &[
     Limit {
         driver: "virtio_net",
         when: When::Attach,
-        limit: "virtio_net takes XDP only if the host lets it turn off its merging of packets (ctrl_guest_offloads), and beyond \
-                an MTU of about 3500 only with mergeable buffers (mrg_rxbuf) and Linux 6.3",
-        remedy: "start the virtual machine with guest_tso4=off,guest_tso6=off,guest_ufo=off,guest_ecn=off for this device, lower \
-                 the MTU, or use mode generic",
+        limit: "virtio_net takes XDP only if the host lets it turn off its merging of packets (ctrl_guest_offloads), \
+                and beyond an MTU of about 3500 only with mergeable buffers (mrg_rxbuf) and Linux 6.3",
+        remedy: "start the virtual machine with guest_tso4=off,guest_tso6=off,guest_ufo=off,guest_ecn=off for this \
+                 device, lower the MTU, or use mode generic",
     },
     Limit {
         driver: "ena",
         when: When::Attach,
         limit: "ena takes XDP only if at most half of the channels are in use",
-        remedy: "halve them: ethtool -L IFACE combined N (ethtool -l tells how many there can be)",
+        remedy: "halve them: ethtool -L IFACE combined N (ethtool -l prints how many there can be)",
     },
     Limit {
         driver: "gve",
         when: When::ZeroCopy(None),
-        limit: "gve takes a zero-copy socket only while an XDP program is attached (as this receiver does), and not in each of its \
-                queue formats",
+        limit: "gve takes a zero-copy socket only while an XDP program is attached (as this receiver does), and not \
+                in each of its queue formats",
         remedy: "use copy mode",
     },
     Limit {
@@ -92,17 +92,17 @@ pub const LIMITS: &[Limit] = &[
     },
 ];
 
-/// What is known of this driver that shows when it is attached to.
+/// The known limit of attaching to this driver.
 pub fn attach(driver: Option<&str>) -> Option<&'static Limit> {
     of(driver).find(|limit| limit.when == When::Attach)
 }
 
-/// What is known of this driver that explains this answer to a zero-copy bind.
+/// The known limit of this driver that explains an error of a zero-copy bind.
 pub fn zero_copy(driver: Option<&str>, said: Errno) -> Option<&'static Limit> {
     of(driver).find(|limit| matches!(limit.when, When::ZeroCopy(errno) if errno.is_none_or(|errno| errno == said)))
 }
 
-/// What is known of this driver that no error will tell.
+/// The known limits of this driver that cause no error.
 pub fn silent(driver: Option<&str>) -> impl Iterator<Item = &'static Limit> {
     of(driver).filter(|limit| limit.when == When::Running)
 }

@@ -17,7 +17,8 @@ pub enum Attach {
     Generic,
 }
 
-/// What the program does with wanted frames whose UDP checksum is partial. In generic mode one may hold several datagrams.
+/// What the program does with wanted frames whose UDP checksum is partial. In generic mode one may hold several
+/// datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartialChecksums {
     /// Redirects them as any other.

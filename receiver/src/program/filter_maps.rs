@@ -14,9 +14,9 @@ use crate::api::error::Error;
 use crate::engine::filter::wire_v6;
 
 impl Program {
-    /// Sets what becomes of one flow. Both addresses must be of one family, and all entries of one (group, port) name one
-    /// slot. The change holds for every frame that the program begins with after the call; IPv4 only counts once the
-    /// group has its entry too.
+    /// Sets what becomes of one flow. Both addresses must be of one family, and all entries of one (group, port) name
+    /// one slot. The change holds for every frame that the program begins with after the call; IPv4 only counts once
+    /// the group has its entry too.
     ///
     /// # Errors
     /// [`Error::FilterFull`], [`Error::Program`].
@@ -67,8 +67,8 @@ impl Program {
         }
     }
 
-    /// Passes the frames of unwanted sources to the kernel ([`Verdict::PassedShared`]), or drops them again. To be called
-    /// after [`Program::set_group`]; holds until [`Program::remove_group`], whatever flows are set.
+    /// Passes the frames of unwanted sources to the kernel ([`Verdict::PassedShared`]), or drops them again. To be
+    /// called after [`Program::set_group`]; holds until [`Program::remove_group`], whatever flows are set.
     ///
     /// # Errors
     /// [`Error::Program`]: also if the group has no entry.

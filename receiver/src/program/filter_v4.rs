@@ -1,4 +1,4 @@
-//! The IPv4 filter as user space writes it: two tables, and which slot each (group, port) has.
+//! The IPv4 filter as user space writes it: two tables, and the slot of each (group, port).
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;

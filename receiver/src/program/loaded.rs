@@ -21,7 +21,8 @@ use crate::api::error::Error;
 use crate::api::vlan::Vlan;
 use receiver_host::Interface;
 
-/// The compiled program, checked in (a link to `receiver-ebpf/object`, so that a package has it); `cargo xtask build-ebpf --check` proves that it matches its source.
+/// The compiled program, checked in (a link to `receiver-ebpf/object`, so that a package has it); `cargo xtask
+/// build-ebpf --check` proves that it matches its source.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../object/receiver.bpf.o");
 
 /// The loaded program and its maps. Dropping it detaches: a bpf_link holds the program, so that even a killed process
@@ -140,8 +141,8 @@ impl Program {
         self.rings.as_ref()
     }
 
-    /// Makes what wakes the consumer of a queue's ring: a BPF ring buffer whose descriptor is readable while a record is in
-    /// it. `None` if the program was loaded without rings.
+    /// Makes what wakes the consumer of a queue's ring: a BPF ring buffer whose descriptor is readable while a record
+    /// is in it. `None` if the program was loaded without rings.
     ///
     /// # Errors
     /// [`Error::Program`].

@@ -6,9 +6,11 @@ pub(crate) mod driver;
 mod entry;
 mod filter_maps;
 mod filter_v4;
+#[cfg_attr(not(feature = "internals"), allow(dead_code, reason = "mapped rings are used by tests alone so far"))]
 mod loaded;
 mod map;
 mod map_batch;
+#[cfg_attr(not(feature = "internals"), allow(dead_code, reason = "some are for tests alone"))]
 mod operation;
 mod refused;
 mod rings;

@@ -1,4 +1,4 @@
-//! The loader's and the kernel's refusals as errors of this library.
+//! Errors of the loader and the kernel as errors of this library.
 
 use aya::programs::loaded_programs;
 use receiver_host::{Lack, XDP, is_permission_error, reasons};
@@ -26,7 +26,8 @@ pub(super) fn foreign(interface: &str) -> Error {
     }
 }
 
-/// The loader's error as ours: lack of privilege apart, the chain of reasons in one line.
+/// The error for a failed operation: a lack of privilege, a refusal by the verifier, or the chain of reasons in one
+/// line.
 pub(super) fn refused(interface: &str, doing: &'static str, error: &(dyn std::error::Error + 'static)) -> Error {
     let log = log_of(error);
     // The verifier returns EACCES, too, but no privilege would help then.

@@ -28,7 +28,8 @@ pub(super) struct MappedTable {
 pub(super) struct Full;
 
 impl MappedTable {
-    /// Over the memory of an array map of [`buckets`]`(limit)` zeroed buckets. `key`: the bits of an entry that are its key.
+    /// Over the memory of an array map of [`buckets`]`(limit)` zeroed buckets. `key`: the bits of an entry that are its
+    /// key.
     pub(super) fn of_map(map: BorrowedFd<'_>, limit: u32, key: u64) -> io::Result<Self> {
         let length = buckets(limit) as usize * size_of::<u64>() * BUCKET;
         let memory = Mapping::of_fd(map, length, 0);
@@ -40,7 +41,8 @@ impl MappedTable {
         Self { memory, mask: buckets(limit) - 1, key, entries: 0, limit }
     }
 
-    /// Puts an entry in, in place of the one with its key if there is one: then it is not a new one. `hash` is its key's.
+    /// Puts an entry in, in place of the one with its key if there is one: then it is not a new one. `hash` is its
+    /// key's.
     pub(super) fn set(&mut self, entry: u64, hash: u64) -> Result<bool, Full> {
         let mut free = None;
         for place in self.places(hash) {
@@ -101,8 +103,9 @@ impl MappedTable {
     fn word(&self, at: usize) -> &AtomicU64 {
         let words = (self.mask as usize + 1) * BUCKET;
         let word: NonNull<AtomicU64> = self.memory.start().cast();
-        // SAFETY: `words` is a power of two and the mapping is that long (`of_map`), so the word lies within; it begins on
-        // a page, so words are aligned. This process only touches it as atomics, through `self`; the XDP program only reads.
+        // SAFETY: `words` is a power of two and the mapping is that long (`of_map`), so the word lies within; it begins
+        // on a page, so words are aligned. This process only touches it as atomics, through `self`; the XDP program
+        // only reads.
         unsafe { word.add(at & (words - 1)).as_ref() }
     }
 }

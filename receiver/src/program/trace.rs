@@ -1,7 +1,6 @@
-//! The XDP program's log of its verdicts: a thread takes the records from the program's ring buffer as they come, and
-//! gives
-//! them to `tracing` in words. The program drops a record for which the buffer has no room; how many is known from the
-//! counters of verdicts.
+//! The XDP program's log of its verdicts: a thread reads the records from the program's ring buffer and logs them to
+//! `tracing`, with the verdicts' names. The program drops a record if the buffer is full; the counters of verdicts show
+//! how many.
 
 use std::borrow::Cow;
 use std::io;
@@ -18,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::engine::lock::lock;
 
-/// The log and the thread that takes its records. Dropping it ends the thread.
+/// The log and the thread that reads it. Dropping it ends the thread.
 pub(super) struct Trace {
     logger: Arc<Mutex<EbpfLogger<Words>>>,
     logged: Arc<AtomicU64>,
@@ -27,7 +26,7 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    /// Takes the log of a program that is not loaded yet.
+    /// Opens the log of a program that is not loaded yet.
     pub fn start(ebpf: &mut Ebpf) -> Result<Self, Box<dyn std::error::Error>> {
         let logged = Arc::default();
         let logger = EbpfLogger::init_with_logger(ebpf, Words { logged: Arc::clone(&logged) })?;
@@ -42,12 +41,12 @@ impl Trace {
         Ok(Self { logger, logged, stop, thread: Some(thread) })
     }
 
-    /// Takes all records that are there. Waits for the thread that does the same, and as long as records keep coming.
+    /// Logs all records that are there. Waits for the thread that does the same, and while records keep coming.
     pub fn flush(&self) {
         lock(&self.logger).flush();
     }
 
-    /// Records that were taken so far.
+    /// Records that were logged so far.
     pub fn logged(&self) -> u64 {
         self.logged.load(Ordering::Relaxed)
     }
@@ -55,7 +54,7 @@ impl Trace {
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        // It can only fail when the counter is full: then it is raised.
+        // It can only fail if the counter is full; the descriptor is readable then as well.
         let _ = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
         if let Some(thread) = self.thread.take() {
             // A panic there was reported by its thread.
@@ -64,7 +63,7 @@ impl Drop for Trace {
     }
 }
 
-/// Takes records as they come.
+/// Logs records as they come.
 fn follow(logger: &Mutex<EbpfLogger<Words>>, records: &OwnedFd, stop: &OwnedFd) {
     loop {
         let mut fds = [PollFd::new(stop, PollFlags::IN), PollFd::new(records, PollFlags::IN)];
@@ -79,7 +78,7 @@ fn follow(logger: &Mutex<EbpfLogger<Words>>, records: &OwnedFd, stop: &OwnedFd) 
     }
 }
 
-/// Gives records to `tracing`, and counts them.
+/// Logs records to `tracing`, and counts them.
 struct Words {
     logged: Arc<AtomicU64>,
 }

@@ -1,4 +1,4 @@
-//! The verifier's log of a program that it refused has several kilobytes. One line of it gives the reason.
+//! Finds the line that gives the reason in the verifier's log of a program, which has several kilobytes.
 
 use aya::programs::ProgramError;
 

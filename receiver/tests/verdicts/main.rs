@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use bench::{Bench, Config, PRIVILEGES, QUEUE_WITHOUT_SOCKET};
 use mapped::OF_THE_RING;
 use oracle::{Filter, action};
-use receiver::Vlan;
+use receiver::internals::vlan_tags;
 use receiver_common::Verdict;
 use table::{Row, Tags};
 
@@ -106,7 +106,7 @@ fn names_tell_the_action() {
 
 #[test]
 fn vlan_configurations_of_the_table_are_those_of_the_parser() {
-    assert_eq!(Tags::One.vlan().map(Vlan::tags), Some(Tags::One.wire()));
-    assert_eq!(Tags::Two.vlan().map(Vlan::tags), Some(Tags::Two.wire()));
+    assert_eq!(Tags::One.vlan().map(vlan_tags), Some(Tags::One.wire()));
+    assert_eq!(Tags::Two.vlan().map(vlan_tags), Some(Tags::Two.wire()));
     assert_eq!(action(Verdict::Redirected), 4);
 }

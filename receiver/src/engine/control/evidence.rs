@@ -1,5 +1,5 @@
-//! Gathers what is known of missing datagrams: at the end, for [`Evidence`], and at the start, for a warning of sources
-//! that the reverse path filter will drop.
+//! Collects evidence of missing datagrams: on request, for [`Evidence`], and at each join, for a warning of sources
+//! that the reverse path filter drops.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,11 +14,11 @@ use crate::engine::lock::lock;
 use receiver_membership::InterfaceRef;
 use receiver_membership::Subscription;
 
-/// Sources that the kernel is asked for at most: one system call each.
+/// The largest number of sources that are checked: each costs a system call.
 const MOST_CHECKED: usize = 1024;
 
 impl Control {
-    /// What is known of the subscriptions that have received nothing.
+    /// Collects evidence for the subscriptions that have received nothing.
     pub fn evidence(&self) -> Result<Evidence, Error> {
         let silent: Vec<_> =
             self.subscriptions_with_unwanted()?.into_iter().filter(|(report, _)| report.packets == 0).collect();
@@ -57,7 +57,7 @@ impl Control {
         Ok(observed.explain())
     }
 
-    /// Warns of sources that the reverse path filter drops, if these were added to a subscription.
+    /// Warns of those among `sources`, just added to a subscription, that the reverse path filter drops.
     pub fn check_sources(&self, id: SubscriptionId, sources: &BTreeSet<IpAddr>) {
         let subscription = self.shared.filter.read(|table| table.subscription(id).cloned());
         if let Some(subscription) = subscription {
@@ -67,8 +67,8 @@ impl Control {
         }
     }
 
-    /// Warns of named sources (of source, group) that the reverse path filter drops, once for all of them. To be called
-    /// after they were joined, in the receiver's network namespace.
+    /// Warns of (source, group) pairs that the reverse path filter drops, in one warning. To be called after they were
+    /// joined, in the receiver's network namespace.
     pub fn check_reverse_path(&self, mut joined: impl Iterator<Item = (Ipv4Addr, Ipv4Addr)>) {
         let interface = self.membership_interface();
         if rp_filter(&interface.name) == 0 {
@@ -90,14 +90,14 @@ impl Control {
             _ => "their fragments and packets with IP options are lost",
         };
         self.warn(format!(
-            "the reverse path filter (rp_filter) of {} refuses packets from {named}{more}, to which no route leads there: \
-             {lost}; {}",
+            "the reverse path filter (rp_filter) of {} refuses packets from {named}{more}, to which no route leads \
+             there: {lost}; {}",
             interface.name,
             reverse_path_remedy(&interface.name, &sources)
         ));
     }
 
-    /// Which of the first 1,024 sources the kernel refuses.
+    /// Those of the first 1,024 sources that the kernel refuses.
     fn refused_sources(
         &self,
         joined: impl Iterator<Item = (Ipv4Addr, Ipv4Addr)>,
@@ -114,7 +114,7 @@ impl Control {
     }
 }
 
-/// The IPv4 sources that a subscription wants by name, each with the group.
+/// The IPv4 sources that a source-specific subscription names, each with the group.
 pub(crate) fn named_sources(subscription: &Subscription) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> + '_ {
     let included = !subscription.filter().is_exclude();
     let sources = subscription.filter().sources().iter().filter(move |_| included);
@@ -124,7 +124,7 @@ pub(crate) fn named_sources(subscription: &Subscription) -> impl Iterator<Item =
     })
 }
 
-/// The filter in force on an interface: the larger of its own value and that of `all` (ip-sysctl.rst); 0 is off.
+/// The reverse path filter's value for an interface: the larger of its own and that of `all` (ip-sysctl.rst); 0 is off.
 fn rp_filter(interface: &str) -> u32 {
     let of = |name: &str| -> u32 {
         let text = fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter")).unwrap_or_default();

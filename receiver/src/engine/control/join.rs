@@ -1,5 +1,5 @@
-//! Joining, of one subscription or of thousands at once. The cost grows with their number, however they share groups:
-//! the membership of each group and port is changed once.
+//! Joins one subscription, or thousands at once. The cost is linear in their number, also if they share groups: the
+//! membership of each group and port changes once.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -19,8 +19,7 @@ impl Control {
         ids.first().copied().ok_or(Error::NoSubscription)
     }
 
-    /// Joins all of them or none, in their order, with one change of the membership for each group and port. Returns
-    /// their ids.
+    /// Joins all subscriptions or none, in their order. Returns their ids.
     pub fn join_all(
         &self,
         asked: &[Subscription],
@@ -33,13 +32,13 @@ impl Control {
         let paths = self.shared.path_count();
         let inserted = self.shared.filter.change(|table| table.insert_all(asked, paths))?;
         let mut groups = Vec::new();
-        let result = self.put_in_place(&mut inner, asked, &inserted, &mut groups, is_cancelled);
+        let result = self.apply(&mut inner, asked, &inserted, &mut groups, is_cancelled);
         if result.is_err() {
             self.shared.filter.change(|table| inserted.iter().for_each(|one| drop(table.remove(one.entry.id))));
             for (subscription, one) in asked.iter().zip(&inserted) {
                 inner.forget(subscription, one.new);
             }
-            // Back to what it was. What fails now was told already.
+            // Undo the changes. What fails now was reported by the first error.
             for (group, port) in groups {
                 let _ = match self.group_filter(group, port) {
                     Some(before) => inner.membership.set_filter(group, port, &before),
@@ -54,9 +53,9 @@ impl Control {
         Ok(ids)
     }
 
-    /// Brings subscriptions that stand in the filter's table to the XDP maps, then to the kernel's memberships.
-    /// `groups` are those whose membership was changed.
-    fn put_in_place(
+    /// Adds subscriptions that are in the filter's table to the XDP maps, then to the kernel's memberships. Adds to
+    /// `groups` those whose membership was changed.
+    fn apply(
         &self,
         inner: &mut Inner,
         asked: &[Subscription],
@@ -64,7 +63,8 @@ impl Control {
         groups: &mut Vec<(IpAddr, u16)>,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<(), Error> {
-        // A group's own entry comes with the first of its subscriptions: the flows of the others go before it.
+        // A group's entry is added with its first subscription, so the flows of its other subscriptions are added
+        // before.
         for new in [false, true] {
             for (subscription, one) in asked.iter().zip(inserted).filter(|(_, one)| one.new == new) {
                 let passes = new && self.passes_unwanted(inner, subscription.group(), subscription.port());
@@ -91,7 +91,7 @@ impl Control {
         Ok(())
     }
 
-    /// A flag that ends a join in the middle of a group, or none.
+    /// Sets the flag that ends a join, also while sources of one group are joined.
     pub fn cancel_joins_by(&self, flag: Option<Arc<AtomicBool>>) {
         lock(&self.inner).membership.cancel_by(flag);
     }

@@ -1,9 +1,9 @@
-//! Other programs that use this receiver's groups: which frames of unwanted sources pass to the kernel for them, and
-//! the warnings. XDP modes only; in mode `socket` each program gets its own copy from the kernel.
+//! Other programs that use this receiver's groups: decides which frames of unwanted sources pass to the kernel for
+//! them, and warns. For the modes with XDP; in mode `socket` each program gets its own copy from the kernel.
 //!
-//! The kernel counts the members of a group on an interface, and does not tell who they are. Those beyond this
-//! receiver's own sockets are other programs (or other receivers of this process). Who they may be follows from the UDP
-//! sockets that are bound to the group's port. A thread looks every second; so does each join.
+//! The kernel counts the members of a group on an interface, but does not name them. Members beyond this receiver's own
+//! sockets are other programs, or other receivers of this process. The UDP sockets that are bound to the group's port
+//! tell who they may be. A thread checks every second, and so does each join.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -22,21 +22,21 @@ use crate::engine::others::sharing::{Change, Reported, User, last_report, uses};
 use crate::engine::others::{DropUnwanted, Process, Tables, holders_of_sockets};
 use receiver_host::InterfaceError;
 
-/// How often a look is taken.
-const LOOK: Duration = Duration::from_secs(1);
-/// A look waits for this many times what the last one took: long tables cost at most a twentieth of a processor.
-const REST: u32 = 20;
-/// Groups of which the kernel itself is a member on every interface that is up.
+/// The time between two checks.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The pause after a check, as a multiple of its duration: long tables cost at most a twentieth of a processor.
+const PAUSE_FACTOR: u32 = 20;
+/// The groups of which the kernel itself is a member on every interface that is up.
 const KERNELS_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
 const KERNELS_V6: [Ipv6Addr; 2] =
     [Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 1), Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1)];
 
-/// How other programs are looked for.
+/// Finds other programs that use the groups.
 pub(crate) struct Others {
     policy: DropUnwanted,
     /// `None` if they cannot be read.
     tables: Option<Tables>,
-    /// Never waited for while the control's state is locked.
+    /// Never locked by a thread that holds the control's lock and would wait for this one.
     names: Mutex<Names>,
 }
 
@@ -44,46 +44,46 @@ pub(crate) struct Others {
 #[derive(Default)]
 struct Names {
     pace: Pace,
-    /// Of each socket that was found, by its inode.
+    /// The processes that hold each socket, by its inode.
     processes: HashMap<u64, Vec<Process>>,
     reported: Reported,
-    /// Why the last look failed: not reported again while it lasts.
+    /// Why the last check failed. The same failure is reported once.
     failure: Option<String>,
 }
 
-/// What other programs have joined, and what the XDP program was told of it.
+/// What other programs have joined, and for which groups the XDP program passes unwanted frames.
 #[derive(Default)]
 pub(super) struct Sharing {
     pace: Pace,
-    /// How many members other than this receiver's sockets each group has, if it has any; `None` before the first look.
+    /// The number of members of each group other than this receiver's sockets, if any; `None` before the first check.
     members: Option<HashMap<IpAddr, u64>>,
-    /// The groups and ports of which frames of unwanted sources pass.
+    /// The groups and ports whose frames of unwanted sources pass to the kernel.
     passing: HashSet<(IpAddr, u16)>,
 }
 
-/// When the last look was, and how long it took.
+/// When the last check ended, and how long it took.
 #[derive(Default)]
 struct Pace(Option<(Instant, Duration)>);
 
 impl Pace {
     fn is_due(&self) -> bool {
-        self.0.is_none_or(|(at, took)| at.elapsed() >= took * REST)
+        self.0.is_none_or(|(at, took)| at.elapsed() >= took * PAUSE_FACTOR)
     }
 
-    fn looked_since(&mut self, start: Instant) {
+    fn ended(&mut self, start: Instant) {
         self.0 = Some((Instant::now(), start.elapsed()));
     }
 }
 
 impl Others {
-    /// Looks from now on in the calling thread's network namespace. Where that cannot be, returns why, in words.
+    /// Opens the kernel's tables in the calling thread's network namespace. Returns a warning if they cannot be read.
     pub fn open(policy: DropUnwanted) -> (Self, Option<String>) {
         let (tables, warning) = match Tables::open() {
             Ok(tables) => (Some(tables), None),
             Err(error) => {
                 let warning = format!(
-                    "the memberships of other programs cannot be read in /proc/net: {error}. Programs that use the groups \
-                     of this receiver go unnoticed. Mount /proc, or have no frame dropped for its source"
+                    "the memberships of other programs cannot be read in /proc/net: {error}. Programs that use the \
+                     groups of this receiver go unnoticed. Mount /proc, or have no frame dropped for its source"
                 );
                 (None, Some(warning))
             }
@@ -93,7 +93,7 @@ impl Others {
 }
 
 impl Sharing {
-    /// How many members other than this receiver's sockets the group has; `None` if it is not known.
+    /// The number of members of the group other than this receiver's sockets; `None` if it is not known.
     pub fn members(&self, group: IpAddr) -> Option<u64> {
         self.members.as_ref().map(|members| members.get(&group).copied().unwrap_or(0))
     }
@@ -102,16 +102,17 @@ impl Sharing {
         self.members(group) > Some(0)
     }
 
-    /// The group's entry was removed from the XDP program.
+    /// Forgets a group whose entry was removed from the XDP program.
     pub fn forget(&mut self, group: IpAddr, port: u16) {
         self.passing.remove(&(group, port));
     }
 }
 
 impl Control {
-    /// Whether frames of unwanted sources of a group that is about to be joined pass. Looks first, unless it just did.
+    /// Returns true if frames of unwanted sources pass to the kernel for a group that is about to be joined. Reads the
+    /// memberships first, unless that was just done.
     pub(super) fn passes_unwanted(&self, inner: &mut Inner, group: IpAddr, port: u16) -> bool {
-        if let Err(error) = self.look_at_members(inner) {
+        if let Err(error) = self.read_members(inner) {
             tracing::debug!("{error}");
         }
         let passes = self.others.policy.passes(inner.sharing.is_shared(group));
@@ -121,9 +122,9 @@ impl Control {
         passes
     }
 
-    /// Looks at the memberships, has the XDP program pass or drop what is not wanted, and warns of what is new. Does
-    /// nothing where another thread is at it.
-    pub fn look_at_others(&self) {
+    /// Reads the memberships, has the XDP program pass or drop unwanted frames accordingly, and warns of what is new.
+    /// Does nothing while another thread does the same.
+    pub fn check_others(&self) {
         if !self.has_program() {
             return;
         }
@@ -132,7 +133,7 @@ impl Control {
             Err(TryLockError::Poisoned(names)) => names.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        let failure = match self.look(&mut names) {
+        let failure = match self.find_others(&mut names) {
             Ok(()) | Err(Error::Stopped) => None,
             Err(error) => Some(error.to_string()),
         };
@@ -144,7 +145,7 @@ impl Control {
         names.failure = failure;
     }
 
-    fn look(&self, names: &mut Names) -> Result<(), Error> {
+    fn find_others(&self, names: &mut Names) -> Result<(), Error> {
         let mut inner = self.lock()?;
         let joined = self.share(&mut inner)?;
         let interface = inner.membership.interface().name.clone();
@@ -168,11 +169,11 @@ impl Control {
         let unknown: BTreeSet<u64> = there.into_iter().filter(|inode| !names.processes.contains_key(inode)).collect();
         if !unknown.is_empty() {
             let mut found = holders_of_sockets(&unknown);
-            // What /proc does not show is not looked for again.
+            // A socket whose process /proc does not show is not searched for again.
             names.processes.extend(unknown.into_iter().map(|inode| (inode, found.remove(&inode).unwrap_or_default())));
         }
         let uses = uses(&joined, &sockets, &names.processes);
-        names.pace.looked_since(start);
+        names.pace.ended(start);
         self.report(names.reported.changes(uses), &interface);
         Ok(())
     }
@@ -180,7 +181,7 @@ impl Control {
     fn report(&self, (changes, is_last): (Vec<Change>, bool), interface: &str) {
         for change in changes {
             let text = change.text(interface, self.others.policy);
-            // Most often it is the same group on another port: nobody misses anything.
+            // In most cases it is the same group on another port, and no program misses frames.
             if change.user == User::NoSocket {
                 tracing::info!("{text}");
             } else {
@@ -192,10 +193,10 @@ impl Control {
         }
     }
 
-    /// Has the XDP program pass or drop what is not wanted by the memberships as they are now. Returns the groups and
+    /// Has the XDP program pass or drop unwanted frames by the memberships as they are now. Returns the groups and
     /// ports that other programs have joined.
     pub(super) fn share(&self, inner: &mut Inner) -> Result<Vec<(IpAddr, u16)>, Error> {
-        self.look_at_members(inner)?;
+        self.read_members(inner)?;
         inner.leaving.retain(|socket| socket.strong_count() > 0);
         let mut joined = self.shared.filter.read(Table::groups);
         let Inner { program: Some(program), sharing, .. } = inner else { return Ok(Vec::new()) };
@@ -215,9 +216,9 @@ impl Control {
         Ok(joined)
     }
 
-    /// Reads how many other members each group has, unless that was just done. Nobody joins or leaves for this receiver
-    /// meanwhile, so that it can tell its own sockets from others'.
-    fn look_at_members(&self, inner: &mut Inner) -> Result<(), Error> {
+    /// Reads how many other members each group has, unless that was just done. The control's lock is held, so that this
+    /// receiver's own memberships do not change meanwhile.
+    fn read_members(&self, inner: &mut Inner) -> Result<(), Error> {
         let Some(tables) = self.others.tables.as_ref().filter(|_| inner.program.is_some()) else { return Ok(()) };
         if !inner.sharing.pace.is_due() {
             return Ok(());
@@ -236,13 +237,13 @@ impl Control {
             *count > 0
         });
         inner.sharing.members = Some(members);
-        inner.sharing.pace.looked_since(start);
+        inner.sharing.pace.ended(start);
         Ok(())
     }
 }
 
 impl Inner {
-    /// The inodes of this receiver's sockets on these ports, those among them that the workers still hold.
+    /// The inodes of this receiver's sockets on these ports, including those that only workers still hold.
     fn inodes(&self, ports: &HashSet<u16>) -> HashSet<u64> {
         let leaving = self.leaving.iter().filter_map(Weak::upgrade);
         let sockets = self.sockets.values().cloned().chain(leaving).filter(|socket| ports.contains(&socket.port()));
@@ -250,26 +251,26 @@ impl Inner {
     }
 }
 
-/// Begins to look every second, in a thread of its own that ends with the receiver.
+/// Starts a thread that checks every second. It ends with the receiver.
 pub(crate) fn watch(control: &Arc<Control>) -> Result<(), Error> {
     if !control.has_program() {
         return Ok(());
     }
     let (shared, weak) = (Arc::clone(control.shared()), Arc::downgrade(control));
     let watch = move || {
-        let timeout = Timespec::try_from(LOOK).ok();
+        let timeout = Timespec::try_from(CHECK_INTERVAL).ok();
         while !shared.is_stopped() {
             let mut fds = [PollFd::from_borrowed_fd(shared.stop_fd(), PollFlags::IN)];
             match poll(&mut fds, timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return tracing::warn!("other programs are no longer looked for: {errno}"),
+                Err(errno) => return tracing::warn!("the receiver no longer checks for other programs: {errno}"),
             }
             let Some(control) = weak.upgrade() else { return };
-            control.look_at_others();
+            control.check_others();
         }
     };
     let name = lock(&control.interface).name.clone();
-    let operation = "start a thread that looks for other programs";
+    let operation = "start the thread that checks for other programs";
     let failed = |source| Error::from(InterfaceError::Kernel { name, operation, source });
     std::thread::Builder::new().name("receiver-others".into()).spawn(watch).map(drop).map_err(failed)
 }

@@ -1,7 +1,7 @@
-//! What the kernel forgot of a receiver when its link went, put back: the program, the AF_XDP sockets, the memberships.
+//! Restores what a receiver lost with its link: the XDP program, the AF_XDP sockets, the memberships.
 //!
-//! What is missing is found by asking for each of them. The interface's index does not tell: a device that left the
-//! network namespace and came back, or one that was made again, can have the index of before.
+//! Each of them is checked, since the interface's index proves nothing: a device that left the network namespace and
+//! came back, or that was made again, can have its old index.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -26,29 +26,29 @@ use receiver_membership::{InterfaceRef, MembershipSet};
 pub(crate) struct Missing {
     /// The XDP program.
     pub program: bool,
-    /// AF_XDP sockets: of a served queue that the interface has.
+    /// The AF_XDP socket of a queue that is served and that the interface has.
     pub sockets: bool,
-    /// Memberships that can be had again.
+    /// Memberships that can be joined again.
     pub memberships: bool,
 }
 
-/// What a changed MTU means for packets that are longer than before.
+/// What a changed MTU means for longer packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mtu {
-    /// They fit what there is.
+    /// They fit the buffers in use.
     Fits,
-    /// They take several buffers from now on, as the program and the sockets allow.
+    /// They take several buffers from now on.
     Followed,
-    /// They do not fit one buffer, and the sockets or the driver take no more: they are dropped.
+    /// They do not fit one buffer, and the sockets or the driver do not support more: they are dropped.
     TooLong,
 }
 
-/// What is known to be lost, and not yet put back.
+/// What is known to be lost and not yet restored.
 #[derive(Default)]
 pub(super) struct Lost {
     /// Groups that the kernel has dropped.
     groups: BTreeSet<IpAddr>,
-    /// There may be groups that are not joined on this interface yet: of IPv4, of IPv6.
+    /// True for IPv4, and for IPv6, if groups may not be joined on this interface yet.
     unjoined: [bool; 2],
     /// The last time that all AF_XDP sockets were replaced.
     rebind: Option<Rebind>,
@@ -63,26 +63,26 @@ impl Lost {
 
 /// A replacement of all AF_XDP sockets.
 struct Rebind {
-    /// Frames that the program had redirected before.
+    /// Frames that the program had redirected before it.
     redirected: u64,
-    /// For each queue, [`QueueShared::changes`] once the worker has changed to its new socket; `None` where it keeps its
-    /// socket.
+    /// For each queue, [`QueueShared::changes`] once the worker has changed to its new socket; `None` where it keeps
+    /// its socket.
     changes: Vec<Option<u64>>,
     /// Frames that were lost in replacements before this one.
     unbound_before: u64,
 }
 
 impl Control {
-    /// What is missing on the interface as it is now.
-    pub fn missing(&self, look: &LinkState) -> Result<Missing, Error> {
-        let joined = self.joined_on(&look.interface)?;
-        let families = self.families(&joined, look)?;
+    /// Returns what is missing on the interface in this state.
+    pub fn missing(&self, state: &LinkState) -> Result<Missing, Error> {
+        let joined = self.joined_on(&state.interface)?;
+        let families = self.families(&joined, state)?;
         let mut inner = self.lock()?;
         let program = match &mut inner.program {
-            Some(program) => !look.xdp_programs.contains(&program.id()?),
+            Some(program) => !state.xdp_programs.contains(&program.id()?),
             None => false,
         };
-        let sockets = self.unbound(&look.interface).next().is_some();
+        let sockets = self.unbound(&state.interface).next().is_some();
         let lost = &inner.lost;
         let memberships = joined.index != inner.membership.interface().index
             || lost.groups.iter().any(|group| families.has(group.is_ipv6()))
@@ -90,15 +90,15 @@ impl Control {
         Ok(Missing { program, sockets, memberships })
     }
 
-    /// The device has gone. Takes the program off it wherever it is now, and ends what the sockets hold of its
-    /// memberships: done later, that would end those of others on a device that comes with the same index.
-    pub fn let_go(&self) -> Result<(), Error> {
+    /// Releases a device that has gone: detaches the program from it, wherever it is now, and ends the memberships of
+    /// the sockets on it. Later, that would end memberships on a new device with the same index.
+    pub fn release_device(&self) -> Result<(), Error> {
         let mut inner = self.lock()?;
         if let Some(program) = &mut inner.program {
             for cell in &self.shared.queues {
                 program.unset_socket(cell.queue)?;
             }
-            // Where the device was deleted, the kernel has done it.
+            // If the device was deleted, the kernel has detached it.
             let _ = program.detach();
         }
         drop(inner);
@@ -106,7 +106,7 @@ impl Control {
         self.lose_family(true)
     }
 
-    /// The interface has lost its memberships of one family: they are to be joined again.
+    /// Records that the interface has lost its memberships of one IP version: they are to be joined again.
     pub fn lose_family(&self, ipv6: bool) -> Result<(), Error> {
         let mut inner = self.lock()?;
         let groups = inner.membership.groups(ipv6);
@@ -114,62 +114,62 @@ impl Control {
         Ok(())
     }
 
-    /// The groups of which the kernel's tables hold less than was joined, other than those that are known to be lost.
+    /// The groups of which the kernel's tables hold less than was joined, without those that are known to be lost.
     pub fn groups_missing_in_tables(&self) -> BTreeSet<IpAddr> {
         let Ok(tables) = KernelTables::read() else { return BTreeSet::new() };
         let Ok(inner) = self.lock() else { return BTreeSet::new() };
         inner.membership.missing_from(&tables).difference(&inner.lost.groups).copied().collect()
     }
 
-    /// The kernel has lost these groups: they are to be joined again.
+    /// Records that the kernel has lost these groups: they are to be joined again.
     pub fn lose_groups(&self, groups: BTreeSet<IpAddr>) -> Result<(), Error> {
         self.lock()?.lose(groups);
         Ok(())
     }
 
-    /// Puts back what is missing on the interface; the program and its sockets only if `program` is true. What is there
-    /// stays untouched.
+    /// Restores what is missing on the interface; the program and its sockets only if `program` is true. What is there
+    /// is not changed.
     ///
     /// # Errors
-    /// The first thing that could not be put back; the rest was.
-    pub fn restore(&self, look: &LinkState, program: bool) -> Result<(), Error> {
-        let joined = self.joined_on(&look.interface)?;
-        let families = self.families(&joined, look)?;
+    /// The first part that could not be restored; the other parts were.
+    pub fn restore(&self, state: &LinkState, program: bool) -> Result<(), Error> {
+        let joined = self.joined_on(&state.interface)?;
+        let families = self.families(&joined, state)?;
         let mut inner = self.lock()?;
-        let program = if program { self.restore_program(&mut inner, look) } else { Ok(()) };
+        let program = if program { self.restore_program(&mut inner, state) } else { Ok(()) };
         let memberships = self.restore_memberships(&mut inner, joined, families);
-        *lock(&self.interface) = look.interface.clone();
+        *lock(&self.interface) = state.interface.clone();
         let shared = self.share(&mut inner).map(drop);
         program.and(memberships).and(shared)
     }
 
-    fn restore_program(&self, inner: &mut Inner, look: &LinkState) -> Result<(), Error> {
+    fn restore_program(&self, inner: &mut Inner, state: &LinkState) -> Result<(), Error> {
         let (Some(program), Some(attach)) = (&mut inner.program, attach_for(self.mode)) else { return Ok(()) };
-        let unbound: Vec<&QueueShared> = self.unbound(&look.interface).collect();
+        let unbound: Vec<&QueueShared> = self.unbound(&state.interface).collect();
         for cell in self.shared.queues.iter().filter(|cell| !cell.is_bound()) {
             program.unset_socket(cell.queue)?;
         }
-        if !look.xdp_programs.contains(&program.id()?) {
-            // The old link is gone with the old interface, or this is not the first try.
+        if !state.xdp_programs.contains(&program.id()?) {
+            // The link is gone with the old interface, or an earlier attempt detached it.
             let _ = program.detach();
-            // Sockets that stay take packets of the size that they were bound for.
+            // Sockets that stay accept packets of the size that they were bound for.
             let stay = unbound.is_empty() && !inner.several_buffers;
-            let mtu = if stay { inner.bound_mtu } else { look.interface.mtu };
-            let mut interface = look.interface.clone();
+            let mtu = if stay { inner.bound_mtu } else { state.interface.mtu };
+            let mut interface = state.interface.clone();
             interface.mtu = mtu;
-            ModeSelection { interface: &interface, config: &self.config }.put_on(program, attach)?;
+            ModeSelection { interface: &interface, config: &self.config }.attach_entry(program, attach)?;
             inner.bound_mtu = mtu;
         }
         if unbound.is_empty() {
             return Ok(());
         }
-        let selection = ModeSelection { interface: &look.interface, config: &self.config };
+        let selection = ModeSelection { interface: &state.interface, config: &self.config };
         let queues: Vec<u32> = unbound.iter().map(|cell| cell.queue).collect();
         let sockets = selection.bind(self.mode, &queues)?;
-        // Before the first of them receives: what was redirected until now was for sockets that are gone.
+        // Read before the first of them receives: frames that were redirected until now were for sockets that are gone.
         let redirected = program.verdicts()?[Verdict::Redirected as usize];
         publish(program, &sockets)?;
-        inner.bound_mtu = look.interface.mtu;
+        inner.bound_mtu = state.interface.mtu;
         inner.several_buffers = take_several_buffers(&sockets);
         let unbound_before = self.unbound_frames(inner)?;
         let stays = self.shared.queues.iter().any(|cell| cell.is_bound());
@@ -230,7 +230,7 @@ impl Control {
         result
     }
 
-    /// The interface has another name now.
+    /// Records the interface's new name.
     pub fn rename(&self, name: &str) {
         let mut inner = lock(&self.inner);
         let mut interface = lock(&self.interface);
@@ -243,45 +243,45 @@ impl Control {
         name.clone_into(&mut interface.name);
     }
 
-    /// The interface has another MTU now. If a packet of it may need several buffers, and none did before, the program
-    /// for such packets takes the place of the other in the driver. In the network stack either takes them.
+    /// Adapts to the interface's new MTU. If packets may now need several buffers, and did not before, the program for
+    /// such packets replaces the other one in the driver. In the network stack either program accepts them.
     ///
     /// # Errors
-    /// The program could not be put on the interface: then it is missing.
-    pub fn follow_mtu(&self, look: &LinkState) -> Result<Mtu, Error> {
+    /// The program could not be attached: it is missing then.
+    pub fn follow_mtu(&self, state: &LinkState) -> Result<Mtu, Error> {
         let mut inner = self.lock()?;
-        let followed = self.fit_mtu(&mut inner, look)?;
-        lock(&self.interface).mtu = look.interface.mtu;
+        let followed = self.fit_mtu(&mut inner, state)?;
+        lock(&self.interface).mtu = state.interface.mtu;
         Ok(followed)
     }
 
-    fn fit_mtu(&self, inner: &mut Inner, look: &LinkState) -> Result<Mtu, Error> {
+    fn fit_mtu(&self, inner: &mut Inner, state: &LinkState) -> Result<Mtu, Error> {
         let selection = |interface| ModeSelection { interface, config: &self.config };
-        let mut before = look.interface.clone();
+        let mut before = state.interface.clone();
         before.mtu = inner.bound_mtu;
         let (Some(program), Some(attach)) = (&mut inner.program, attach_for(self.mode)) else { return Ok(Mtu::Fits) };
-        if !selection(&look.interface).is_multi_buffer() || selection(&before).is_multi_buffer() {
+        if !selection(&state.interface).is_multi_buffer() || selection(&before).is_multi_buffer() {
             return Ok(Mtu::Fits);
         }
         if !inner.several_buffers {
             return Ok(Mtu::TooLong);
         }
         if attach == Attach::Native && program.buffers() == Buffers::One {
-            // Until it is back its frames take the kernel path.
+            // Until it is attached again, frames take the kernel path.
             program.detach()?;
-            // As the kernel has it after the detachment.
-            let mut interface = look.interface.clone();
+            // The state after the detachment.
+            let mut interface = state.interface.clone();
             interface.xdp_program = None;
-            selection(&interface).put_on(program, attach)?;
+            selection(&interface).attach_entry(program, attach)?;
             if program.buffers() == Buffers::One {
                 return Ok(Mtu::TooLong);
             }
         }
-        inner.bound_mtu = look.interface.mtu;
+        inner.bound_mtu = state.interface.mtu;
         Ok(Mtu::Followed)
     }
 
-    /// The largest MTU of which each packet fits one buffer.
+    /// The largest MTU whose packets are sure to fit one buffer.
     pub fn single_buffer_mtu(&self) -> u32 {
         single_buffer_mtu(self.config.frame_size)
     }
@@ -291,14 +291,14 @@ impl Control {
         self.shared.filter.read(crate::engine::filter::Table::groups).iter().any(|(group, _)| group.is_ipv6() == ipv6)
     }
 
-    /// Where the groups are to be joined on the interface as it is now, and which IP versions there are.
-    pub fn joined_families(&self, look: &LinkState) -> Result<(InterfaceRef, Families), Error> {
-        let joined = self.joined_on(&look.interface)?;
-        let families = self.families(&joined, look)?;
+    /// The interface on which the groups are to be joined, and its IP versions.
+    pub fn joined_families(&self, state: &LinkState) -> Result<(InterfaceRef, Families), Error> {
+        let joined = self.joined_on(&state.interface)?;
+        let families = self.families(&joined, state)?;
         Ok((joined, families))
     }
 
-    /// Records times without the link.
+    /// Records outages of the link.
     pub fn record_outages(&self, over: Over) {
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let link = &mut lock(&self.inner).link;
@@ -308,7 +308,7 @@ impl Control {
         link.missed_estimate += over.missed;
     }
 
-    /// Records a time without one IP version.
+    /// Records an outage of one IP version.
     pub fn record_family_outage(&self, over: FamilyOver) {
         let link = &mut lock(&self.inner).link;
         let (outages, milliseconds) = match over.ipv6 {
@@ -316,12 +316,12 @@ impl Control {
             true => (&mut link.ipv6_outages, &mut link.ipv6_outage_milliseconds),
         };
         *outages += 1;
-        // An outage that is shorter than the unit is not none.
+        // An outage that is shorter than the unit still counts.
         *milliseconds += u64::try_from(over.away.as_millis()).unwrap_or(u64::MAX).max(1);
         link.missed_estimate += over.missed;
     }
 
-    /// Datagrams handed over, of IPv4 and of IPv6, by the subscriptions that there are.
+    /// Datagrams delivered to the present subscriptions, of IPv4 and of IPv6.
     pub fn delivered_by_family(&self) -> [u64; 2] {
         let inner = lock(&self.inner);
         self.shared.filter.read(|table| {
@@ -335,26 +335,26 @@ impl Control {
         })
     }
 
-    /// Where the groups are to be joined: the VLAN's own interface if there is one.
+    /// The interface on which the groups are to be joined: the VLAN's own, if there is one.
     fn joined_on(&self, interface: &Interface) -> Result<InterfaceRef, Error> {
         let own = || InterfaceRef::new(interface.index, &interface.name);
         Ok(membership_interface(interface, self.config.vlan)?.unwrap_or_else(own))
     }
 
-    fn families(&self, joined: &InterfaceRef, look: &LinkState) -> Result<Families, Error> {
-        if joined.index == look.interface.index {
-            return Ok(look.families);
+    fn families(&self, joined: &InterfaceRef, state: &LinkState) -> Result<Families, Error> {
+        if joined.index == state.interface.index {
+            return Ok(state.families);
         }
-        Ok(LinkState::read(joined.index)?.map(|look| look.families).unwrap_or_default())
+        Ok(LinkState::read(joined.index)?.map(|state| state.families).unwrap_or_default())
     }
 
-    /// The queues whose socket is gone, of those that a worker serves and the interface has.
+    /// The queues that a worker serves and that the interface has, but whose socket is gone.
     fn unbound(&self, interface: &Interface) -> impl Iterator<Item = &QueueShared> {
         let queues = interface.queues;
         self.shared.queues.iter().filter(move |cell| cell.is_served() && cell.queue < queues && !cell.is_bound())
     }
 
-    /// Frames that were redirected to sockets whose device had gone. The kernel drops them uncounted.
+    /// Frames that were redirected to sockets whose device had gone. The kernel drops them without counting them.
     pub(super) fn unbound_frames(&self, inner: &Inner) -> Result<u64, Error> {
         let Some(rebind) = &inner.lost.rebind else { return Ok(0) };
         let mut arrived = 0;
@@ -362,7 +362,7 @@ impl Control {
             let _unchanging = lock(&cell.replacement);
             arrived += match changes {
                 Some(changes) if cell.changes.get() < *changes => {
-                    // The old socket is not yet read to the end.
+                    // The worker has not yet read the old socket to the end.
                     return Ok(rebind.unbound_before);
                 }
                 Some(_) => cell.arrived_before.get(),
@@ -374,7 +374,7 @@ impl Control {
 }
 
 impl Inner {
-    /// Ends what the sockets hold of these groups, once: on a device that is back, it could be another program's.
+    /// Ends the memberships of these groups, once: on a new device with the old index, they could be another program's.
     fn lose(&mut self, groups: BTreeSet<IpAddr>) {
         self.membership.abandon(&groups.difference(&self.lost.groups).copied().collect());
         self.lost.groups.extend(groups);

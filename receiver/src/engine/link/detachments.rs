@@ -1,22 +1,22 @@
-//! How soon a program that somebody detached is attached again: at once, and ever later if it is detached again and
-//! again, so that two programs that want the interface do not fight over it.
+//! When a program that somebody detached is attached again: at once, or after a pause that grows with each detachment,
+//! so that two programs do not fight over the interface.
 
 use std::time::{Duration, Instant};
 
 /// The first pause, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A program that stayed attached for this long is attached at once again.
+/// A program that stayed attached for this long is attached again at once.
 const CALM: Duration = Duration::from_secs(60);
 
-/// What is done about one detachment.
+/// What to do about one detachment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// Attach it at once; it is to be reported.
+    /// Attach it at once, and report that.
     AtOnce,
-    /// Wait for this long; it is to be reported, as the first pause of a series.
+    /// Wait for this long, and report that: it is the first pause of a series.
     FirstPause(Duration),
-    /// Wait for this long; the series was reported.
+    /// Wait for this long. The series was reported.
     Pause(Duration),
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Detachments {
 }
 
 impl Detachments {
-    /// The program was seen to be detached, after it had been in its place.
+    /// Records that the program was found detached.
     pub fn detached(&mut self, now: Instant) -> Answer {
         if self.attached.is_none_or(|attached| now.duration_since(attached) >= CALM) {
             self.pause = Duration::ZERO;
@@ -41,17 +41,17 @@ impl Detachments {
         if is_first { Answer::FirstPause(self.pause) } else { Answer::Pause(self.pause) }
     }
 
-    /// It was attached again, after somebody had detached it.
+    /// Records that the program was attached again.
     pub fn attached(&mut self, now: Instant) {
         (self.attached, self.until) = (Some(now), None);
     }
 
-    /// How long the pause still lasts; `None` if there is none.
+    /// The rest of the pause; `None` if there is none.
     pub fn waiting(&self, now: Instant) -> Option<Duration> {
         self.until.and_then(|until| until.checked_duration_since(now)).filter(|rest| !rest.is_zero())
     }
 
-    /// The device went, and with it whatever was detached there.
+    /// Ends the pause: the device is gone.
     pub fn end_pause(&mut self) {
         self.until = None;
     }

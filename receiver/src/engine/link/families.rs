@@ -1,18 +1,17 @@
-//! When an IP version is away from a link that is up, and what that cost its subscriptions. The other version has no
-//! outage.
+//! Outages of one IP version on a link that is up, and what they cost its subscriptions.
 
 use std::time::{Duration, Instant};
 
 use super::rate::Rate;
 
-/// What is known of IPv4 and of IPv6.
+/// The state of IPv4 and of IPv6.
 #[derive(Debug, Default)]
 pub(super) struct FamilyOutages([Family; 2]);
 
 #[derive(Debug, Default)]
 struct Family {
     away: Option<Away>,
-    /// The warning that was given.
+    /// The warning that was reported.
     reported: Option<String>,
     rate: Rate,
 }
@@ -20,7 +19,7 @@ struct Family {
 #[derive(Clone, Copy, Debug)]
 struct Away {
     since: Instant,
-    /// Datagrams received before: in XDP modes some may come all the same.
+    /// Datagrams received before. In the modes with XDP some may arrive during the outage.
     received: u64,
 }
 
@@ -34,14 +33,14 @@ pub(crate) struct FamilyOver {
 }
 
 impl FamilyOutages {
-    /// Datagrams received so far, of IPv4 and of IPv6.
+    /// Records the datagrams received so far, of IPv4 and of IPv6.
     pub fn sample(&mut self, received: [u64; 2], now: Instant) {
         for (family, total) in self.0.iter_mut().zip(received).filter(|(family, _)| family.away.is_none()) {
             family.rate.sample(total, now);
         }
     }
 
-    /// An outage began, or goes on.
+    /// Records that an outage begins, or goes on.
     pub fn begin(&mut self, ipv6: bool, received: u64, now: Instant) {
         self.0[usize::from(ipv6)].away.get_or_insert(Away { since: now, received });
     }
@@ -50,7 +49,7 @@ impl FamilyOutages {
         self.0[usize::from(ipv6)].away.is_some()
     }
 
-    /// The version is there and its groups are joined. Returns what is to be recorded.
+    /// Ends an outage: the version is back and its groups are joined.
     pub fn end(&mut self, ipv6: bool, received: u64, now: Instant) -> Option<FamilyOver> {
         let family = &mut self.0[usize::from(ipv6)];
         let Away { since, received: before } = family.away.take()?;
@@ -61,7 +60,7 @@ impl FamilyOutages {
         Some(FamilyOver { ipv6, away, missed: expected.saturating_sub(received.saturating_sub(before)) })
     }
 
-    /// Returns true if this warning is not yet given.
+    /// Returns true if this warning was not reported yet.
     pub fn is_new(&mut self, ipv6: bool, warning: &str) -> bool {
         let reported = &mut self.0[usize::from(ipv6)].reported;
         let is_new = reported.as_deref() != Some(warning);

@@ -1,5 +1,4 @@
-//! When the link is away, and how often it went: from the states and the carrier count that netlink tells, in their
-//! order.
+//! Outages of the link: counted and timed from the states and carrier counts that netlink reports, in their order.
 
 use std::time::{Duration, Instant};
 
@@ -7,28 +6,27 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LinkLedger {
-    /// How often the link went away, or the receiver was taken off it. Outages that were over before they could be seen
-    /// are among them, by the kernel's count of lost carriers; they add to no duration.
+    /// How often the link went away, or the receiver lost its program or sockets. Outages that ended before they could
+    /// be seen are included, by the kernel's count of lost carriers; they add to no duration.
     pub outages: u64,
-    /// How long it was away, in all, until packets could be received again.
+    /// Total time that it was away, until packets could be received again.
     pub outage_milliseconds: u64,
-    /// Of that, from the link's return until everything was put back.
+    /// The part of it from the link's return until everything was restored.
     pub recovery_milliseconds: u64,
-    /// The packet rate before each outage times its length: what it may have cost. An estimate; test streams tell
-    /// exactly.
+    /// Packets that may have been missed: the packet rate before each outage times its length. An estimate.
     pub missed_estimate: u64,
-    /// How often IPv4 alone went away from the interface, with memberships of it, while the link stayed up.
+    /// How often IPv4 alone went away from the interface, with its memberships, while the link stayed up.
     pub ipv4_outages: u64,
-    /// How long it was away, in all, until its groups were joined again. What that may have cost is in
+    /// Total time that IPv4 was away, until its groups were joined again. Packets missed meanwhile are in
     /// `missed_estimate`.
     pub ipv4_outage_milliseconds: u64,
-    /// The same for IPv6: by an MTU below 1,280, or `disable_ipv6`.
+    /// How often IPv6 alone went away, because of an MTU below 1,280 or `disable_ipv6`.
     pub ipv6_outages: u64,
-    /// How long IPv6 was away, in all.
+    /// Total time that IPv6 was away.
     pub ipv6_outage_milliseconds: u64,
 }
 
-/// More lost carriers than can be between two looks.
+/// More lost carriers than there can be between two states.
 const MOST_UNSEEN: u32 = 1 << 31;
 
 /// Outages that are over.
@@ -45,7 +43,7 @@ struct Away {
     since: Instant,
     /// Packets per second before.
     rate: f64,
-    /// Since when the link is back, but not all is put back.
+    /// Since when the link is back, while the receiver is not completely restored.
     back: Option<Instant>,
     /// The kernel's count of lost carriers includes this outage.
     counted: bool,
@@ -57,12 +55,12 @@ pub(super) struct Outages {
     away: Option<Away>,
     /// Outages that began and are not recorded yet.
     count: u64,
-    /// How often the link has lost its carrier, as was last told.
+    /// How often the link has lost its carrier, as last reported.
     carrier_downs: Option<u32>,
 }
 
 impl Outages {
-    /// For a device that tells this of its carrier now.
+    /// For a device with this carrier count.
     pub fn new(carrier_downs: Option<u32>) -> Self {
         Self { away: None, count: 0, carrier_downs }
     }
@@ -71,13 +69,13 @@ impl Outages {
         self.away.is_some()
     }
 
-    /// Netlink tells that the link is usable or not, by a message or by a look that no message follows; `rate` is that
-    /// before an outage that begins now.
+    /// Records that the link is usable or not, by a message of netlink or by a state that no message follows. `rate` is
+    /// the packet rate before an outage that begins now.
     pub fn observe(&mut self, usable: bool, carrier_downs: Option<u32>, rate: f64) {
-        // Those of which no message tells: they were over before it was made.
+        // Outages that no message reports: they were over before it was made.
         let mut unseen = match (self.carrier_downs, carrier_downs) {
             (Some(before), Some(now)) => Some(now.wrapping_sub(before))
-                // A count that went back is another device's, whose message was lost: it says nothing of this one.
+                // A count that went back is that of another device, whose message was lost.
                 .filter(|&more| more < MOST_UNSEEN)
                 .map_or(0, u64::from),
             _ => 0,
@@ -100,14 +98,14 @@ impl Outages {
         if usable {
             away.back.get_or_insert_with(Instant::now);
         } else if away.back.take().is_some() {
-            // It came back and went again: away twice, whether or not its carrier is counted.
+            // It came back and went again: two outages, whether or not its carrier is counted.
             away.counted = unseen > 0;
             unseen = unseen.max(1);
         }
         self.count += unseen;
     }
 
-    /// An outage began, or goes on.
+    /// Records that an outage begins, or goes on.
     pub fn begin(&mut self, since: Instant, rate: f64) {
         if self.away.is_none() {
             self.count += 1;
@@ -115,19 +113,19 @@ impl Outages {
         }
     }
 
-    /// Another device takes the link's place: its carrier has a count of its own.
+    /// Records that another device replaces the link: its carrier has its own count.
     pub fn change_device(&mut self, carrier_downs: Option<u32>) {
         self.carrier_downs = carrier_downs;
     }
 
-    /// A look at the link says whether it can be used.
-    pub fn look(&mut self, usable: bool) {
+    /// Records whether the link is usable, as of a state that may be older than the last message.
+    pub fn set_usable(&mut self, usable: bool) {
         if let Some(away) = &mut self.away {
             away.back = usable.then(|| away.back.unwrap_or_else(Instant::now));
         }
     }
 
-    /// The link is up and everything is in its place: what is to be recorded.
+    /// Ends the outage: the link is up and the receiver complete. Returns what is to be recorded.
     pub fn end(&mut self) -> Option<Over> {
         let count = std::mem::take(&mut self.count);
         let Some(Away { since, rate, back, .. }) = self.away.take() else {
@@ -168,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_before_the_message_makes_no_second_outage() {
+    fn a_state_before_the_message_makes_no_second_outage() {
         let mut link = Outages::new(Some(1));
         link.begin(Instant::now(), 0.0);
         link.observe(false, Some(2), 0.0);
@@ -177,9 +175,9 @@ mod tests {
         assert_eq!(link.end(), None);
     }
 
-    /// A driver that reports its carrier late: the look has counted what the message then says.
+    /// A driver that reports its carrier late: the state has counted what the message then reports.
     #[test]
-    fn a_message_after_the_look_makes_no_second_outage() {
+    fn a_message_after_the_state_makes_no_second_outage() {
         let mut link = Outages::new(Some(1));
         link.observe(false, Some(2), 0.0);
         link.observe(true, Some(2), 0.0);

@@ -1,11 +1,11 @@
-//! Packets per second, from a count that is read now and then: the estimate of what an outage cost rests on it.
+//! Packets per second, from a counter that is read at intervals, for the estimate of what an outage cost.
 
 use std::time::{Duration, Instant};
 
 /// The shortest time between two samples.
 const SAMPLE: Duration = Duration::from_millis(500);
 
-/// Follows one count.
+/// The rate of one counter.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rate {
     sample: Option<(u64, Instant)>,
@@ -18,7 +18,7 @@ impl Rate {
         self.per_second
     }
 
-    /// The count is this now.
+    /// Records the counter's value.
     pub fn sample(&mut self, total: u64, now: Instant) {
         if let Some((before, then)) = self.sample {
             let passed = now.duration_since(then);
@@ -30,7 +30,7 @@ impl Rate {
         self.sample = Some((total, now));
     }
 
-    /// An outage is over: the next sample is compared with one after it.
+    /// Starts a new measurement after an outage. The rate stays until it has two samples.
     pub fn restart(&mut self) {
         self.sample = None;
     }

@@ -1,8 +1,8 @@
-//! What changed on the link and can not be put back, in words for its user.
+//! Warnings of changes of the link that the receiver cannot undo.
 
 use receiver_host::Families;
 
-/// What a change of the number of queues means for a receiver with sockets on these; nothing for one without.
+/// What another number of receive queues means for a receiver with sockets on the queues `served`; `None` without any.
 pub(super) fn queues(name: &str, before: u32, now: u32, served: &[u32]) -> Option<String> {
     let there = served.iter().filter(|&&queue| queue < now).count();
     if served.is_empty() {
@@ -22,11 +22,11 @@ pub(super) fn queues(name: &str, before: u32, now: u32, served: &[u32]) -> Optio
     })
 }
 
-/// The MTU that IPv6 asks for (RFC 8200, section 5), and what the kernel asks for to do IPv4 (RFC 791).
+/// The smallest MTU for IPv6 (RFC 8200, section 5), and for IPv4 in Linux (RFC 791).
 const IPV6_MTU: u32 = 1280;
 const IPV4_MTU: u32 = 68;
 
-/// Why an IP version is away, and what to do; `None` while it is there.
+/// Why an IP version is away, and what to do; `None` if it is there.
 pub(super) fn family(name: &str, ipv6: bool, mtu: u32, families: Families) -> Option<String> {
     let (version, there, least) =
         if ipv6 { ("IPv6", families.ipv6, IPV6_MTU) } else { ("IPv4", families.ipv4, IPV4_MTU) };
@@ -51,7 +51,7 @@ pub(super) fn family(name: &str, ipv6: bool, mtu: u32, families: Families) -> Op
     })
 }
 
-/// Somebody took the program off the interface, which stayed as it was.
+/// Another program or user detached the receiver's program.
 pub(super) fn detached(name: &str) -> String {
     format!(
         "{name}: another program or user detached the receiver's XDP program. The receiver attaches it again; until \
@@ -59,7 +59,7 @@ pub(super) fn detached(name: &str) -> String {
     )
 }
 
-/// It was attached again, and detached again soon after.
+/// The program was detached again soon after it had been attached again.
 pub(super) fn detached_again(name: &str) -> String {
     format!(
         "{name}: the receiver's XDP program was detached again soon after it had been attached. From now on the \
@@ -69,7 +69,7 @@ pub(super) fn detached_again(name: &str) -> String {
     )
 }
 
-/// Packets became too long for one buffer, with sockets or a driver that take no more.
+/// Packets may be too long for one buffer, and the sockets or the driver do not support several.
 pub(super) fn too_long(name: &str, mtu: u32, fits: u32) -> String {
     format!(
         "{name} has an MTU of {mtu} now. This receiver takes packets of one buffer here, which is sure to hold those \
@@ -85,10 +85,10 @@ mod tests {
 
     #[test]
     fn a_changed_number_of_queues_is_told_with_what_it_means() {
-        let news = |before, now, served: &[u32]| queues("eth7", before, now, served).unwrap_or_default();
-        assert!(news(1, 4, &[0]).starts_with("eth7 has 4 receive queues now, 1 before; 3 have no AF_XDP socket"));
-        assert!(news(4, 2, &[0, 1]).ends_with("each has its AF_XDP socket"));
-        assert!(news(4, 2, &[0, 3]).contains("1 of those that had an AF_XDP socket are gone"));
+        let warning = |before, now, served: &[u32]| queues("eth7", before, now, served).unwrap_or_default();
+        assert!(warning(1, 4, &[0]).starts_with("eth7 has 4 receive queues now, 1 before; 3 have no AF_XDP socket"));
+        assert!(warning(4, 2, &[0, 1]).ends_with("each has its AF_XDP socket"));
+        assert!(warning(4, 2, &[0, 3]).contains("1 of those that had an AF_XDP socket are gone"));
         assert_eq!(queues("eth7", 4, 2, &[]), None, "mode socket has nothing to do with queues");
     }
 

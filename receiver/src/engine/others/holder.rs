@@ -1,25 +1,25 @@
-//! Who holds the XDP program that is on an interface already: its name as the kernel has it, and the processes that `/proc`
-//! shows with a descriptor of the program or of its link (`/proc/PID/fdinfo`).
+//! Who holds the XDP program that is on an interface already: the program's name in the kernel, and the processes that
+//! `/proc` shows with a descriptor of the program or of its link (`/proc/PID/fdinfo`).
 
 use std::fmt;
 use std::fs;
 
 use super::process::{Process, each_descriptor, list};
 
-/// The names of a receiver's own XDP programs, as the kernel cuts them.
+/// The names of a receiver's own XDP programs, truncated as the kernel does.
 const OWN_NAMES: [&str; 2] = ["receiver", "receiver_frags"];
 
-/// An XDP program that is on an interface, and who holds it there.
+/// An XDP program that is attached to an interface, and the processes that hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
     /// The program's id.
     pub program: u32,
-    /// The program's name; `None` if the kernel does not tell, which it does with CAP_SYS_ADMIN only.
+    /// The program's name; `None` without CAP_SYS_ADMIN, which the kernel asks for.
     pub name: Option<String>,
     /// The id of the bpf_link by which the program is attached, if a process has a descriptor of it.
     pub link: Option<u32>,
-    /// The processes that have a descriptor of the program or its link, in the order of their ids.
+    /// The processes that have a descriptor of the program or its link, by id.
     pub processes: Vec<Process>,
     /// True if `/proc` shows the descriptors of all processes: those of other users need CAP_SYS_PTRACE.
     pub is_complete: bool,
@@ -56,12 +56,13 @@ impl Holder {
     /// What to do about it.
     pub(crate) fn remedy(&self, interface: &str) -> String {
         if self.is_receiver() {
-            "Two receivers cannot share an interface in XDP modes: give one receiver the subscriptions of both; or use mode \
-             socket for this one, if the other one does not take the same streams"
+            "Two receivers cannot share an interface in XDP modes: give one receiver the subscriptions of both; or \
+             use mode socket for this one, if the other one does not take the same streams"
                 .to_owned()
         } else if self.processes.is_empty() {
             format!(
-                "Detach it with `ip link set {interface} xdp off` (or `xdpgeneric off`) if nobody needs it, or use mode socket"
+                "Detach it with `ip link set {interface} xdp off` (or `xdpgeneric off`) if nobody needs it, or use \
+                 mode socket"
             )
         } else {
             "Stop that process if nobody needs it, or use mode socket".to_owned()

@@ -1,5 +1,5 @@
-//! Other programs on this host: which of them holds an interface or a queue ([`holder`], [`process`]); which use the
-//! groups of this receiver ([`sharing`], by the kernel's [`tables`]), and what becomes of the frames that they may want
+//! Other programs on this host: those that hold an interface or a queue ([`holder`], [`process`]), those that use the
+//! groups of this receiver ([`sharing`], by the kernel's [`tables`]), and the policy for frames that they may want
 //! ([`policy`]).
 
 mod holder;

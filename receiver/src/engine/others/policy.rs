@@ -1,30 +1,30 @@
-//! What becomes of frames of subscribed groups whose source is not wanted.
+//! The policy for frames of subscribed groups whose source is not wanted.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::api::parse::{ParseError, serialize_as_text};
 
-/// What the XDP program does with a frame of a subscribed group and port whose source is not wanted. Without effect in
-/// mode `socket`, where there is no XDP program.
+/// When the XDP program drops a frame of a subscribed group and port whose source is not wanted. Written `always`,
+/// `unless-shared` or `never`. Without effect in mode `socket`, which has no XDP program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DropUnwanted {
-    /// Drop it, also if another program on the host has joined the group.
+    /// Always, also if another program on the host has joined the group.
     Always,
-    /// Drop it, unless another program has joined the group on the interface: then pass it to the kernel, as the other
-    /// program may want it. Memberships are read at the start, on a join, and every second.
+    /// Unless another program has joined the group on the interface. The frame then passes to the kernel, since the
+    /// other program may want it. Memberships are read at the start, on a join, and every second.
     #[default]
     UnlessShared,
-    /// Pass it to the kernel. Where others receive the group behind the interface unseen, as through a bridge or
-    /// macvlan.
+    /// Never: the frame passes to the kernel. For hosts where others receive the group unseen behind the interface, as
+    /// through a bridge or macvlan.
     Never,
 }
 
 impl DropUnwanted {
     const ALL: [Self; 3] = [Self::Always, Self::UnlessShared, Self::Never];
 
-    /// As it is written in options.
+    /// The name, as in options.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Always => "always",
@@ -33,7 +33,8 @@ impl DropUnwanted {
         }
     }
 
-    /// Returns true if frames of unwanted sources pass, of a group that other programs have joined or have not.
+    /// Returns true if frames of unwanted sources pass to the kernel. `is_shared`: other programs have joined the
+    /// group.
     pub(crate) fn passes(self, is_shared: bool) -> bool {
         match self {
             Self::Always => false,

@@ -21,7 +21,7 @@ pub struct Process {
 impl Process {
     pub(super) fn of(pid: u32) -> Self {
         let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-        // Any process can name itself as it likes, and the name goes to terminals.
+        // A process can choose any name, and the name is printed to terminals.
         let shown = |c: char| if c.is_control() { '?' } else { c };
         Self { pid, name: String::from_utf8_lossy(&name).trim_end_matches('\n').chars().map(shown).collect() }
     }
@@ -34,7 +34,7 @@ impl fmt::Display for Process {
     }
 }
 
-/// Several processes in one sentence.
+/// Several processes, as a part of a sentence.
 pub(crate) fn list(processes: &[Process]) -> String {
     processes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
@@ -53,7 +53,7 @@ pub(super) fn each_descriptor(mut each: impl FnMut(u32, &OsStr, &Path)) -> bool 
                     }
                 }
             }
-            // It has ended.
+            // The process has ended.
             Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH) => {}
             Err(_) => complete = false,
         }
@@ -61,14 +61,14 @@ pub(super) fn each_descriptor(mut each: impl FnMut(u32, &OsStr, &Path)) -> bool 
     complete
 }
 
-/// The processes that hold AF_XDP sockets, on whatever interface and queue, in the order of their ids.
+/// The processes that hold AF_XDP sockets, on any interface and queue, by id.
 pub(crate) fn holders_of_xdp_sockets() -> Vec<Process> {
     let mut pids = BTreeSet::new();
     each_descriptor(|pid, number, target| {
         let is_xdp = || {
             let mut name = [0; 32];
             let path = Path::new("/proc").join(pid.to_string()).join("fd").join(number);
-            // The kernel's name of a socket's protocol; of AF_XDP it is XDP, with a zero at the end.
+            // The kernel's name of the socket's protocol. That of AF_XDP is XDP, with a zero at the end.
             getxattr(path, "system.sockprotoname", &mut name).is_ok_and(|length| name[..length].starts_with(b"XDP"))
         };
         if socket_inode(target).is_some() && !pids.contains(&pid) && is_xdp() {
@@ -78,7 +78,7 @@ pub(crate) fn holders_of_xdp_sockets() -> Vec<Process> {
     pids.into_iter().map(Process::of).collect()
 }
 
-/// The processes that hold these sockets, by inode: in the order of their ids, as far as `/proc` shows them.
+/// The processes that hold each of these sockets, by the socket's inode, as far as `/proc` shows them.
 pub(crate) fn holders_of_sockets(inodes: &BTreeSet<u64>) -> HashMap<u64, Vec<Process>> {
     let mut pids = HashMap::<u64, BTreeSet<u32>>::new();
     each_descriptor(|pid, _, target| {
@@ -89,7 +89,7 @@ pub(crate) fn holders_of_sockets(inodes: &BTreeSet<u64>) -> HashMap<u64, Vec<Pro
     pids.into_iter().map(|(inode, pids)| (inode, pids.into_iter().map(Process::of).collect())).collect()
 }
 
-/// `socket:[12345]`.
+/// The inode in `socket:[12345]`.
 fn socket_inode(target: &Path) -> Option<u64> {
     target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }

@@ -1,5 +1,5 @@
-//! Which programs use the groups and ports of this receiver: who uses which by the kernel's tables, what is new since
-//! the last look, and its words. Pure.
+//! Which programs use the groups and ports of this receiver, by the kernel's tables; what has changed since the last
+//! check; and the messages about it. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,7 @@ use super::process::Process;
 use super::udp_table::UdpSocket;
 use crate::api::evidence::MOST_NAMED;
 
-/// Changes that are reported in the life of one receiver: programs that come and go for weeks do not fill the memory.
+/// The largest number of changes that one receiver reports: programs that come and go for weeks do not fill the memory.
 const MOST_REPORTED: usize = 100;
 
 /// Who uses a group and port.
@@ -31,7 +31,7 @@ pub(crate) type Uses = BTreeMap<User, BTreeSet<(IpAddr, u16)>>;
 pub(crate) struct Change {
     /// Who.
     pub user: User,
-    /// Returns true if the use began; else it ended.
+    /// True if the use began, false if it ended.
     pub began: bool,
     /// Which groups and ports.
     pub keys: Vec<(IpAddr, u16)>,
@@ -75,7 +75,7 @@ pub(crate) fn uses(joined: &[(IpAddr, u16)], sockets: &[UdpSocket], processes: &
     uses
 }
 
-/// Who was found to use what, as far as it was reported.
+/// The uses that were reported.
 #[derive(Debug, Default)]
 pub(crate) struct Reported {
     uses: Uses,
@@ -83,7 +83,7 @@ pub(crate) struct Reported {
 }
 
 impl Reported {
-    /// What changed since the last call. After 100 changes there are no more; the last one is marked by `true`.
+    /// Returns what has changed since the last call. After 100 changes it returns none; `true` marks the last one.
     pub fn changes(&mut self, now: Uses) -> (Vec<Change>, bool) {
         let mut changes = Vec::new();
         let users: BTreeSet<&User> = self.uses.keys().chain(now.keys()).collect();
@@ -98,7 +98,7 @@ impl Reported {
             }
         }
         self.uses = now;
-        // What has no socket is not warned of.
+        // A user without a socket causes no warning, and is not counted.
         let before = self.changes;
         changes.retain(|change| {
             self.changes += usize::from(change.user != User::NoSocket);
@@ -109,7 +109,7 @@ impl Reported {
 }
 
 impl Change {
-    /// The change in words.
+    /// The message about the change.
     pub fn text(&self, interface: &str, policy: DropUnwanted) -> String {
         let keys = &self.keys;
         let named: Vec<String> =
@@ -143,16 +143,16 @@ impl Change {
             }
         };
         format!(
-            "{user} uses {keys} too, and gets nothing of what this receiver takes there: AF_XDP takes the frames before \
-             the kernel's sockets can. {unwanted}. To serve both, run this receiver in mode socket, or have the other \
-             program take its data from this receiver"
+            "{user} uses {keys} too, and gets nothing of what this receiver takes there: AF_XDP takes the frames \
+             before the kernel's sockets can. {unwanted}. To serve both, run this receiver in mode socket, or have \
+             the other program take its data from this receiver"
         )
     }
 }
 
-/// Reported in place of what follows the last change.
+/// The message that replaces all changes after the last one.
 pub(crate) fn last_report() -> String {
-    format!("{MOST_REPORTED} changes of other programs' use of the groups were reported; no more are")
+    format!("{MOST_REPORTED} changes of other programs' use of the groups were reported; no more will be")
 }
 
 #[cfg(test)]
@@ -217,27 +217,27 @@ mod tests {
     fn reports_have_an_end() {
         let mut reported = Reported::default();
         let uses: Uses = [(User::Process(process(11)), [(ip("232.1.1.1"), 5000)].into())].into();
-        let mut told = 0;
+        let mut count = 0;
         let mut marks = 0;
         for round in 0..1000 {
             let (changes, is_last) = reported.changes(if round % 2 == 0 { uses.clone() } else { Uses::new() });
-            told += changes.len();
+            count += changes.len();
             marks += usize::from(is_last);
         }
-        assert_eq!((told, marks), (MOST_REPORTED, 1));
+        assert_eq!((count, marks), (MOST_REPORTED, 1));
     }
 
     proptest! {
         /// Applying the changes to what was known gives what is known now, and each is reported once.
         #[test]
-        fn changes_are_the_difference(looks in prop::collection::vec(
+        fn changes_are_the_difference(checks in prop::collection::vec(
             prop::collection::btree_map(0u32..4, prop::collection::btree_set(0u8..6, 1..4), 0..4), 1..12,
         )) {
             let (mut reported, mut model) = (Reported::default(), Uses::new());
-            for look in looks {
+            for check in checks {
                 let key = |n| (IpAddr::from([232, 1, 1, n]), 5000);
                 let user = |pid| User::Process(process(pid));
-                let now: Uses = look
+                let now: Uses = check
                     .into_iter()
                     .map(|(pid, keys)| (user(pid), keys.into_iter().map(key).collect()))
                     .collect();
@@ -245,8 +245,8 @@ mod tests {
                 for change in changes {
                     let keys = model.entry(change.user).or_default();
                     for key in change.keys {
-                        let is_news = if change.began { keys.insert(key) } else { keys.remove(&key) };
-                        prop_assert!(is_news);
+                        let is_new = if change.began { keys.insert(key) } else { keys.remove(&key) };
+                        prop_assert!(is_new);
                     }
                 }
                 model.retain(|_, keys| !keys.is_empty());

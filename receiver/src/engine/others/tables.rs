@@ -1,5 +1,5 @@
 //! The kernel's tables of memberships and of UDP sockets. The files stay open: they belong to the network namespace in
-//! which they were opened, so that any thread can read them.
+//! which they were opened, so any thread can read them.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,7 +15,7 @@ use receiver_membership::tables::members_on;
 pub(crate) struct Tables {
     igmp: File,
     udp: File,
-    /// Not there in a kernel without IPv6.
+    /// `None` in a kernel without IPv6.
     igmp6: Option<File>,
     udp6: Option<File>,
 }
@@ -31,7 +31,7 @@ impl Tables {
         Ok(Self { igmp: open("igmp")?, udp: open("udp")?, igmp6: optional("igmp6")?, udp6: optional("udp6")? })
     }
 
-    /// How many members each group has on an interface: sockets of all programs, and the kernel.
+    /// The number of members of each group on an interface: sockets of all programs, and the kernel.
     pub fn members_on(&self, interface: u32) -> io::Result<HashMap<IpAddr, u64>> {
         Ok(members_on(interface, &contents(&self.igmp)?, &whole(self.igmp6.as_ref())?))
     }

@@ -1,12 +1,12 @@
-//! The UDP sockets of a network namespace, as `/proc/net/udp` and `/proc/net/udp6` list them. Parsing is pure; a line
-//! that is not understood is left out.
+//! The UDP sockets of a network namespace, as `/proc/net/udp` and `/proc/net/udp6` list them. Parsing is pure; lines
+//! that are not understood are skipped.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A UDP socket that is bound to a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UdpSocket {
-    /// The local address: unspecified where the socket takes datagrams to any.
+    /// The local address: unspecified if the socket receives datagrams to any address.
     pub address: IpAddr,
     /// The local port.
     pub port: u16,
@@ -32,11 +32,11 @@ fn line(line: &str) -> Option<UdpSocket> {
         user: words.nth(5)?.parse().ok()?,
         inode: words.nth(1)?.parse().ok()?,
     };
-    // No process has a socket without an inode any more.
+    // A socket without an inode belongs to no process any more.
     (socket.inode != 0).then_some(socket)
 }
 
-/// Words of 32 bits, each as the machine reads it: one, or four.
+/// One or four words of 32 bits, each in the host's byte order.
 fn address_of_hex(text: &str) -> Option<IpAddr> {
     let word = |at: usize| u32::from_str_radix(text.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
     match text.len() {
