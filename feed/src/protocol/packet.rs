@@ -1,14 +1,29 @@
 //! What every parser yields: one datagram's place in its stream.
 
+use std::hash::{Hash, Hasher};
+
 use super::framing::{Framing, Messages};
 
 /// Tells streams of one feed apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StreamKey {
     /// What stays when the sender starts anew: unit, channel, partition; 0 where the header has none.
     pub channel: u64,
     /// What changes when the sender starts anew: session, SSRC; 0 where the header has none.
     pub session: u128,
+}
+
+impl Hash for StreamKey {
+    /// Mixes the bits first: a multiplying hasher alone spreads keys badly that differ in their high bits, as sessions
+    /// of text do.
+    #[inline]
+    fn hash<S: Hasher>(&self, state: &mut S) {
+        let (low, high) = (self.session as u64, (self.session >> 64) as u64);
+        let mixed = (low ^ low >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            ^ (high ^ high >> 32).wrapping_mul(0xc2b2_ae3d_27d4_eb4f)
+            ^ (self.channel ^ self.channel >> 32).wrapping_mul(0x1656_67b1_9e37_79f9);
+        state.write_u64(mixed ^ mixed >> 32);
+    }
 }
 
 /// What a datagram is to its stream.
