@@ -70,7 +70,7 @@ fn sequencing(criterion: &mut Criterion) {
             for _ in 0..BATCH {
                 step += 1;
                 // The second leg is eight messages behind.
-                let (leg, sequence) = (step % 2, if step % 2 == 0 { step / 2 } else { (step / 2).saturating_sub(8) });
+                let (leg, sequence) = (step % 2, (step / 2).saturating_sub(step % 2 * 8));
                 if lost(sequence, leg) {
                     continue;
                 }
