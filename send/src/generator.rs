@@ -14,8 +14,9 @@ use receiver_host::{is_permission_error, os_error, reasons};
 
 use super::error::SendError;
 
-/// The compiled program, checked in; `cargo xtask build-ebpf --check` proves that it matches its source.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../receiver-ebpf/object/generator.bpf.o");
+/// The compiled program (a link to `receiver-ebpf/object`, so that a package has it). `cargo xtask build-ebpf --check`
+/// proves that it matches its source.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../object/generator.bpf.o");
 
 /// Frames that the kernel makes and sends off before it looks at anything else: one budget of NAPI
 /// (`NAPI_POLL_WEIGHT`), and a quarter of a veth queue.

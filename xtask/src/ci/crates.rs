@@ -87,10 +87,11 @@ fn numbers(version: &str) -> [u64; 3] {
     std::array::from_fn(|_| parts.next().unwrap_or(0))
 }
 
-/// Packs all published crates at once: so cargo finds their dependencies on each other, which are not on crates.io.
+/// Packs all published crates at once, and builds each package: so cargo finds their dependencies on each other, which are
+/// not on crates.io, and a file that is missing in a package is noticed.
 pub fn packages_for_publication(root: &Path) -> Result<()> {
     let mut command = cargo(root);
-    command.args(["package", "--locked", "--no-verify", "--allow-dirty"]);
+    command.args(["package", "--locked", "--allow-dirty"]);
     let packages = packages(root)?;
     let published: Vec<_> = packages.iter().filter(|package| package.is_published).collect();
     if published.is_empty() {

@@ -38,7 +38,7 @@ const STEPS: [Step; 19] = [
     ("features, each alone", crates::features),
     ("oldest Rust", crates::oldest_rust),
     ("documentation", documentation),
-    ("packages: cargo package --no-verify", crates::packages_for_publication),
+    ("packages: cargo package", crates::packages_for_publication),
     ("models: cargo test -p models", models),
     ("fuzz targets, each for some seconds", fuzz::run),
     ("minimal root", |root| MinimalRoot::make(root).map(drop)),
