@@ -1,4 +1,4 @@
-//! Files and values that the command is given: what a failed start leaves, one file with two uses, input without
+//! Files and values for the command: a failed start changes no file, a file has one use, input has
 //! bounds, and text that a terminal would act on. Needs root.
 
 mod command;

@@ -1,4 +1,4 @@
-//! What the receiver knows when nothing comes: each finding provoked by what would cause it, and none without a cause.
+//! The evidence when nothing comes: a test provokes each finding by its cause, and no finding appears without one.
 
 mod support;
 
@@ -14,7 +14,7 @@ use support::{burst, open, quiet_lab, stream, subscription};
 const WANTED: &str = "10.0.0.1@232.1.1.1:5000";
 const WANTED_V6: &str = "[2001:db8::1]@[ff3e::1]:5000";
 const XDP: [ReceiveMode; 2] = [ReceiveMode::Copy, ReceiveMode::Generic];
-/// More than the kernel ever takes to count what was sent.
+/// Longer than the kernel takes to count the frames that were sent.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn start(lab: &Lab, mode: ReceiveMode, subscriptions: &[&str]) -> Receiver {
@@ -24,7 +24,7 @@ fn start(lab: &Lab, mode: ReceiveMode, subscriptions: &[&str]) -> Receiver {
     open(lab, |builder| subscribe(builder).mode(ModeRequest::Exactly(mode))).expect("receiver")
 }
 
-/// Asks for the evidence until it has what is looked for, and returns all findings.
+/// Reads the evidence until it has this finding. Returns all findings.
 fn wait_for(handle: &Handle, found: impl Fn(&Finding) -> bool) -> Vec<Finding> {
     let start = Instant::now();
     loop {

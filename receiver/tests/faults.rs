@@ -1,4 +1,4 @@
-//! Faults and endings: whatever becomes of a receiver, the interface is left as it was found, and the next one starts.
+//! Faults and endings: after any end of a receiver the interface is as it was before, and the next receiver starts.
 
 mod support;
 
@@ -37,7 +37,7 @@ fn dropping_leaves_nothing(mode: ReceiveMode) {
     assert_eq!(Traces::settled(&lab, &before), before, "after the drop of a receiver, with a handle still there");
     let refused = lab.rx().run(|| handle.join(&subscription("10.0.0.2@232.1.1.2:5000"))).expect("run");
     assert!(matches!(refused, Err(Error::Stopped)), "{refused:?}");
-    assert_eq!(handle.ledger().expect("the books stay open").unaccounted(), 0);
+    assert_eq!(handle.ledger().expect("the ledger can still be read").unaccounted(), 0);
 
     // Worker by worker: the last one ends it.
     let mut workers = open_all(&lab, mode).expect("receiver").into_workers();
@@ -74,7 +74,7 @@ fn shutdown_hands_over_the_rest(mode: ReceiveMode) {
     let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
     (config.count, config.rate) = (Some(COUNT), 20_000);
     Sending::start(&lab, config).wait();
-    // All is on the ring or the socket, where the ring can tell; nothing tells of a socket from outside.
+    // Everything is in the ring or the socket. The ring reports its content; a socket does not.
     let start = Instant::now();
     let there = || handle.ledger().expect("ledger").count("xsk_in_ring").expect("a cause") == COUNT;
     while mode != ReceiveMode::Socket && !there() {
@@ -134,11 +134,11 @@ fn two_on_one_interface() {
         let refused = open(&lab, |builder| builder.subscribe(subscription(asked)).mode(mode));
         let error = refused.expect_err("refused");
         assert!(matches!(error, Error::XdpOccupied { program: named, .. } if named == program), "{mode:?}: {error}");
-        let told = error.to_string();
+        let message = error.to_string();
         for part in [lab.rx_interface(), &program.to_string(), "mode socket"] {
-            assert!(told.contains(part), "{told}");
+            assert!(message.contains(part), "{message}");
         }
-        assert_eq!(Traces::of(&lab), found, "the first one's are left alone");
+        assert_eq!(Traces::of(&lab), found, "nothing of the first one has changed");
     }
     let mut second =
         open(&lab, |builder| builder.subscribe(subscription(asked)).mode(ReceiveMode::Socket)).expect("beside it");
@@ -164,7 +164,7 @@ fn interface_goes_down(mode: ReceiveMode) {
     for wait in [Wait::Never, Wait::For(Duration::from_millis(20)), Wait::Never] {
         assert_eq!(receiver.poll(wait, |_| {}).expect("poll goes on"), 0);
     }
-    // Steering does not fail for it either.
+    // Joining and leaving still work.
     let handle = receiver.handle();
     let id = lab.rx().run(|| handle.join(&subscription("10.0.0.3@232.1.1.3:5003"))).expect("run").expect("join");
     lab.rx().run(|| handle.leave(id)).expect("run").expect("leave");
@@ -194,7 +194,7 @@ fn interface_goes_down_in_mode_socket() {
     interface_goes_down(ReceiveMode::Socket);
 }
 
-/// Gone for good: an end without a panic.
+/// The interface is gone for good: the receiver ends without a panic.
 #[test]
 fn interface_is_deleted() {
     let lab = Lab::new().expect("lab");

@@ -98,10 +98,10 @@ fn a_queue_that_another_socket_has() {
     let refused = || open(&lab, |builder| builder.subscribe(subscription(ASKED)).mode(ReceiveMode::Copy)).err();
     let error = refused().expect("refused");
     assert!(matches!(error, Error::QueueTaken { queue: 0, .. }), "{error:?}");
-    let told = error.to_string();
+    let message = error.to_string();
     let pid = format!("(pid {}, this process)", std::process::id());
     for part in [lab.rx_interface(), "queue 0", &pid, "mode socket"] {
-        assert!(told.contains(part), "`{part}` is not in: {told}");
+        assert!(message.contains(part), "`{part}` is not in: {message}");
     }
     drop(socket);
     assert!(refused().is_none(), "the remedy helps");

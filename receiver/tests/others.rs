@@ -10,7 +10,7 @@ use receiver::{DropUnwanted, Handle, ReceiveMode, Receiver, Verdict};
 use support::members::{Member, report, start, wait, wait_for_warning};
 use support::{Sending, burst, causes, stream, subscription};
 
-/// Taken with 10.0.0.1 of it by the receiver.
+/// The receiver takes it from 10.0.0.1.
 const GROUP: &str = "239.1.1.1";
 const WANTED: &str = "10.0.0.1@239.1.1.1:5000";
 const GROUP_V6: &str = "ff15::1";
@@ -18,7 +18,7 @@ const WANTED_V6: &str = "[2001:db8::1]@[ff15::1]:5000";
 /// Frames of each burst.
 const COUNT: u64 = 50;
 
-/// A burst of each source, one after the other. Returns how many the receiver took.
+/// Sends a burst from each source, one after the other. Returns the number of datagrams that the receiver took.
 fn send(lab: &Lab, receiver: &mut Receiver, group: &str, port: u16, sources: &[&str]) -> u64 {
     let mut taken = 0;
     for source in sources {
@@ -30,12 +30,12 @@ fn send(lab: &Lab, receiver: &mut Receiver, group: &str, port: u16, sources: &[&
     taken
 }
 
-/// Waits for a look at the memberships that sees so many others.
+/// Waits until the receiver reports this number of other members.
 fn wait_for_members(handle: &Handle, of: &str, count: u64) {
     wait(handle, &format!("{count} others in {of}"), || report(handle, of).other_members == Some(count));
 }
 
-/// Frames of unwanted sources that were dropped, and that passed, by the verdicts.
+/// The frames of unwanted sources that were dropped, and those that passed, by the counts of the verdicts.
 fn unwanted(handle: &Handle) -> (u64, u64) {
     let ledger = handle.ledger().expect("ledger");
     let count = |verdict| ledger.verdict(verdict);
@@ -127,12 +127,12 @@ fn each_policy() {
         // Who else gets nothing of what is wanted is reported in any case.
         let warnings = handle.warnings();
         assert_eq!(warnings.len(), usize::from(member.is_some()), "{policy}: {warnings:?}");
-        let is_told_of_drops = warnings.iter().any(|warning| warning.contains("it was told to drop them always"));
-        assert_eq!(is_told_of_drops, policy == DropUnwanted::Always && member.is_some(), "{policy}: {warnings:?}");
+        let warns_of_drops = warnings.iter().any(|warning| warning.contains("it was told to drop them always"));
+        assert_eq!(warns_of_drops, policy == DropUnwanted::Always && member.is_some(), "{policy}: {warnings:?}");
     }
 }
 
-/// A member that is there when a group is joined under way loses nothing: frames pass from the first one on.
+/// A member that exists when the receiver joins a group later loses nothing: frames pass from the first one.
 #[test]
 fn joins_under_way_look_first() {
     let lab = Lab::new().expect("lab");
@@ -153,7 +153,7 @@ fn joins_under_way_look_first() {
     let (dropped, passed) = unwanted(&handle);
     assert!(dropped == 0 && passed > 0, "{dropped} {passed}");
     assert_eq!(send(&lab, &mut receiver, GROUP, 5000, &["10.0.0.1"]), COUNT);
-    // The slot of a group that is left is used again by one that nobody shares.
+    // A group that nobody shares reuses the slot of a group that was left.
     let id = report(&handle, WANTED).id;
     handle.leave(id).expect("left");
     let alone = "10.0.0.1@239.1.1.9:5000";
@@ -212,7 +212,7 @@ fn changes_keep_it_shared() {
     lab.tx().ip(&["route", "add", "224.0.0.0/4", "dev", "veth-tx"]).expect("route");
     lab.rx().ip(&["addr", "add", "10.0.0.100/24", "dev", "veth-rx"]).expect("address");
     wait(&handle, "the outage is recorded", || handle.ledger().expect("ledger").link().outages > outages);
-    // The kernel has ended the members' memberships, too.
+    // The kernel has ended the memberships of the members as well.
     for (member, group) in members.iter().zip([GROUP, "239.1.1.2"]) {
         member.join_again(lab.rx(), "veth-rx", group);
     }
@@ -243,7 +243,7 @@ fn other_interfaces_and_ports() {
     // Its own port was never touched.
     send(&lab, &mut receiver, "239.1.1.2", 6000, &["10.0.0.1"]);
     port.receive(COUNT);
-    // A look has been taken once this one is seen.
+    // Once this one is reported, the memberships have been read again.
     let _third = Member::join(&lab, "239.1.1.3", 5000);
     wait_for_warning(&handle, &[&this_process(), "239.1.1.3:5000"]);
     let warnings = handle.warnings();

@@ -300,7 +300,7 @@ mod tests {
         Facts {
             interface: "eth1".into(),
             mode: ReceiveMode::Copy,
-            refused: vec![Refused { mode: ReceiveMode::ZeroCopy, reason: "the driver can not".into() }],
+            refused: vec![Refused { mode: ReceiveMode::ZeroCopy, reason: "the driver cannot".into() }],
             queues: vec![0, 1],
             subscriptions: Vec::new(),
         }
@@ -345,7 +345,7 @@ mod tests {
         let figures = figures(vec![stream(1, 1234.0, Some(0.1)), stream(2, 0.0, Some(3.1)), stream(3, 0.0, None)]);
         let lines = lines(&figures, (100, 24));
         assert_eq!(lines[0], "eth1: mode copy, queues 0,1, 5.0 s");
-        assert_eq!(lines[1], "not zero-copy: the driver can not");
+        assert_eq!(lines[1], "not zero-copy: the driver cannot");
         assert!(lines[3].starts_with("10.0.0.1@232.1.1.1:5000 ") && lines[3].contains("1.23 k"), "{lines:#?}");
         assert!(lines[3].ends_with(" 0.1 s") && lines[4].ends_with("stop 3.1 s") && lines[5].ends_with("never"));
         assert!(lines[6].starts_with("total") && lines[6].contains("7000"));

@@ -128,7 +128,7 @@ fn checksum(bytes: &[u8]) -> u16 {
     !(sum as u16)
 }
 
-/// Sends the frame so many times, some milliseconds apart, as only some of XDP's notes are taken at one time.
+/// Sends the frame `count` times, milliseconds apart, because the receiver takes only some of XDP's samples at a time.
 pub fn send(lab: &Lab, frame: &[u8], count: u64) {
     let socket = FrameSocket::open(lab);
     for _ in 0..count {
@@ -137,14 +137,14 @@ pub fn send(lab: &Lab, frame: &[u8], count: u64) {
     }
 }
 
-/// With one bit of its UDP checksum wrong. Short frames are checked before the kernel looks for a socket.
+/// A frame with one wrong bit in its UDP checksum. The kernel checks short frames before it looks for a socket.
 pub fn damaged(source: &str, group: &str) -> Vec<u8> {
     let mut frame = Frame::udp(source, group, b"short");
     frame.udp_checksum()[1] ^= 1;
     frame.bytes
 }
 
-/// With a VLAN tag after the addresses.
+/// The frame with a VLAN tag after the addresses.
 pub fn tagged(frame: &Frame, vlan: u16) -> Vec<u8> {
     let tag = [&[0x81, 0x00][..], &vlan.to_be_bytes()].concat();
     [&frame.bytes[..12], &tag, &frame.bytes[12..]].concat()

@@ -34,7 +34,7 @@ impl Member {
         socket.set_reuse_address(true).expect("SO_REUSEADDR");
         socket.bind(&SocketAddr::new(any, port).into()).expect("bind");
         socket.set_nonblocking(true).expect("nonblocking");
-        // More than any test sends while nobody reads.
+        // Room for more than any test sends while nobody reads.
         set_socket_recv_buffer_size_force(&socket, 8 << 20).expect("SO_RCVBUFFORCE");
         Self(socket.into())
     }
@@ -49,13 +49,13 @@ impl Member {
         .expect("joined");
     }
 
-    /// The sources of what has come, datagram by datagram.
+    /// The source of each datagram that has come.
     pub fn received(&self) -> Vec<IpAddr> {
         let mut buffer = [0; 2048];
         std::iter::from_fn(|| self.0.recv_from(&mut buffer).ok()).map(|(_, from)| from.ip()).collect()
     }
 
-    /// As [`Member::received`], once as much has come.
+    /// As [`Member::received`], but waits for `count` datagrams.
     pub fn receive(&self, count: u64) -> Vec<IpAddr> {
         let (start, mut received) = (Instant::now(), Vec::new());
         while received.len() < count as usize {
