@@ -1,5 +1,5 @@
-//! Why a subscription received nothing: what the receiver and the kernel counted, in words. Pure; what it rests on is
-//! gathered by [`crate::engine::control`].
+//! Explains in words why a subscription received nothing, from what the receiver and the kernel counted. Pure:
+//! [`crate::engine::control`] gathers the counts.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,16 +18,16 @@ use receiver_membership::InterfaceRef;
 use receiver_membership::Subscription;
 use receiver_membership::tables::{IgmpVersion, KernelTables};
 
-/// Ports and sources that one finding names at most.
+/// The largest number of ports or sources that one finding names.
 pub(crate) const MOST_NAMED: usize = 8;
 
-/// What is known of the reasons why subscriptions have received nothing. Empty if each has received something.
+/// The known reasons why subscriptions have received nothing. Empty if each has received something.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Evidence {
-    /// What concerns all subscriptions.
+    /// Findings that concern all subscriptions.
     pub findings: Vec<Finding>,
-    /// The subscriptions that have received nothing, in the order of joining, each with what concerns it alone.
+    /// The subscriptions that have received nothing, in the order of joining, each with the findings that concern it alone.
     pub silent: Vec<Silence>,
 }
 
@@ -43,7 +43,7 @@ pub struct Silence {
     pub findings: Vec<Finding>,
 }
 
-/// One fact that may explain why nothing came. Displayed as a clause without a full stop.
+/// One fact that may explain why nothing was received. Displayed as a clause without a full stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
@@ -59,21 +59,21 @@ pub enum Finding {
         /// All frames that XDP saw.
         frames: u64,
     },
-    /// Multicast UDP datagrams came for a group or a port that nobody subscribed to. XDP modes only.
+    /// Multicast UDP datagrams arrived for a group or a port without a subscription. XDP modes only.
     OtherGroups {
         /// The interface.
         interface: String,
         /// How many frames.
         frames: u64,
     },
-    /// Mode `socket`: frames came, but who they were for is not known.
+    /// The interface received frames; their groups, ports and sources are not known. Mode `socket` only.
     FramesUnknown {
         /// The interface.
         interface: String,
         /// Frames that the interface received.
         frames: u64,
     },
-    /// Frames with other VLAN tags than the configured ones, or without. XDP modes only.
+    /// Frames had other VLAN tags than the configured ones, or none. XDP modes only.
     VlanTags {
         /// The interface.
         interface: String,
@@ -82,7 +82,8 @@ pub enum Finding {
         /// The configured tags.
         wanted: Option<Vlan>,
     },
-    /// Mode `socket`: frames that the kernel took for another host's. A VLAN tag without a VLAN interface makes them so.
+    /// Frames that the kernel dropped as another host's. A frame with a VLAN tag is one if there is no VLAN interface.
+    /// Mode `socket` only.
     OtherHost {
         /// The interface.
         interface: String,
@@ -98,7 +99,7 @@ pub enum Finding {
         /// Sources of silent subscriptions that it refuses, up to 8.
         sources: Vec<IpAddr>,
     },
-    /// The receiver refused datagrams because of their IPv4 header's or UDP checksum.
+    /// The receiver dropped datagrams because of their IPv4 header's or UDP checksum.
     WrongChecksum {
         /// How many.
         datagrams: u64,
@@ -125,7 +126,7 @@ pub enum Finding {
         /// The version.
         version: IgmpVersion,
     },
-    /// No IGMP or MLD message of any other host came.
+    /// No IGMP or MLD message of another host arrived.
     NoQuerier {
         /// The interface.
         interface: String,
@@ -141,7 +142,7 @@ pub enum Finding {
         /// The interface where it should be joined.
         interface: String,
     },
-    /// Frames of the group and port came, from sources that are not wanted. XDP modes only.
+    /// Frames of the group and port arrived from sources that are not wanted. XDP modes only.
     UnwantedSources {
         /// The group.
         group: IpAddr,
@@ -152,16 +153,16 @@ pub enum Finding {
         /// The latest of the sources.
         latest: Option<IpAddr>,
     },
-    /// Frames of the group came for ports that nobody subscribed to. XDP modes only.
+    /// Frames of the group arrived for ports without a subscription. XDP modes only.
     OtherPorts {
         /// The group.
         group: IpAddr,
-        /// The port that was subscribed to.
+        /// The subscription's port.
         port: u16,
         /// The ports, up to 8.
         ports: Vec<u16>,
     },
-    /// No frame of the group and port came from a source of the subscription. XDP modes only.
+    /// No frame of the group and port arrived from a source of the subscription. XDP modes only.
     NothingSeen {
         /// The group.
         group: IpAddr,
@@ -311,7 +312,7 @@ pub(crate) fn listed<T: ToString>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// What the explanation rests on.
+/// The counts that the explanation is made from.
 pub(crate) struct Observed<'a> {
     pub mode: ReceiveMode,
     pub interface: &'a str,
@@ -322,7 +323,7 @@ pub(crate) struct Observed<'a> {
     pub elapsed: Duration,
     /// The kernel's memberships; `None` if they are not known, or all were left.
     pub tables: Option<KernelTables>,
-    /// Recent (group, port) that nobody subscribed to.
+    /// Groups and ports of recent frames, without a subscription.
     pub other_ports: Vec<(IpAddr, u16)>,
     /// Subscriptions that have received nothing, with the latest source that was not wanted.
     pub silent: Vec<(SubscriptionReport, Option<IpAddr>)>,
@@ -331,7 +332,7 @@ pub(crate) struct Observed<'a> {
 }
 
 impl Observed<'_> {
-    /// Puts together what may explain the silence.
+    /// Finds what may explain that subscriptions received nothing.
     pub fn explain(&self) -> Evidence {
         if self.silent.is_empty() {
             return Evidence::default();
@@ -386,7 +387,7 @@ impl Observed<'_> {
         add(datagrams > 0, Finding::WrongChecksum { datagrams });
         let datagrams = host.udp_checksum + host.ip_checksum;
         add(datagrams > 0, Finding::HostWrongChecksum { datagrams });
-        // What a socket dropped is a full buffer only as far as the kernel counted one.
+        // A drop of a socket is due to a full buffer only if the kernel counted it as such.
         let datagrams = ledger.lost() - ledger.kernel().dropped + ledger.kernel().dropped.min(host.udp_buffer_full);
         add(datagrams > 0, Finding::Lost { datagrams });
         let datagrams = host.udp_ignored_multicast;
@@ -435,8 +436,8 @@ impl Observed<'_> {
         Verdict::ALL.into_iter().map(|verdict| self.ledger.verdict(verdict)).sum()
     }
 
-    /// Returns true if each frame of a subscribed group was delivered or dropped for its source: no frame was refused
-    /// later, and none was passed on before its group was looked at.
+    /// Returns true if each frame of a subscribed group was delivered, or dropped for its source: no frame was dropped
+    /// later, and none passed to the kernel before the XDP program read its group.
     fn all_groups_known(&self) -> bool {
         let unknown = [
             Verdict::DroppedMalformed,

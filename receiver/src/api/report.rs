@@ -3,7 +3,7 @@
 use crate::engine::filter::SubscriptionId;
 use receiver_membership::Subscription;
 
-/// What one subscription has received.
+/// What one subscription has received since it was joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubscriptionReport {
@@ -19,18 +19,17 @@ pub struct SubscriptionReport {
     /// both share this count. `None` in mode `socket`: the kernel drops them and does not count.
     pub blocked: Option<u64>,
     /// Frames of sources that are not wanted, for the subscription's group and port, which passed to the kernel
-    /// ([`DropUnwanted`](crate::DropUnwanted)). Shared as `blocked`. `None` in mode `socket`.
+    /// ([`DropUnwanted`](crate::DropUnwanted)). Subscriptions share it as they share `blocked`. `None` in mode `socket`.
     pub passed_shared: Option<u64>,
-    /// Members of the group other than this receiver where it is joined, as of the last look: sockets of other
-    /// programs.
-    /// `None` in mode `socket`, and where /proc cannot be read.
+    /// Sockets of other programs that are members of the group on the interface where it is joined. Counted about once a
+    /// second. `None` in mode `socket`, and where /proc cannot be read.
     pub other_members: Option<u64>,
-    /// When the last datagram came: nanoseconds on CLOCK_TAI. `None` before the first.
+    /// When the latest datagram was received: nanoseconds on CLOCK_TAI. `None` before the first.
     pub last: Option<u64>,
 }
 
 impl SubscriptionReport {
-    /// Frames of sources that are not wanted, whatever became of them.
+    /// Frames of sources that are not wanted, dropped or passed.
     pub(crate) fn unwanted(&self) -> Option<u64> {
         Some(self.blocked? + self.passed_shared?)
     }

@@ -4,14 +4,14 @@ use receiver_host::clock::{real_time, tai};
 
 use crate::api::origin::{ReceiveTime, TimeOrigin};
 
-/// Reads CLOCK_TAI, and brings CLOCK_REALTIME onto it.
+/// Reads CLOCK_TAI, and converts times on CLOCK_REALTIME to it.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
     /// TAI less UTC in nanoseconds (37 s since 2017, or 0 if no time daemon has set it), and when it was asked.
     offset: Option<(i64, u64)>,
 }
 
-/// The offset changes with leap seconds alone, and when a time daemon starts.
+/// How long an offset is used, in nanoseconds. It changes with leap seconds, and when a time daemon starts.
 const ASK_EVERY: u64 = 1_000_000_000;
 
 impl Clock {
@@ -21,7 +21,7 @@ impl Clock {
         ReceiveTime { nanoseconds: tai(), origin: TimeOrigin::UserSpace }
     }
 
-    /// A CLOCK_REALTIME time that is not long past.
+    /// Converts a recent time on CLOCK_REALTIME.
     pub fn of_real_time(&mut self, real: u64) -> u64 {
         let offset = match self.offset {
             Some((offset, asked)) if real.abs_diff(asked) < ASK_EVERY => offset,

@@ -1,8 +1,9 @@
 //! The filter as user space holds it: which subscription a (source, group, port) belongs to, or none.
 //!
-//! The XDP maps mirror it, and every datagram is judged by it once more before it is delivered. So a source that was
-//! blocked is not heard again once the call returned, even if its frames waited in a ring. The price is one load a
-//! datagram: a queue keeps the flows it has seen ([`FlowCache`]) until the filter's epoch moves on.
+//! The XDP maps mirror it, and the worker checks every datagram against it once more before the consumer sees it. So
+//! nothing of a source is delivered after the call that blocks it has returned, even if its frames waited in a ring.
+//! The check costs one load per datagram: a worker keeps the flows that it has seen ([`FlowCache`]) until the filter's
+//! epoch changes.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,7 +17,7 @@ use crate::api::error::Error;
 use crate::stats::counter::{Counter, Gauge};
 use receiver_membership::{SourceFilter, Subscription};
 
-/// Names a subscription of one receiver. Never used again after `leave`.
+/// The identity of a subscription of one receiver. It is never used again after `leave`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 pub struct SubscriptionId(pub(crate) u32);
 
@@ -60,14 +61,14 @@ pub(crate) struct SubscriptionEntry {
 enum Sources {
     /// Each wanted source with its subscription.
     Include(HashMap<IpAddr, Arc<SubscriptionEntry>>),
-    /// All but the blocked, for one subscription.
+    /// One subscription, to all sources that it does not block.
     Exclude { entry: Arc<SubscriptionEntry>, blocked: Vec<IpAddr> },
 }
 
-/// One (group, port) that somebody asked for.
+/// A (group, port) that has subscriptions.
 #[derive(Debug)]
 struct Group {
-    /// Its counter in the XDP program.
+    /// The number of its counters in the XDP program.
     slot: u32,
     sources: Sources,
 }
@@ -76,13 +77,13 @@ struct Group {
 #[derive(Debug)]
 pub(crate) struct Inserted {
     pub entry: Arc<SubscriptionEntry>,
-    /// The group's.
+    /// The group's slot.
     pub slot: u32,
-    /// The group came with it.
+    /// True if it is the first subscription of its group and port.
     pub new: bool,
 }
 
-/// All of them. Pure.
+/// All subscriptions of a receiver. Pure.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     groups: HashMap<(IpAddr, u16), Group>,
@@ -92,7 +93,7 @@ pub(crate) struct Table {
     next_id: u32,
 }
 
-/// What a flow is looked up by: as it lies on the wire.
+/// The key of a flow, in the byte order of the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum FlowKey {
     V4(FlowKeyV4),
@@ -100,7 +101,7 @@ pub(crate) enum FlowKey {
 }
 
 impl Table {
-    /// Would the subscription fit beside those that are there?
+    /// Checks that the subscription fits beside the others.
     pub fn check(&self, asked: &Subscription) -> Result<(), Error> {
         let Some(group) = self.groups.get(&(asked.group(), asked.port())) else { return Ok(()) };
         let overlap = |id: &SubscriptionId, reason| {
@@ -130,7 +131,7 @@ impl Table {
         }
     }
 
-    /// Would the subscription still fit beside the others if it became `to`, which has the same group, port and mode?
+    /// Checks that the subscription would still fit beside the others as `to`, which has the same group, port and mode.
     pub fn check_replacement(&self, id: SubscriptionId, to: &Subscription) -> Result<(), Error> {
         let Some(Group { sources: Sources::Include(entries), .. }) = self.groups.get(&(to.group(), to.port())) else {
             return Ok(());
@@ -145,8 +146,8 @@ impl Table {
         }
     }
 
-    /// Adds a subscription that [`Table::check`] found to fit. Returns its entry and the group's slot, and whether the
-    /// group is new.
+    /// Adds a subscription that passed [`Table::check`]. Returns its entry, the group's slot, and true if the group is
+    /// new.
     pub fn insert(&mut self, subscription: &Subscription, paths: usize) -> (Arc<SubscriptionEntry>, u32, bool) {
         let id = SubscriptionId(self.next_id);
         self.next_id += 1;
@@ -170,10 +171,10 @@ impl Table {
         (entry, slot, new)
     }
 
-    /// Adds subscriptions in their order, each as [`Table::insert`] does: all of them or none.
+    /// Adds subscriptions in their order, all of them or none.
     ///
     /// # Errors
-    /// The first that [`Table::check`] finds not to fit.
+    /// [`Error::Overlap`] for the first that does not fit.
     pub fn insert_all(&mut self, all: &[Subscription], paths: usize) -> Result<Vec<Inserted>, Error> {
         let mut inserted: Vec<Inserted> = Vec::with_capacity(all.len());
         for subscription in all {
@@ -198,7 +199,7 @@ impl Table {
         if let Some(group) = self.groups.get_mut(&(to.group(), to.port())) {
             match &mut group.sources {
                 Sources::Include(entries) => {
-                    // Its own entries alone are looked at: a group can have thousands of subscriptions.
+                    // Only its own sources are visited: a group can have thousands of subscriptions.
                     for source in self.subscriptions.get(&id).iter().flat_map(|before| before.filter().sources()) {
                         entries.remove(source);
                     }
@@ -210,7 +211,7 @@ impl Table {
         self.subscriptions.insert(id, to);
     }
 
-    /// Removes a subscription. Returns what it was, the group's slot, and whether the group went with it.
+    /// Removes a subscription. Returns the subscription, the group's slot, and true if it was the group's last.
     pub fn remove(&mut self, id: SubscriptionId) -> Option<(Subscription, u32, bool)> {
         let subscription = self.subscriptions.remove(&id)?;
         let key = (subscription.group(), subscription.port());
@@ -242,7 +243,7 @@ impl Table {
         self.groups.get(&(group, port)).map(|group| group.slot)
     }
 
-    /// How many slots were ever in use at one time: all slots are below.
+    /// The largest number of slots that were ever in use at one time. All slots are below it.
     pub fn slots(&self) -> u32 {
         self.slots
     }
@@ -260,7 +261,7 @@ impl Table {
         })
     }
 
-    /// Which subscription wants a datagram.
+    /// The subscription that wants a datagram, if one does.
     pub fn resolve(&self, source: IpAddr, group: IpAddr, port: u16) -> Option<&Arc<SubscriptionEntry>> {
         match &self.groups.get(&(group, port))?.sources {
             Sources::Include(entries) => entries.get(&source),
@@ -269,7 +270,7 @@ impl Table {
     }
 }
 
-/// The table, shared: changed by the control side, read by the queues.
+/// The table as it is shared: the control side changes it, the workers read it.
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
     table: RwLock<Table>,
@@ -282,23 +283,23 @@ impl Filter {
         f(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes the table. Once this returns no queue delivers by what it was before.
+    /// Changes the table. Once this returned, a worker that begins with a datagram judges it by the new table.
     pub fn change<R>(&self, f: impl FnOnce(&mut Table) -> R) -> R {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let result = f(&mut table);
-        // Within the lock: whoever sees the new epoch and then reads the table sees the new table.
+        // Within the lock: a worker that sees the new epoch and then reads the table reads the new table.
         self.epoch.fetch_add(1, Ordering::SeqCst);
         result
     }
 
-    /// Moves on with each change.
+    /// A number that grows with each change.
     #[inline]
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 }
 
-/// The wanted flows that one queue has met since the filter last changed.
+/// The wanted flows of which one worker has received since the filter last changed.
 #[derive(Debug, Default)]
 pub(crate) struct FlowCache {
     epoch: u64,
@@ -306,7 +307,7 @@ pub(crate) struct FlowCache {
     flows: FxHashMap<FlowKey, Arc<SubscriptionEntry>>,
 }
 
-/// More flows than this are not remembered: an any-source group can meet any number of sources.
+/// A cache of this many flows is emptied: an any-source group can have any number of sources.
 const CACHED_FLOWS: usize = 1 << 16;
 
 impl FlowCache {

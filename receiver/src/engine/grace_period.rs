@@ -1,6 +1,8 @@
-//! Lets `block` and `leave` wait until no worker is in the middle of handing over a datagram that it judged by the old filter.
+//! The grace period of `block` and `leave`: they wait until no worker is about to hand over a datagram that it judged by
+//! the old filter.
 //!
-//! The control side changes the filter, then calls [`wait_for_all`]. The guarantee rests on [`protocol`], which loom checks.
+//! The control side changes the filter, then calls [`wait_for_all`]. The guarantee rests on [`protocol`], which loom
+//! checks.
 
 mod memory;
 mod protocol;
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 pub(crate) use memory::prepare;
 use protocol::Progress;
 
-/// A callback that runs longer than this is not waited for.
+/// The wait for a callback ends after this time.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where one worker is within its batch.
@@ -21,11 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct BatchState(Progress);
 
 thread_local! {
-    /// The batch that this thread is in the middle of: a callback that calls `block` must not wait for itself.
+    /// The batch that this thread is within. A callback that calls `block` must not wait for itself.
     static OWN: Cell<*const BatchState> = const { Cell::new(ptr::null()) };
 }
 
-/// The worker is in the middle of a batch as long as this lives.
+/// The worker is within a batch until this is dropped.
 pub(crate) struct BatchGuard<'a> {
     state: &'a BatchState,
     outer: *const BatchState,
@@ -42,7 +44,7 @@ impl BatchState {
 }
 
 /// Returns when each worker has handed over the datagram that it had in hand at the call, or after [`PATIENCE`] for each.
-/// Returns false if the patience ended. To be called after the filter was changed.
+/// Returns false if a worker took longer. To be called after the filter was changed.
 pub(crate) fn wait_for_all<'a>(states: impl Iterator<Item = &'a BatchState>) -> bool {
     protocol::synchronize();
     let mut all = true;

@@ -1,11 +1,11 @@
-//! What keeps a receiver running: its workers hold it, and the last one shuts the receiver down.
+//! Shuts the receiver down with its last worker.
 
 use std::sync::Arc;
 
 use crate::engine::control::Control;
 use crate::engine::shared::Shared;
 
-/// Shared by the workers: when the last is dropped, the receiver is shut down.
+/// Shared by the workers. When the last of them is dropped, the receiver is shut down.
 pub(crate) struct Guard {
     shared: Arc<Shared>,
     control: Arc<Control>,
@@ -24,7 +24,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Err(error) = self.control.shutdown() {
-            tracing::warn!("shutting down: {error}");
+            tracing::warn!("the receiver could not be shut down cleanly: {error}");
         }
     }
 }

@@ -50,8 +50,9 @@ impl Drop for HandOver<'_> {
         let counters = self.batch.counters;
         match self.batch.outcome.take() {
             Outcome::Delivered => {
-                counters.delivered.add(1);
                 self.subscription.record(self.bytes as u64, self.time.nanoseconds);
+                // Last: who reads the ledger first finds the datagram among its subscription's as well.
+                counters.delivered.add(1);
             }
             Outcome::NotKept => counters.drop_for(DropReason::NotKept),
             Outcome::Deferred => counters.held.set(counters.held.get() + 1),

@@ -1,4 +1,4 @@
-//! What the control side and the workers share: the filter, the counters, the events, and the end.
+//! What the control side and the workers share: the filter, the counters, the sockets that come and go, and the stop.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,7 +61,7 @@ pub(crate) struct KernelShared {
     pub truncated: Counter,
     pub left_behind: Counter,
     pub receive_errors: Counter,
-    /// Datagrams that the kernel gave, and that wait for the worker.
+    /// Datagrams that the kernel returned, and that wait for the worker.
     pub held: Gauge,
     /// Sockets that were opened and closed; the descriptor is readable while the list is not empty.
     events: Mutex<Vec<SocketEvent>>,
@@ -120,7 +120,7 @@ impl Shared {
         raise(&self.stop_fd);
     }
 
-    /// Readable from the stop on.
+    /// Readable once the receiver was stopped.
     pub fn stop_fd(&self) -> BorrowedFd<'_> {
         self.stop_fd.as_fd()
     }
@@ -157,8 +157,8 @@ impl QueueShared {
         }
     }
 
-    /// Gives the worker another socket, to go on with when its own is read to the end. Returns what [`QueueShared::changes`] will
-    /// be when it has.
+    /// Gives the worker another socket. It goes on with that once its own socket is read to the end;
+    /// [`QueueShared::changes`] then has the value that this returns.
     pub fn replace(&self, socket: XskSocket, monitor: Monitor) -> u64 {
         let mut replacement = lock(&self.replacement);
         *replacement = Some((socket, monitor));
@@ -184,7 +184,7 @@ impl QueueShared {
         self.wake_fd.as_fd()
     }
 
-    /// What is counted of the queue's sockets: those that are gone, and the one that the worker has.
+    /// The counts of the queue's sockets: those that are gone, and the one that the worker has.
     pub fn ledger(&self) -> Result<XskLedger, Error> {
         let monitor = lock(&self.monitor);
         let before = *lock(&self.before);
@@ -205,8 +205,8 @@ impl QueueShared {
         Ok(now.after(&before))
     }
 
-    /// Keeps what was counted of a socket that goes, and reads that of the `next` from now on. A monitor that is kept would
-    /// keep its queue taken.
+    /// Keeps the counts of a socket that is about to close, and counts those of `next` from now on. The monitor is dropped,
+    /// as it would keep the queue taken.
     pub fn close_ledger(&self, next: Option<Monitor>) {
         let last = self.ledger();
         let mut monitor = lock(&self.monitor);
@@ -239,7 +239,7 @@ impl KernelShared {
         })
     }
 
-    /// What is counted of the sockets. `dropped` is the number of datagrams that the kernel dropped there.
+    /// The counts of the kernel path's sockets. `dropped` is the number of datagrams that the kernel dropped there.
     pub fn ledger(&self, dropped: u64) -> KernelLedger {
         KernelLedger {
             received: self.received.get(),
@@ -280,6 +280,6 @@ impl KernelShared {
 }
 
 fn raise(fd: &OwnedFd) {
-    // It can only fail when the counter is full: then it is raised.
+    // It fails only when the counter is full, and then the descriptor is readable already.
     let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
 }

@@ -24,13 +24,13 @@ use crate::paths::queue::QueuePath;
 use crate::paths::{Found, Packet, ReceivePath, Visitor};
 use crate::stats::queue_counters::DropReason;
 
-/// A worker that polls an empty queue busily looks at the kernel path once in this many polls: each look costs a system
+/// A worker that polls an empty queue busily checks the kernel path once in this many polls, as each check costs a system
 /// call.
 const IDLE_POLLS: u32 = 64;
-/// The same in mode `socket`. A socket that is polled without pause fills slowly, as each look takes its cache line from
+/// The same in mode `socket`. A socket that is polled without pause fills slowly: each check takes a cache line away from
 /// the CPU that receives.
 const IDLE_POLLS_OF_SOCKET: u32 = 32;
-/// A worker whose queue is never empty looks at the kernel path once in this many batches.
+/// A worker whose queue is never empty checks the kernel path once in this many batches.
 const FULL_BATCHES: u32 = 16;
 
 /// How long [`Worker::poll`] may wait for the first datagram.
@@ -76,9 +76,9 @@ pub struct Worker {
     /// One worker of each receiver has it.
     kernel: Option<KernelSockets>,
     cache: FlowCache,
-    /// Polls of an empty queue since the last look at the kernel path.
+    /// Polls of an empty queue since the kernel path was last checked.
     idle: u32,
-    /// Batches of the queue since the last look at the kernel path.
+    /// Batches of the queue since the kernel path was last checked.
     busy: u32,
 }
 
@@ -119,7 +119,7 @@ impl Worker {
         poll_all(std::slice::from_mut(self), &mut 0, wait, &mut consumer)
     }
 
-    /// Takes what is there now, without waiting. `thorough`: looks at the kernel path too, whatever it costs.
+    /// Takes what is there now, without waiting. `thorough`: checks the kernel path in any case.
     fn take(
         &mut self,
         consumer: &mut impl FnMut(Datagram<'_>) -> ControlFlow<()>,
@@ -195,7 +195,7 @@ impl Worker {
         self.queue.as_ref().map_or(0, QueuePath::replacements)
     }
 
-    /// As [`Worker::poll_while`] with [`Wait::Never`]. `thorough`: looks at the kernel path too, whatever it costs.
+    /// As [`Worker::poll_while`] with [`Wait::Never`]. `thorough`: checks the kernel path in any case.
     pub(crate) fn poll_now(
         &mut self,
         thorough: bool,
@@ -219,12 +219,12 @@ impl Worker {
             counters.drop_for(DropReason::Revoked);
             return None;
         }
-        counters.delivered.add(1);
         entry.counters[path].record(datagram.payload.len() as u64, datagram.time.nanoseconds);
+        counters.delivered.add(1);
         Some(datagram)
     }
 
-    /// Counts a datagram that was deferred, and that nobody asked for.
+    /// Counts a datagram that was deferred, and that the user did not ask for before the end.
     pub(crate) fn abandon(&mut self, deferred: DeferredDatagram) {
         let counters = &self.shared.path(deferred.path).counters;
         counters.held.set(counters.held.get() - 1);

@@ -75,7 +75,7 @@ struct FrameBatch<'a> {
     options: AfXdpOptions,
     counters: &'a QueueCounters,
     clock: &'a Clock,
-    /// Read once a batch, after the ring's index that tells what is in the batch: nothing in it came later.
+    /// Read once a batch, after the ring's index. So no packet of the batch came later.
     time: Cell<Option<ReceiveTime>>,
 }
 

@@ -2,25 +2,25 @@
 
 use receiver_common::wire::{IPV4_LEN, IPV6_LEN, PROTOCOL_UDP};
 
-/// What a datagram's UDP checksum says.
+/// The result of a check of a datagram's UDP checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UdpChecksum {
     /// It matches.
     Good,
-    /// Only the pseudo header is summed: the sender is on this machine and left the rest to a NIC that was never there.
+    /// It covers the pseudo header alone: a sender on this machine left the rest to a NIC that the frame never passed.
     Partial,
-    /// None was sent. Allowed on IPv4 alone (RFC 768; RFC 8200, section 8.1).
+    /// The sender sent none, which only IPv4 allows (RFC 768; RFC 8200, section 8.1).
     Absent,
     /// It does not match.
     Bad,
 }
 
-/// Is the sum over an IPv4 header without options right?
+/// Returns true if the checksum of an IPv4 header without options is right.
 pub fn ipv4_header_is_good(header: &[u8; IPV4_LEN]) -> bool {
     fold(sum(header)) == 0xffff
 }
 
-/// Judges a UDP datagram in IPv4. `datagram` is header and payload, as long as the UDP length says.
+/// Checks a UDP datagram in IPv4. `datagram` is the UDP header and the payload, of the length in the UDP header.
 pub fn udp_v4(header: &[u8; IPV4_LEN], datagram: &[u8]) -> UdpChecksum {
     let Some(&field) = datagram.get(6..8).and_then(<[u8]>::first_chunk::<2>) else {
         return UdpChecksum::Bad;
@@ -31,7 +31,7 @@ pub fn udp_v4(header: &[u8; IPV4_LEN], datagram: &[u8]) -> UdpChecksum {
     judge(sum(&header[12..20]), field, datagram)
 }
 
-/// Judges a UDP datagram in IPv6, as [`udp_v4`].
+/// Checks a UDP datagram in IPv6, as [`udp_v4`].
 pub fn udp_v6(header: &[u8; IPV6_LEN], datagram: &[u8]) -> UdpChecksum {
     let Some(&field) = datagram.get(6..8).and_then(<[u8]>::first_chunk::<2>) else {
         return UdpChecksum::Bad;
@@ -43,7 +43,7 @@ pub fn udp_v6(header: &[u8; IPV6_LEN], datagram: &[u8]) -> UdpChecksum {
 }
 
 fn judge(addresses: u64, field: [u8; 2], datagram: &[u8]) -> UdpChecksum {
-    // Sums are kept in memory order, so constants are put into it (RFC 1071, section 2 (B)).
+    // Sums are kept in memory order, so constants are converted to it (RFC 1071, section 2 (B)).
     let pseudo = addresses + u64::from(u16::from(PROTOCOL_UDP).to_be()) + u64::from((datagram.len() as u16).to_be());
     if u16::from_ne_bytes(field) == fold(pseudo) {
         return UdpChecksum::Partial;

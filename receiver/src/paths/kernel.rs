@@ -30,7 +30,7 @@ pub(crate) struct KernelSockets {
     /// datagrams.
     untagged: bool,
     clock: Clock,
-    /// Datagrams of a batch within which the consumer broke off. The kernel has given them, and cannot take them back.
+    /// Datagrams of a batch that the consumer stopped. The kernel has returned them, and cannot take them back.
     held: VecDeque<HeldDatagram>,
 }
 
@@ -39,7 +39,7 @@ struct HeldDatagram {
     payload: Bytes,
 }
 
-/// What is known of a datagram beside its payload.
+/// What is known of a datagram besides its payload.
 #[derive(Clone, Copy)]
 struct Header {
     source: SocketAddr,
@@ -63,7 +63,7 @@ impl KernelSockets {
         Ok(Self { sockets, shared, untagged, clock: Clock::default(), held: VecDeque::new() })
     }
 
-    /// Returns true if datagrams wait that the kernel has already given.
+    /// Returns true if datagrams are held.
     pub fn holds(&self) -> bool {
         !self.held.is_empty()
     }

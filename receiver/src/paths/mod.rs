@@ -34,8 +34,8 @@ pub(crate) trait ReceivePath {
     /// How many more packets may be kept without a copy, as of now.
     fn leases(&self) -> u32;
 
-    /// Returns false if nothing is there, after what an empty queue asks for (a wake-up, another socket). Must be cheap:
-    /// a worker that polls busily calls it without pause.
+    /// Returns true if packets may be there. If not, it first does what an empty queue needs, such as a wake-up or a
+    /// change to another socket. It must be cheap: a worker that polls busily calls it without pause.
     fn look(&mut self) -> Result<bool, Error>;
 
     /// Shows `each` the packets that are there, up to a batch, until it breaks. The path keeps the rest for the next

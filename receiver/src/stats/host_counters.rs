@@ -66,7 +66,7 @@ impl HostLedger {
         ]
     }
 
-    /// A counter that is lower than at the start belongs to an interface that was made again.
+    /// The difference to the start. A counter that is lower than at the start belongs to an interface that was made again.
     fn since(&self, start: &Self) -> Self {
         let [mut now, before] = [self, start].map(|counts| counts.causes().map(|(_, count)| count));
         for (now, before) in now.iter_mut().zip(before) {
@@ -97,7 +97,7 @@ impl HostLedger {
 #[derive(Debug)]
 pub(crate) struct HostCounters {
     snmp: File,
-    /// Not there in a kernel without IPv6.
+    /// `None` in a kernel without IPv6.
     snmp6: Option<File>,
     netstat: File,
     igmp: File,
@@ -108,7 +108,7 @@ pub(crate) struct HostCounters {
 }
 
 impl HostCounters {
-    /// Opens what is read later, in the calling thread's network namespace, and takes the counts of now as the start.
+    /// Opens the files and the socket in the calling thread's network namespace. What is counted from now on counts.
     pub fn open(interface: u32) -> io::Result<Self> {
         let open = |name: &str| File::open(format!("/proc/thread-self/net/{name}"));
         let mut this = Self {
@@ -130,12 +130,12 @@ impl HostCounters {
         self.opened.elapsed()
     }
 
-    /// What was counted since the start; the interface's counts are those of the start where it is gone.
+    /// What was counted since the start. The interface's counts are 0 if it is gone.
     pub fn counted(&self, interface: u32) -> io::Result<HostLedger> {
         Ok(self.total(interface)?.since(&self.start))
     }
 
-    /// Which groups are joined on each interface, and which IGMP it speaks; without the sources.
+    /// The groups that are joined on each interface, without their sources, and the version of IGMP that it speaks.
     pub fn tables(&self) -> io::Result<KernelTables> {
         let igmp6 = self.igmp6.as_ref().map(contents).transpose()?.unwrap_or_default();
         Ok(KernelTables::parse(&contents(&self.igmp)?, &igmp6, "", ""))
@@ -173,7 +173,7 @@ impl HostCounters {
     }
 }
 
-/// A whole file of /proc, from its beginning.
+/// Reads a file of /proc from its beginning.
 pub(crate) fn contents(file: &File) -> io::Result<String> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 16_384];
@@ -186,8 +186,8 @@ pub(crate) fn contents(file: &File) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A count of /proc/net/snmp or netstat: a line of names, then a line of values, both behind the protocol. A counter that
-/// this kernel does not have is 0.
+/// A count of /proc/net/snmp or netstat, where a line of names and a line of values begin with the protocol. A counter
+/// that this kernel does not have is 0.
 fn column(text: &str, protocol: &str, name: &str) -> u64 {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(protocol));
     let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return 0 };
@@ -195,7 +195,7 @@ fn column(text: &str, protocol: &str, name: &str) -> u64 {
     pairs.find(|(column, _)| *column == name).and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
 }
 
-/// A count of /proc/net/snmp6: a line for each.
+/// A count of /proc/net/snmp6, which has a line for each.
 fn line(text: &str, name: &str) -> u64 {
     let mut pairs = text.lines().filter_map(|line| line.split_once(char::is_whitespace));
     pairs.find(|(key, _)| *key == name).and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(0)

@@ -21,10 +21,10 @@ use crate::engine::link::LinkLedger;
 use crate::stats::host_counters::HostLedger;
 use crate::stats::queue_counters::{DropReason, QueueCounters, QueueCounts};
 
-/// XDP_STATISTICS of one AF_XDP socket, and what else is known of its ring (Documentation/networking/af_xdp.rst).
+/// The counts of one queue's AF_XDP sockets: XDP_STATISTICS (Documentation/networking/af_xdp.rst), and those of the ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct XskLedger {
-    /// Receive queue.
+    /// The receive queue's number.
     pub queue: u32,
     /// Dropped: no free frame, or larger than a frame.
     pub rx_dropped: u64,
@@ -32,38 +32,38 @@ pub struct XskLedger {
     pub rx_ring_full: u64,
     /// Dropped: a descriptor in the fill ring was invalid.
     pub rx_invalid_descs: u64,
-    /// How often the fill ring was found empty; in copy mode each is in `rx_dropped` too.
+    /// How often the kernel found the fill ring empty. In copy mode each is counted in `rx_dropped` too.
     pub rx_fill_ring_empty_descs: u64,
-    /// In the RX ring, not yet taken.
+    /// Descriptors in the RX ring that the worker has not taken yet. A gauge.
     pub in_ring: u64,
-    /// Frames leased out with datagrams that the consumer keeps.
+    /// Frames of datagrams that the consumer keeps. A gauge.
     pub leased: u64,
-    /// Packets refused by the ring's owner: outside the memory, or broken over several buffers.
+    /// Packets that the worker's side of the ring refused: outside the memory, or incomplete over several buffers.
     pub refused: u64,
-    /// Descriptors beyond the one that each packet has: of packets over several buffers.
+    /// Descriptors beyond the first of each packet: packets over several buffers have them.
     pub further: u64,
-    /// Descriptors taken, as the ring's shared index tells: modulo 2^32.
+    /// The position of the ring's shared index: descriptors taken, modulo 2^32.
     pub consumer_position: u32,
 }
 
-/// What the kernel path counts by itself.
+/// The counts of the kernel path's sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelLedger {
-    /// Datagrams that recvmmsg gave.
+    /// Datagrams that recvmmsg(2) returned.
     pub received: u64,
-    /// Of them: came in on another interface.
+    /// Of `received`: came in on another interface.
     pub other_interface: u64,
-    /// Of them: without source, destination or group address.
+    /// Of `received`: without source, destination or group address.
     pub unidentified: u64,
-    /// Of them: cut by the kernel; never delivered in part.
+    /// Of `received`: truncated by the kernel, and so not delivered.
     pub truncated: u64,
-    /// Of them: still queued on a socket when its last subscription was left.
+    /// Of `received`: still queued on a socket when its last subscription was left.
     pub left_behind: u64,
-    /// Of them: kept for the consumer's next call, because it stopped within a batch. A gauge, not a counter.
+    /// Of `received`: kept for the consumer's next call, because it stopped within a batch. A gauge.
     pub held: u64,
     /// Dropped by the kernel: a socket's buffer was full, or the UDP checksum was wrong (SO_MEMINFO, SO_RXQ_OVFL).
     pub dropped: u64,
-    /// Calls that reported an error of a socket, such as one that another program aborted. No datagrams.
+    /// Calls that returned an error of a socket, for instance after `ss -K` aborted it. These are not datagrams.
     pub receive_errors: u64,
 }
 
@@ -80,7 +80,7 @@ impl XskLedger {
         taken + self.refused + self.in_ring + self.rx_dropped + self.rx_ring_full
     }
 
-    /// With the counts of another socket of the same queue that came before.
+    /// Adds the counts of another socket of the same queue that came before.
     pub(crate) fn after(self, before: &Self) -> Self {
         Self {
             queue: self.queue,
@@ -174,13 +174,13 @@ impl Ledger {
         self.host
     }
 
-    /// What link changes cost.
+    /// Outages of the link, and their cost.
     pub fn link(&self) -> LinkLedger {
         self.link
     }
 
-    /// Frames that no cause was found for. Exact once traffic rests, and then 0; while traffic flows, frames on their
-    /// way between two counters are among them. [`Ledger::is_at_rest_since`] tells the two apart.
+    /// The total difference between counters that are kept independently. At rest it is 0; while traffic flows it includes
+    /// frames on their way between two counters. [`Ledger::is_at_rest_since`] distinguishes the two.
     pub fn unaccounted(&self) -> u64 {
         self.unaccounted
     }

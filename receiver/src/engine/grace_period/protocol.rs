@@ -9,11 +9,11 @@
 
 use super::memory::{AtomicU64, Ordering, heavy, light};
 
-/// Where one worker is. Written by the worker alone.
+/// How far one worker is. Written by the worker alone.
 #[derive(Debug, Default)]
 pub struct Progress(AtomicU64);
 
-/// The barrier between a change of the filter and the look at each worker's progress.
+/// The barrier between a change of the filter and the reading of each worker's progress.
 pub fn synchronize() {
     heavy();
 }
