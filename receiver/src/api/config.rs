@@ -10,7 +10,7 @@ use crate::api::error::Error;
 use crate::api::mode::{ModeRequest, ReceiveMode};
 use crate::api::queues::Queues;
 use crate::api::vlan::Vlan;
-use crate::engine::filter::Table;
+use crate::engine::filter::FilterTable;
 use crate::engine::others::DropUnwanted;
 
 /// SO_RCVBUF is a C int, and the kernel doubles it.
@@ -121,7 +121,7 @@ impl ReceiverConfig {
     /// [`Error::Option`] names the first setting that is wrong, its value, the reason and the remedy;
     /// [`Error::Subscription`] and [`Error::Overlap`] name the subscription.
     pub fn validate(&self) -> Result<(), Error> {
-        let mut table = Table::default();
+        let mut table = FilterTable::default();
         for subscription in &self.subscriptions {
             self.check_range(subscription)?;
             table.check(subscription)?;

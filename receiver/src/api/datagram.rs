@@ -1,5 +1,5 @@
-//! One received datagram: lent to the consumer in place ([`Datagram`]), or owned ([`OwnedDatagram`]) with a payload that
-//! is still the frame the kernel wrote, until the last `Bytes` of it is dropped.
+//! One received datagram: lent to the consumer in place ([`Datagram`]), or owned ([`OwnedDatagram`]) with a payload
+//! that is still the frame the kernel wrote, until the last `Bytes` of it is dropped.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -62,8 +62,8 @@ impl Datagram<'_> {
         self.payload.bytes()
     }
 
-    /// The whole frame, for captures: from its Ethernet header, with its VLAN tags, to its last byte. Padding behind the
-    /// IP packet is part of it; the Ethernet checksum (FCS) is not. VLAN tags that the NIC strips (`ethtool -k`:
+    /// The whole frame, for captures: from its Ethernet header, with its VLAN tags, to its last byte. Padding behind
+    /// the IP packet is part of it; the Ethernet checksum (FCS) is not. VLAN tags that the NIC strips (`ethtool -k`:
     /// `rx-vlan-offload`) are missing.
     ///
     /// `None` on [`Path::Kernel`]: a UDP socket receives the payload alone.
@@ -116,15 +116,15 @@ impl Datagram<'_> {
 
     /// Keeps the datagram beyond the callback.
     ///
-    /// On the XDP path the payload is not copied. It stays in its frame, and the queue gets the frame back when the last
-    /// `Bytes` of it is dropped, on any thread. The payload is copied (`copied` in the ledger) when the queue's frames run
-    /// low, or when the packet came over several frames (an MTU above the frame size). On the kernel path it is always
-    /// copied.
+    /// On the XDP path the payload is not copied. It stays in its frame, and the queue gets the frame back when the
+    /// last `Bytes` of it is dropped, on any thread. The payload is copied (`copied` in the ledger) when the queue's
+    /// frames run low, or when the packet came over several frames (an MTU above the frame size). On the kernel path it
+    /// is always copied.
     ///
     /// Returns `None` when the copies that the consumer holds have reached their limit
-    /// ([`Builder::copy_limit`](crate::Builder::copy_limit)). Then the datagram is lost, and counted as `not_kept` instead
-    /// of delivered. A consumer that keeps everything thus loses datagrams, but never stalls the others and never uses up
-    /// the memory.
+    /// ([`Builder::copy_limit`](crate::Builder::copy_limit)). Then the datagram is lost, and counted as `not_kept`
+    /// instead of delivered. A consumer that keeps everything thus loses datagrams, but never stalls the others and
+    /// never uses up the memory.
     pub fn into_owned(self) -> Option<OwnedDatagram> {
         let (source, group, port) = self.key.addresses();
         let (path, batch) = (self.path(), self.batch);

@@ -27,7 +27,8 @@ pub(crate) const MOST_NAMED: usize = 8;
 pub struct Evidence {
     /// Findings that concern all subscriptions.
     pub findings: Vec<Finding>,
-    /// The subscriptions that have received nothing, in the order of joining, each with the findings that concern it alone.
+    /// The subscriptions that have received nothing, in the order of joining, each with the findings that concern it
+    /// alone.
     pub silent: Vec<Silence>,
 }
 
@@ -262,8 +263,8 @@ impl fmt::Display for Finding {
             ),
             Self::OlderIgmp { interface, version } => write!(
                 f,
-                "{interface} speaks {version}, as an older querier or force_igmp_version asks: joins of sources are not \
-                 signalled"
+                "{interface} speaks {version}, as an older querier or force_igmp_version asks: joins of sources are \
+                 not signalled"
             ),
             Self::NoQuerier { interface, protocols, elapsed } => write!(
                 f,

@@ -19,10 +19,11 @@ pub struct SubscriptionReport {
     /// both share this count. `None` in mode `socket`: the kernel drops them and does not count.
     pub blocked: Option<u64>,
     /// Frames of sources that are not wanted, for the subscription's group and port, which passed to the kernel
-    /// ([`DropUnwanted`](crate::DropUnwanted)). Subscriptions share it as they share `blocked`. `None` in mode `socket`.
+    /// ([`DropUnwanted`](crate::DropUnwanted)). Subscriptions share it as they share `blocked`. `None` in mode
+    /// `socket`.
     pub passed_shared: Option<u64>,
-    /// Sockets of other programs that are members of the group on the interface where it is joined. Counted about once a
-    /// second. `None` in mode `socket`, and where /proc cannot be read.
+    /// Sockets of other programs that are members of the group on the interface where it is joined. Counted about once
+    /// a second. `None` in mode `socket`, and where /proc cannot be read.
     pub other_members: Option<u64>,
     /// When the latest datagram was received: nanoseconds on CLOCK_TAI. `None` before the first.
     pub last: Option<u64>,

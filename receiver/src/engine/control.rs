@@ -23,7 +23,7 @@ use crate::api::error::Error;
 use crate::api::mode::{ReceiveMode, Refused};
 use crate::api::report::SubscriptionReport;
 use crate::api::vlan::Vlan;
-use crate::engine::filter::{SubscriptionEntry, SubscriptionId, Table};
+use crate::engine::filter::{FilterTable, SubscriptionEntry, SubscriptionId};
 use crate::engine::link::LinkLedger;
 use crate::engine::lock::lock;
 use crate::engine::shared::{QueueShared, Shared};
@@ -279,7 +279,7 @@ impl Control {
     /// Each subscription with the latest source that was not wanted, in the order of joining.
     fn subscriptions_with_unwanted(&self) -> Result<Vec<(SubscriptionReport, Option<IpAddr>)>, Error> {
         // Before the lock, which each join waits for. A group that is joined meanwhile counts from its join on.
-        let slots = self.shared.filter.read(Table::slots);
+        let slots = self.shared.filter.read(FilterTable::slots);
         let counted = self.slot_counters.as_ref().map(|counters| counters.read(slots, &self.interface().name));
         let counted = counted.transpose()?;
         let inner = lock(&self.inner);

@@ -73,7 +73,7 @@ struct Group {
     sources: Sources,
 }
 
-/// A subscription that [`Table::insert_all`] added.
+/// A subscription that [`FilterTable::insert_all`] added.
 #[derive(Debug)]
 pub(crate) struct Inserted {
     pub entry: Arc<SubscriptionEntry>,
@@ -85,7 +85,7 @@ pub(crate) struct Inserted {
 
 /// All subscriptions of a receiver. Pure.
 #[derive(Debug, Default)]
-pub(crate) struct Table {
+pub(crate) struct FilterTable {
     groups: HashMap<(IpAddr, u16), Group>,
     subscriptions: HashMap<SubscriptionId, Subscription>,
     free_slots: std::collections::VecDeque<u32>,
@@ -100,7 +100,7 @@ pub(crate) enum FlowKey {
     V6(FlowKeyV6),
 }
 
-impl Table {
+impl FilterTable {
     /// Checks that the subscription fits beside the others.
     pub fn check(&self, asked: &Subscription) -> Result<(), Error> {
         let Some(group) = self.groups.get(&(asked.group(), asked.port())) else { return Ok(()) };
@@ -146,8 +146,8 @@ impl Table {
         }
     }
 
-    /// Adds a subscription that passed [`Table::check`]. Returns its entry, the group's slot, and true if the group is
-    /// new.
+    /// Adds a subscription that passed [`FilterTable::check`]. Returns its entry, the group's slot, and true if the
+    /// group is new.
     pub fn insert(&mut self, subscription: &Subscription, paths: usize) -> (Arc<SubscriptionEntry>, u32, bool) {
         let id = SubscriptionId(self.next_id);
         self.next_id += 1;
@@ -273,18 +273,18 @@ impl Table {
 /// The table as it is shared: the control side changes it, the workers read it.
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
-    table: RwLock<Table>,
+    table: RwLock<FilterTable>,
     epoch: AtomicU64,
 }
 
 impl Filter {
     /// Reads the table.
-    pub fn read<R>(&self, f: impl FnOnce(&Table) -> R) -> R {
+    pub fn read<R>(&self, f: impl FnOnce(&FilterTable) -> R) -> R {
         f(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Changes the table. Once this returned, a worker that begins with a datagram judges it by the new table.
-    pub fn change<R>(&self, f: impl FnOnce(&mut Table) -> R) -> R {
+    pub fn change<R>(&self, f: impl FnOnce(&mut FilterTable) -> R) -> R {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let result = f(&mut table);
         // Within the lock: a worker that sees the new epoch and then reads the table reads the new table.
@@ -414,7 +414,7 @@ mod tests {
 
     #[test]
     fn two_subscriptions_share_a_group_if_their_sources_differ() {
-        let mut table = Table::default();
+        let mut table = FilterTable::default();
         let (a, slot, new) = table.insert(&subscription("10.0.0.1@232.1.1.1:5000"), 1);
         assert!(new);
         let second = subscription("10.0.0.2@232.1.1.1:5000");
@@ -437,7 +437,7 @@ mod tests {
 
     #[test]
     fn several_are_added_in_order_or_not_at_all() {
-        let mut table = Table::default();
+        let mut table = FilterTable::default();
         let of = |texts: &[&str]| texts.iter().map(|text| subscription(text)).collect::<Vec<_>>();
         let good = of(&["10.0.0.1@232.1.1.1:5000", "10.0.0.2@232.1.1.1:5000", "10.0.0.1@232.1.1.2:5000"]);
         let inserted = table.insert_all(&good, 1).expect("they fit");
@@ -463,7 +463,7 @@ mod tests {
                 let sources = sources.iter().map(|&last| IpAddr::from([10, 0, 0, last])).collect();
                 Subscription::new(group, 5000, SourceFilter::Include(sources)).expect("valid")
             };
-            let mut table = Table::default();
+            let mut table = FilterTable::default();
             let mut model: Vec<(Arc<SubscriptionEntry>, Subscription)> = Vec::new();
             for (at, sources, leave) in steps {
                 let wanted = of(&sources);
@@ -494,7 +494,7 @@ mod tests {
 
     #[test]
     fn any_source_stands_alone() {
-        let mut table = Table::default();
+        let mut table = FilterTable::default();
         let (entry, ..) = table.insert(&subscription("!10.0.0.9@239.1.1.1:5001"), 1);
         let group = IpAddr::from([239, 1, 1, 1]);
         assert!(table.resolve([10, 0, 0, 9].into(), group, 5001).is_none());

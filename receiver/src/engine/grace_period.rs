@@ -1,5 +1,5 @@
-//! The grace period of `block` and `leave`: they wait until no worker is about to hand over a datagram that it judged by
-//! the old filter.
+//! The grace period of `block` and `leave`: they wait until no worker is about to hand over a datagram that it judged
+//! by the old filter.
 //!
 //! The control side changes the filter, then calls [`wait_for_all`]. The guarantee rests on [`protocol`], which loom
 //! checks.
@@ -43,8 +43,8 @@ impl BatchState {
     }
 }
 
-/// Returns when each worker has handed over the datagram that it had in hand at the call, or after [`PATIENCE`] for each.
-/// Returns false if a worker took longer. To be called after the filter was changed.
+/// Returns when each worker has handed over the datagram that it had in hand at the call, or after [`PATIENCE`] for
+/// each. Returns false if a worker took longer. To be called after the filter was changed.
 pub(crate) fn wait_for_all<'a>(states: impl Iterator<Item = &'a BatchState>) -> bool {
     protocol::synchronize();
     let mut all = true;

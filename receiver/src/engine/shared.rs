@@ -42,7 +42,8 @@ pub(crate) struct QueueShared {
     pub before: Mutex<XskLedger>,
     /// Frames that arrived at sockets that are gone, or that the kernel counts as dropped there.
     pub arrived_before: Counter,
-    /// How often the worker went on with another socket. Changes with `arrived_before`, under the lock of `replacement`.
+    /// How often the worker went on with another socket. Changes with `arrived_before`, under the lock of
+    /// `replacement`.
     pub changes: Counter,
     /// A socket that takes the place of the worker's, whose interface is gone.
     pub replacement: Mutex<Option<(XskSocket, Monitor)>>,
@@ -199,14 +200,14 @@ impl QueueShared {
             in_ring: monitor.pending().into(),
             leased: self.leased.get(),
             refused: self.refused_descriptors.get(),
-            further: self.continuation_descriptors.get(),
+            continuation_descriptors: self.continuation_descriptors.get(),
             consumer_position: monitor.consumer_position(),
         };
         Ok(now.after(&before))
     }
 
-    /// Keeps the counts of a socket that is about to close, and counts those of `next` from now on. The monitor is dropped,
-    /// as it would keep the queue taken.
+    /// Keeps the counts of a socket that is about to close, and counts those of `next` from now on. The monitor is
+    /// dropped, as it would keep the queue taken.
     pub fn close_ledger(&self, next: Option<Monitor>) {
         let last = self.ledger();
         let mut monitor = lock(&self.monitor);

@@ -1,8 +1,8 @@
-//! The worker of one receive queue: takes packets from the queue's path and from the kernel path, judges each, and hands
-//! it to the consumer.
+//! The worker of one receive queue: takes packets from the queue's path and from the kernel path, judges each, and
+//! hands it to the consumer.
 //!
-//! Whoever calls [`Worker::poll`] drives it; it has no thread of its own. Per datagram it allocates nothing, takes no lock
-//! and makes no system call. The loop is written once, for any [`ReceivePath`].
+//! Whoever calls [`Worker::poll`] drives it; it has no thread of its own. Per datagram it allocates nothing, takes no
+//! lock and makes no system call. The loop is written once, for any [`ReceivePath`].
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
@@ -24,11 +24,11 @@ use crate::paths::queue::QueuePath;
 use crate::paths::{Found, Packet, ReceivePath, Visitor};
 use crate::stats::queue_counters::DropReason;
 
-/// A worker that polls an empty queue busily checks the kernel path once in this many polls, as each check costs a system
-/// call.
+/// A worker that polls an empty queue busily checks the kernel path once in this many polls, as each check costs a
+/// system call.
 const IDLE_POLLS: u32 = 64;
-/// The same in mode `socket`. A socket that is polled without pause fills slowly: each check takes a cache line away from
-/// the CPU that receives.
+/// The same in mode `socket`. A socket that is polled without pause fills slowly: each check takes a cache line away
+/// from the CPU that receives.
 const IDLE_POLLS_OF_SOCKET: u32 = 32;
 /// A worker whose queue is never empty checks the kernel path once in this many batches.
 const FULL_BATCHES: u32 = 16;
@@ -106,8 +106,8 @@ impl Worker {
         })
     }
 
-    /// As [`Worker::poll`], but the consumer can stop the batch by [`ControlFlow::Break`]. The rest of the batch is kept
-    /// for the next call.
+    /// As [`Worker::poll`], but the consumer can stop the batch by [`ControlFlow::Break`]. The rest of the batch is
+    /// kept for the next call.
     ///
     /// # Errors
     /// As [`Worker::poll`].

@@ -52,14 +52,14 @@ struct RingCounts {
     /// Packets that it refused.
     refused: u64,
     /// Descriptors beyond the one that each packet has.
-    further: u64,
+    continuation: u64,
 }
 
 impl RingCounts {
     fn and(self, more: Counters) -> Self {
         Self {
             refused: self.refused + more.invalid_descriptors + more.unsupported_packets,
-            further: self.further + more.continuation_descriptors,
+            continuation: self.continuation + more.continuation_descriptors,
         }
     }
 }
@@ -169,7 +169,7 @@ impl ReceivePath for AfXdp {
         queue.leased.set(self.socket.leased_frames().into());
         let counted = self.before.and(self.socket.counters());
         queue.refused_descriptors.advance_to(counted.refused);
-        queue.continuation_descriptors.advance_to(counted.further);
+        queue.continuation_descriptors.advance_to(counted.continuation);
         Ok(())
     }
 

@@ -124,7 +124,9 @@ mod tests {
         }
 
         #[test]
-        fn partial_is_the_pseudo_header_alone(header: [u8; IPV4_LEN], payload in prop::collection::vec(any::<u8>(), 0..50)) {
+        fn partial_is_the_pseudo_header_alone(
+            header: [u8; IPV4_LEN], payload in prop::collection::vec(any::<u8>(), 0..50),
+        ) {
             let mut datagram = vec![1, 2, 3, 4, 0, 0, 0, 0];
             datagram.extend(&payload);
             let sum = naive(&pseudo_v4(&header, datagram.len() as u16));

@@ -1,5 +1,5 @@
-//! The kernel's sockets as a worker sees them: they come and go, their datagrams have times on the receiver's clock, and
-//! what they count is published.
+//! The kernel's sockets as a worker sees them: they come and go, their datagrams have times on the receiver's clock,
+//! and what they count is published.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};

@@ -66,7 +66,8 @@ impl HostLedger {
         ]
     }
 
-    /// The difference to the start. A counter that is lower than at the start belongs to an interface that was made again.
+    /// The difference to the start. A counter that is lower than at the start belongs to an interface that was made
+    /// again.
     fn since(&self, start: &Self) -> Self {
         let [mut now, before] = [self, start].map(|counts| counts.causes().map(|(_, count)| count));
         for (now, before) in now.iter_mut().zip(before) {

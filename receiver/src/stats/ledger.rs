@@ -21,7 +21,8 @@ use crate::engine::link::LinkLedger;
 use crate::stats::host_counters::HostLedger;
 use crate::stats::queue_counters::{DropReason, QueueCounters, QueueCounts};
 
-/// The counts of one queue's AF_XDP sockets: XDP_STATISTICS (Documentation/networking/af_xdp.rst), and those of the ring.
+/// The counts of one queue's AF_XDP sockets: XDP_STATISTICS (Documentation/networking/af_xdp.rst), and those of the
+/// ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct XskLedger {
     /// The receive queue's number.
@@ -41,7 +42,7 @@ pub struct XskLedger {
     /// Packets that the worker's side of the ring refused: outside the memory, or incomplete over several buffers.
     pub refused: u64,
     /// Descriptors beyond the first of each packet: packets over several buffers have them.
-    pub further: u64,
+    pub continuation_descriptors: u64,
     /// The position of the ring's shared index: descriptors taken, modulo 2^32.
     pub consumer_position: u32,
 }
@@ -75,7 +76,8 @@ impl KernelLedger {
 }
 
 impl XskLedger {
-    /// Frames that came to the socket's ring, or that the kernel counts as dropped there. `taken` were taken from its queue.
+    /// Frames that came to the socket's ring, or that the kernel counts as dropped there. `taken` were taken from its
+    /// queue.
     pub(crate) fn arrived(&self, taken: u64) -> u64 {
         taken + self.refused + self.in_ring + self.rx_dropped + self.rx_ring_full
     }
@@ -91,7 +93,7 @@ impl XskLedger {
             in_ring: self.in_ring + before.in_ring,
             leased: self.leased,
             refused: self.refused,
-            further: self.further,
+            continuation_descriptors: self.continuation_descriptors,
             consumer_position: self.consumer_position.wrapping_add(before.consumer_position),
         }
     }
@@ -115,8 +117,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// `queues` are the AF_XDP queues' counters, in the order of `sockets`; `path` is the kernel path's. `unbound` are the
-    /// frames that were redirected to sockets whose device had gone.
+    /// `queues` are the AF_XDP queues' counters, in the order of `sockets`; `path` is the kernel path's. `unbound` are
+    /// the frames that were redirected to sockets whose device had gone.
     pub(crate) fn new(
         verdicts: [u64; Verdict::COUNT],
         sockets: Vec<XskLedger>,
@@ -179,8 +181,8 @@ impl Ledger {
         self.link
     }
 
-    /// The total difference between counters that are kept independently. At rest it is 0; while traffic flows it includes
-    /// frames on their way between two counters. [`Ledger::is_at_rest_since`] distinguishes the two.
+    /// The total difference between counters that are kept independently. At rest it is 0; while traffic flows it
+    /// includes frames on their way between two counters. [`Ledger::is_at_rest_since`] distinguishes the two.
     pub fn unaccounted(&self) -> u64 {
         self.unaccounted
     }
@@ -265,13 +267,14 @@ impl Ledger {
     /// - `redirected`, `dropped_*` and `passed_*` are the verdicts of the XDP program.
     /// - `xsk_*` are counts of the AF_XDP sockets, `kernel_*` of the kernel path's sockets, `link_*` of link changes,
     ///   `host_*` and `interface_*` of the kernel ([`HostLedger`]).
-    /// - `xdp_taken` and `xdp_delivered` are the frames that the workers took from the rings, and the datagrams that they
-    ///   handed over; `kernel_taken` and `kernel_delivered` are the same on the kernel path.
+    /// - `xdp_taken` and `xdp_delivered` are the frames that the workers took from the rings, and the datagrams that
+    ///   they handed over; `kernel_taken` and `kernel_delivered` are the same on the kernel path.
     /// - `revoked`, `udp_checksum`, `not_kept` and the like are the reasons for which a worker dropped a datagram.
     /// - `copied`, `checksum_partial` and the like describe datagrams that were handed over.
     ///
-    /// All are counters, which only grow, but `xsk_in_ring`, `xsk_leased` and `held`, which are gauges. A datagram's
-    /// outcome is counted once, when the consumer's callback has returned.
+    /// All are counters, which only grow, except the gauges `xsk_in_ring`, `xsk_leased` and `held`. The counters
+    /// `interface_*` start again from 0 with an interface that was made again. A datagram's outcome is counted once,
+    /// when the consumer's callback has returned.
     pub fn causes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         let verdicts = Verdict::ALL.into_iter().map(|verdict| (verdict.name(), self.verdicts[verdict as usize]));
         let total = |f: fn(&XskLedger) -> u64| self.sockets.iter().map(f).sum::<u64>();
@@ -283,7 +286,7 @@ impl Ledger {
             ("xsk_in_ring", self.in_rings()),
             ("xsk_leased", total(|s| s.leased)),
             ("xsk_refused_descs", total(|s| s.refused)),
-            ("xsk_further_descs", total(|s| s.further)),
+            ("xsk_further_descs", total(|s| s.continuation_descriptors)),
             ("xsk_unbound", self.unbound),
             ("kernel_received", self.kernel.received),
             ("kernel_dropped", self.kernel.dropped),
@@ -331,7 +334,8 @@ impl Default for Ledger {
 /// The difference between the worker's count of frames taken and the index that it shares with the kernel.
 fn ring_gap(socket: &XskLedger, taken: u64) -> u64 {
     // Both count modulo 2^32 here; the gap is small, whichever way it goes.
-    let ahead = socket.consumer_position.wrapping_sub((taken + socket.refused + socket.further) as u32);
+    let ahead =
+        socket.consumer_position.wrapping_sub((taken + socket.refused + socket.continuation_descriptors) as u32);
     ahead.min(ahead.wrapping_neg()).into()
 }
 
@@ -358,7 +362,7 @@ mod tests {
             rx_dropped: 3,
             rx_ring_full: 4,
             refused: 1,
-            further: 5,
+            continuation_descriptors: 5,
             ..Default::default()
         };
         (queue, socket)

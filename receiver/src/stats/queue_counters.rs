@@ -15,7 +15,8 @@ pub(crate) enum DropReason {
     Malformed,
     /// The receiver stopped before the consumer asked for it.
     Undelivered,
-    /// The consumer asked to keep it, and already held as many copies as [`copy_limit`](crate::Builder::copy_limit) allows.
+    /// The consumer asked to keep it, and already held as many copies as [`copy_limit`](crate::Builder::copy_limit)
+    /// allows.
     NotKept,
     /// Came untagged by the kernel path, although VLAN tags are asked for: there is no VLAN interface.
     Untagged,

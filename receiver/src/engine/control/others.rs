@@ -16,7 +16,7 @@ use rustix::fs::fstat;
 
 use super::{Control, Inner};
 use crate::api::error::Error;
-use crate::engine::filter::Table;
+use crate::engine::filter::FilterTable;
 use crate::engine::lock::lock;
 use crate::engine::others::sharing::{Change, Reported, User, last_report, uses};
 use crate::engine::others::{DropUnwanted, Process, Tables, holders_of_sockets};
@@ -198,7 +198,7 @@ impl Control {
     pub(super) fn share(&self, inner: &mut Inner) -> Result<Vec<(IpAddr, u16)>, Error> {
         self.read_members(inner)?;
         inner.leaving.retain(|socket| socket.strong_count() > 0);
-        let mut joined = self.shared.filter.read(Table::groups);
+        let mut joined = self.shared.filter.read(FilterTable::groups);
         let Inner { program: Some(program), sharing, .. } = inner else { return Ok(Vec::new()) };
         for &(group, port) in &joined {
             let passes = self.others.policy.passes(sharing.is_shared(group));

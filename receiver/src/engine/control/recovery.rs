@@ -219,7 +219,7 @@ impl Control {
     /// Joins the groups of one family that are not joined yet.
     fn join_missing(&self, inner: &mut Inner, ipv6: bool) -> Result<(), Error> {
         let mut result = Ok(());
-        for (group, port) in self.shared.filter.read(crate::engine::filter::Table::groups) {
+        for (group, port) in self.shared.filter.read(crate::engine::filter::FilterTable::groups) {
             if group.is_ipv6() == ipv6
                 && !inner.membership.state(group, port).is_member()
                 && let Some(filter) = self.group_filter(group, port)
@@ -288,7 +288,11 @@ impl Control {
 
     /// Returns true if there is a subscription of the family.
     pub fn has_family(&self, ipv6: bool) -> bool {
-        self.shared.filter.read(crate::engine::filter::Table::groups).iter().any(|(group, _)| group.is_ipv6() == ipv6)
+        self.shared
+            .filter
+            .read(crate::engine::filter::FilterTable::groups)
+            .iter()
+            .any(|(group, _)| group.is_ipv6() == ipv6)
     }
 
     /// The interface on which the groups are to be joined, and its IP versions.

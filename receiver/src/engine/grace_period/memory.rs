@@ -1,6 +1,6 @@
-//! The asymmetric barrier by membarrier(2): free for the workers, expensive for the control side. Where the kernel has no
-//! membarrier (before Linux 4.14, or under a seccomp filter), both sides use a fence. `models/` has loom's fences in place
-//! of this file.
+//! The asymmetric barrier by membarrier(2): free for the workers, expensive for the control side. Where the kernel has
+//! no membarrier (before Linux 4.14, or under a seccomp filter), both sides use a fence. `models/` has loom's fences in
+//! place of this file.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, compiler_fence, fence};

@@ -1,11 +1,12 @@
 //! The protocol of the grace period, and nothing else: `models/` compiles this file a second time, against loom.
 //!
-//! A worker's [`Progress`] is odd while it is in a batch, and moves on with each datagram before the filter is read for it.
-//! The control side changes the filter, calls [`synchronize`], then looks: an even number means that the worker will read
-//! the filter anew; an odd one must move first.
+//! A worker's [`Progress`] is odd while it is in a batch, and moves on with each datagram before the filter is read for
+//! it. The control side changes the filter, calls [`synchronize`], then looks: an even number means that the worker
+//! will read the filter anew; an odd one must move first.
 //!
 //! The store of the progress and the load of the filter are of different variables, so only a full barrier between them
-//! keeps their order (Store-Load). The worker's half is [`light`], free with membarrier(2); the control side's is [`heavy`].
+//! keeps their order (Store-Load). The worker's half is [`light`], free with membarrier(2); the control side's is
+//! [`heavy`].
 
 use super::memory::{AtomicU64, Ordering, heavy, light};
 
@@ -38,8 +39,8 @@ impl Progress {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
 
-    /// Returns true when the worker has handed over what it had in hand at the last [`synchronize`], and false if `pause`
-    /// returned false before that.
+    /// Returns true when the worker has handed over what it had in hand at the last [`synchronize`], and false if
+    /// `pause` returned false before that.
     pub fn wait(&self, mut pause: impl FnMut() -> bool) -> bool {
         let seen = self.0.load(Ordering::Acquire);
         if seen.is_multiple_of(2) {
