@@ -1,8 +1,16 @@
 //! Feeds without I/O: what a receiver of multicast does after a datagram has arrived.
 //!
-//! A feed is a protocol whose datagrams carry sequence numbers: market data, RTP, MPEG-TS over RTP. This crate parses
-//! the headers. It opens no socket, reads no clock and starts no thread: the caller hands in payloads, and times in
-//! nanoseconds of any clock that does not run backward.
+//! A feed is a protocol whose datagrams carry sequence numbers: market data, RTP, MPEG-TS over RTP. This crate
+//! says what has arrived, in which order, what is missing, and how well it came. It opens no socket, reads no clock and
+//! starts no thread: the caller hands in payloads, and times in nanoseconds of any clock that does not run backward.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`protocol`] | headers of thirteen protocols: stream, sequence, kind, messages |
+//! | [`arbiter`] | one ordered stream out of any number of redundant legs; gaps, resets, states |
+//! | [`rerequest`] | which missing ranges to ask for again, and when |
+//! | [`fec`] | lost RTP packets made again from the parity of ST 2022-1 |
+//! | [`health`] | RTP loss and jitter, MPEG-TS by TR 101 290, delivery index, microbursts |
 //!
 //! ```
 //! use receiver_feed::protocol::{Kind, MoldUdp64, Protocol};
@@ -31,3 +39,4 @@ pub mod arbiter;
 pub mod fec;
 pub mod health;
 pub mod protocol;
+pub mod rerequest;

@@ -1,6 +1,7 @@
 //! Forward error correction against ffmpeg's sender: `data/prompeg.bin` holds what these ports received from
 //! `ffmpeg -re -f lavfi -i testsrc=size=160x120:rate=25 -t 1.2 -c:v mpeg2video -b:v 100k -f rtp_mpegts
-//! -fec prompeg=l=5:d=4 'rtp://127.0.0.1:5000?pkt_size=200'`. Each datagram follows its port and length, big-endian u16s.
+//! -fec prompeg=l=5:d=4 'rtp://127.0.0.1:5000?pkt_size=200'`. Each datagram follows its port and its length, which are
+//! big-endian u16s.
 
 use std::collections::BTreeMap;
 

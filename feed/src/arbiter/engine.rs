@@ -10,7 +10,7 @@ use super::event::{Delivery, Event, Hold, LegId, State, StreamId};
 use super::shared::Shared;
 use super::statistics::{LegStatistics, StreamLegStatistics, StreamStatistics};
 use super::stream::Stream;
-use crate::protocol::{Packet, ParseError, Protocol, SequenceWidth, StreamKey};
+use crate::protocol::{Kind, Packet, ParseError, Protocol, SequenceWidth, StreamKey};
 
 /// A stream, and what it shares with the others: borrowed apart.
 macro_rules! parts {
@@ -75,6 +75,34 @@ impl<P: Protocol, H: AsRef<[u8]> + Clone> Arbiter<P, H> {
         leg: LegId,
         now_ns: u64,
         datagram: L,
+        sink: impl FnMut(Delivery<L, H>),
+    ) -> Result<(), ParseError> {
+        self.take(leg, now_ns, datagram, false, sink)
+    }
+
+    /// Takes a datagram that did not come by a leg's own way: the answer to a request, or a packet that
+    /// [`FecDecoder`](crate::fec::FecDecoder) made again. It fills gaps, and changes nothing about the leg's position
+    /// and what that leg lost.
+    ///
+    /// # Errors
+    /// As [`Arbiter::push`].
+    pub fn push_retransmission<L: Hold<Held = H>>(
+        &mut self,
+        leg: LegId,
+        now_ns: u64,
+        datagram: L,
+        sink: impl FnMut(Delivery<L, H>),
+    ) -> Result<(), ParseError> {
+        self.take(leg, now_ns, datagram, true, sink)
+    }
+
+    #[inline]
+    fn take<L: Hold<Held = H>>(
+        &mut self,
+        leg: LegId,
+        now_ns: u64,
+        datagram: L,
+        retransmission: bool,
         mut sink: impl FnMut(Delivery<L, H>),
     ) -> Result<(), ParseError> {
         if self.next_deadline().is_some_and(|deadline_ns| deadline_ns <= now_ns) {
@@ -82,13 +110,16 @@ impl<P: Protocol, H: AsRef<[u8]> + Clone> Arbiter<P, H> {
         }
         let leg = if leg.index() < self.legs.len() { leg } else { LegId::new((self.legs.len() - 1) as u8) };
         self.legs[leg.index()].datagrams += 1;
-        let packet = match self.protocol.parse(datagram.as_ref()) {
+        let mut packet = match self.protocol.parse(datagram.as_ref()) {
             Ok(packet) => packet,
             Err(error) => {
                 self.legs[leg.index()].malformed += 1;
                 return Err(error);
             }
         };
+        if retransmission && packet.kind == Kind::Data {
+            packet.kind = Kind::Retransmission;
+        }
         let at = match self.streams.get(self.last) {
             Some(stream) if stream.key == packet.stream => self.last,
             _ => match self.index.get(&packet.stream) {
