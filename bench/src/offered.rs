@@ -87,8 +87,8 @@ impl Generator {
             weight,
         };
         let mut config = LoadConfig::new(bench.lab.tx_interface(), offer.streams.iter().map(stream).collect());
-        (config.rate, config.duration, config.burst) = (offer.rate, Some(offer.duration), offer.burst);
-        (config.count, config.cpus) = (offer.count, vec![GENERATOR_CPU]);
+        (config.traffic.rate, config.traffic.duration, config.burst) = (offer.rate, Some(offer.duration), offer.burst);
+        (config.traffic.count, config.cpus) = (offer.count, vec![GENERATOR_CPU]);
         let (go, wait) = channel::<()>();
         let (loaded, ready) = channel::<()>();
         let stop = Arc::clone(&bench.stop);

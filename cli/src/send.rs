@@ -135,13 +135,13 @@ fn config(args: SendArgs) -> Result<SendConfig, SendError> {
     let (source_port, source_ports) = source_ports(&args)?;
     let mut config = SendConfig::new(args.interface, group, port);
     config.sources = args.sources;
-    (config.source_port, config.source_ports) = (source_port, source_ports);
-    config.rate = args.rate;
-    config.count = args.count;
-    config.duration = args.duration;
-    config.size = args.size;
-    config.ttl = args.ttl;
-    config.threads = args.threads;
+    (config.traffic.source_port, config.traffic.source_ports) = (source_port, source_ports);
+    config.traffic.rate = args.rate;
+    config.traffic.count = args.count;
+    config.traffic.duration = args.duration;
+    config.traffic.size = args.size;
+    config.traffic.ttl = args.ttl;
+    config.traffic.threads = args.threads;
     config.burst = args.burst;
     config.vlan = args.vlan.map(|tags| tags.0).unwrap_or_default();
     config.spoof = args.spoof;
@@ -167,12 +167,12 @@ fn load_config(args: SendArgs) -> Result<LoadConfig, SendError> {
         _ => args.streams.into_iter().flat_map(|specs| specs.0).collect(),
     };
     let mut config = LoadConfig::new(args.interface, streams);
-    (config.source_port, config.source_ports) = (source_port, source_ports);
-    config.count = args.count;
-    config.duration = args.duration;
-    config.size = args.size;
-    config.ttl = args.ttl;
-    config.threads = args.threads;
+    (config.traffic.source_port, config.traffic.source_ports) = (source_port, source_ports);
+    config.traffic.count = args.count;
+    config.traffic.duration = args.duration;
+    config.traffic.size = args.size;
+    config.traffic.ttl = args.ttl;
+    config.traffic.threads = args.threads;
     config.cpus = args.cpus;
     match (args.burst, args.every) {
         (Some(packets), Some(every)) => {
@@ -180,7 +180,7 @@ fn load_config(args: SendArgs) -> Result<LoadConfig, SendError> {
             config.burst = Some(Burst { packets, every: Duration::from_micros(every) });
         }
         (Some(_), None) => return Err(SendError::BurstShape),
-        _ => config.rate = args.rate,
+        _ => config.traffic.rate = args.rate,
     }
     Ok(config)
 }
@@ -254,12 +254,12 @@ mod tests {
         let config = parse("--source 10.0.0.1 --source 10.0.0.2,10.0.0.3 --vlan 100.200 --duration 0.5");
         assert_eq!(config.sources.len(), 3);
         assert_eq!(config.vlan, [100, 200]);
-        assert_eq!(config.duration, Some(Duration::from_millis(500)));
-        assert_eq!((config.source_port, config.source_ports), (None, 1));
+        assert_eq!(config.traffic.duration, Some(Duration::from_millis(500)));
+        assert_eq!((config.traffic.source_port, config.traffic.source_ports), (None, 1));
         let config = parse("--source-port 4000-4003");
-        assert_eq!((config.source_port, config.source_ports), (Some(4000), 4));
+        assert_eq!((config.traffic.source_port, config.traffic.source_ports), (Some(4000), 4));
         let config = parse("--source-port 4000 --source-ports 8");
-        assert_eq!((config.source_port, config.source_ports), (Some(4000), 8));
+        assert_eq!((config.traffic.source_port, config.traffic.source_ports), (Some(4000), 8));
     }
 
     #[test]

@@ -18,7 +18,7 @@ fn killed_under_load() {
     let lab = Lab::new().expect("lab");
     let before = Traces::of(&lab);
     let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
-    (config.rate, config.spoof) = (50_000, true);
+    (config.traffic.rate, config.spoof) = (50_000, true);
     let sending = Sending::start(&lab, config);
     for _ in 0..3 {
         let mut child = lab

@@ -48,7 +48,7 @@ fn the_command_reports_it() {
     let arguments = ["--mode", "copy", "--json", "--interval", "0.1", "--drop-unwanted", "never", WANTED];
     let (run, _) = Run::joined(&lab, &arguments);
     let mut config = stream(&lab, GROUP, 5000, &["10.0.0.2"]);
-    config.count = Some(COUNT);
+    config.traffic.count = Some(COUNT);
     Sending::start(&lab, config).wait();
     member.receive(COUNT);
     run.signal(rustix::process::Signal::TERM);

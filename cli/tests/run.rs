@@ -41,7 +41,7 @@ fn json_has_its_names_and_the_right_counts() {
         assert_eq!(start["queues"], if mode == "socket" { serde_json::json!([]) } else { serde_json::json!([0]) });
         assert_eq!(start["subscriptions"], serde_json::json!([WANTED, "!10.0.0.9@239.1.1.1:5001"]));
 
-        send_with(&lab, &["10.0.0.1", "10.0.0.2", "10.0.0.3"], 3000, |config| config.size = 100);
+        send_with(&lab, &["10.0.0.1", "10.0.0.2", "10.0.0.3"], 3000, |config| config.traffic.size = 100);
         let (out, err, code) = run.end();
         assert_eq!((code, err.as_str()), (Some(0), ""));
         let interval = object(out.lines().next().expect("an interval"));
@@ -92,7 +92,7 @@ fn count_is_exact_on_one_queue_and_on_several() {
         }
         // Many flows spread over the queues.
         send_with(&lab, &["10.0.0.1", "10.0.0.2"], 3000, |config| {
-            (config.source_port, config.source_ports, config.size) = (Some(4000), 16, 50);
+            (config.traffic.source_port, config.traffic.source_ports, config.traffic.size) = (Some(4000), 16, 50);
         });
         let (out, err, code) = run.end();
         assert_eq!((code, err.as_str()), (Some(0), ""));
@@ -222,7 +222,7 @@ fn traffic_on_its_way_is_in_flight_and_not_unaccounted() {
             arguments.push("--json");
         }
         let (run, _) = Run::joined(&lab, &arguments);
-        send_with(&lab, &["10.0.0.1", "10.0.0.2"], 100_000, |config| config.rate = 100_000);
+        send_with(&lab, &["10.0.0.1", "10.0.0.2"], 100_000, |config| config.traffic.rate = 100_000);
         let (out, err, code) = run.end();
         assert_eq!((code, err.as_str()), (Some(0), ""));
         if !json {

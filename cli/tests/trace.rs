@@ -21,7 +21,7 @@ fn lines(log: &str, verdict: Verdict) -> u64 {
 fn each_verdict_is_logged_by_its_name() {
     let lab = Lab::new().expect("a lab");
     let (run, _) = Run::joined(&lab, &["--json", "--trace-verdicts", "--duration", "1.5", WANTED]);
-    send_with(&lab, &["10.0.0.1", "10.0.0.3"], 200, |config| config.rate = 1000);
+    send_with(&lab, &["10.0.0.1", "10.0.0.3"], 200, |config| config.traffic.rate = 1000);
     let (out, err, code) = run.end();
     assert_eq!(code, Some(0), "{err}");
     let summary = last_object(&out);
@@ -39,7 +39,7 @@ fn what_is_not_logged_is_counted() {
             arguments.push("--json");
         }
         let (run, _) = Run::joined(&lab, &arguments);
-        send_with(&lab, &["10.0.0.1", "10.0.0.3"], 200_000, |config| config.rate = 1_000_000);
+        send_with(&lab, &["10.0.0.1", "10.0.0.3"], 200_000, |config| config.traffic.rate = 1_000_000);
         let (out, err, code) = run.end();
         assert_eq!(code, Some(0), "{err}");
         if !json {

@@ -31,7 +31,7 @@ fn queues_come_and_go_under_way() {
     let mut receiver = open(&lab, |builder| builder.subscribe(wanted).mode(ReceiveMode::Copy)).expect("receiver");
     let handle = receiver.handle();
     let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
-    (config.rate, config.source_ports) = (20_000, FLOWS);
+    (config.traffic.rate, config.traffic.source_ports) = (20_000, FLOWS);
     let mut round = |by_kernel: &mut u64| {
         let came = burst(&lab, &mut receiver, config.clone(), COUNT, |datagram| {
             *by_kernel += u64::from(datagram.path() == Path::Kernel);

@@ -79,10 +79,10 @@ fn under_load(
     };
 
     let mut config = stream(&lab, steady_group, 5000, &[steady_source]);
-    config.rate = 50_000;
+    config.traffic.rate = 50_000;
     let steady_sending = Sending::start(&lab, config);
     let mut config = stream(&lab, switched.0, switched.1, &[switched.2]);
-    config.rate = 50_000;
+    config.traffic.rate = 50_000;
     config.spoof = true;
     let switched_sending = Sending::start(&lab, config);
     std::thread::sleep(Duration::from_millis(100));
@@ -249,7 +249,7 @@ fn block_waits_for_the_callback_under_way() {
         })
     };
     let mut config = stream(&lab, "239.1.1.2", 5001, &["10.0.0.1"]);
-    config.rate = 1_000;
+    config.traffic.rate = 1_000;
     let sending = Sending::start(&lab, config);
     let source = IpAddr::from([10, 0, 0, 1]);
     for _ in 0..20 {
@@ -278,8 +278,8 @@ fn steering_from_the_callback() {
     let handle = receiver.handle();
     let id = handle.subscriptions().expect("subscriptions")[0].id;
     let mut config = stream(&lab, "239.1.1.2", 5001, &["10.0.0.1", "10.0.0.2"]);
-    config.count = Some(2_000);
-    config.rate = 20_000;
+    config.traffic.count = Some(2_000);
+    config.traffic.rate = 20_000;
     let sending = Sending::start(&lab, config);
     let mut worker = receiver.into_workers().remove(0);
     let mut counts: HashMap<IpAddr, u64> = HashMap::new();

@@ -42,8 +42,8 @@ fn deliver(mode: ReceiveMode, family: &Family, rate: u64) {
     assert_eq!(receiver.handle().mode(), mode);
     let checking = Checking::start(receiver);
     let mut config = stream(&lab, family.group, 5000, &[family.wanted, family.unwanted]);
-    config.count = Some(2 * COUNT);
-    config.rate = rate;
+    config.traffic.count = Some(2 * COUNT);
+    config.traffic.rate = rate;
     config.bypass_qdisc = true;
     config.spoof = true;
     let sent = Sending::start(&lab, config).wait();

@@ -72,7 +72,7 @@ fn shutdown_hands_over_the_rest(mode: ReceiveMode) {
     let mut receiver = open_all(&lab, mode).expect("receiver");
     let handle = receiver.handle();
     let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
-    (config.count, config.rate) = (Some(COUNT), 20_000);
+    (config.traffic.count, config.traffic.rate) = (Some(COUNT), 20_000);
     Sending::start(&lab, config).wait();
     // Everything is in the ring or the socket. The ring reports its content; a socket does not.
     let start = Instant::now();
@@ -156,7 +156,7 @@ fn interface_goes_down(mode: ReceiveMode) {
     let mut receiver = open_all(&lab, mode).expect("receiver");
     let config = || {
         let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
-        (config.rate, config.spoof) = (20_000, true);
+        (config.traffic.rate, config.spoof) = (20_000, true);
         config
     };
     assert_eq!(burst(&lab, &mut receiver, config(), COUNT, |_| {}), COUNT);

@@ -68,7 +68,7 @@ const V6: &str = "[2001:db8::1]@[ff3e::1]:5000";
 fn counts_are_exact_and_everything_arrives_v4() {
     let lab = Lab::new().expect("a lab");
     let mut config = config(&lab, &[V4]);
-    (config.count, config.rate) = (Some(100_003), 200_000);
+    (config.traffic.count, config.traffic.rate) = (Some(100_003), 200_000);
     let (sent, _) = arrives(&lab, &[V4], config);
     assert_eq!((sent.packets, sent.bytes), (100_003, 100_003 * PROBE_LEN as u64));
 }
@@ -77,7 +77,7 @@ fn counts_are_exact_and_everything_arrives_v4() {
 fn counts_are_exact_and_everything_arrives_v6() {
     let lab = Lab::new().expect("a lab");
     let mut config = config(&lab, &[V6]);
-    (config.count, config.rate) = (Some(100_003), 200_000);
+    (config.traffic.count, config.traffic.rate) = (Some(100_003), 200_000);
     let (sent, _) = arrives(&lab, &[V6], config);
     assert_eq!(sent.packets, 100_003);
 }
@@ -90,7 +90,7 @@ fn a_mix_keeps_its_shares() {
         let v4 = format!("{V4}=97");
         let v6 = format!("{V6}=2");
         let mut config = config(&lab, &[&v4, &v6, "10.0.0.9@232.1.1.1:5000=1"]);
-        (config.count, config.rate, config.size) = (Some(10_000), 100_000, size);
+        (config.traffic.count, config.traffic.rate, config.traffic.size) = (Some(10_000), 100_000, size);
         let (sent, ledger) = arrives(&lab, &[V4, V6], config);
         assert_eq!(sent.flows.iter().map(|flow| flow.packets).collect::<Vec<_>>(), [9_700, 200, 100]);
         assert_eq!(ledger.count("dropped_not_included").expect("a cause"), 100, "{}", causes(&ledger));
@@ -101,8 +101,8 @@ fn a_mix_keeps_its_shares() {
 fn threads_have_flows_and_ports_of_their_own() {
     let lab = Lab::new().expect("a lab");
     let mut config = config(&lab, &[V4, V6]);
-    (config.count, config.rate, config.threads) = (Some(20_001), 100_000, 2);
-    (config.source_port, config.source_ports) = (Some(4000), 2);
+    (config.traffic.count, config.traffic.rate, config.traffic.threads) = (Some(20_001), 100_000, 2);
+    (config.traffic.source_port, config.traffic.source_ports) = (Some(4000), 2);
     // Two threads on one CPU too: each has a program of its own.
     config.cpus = vec![0, 0];
     let (sent, _) = arrives(&lab, &[V4, V6], config);
@@ -117,7 +117,7 @@ fn bursts_come_as_often_as_asked() {
     let lab = Lab::new().expect("a lab");
     let mut config = config(&lab, &[V4]);
     config.burst = Some(Burst { packets: 100, every: Duration::from_millis(10) });
-    config.count = Some(1_050);
+    config.traffic.count = Some(1_050);
     let (sent, _) = arrives(&lab, &[V4], config);
     assert_eq!(sent.packets, 1_050);
     assert!(sent.elapsed_seconds >= 0.1, "the eleventh burst is not before its time: {sent}");
@@ -128,7 +128,7 @@ fn bursts_come_as_often_as_asked() {
 fn a_link_that_takes_nothing_is_told() {
     let lab = Lab::new().expect("a lab");
     let mut config = config(&lab, &[V4]);
-    config.count = Some(100);
+    config.traffic.count = Some(100);
     let result = try_send(&lab, config);
     assert!(matches!(&result, Err(SendError::NotRedirected(_))), "{result:?}");
 }
@@ -138,18 +138,18 @@ fn refusals() {
     let lab = Lab::new().expect("a lab");
     let refused = |change: fn(&mut LoadConfig)| {
         let mut config = config(&lab, &[V4]);
-        config.count = Some(1);
+        config.traffic.count = Some(1);
         change(&mut config);
         try_send(&lab, config).expect_err("refused")
     };
     assert!(matches!(refused(|c| c.streams.clear()), SendError::NoStream));
     assert!(matches!(refused(|c| c.streams[0].weight = 0), SendError::Weight(_)));
-    assert!(matches!(refused(|c| c.size = PROBE_LEN - 1), SendError::SizeTooSmall { .. }));
-    assert!(matches!(refused(|c| c.size = 1473), SendError::AboveMtu { max: 1472, .. }));
-    assert!(matches!(refused(|c| (c.threads, c.cpus) = (2, vec![0])), SendError::TooFewCpus { .. }));
+    assert!(matches!(refused(|c| c.traffic.size = PROBE_LEN - 1), SendError::SizeTooSmall { .. }));
+    assert!(matches!(refused(|c| c.traffic.size = 1473), SendError::AboveMtu { max: 1472, .. }));
+    assert!(matches!(refused(|c| (c.traffic.threads, c.cpus) = (2, vec![0])), SendError::TooFewCpus { .. }));
     assert!(matches!(refused(|c| c.cpus = vec![1023]), SendError::Os { .. }));
     assert!(matches!(
-        refused(|c| (c.source_port, c.source_ports) = (Some(65_535), 2)),
+        refused(|c| (c.traffic.source_port, c.traffic.source_ports) = (Some(65_535), 2)),
         SendError::SourcePortRange { .. }
     ));
 }

@@ -43,9 +43,9 @@ fn fragments(family: &Family) {
     })
     .expect("receiver");
     let mut large = stream(&lab, family.group, 5000, &family.sources[..1]);
-    (large.size, large.rate, large.count) = (LARGE, 1_000, Some(LARGE_COUNT));
+    (large.traffic.size, large.traffic.rate, large.traffic.count) = (LARGE, 1_000, Some(LARGE_COUNT));
     let mut small = stream(&lab, family.group, 5000, &family.sources[1..]);
-    (small.rate, small.count) = (50_000, Some(SMALL_COUNT));
+    (small.traffic.rate, small.traffic.count) = (50_000, Some(SMALL_COUNT));
     let sending = [large, small].map(|config| Sending::start(&lab, config));
 
     let mut checker = ProbeChecker::new();
@@ -127,7 +127,7 @@ fn a_queue_without_a_socket() {
     })
     .expect("receiver");
     let mut config = stream(&lab, V4.group, 5000, &V4.sources);
-    (config.source_ports, config.rate, config.count) = (32, 20_000, Some(COUNT));
+    (config.traffic.source_ports, config.traffic.rate, config.traffic.count) = (32, 20_000, Some(COUNT));
     let sending = [Sending::start(&lab, config)];
     let mut checker = ProbeChecker::new();
     let mut by_kernel = 0;
@@ -162,7 +162,7 @@ fn drops(mode: ReceiveMode, queues: Queues) {
     })
     .expect("receiver");
     let mut config = stream(&lab, V4.group, 5000, &V4.sources);
-    (config.source_ports, config.rate, config.count) = (16, 40_000, Some(COUNT));
+    (config.traffic.source_ports, config.traffic.rate, config.traffic.count) = (16, 40_000, Some(COUNT));
     let sending = Sending::start(&lab, config);
     while !sending.is_done() {
         std::thread::sleep(std::time::Duration::from_millis(1));

@@ -35,7 +35,7 @@ fn builder(builder: Builder, mode: ReceiveMode) -> Builder {
 
 fn config(lab: &Lab) -> SendConfig {
     let mut config = stream(lab, "232.1.1.1", 5000, &["10.0.0.1"]);
-    (config.size, config.rate) = (200, 20_000);
+    (config.traffic.size, config.traffic.rate) = (200, 20_000);
     config
 }
 
@@ -160,7 +160,7 @@ fn break_leaves_the_rest(mode: ReceiveMode) {
     let handle = receiver.handle();
     let mut worker = receiver.into_workers().pop().expect("a worker");
     let mut config = config(&lab);
-    config.count = Some(BURST);
+    config.traffic.count = Some(BURST);
     Sending::start(&lab, config).wait();
     for expected in 0..BURST {
         let mut number = None;
@@ -199,7 +199,7 @@ fn leases_across_await_points() {
         let mut held: Vec<OwnedDatagram> = Vec::new();
         for _ in 0..2 {
             let mut config = config(&lab);
-            config.count = Some(BURST);
+            config.traffic.count = Some(BURST);
             let sending = Sending::start(&lab, config);
             for _ in 0..BURST {
                 let received = tokio::time::timeout(PATIENCE, receiver.recv()).await.expect("in time");

@@ -60,9 +60,9 @@ fn deleted_and_made_again(mode: ReceiveMode) {
     let counting = Counting::open(&lab, mode);
     for round in 1..=3 {
         let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
-        config.rate = 10_000;
+        config.traffic.rate = 10_000;
         config.spoof = true;
-        config.count = Some(2_000);
+        config.traffic.count = Some(2_000);
         Sending::start(&lab, config).wait();
         let index = counting.handle.interface().index;
         lab.rx().ip(&["link", "del", "veth-rx"]).expect("delete");

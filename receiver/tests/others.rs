@@ -141,7 +141,7 @@ fn joins_under_way_look_first() {
     let member = Member::join(&lab, GROUP, 5000);
     let sending = {
         let mut config = stream(&lab, GROUP, 5000, &["10.0.0.2"]);
-        (config.rate, config.count) = (50_000, Some(25_000));
+        (config.traffic.rate, config.traffic.count) = (50_000, Some(25_000));
         Sending::start(&lab, config)
     };
     member.receive(50);

@@ -22,7 +22,7 @@ fn open_with(lab: &Lab, mode: ReceiveMode, copies: u64) -> Receiver {
 
 fn send(lab: &Lab) {
     let mut config = stream(lab, "239.1.1.1", 5000, &["10.0.0.1"]);
-    (config.rate, config.count) = (20_000, Some(COUNT));
+    (config.traffic.rate, config.traffic.count) = (20_000, Some(COUNT));
     Sending::start(lab, config).wait();
 }
 
@@ -50,7 +50,7 @@ fn counters_only_grow() {
     };
     let mut kept = Vec::new();
     let mut config = stream(&lab, "239.1.1.1", 5000, &["10.0.0.1"]);
-    config.rate = 20_000;
+    config.traffic.rate = 20_000;
     let came = burst(&lab, &mut receiver, config, COUNT, |datagram| {
         check(&handle);
         kept.extend(datagram.into_owned());

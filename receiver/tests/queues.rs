@@ -36,7 +36,8 @@ fn four_queues() -> (Lab, Receiver) {
 
 fn send(lab: &Lab) -> Sending {
     let mut config = stream(lab, "232.1.1.1", 5000, &["10.0.0.1"]);
-    (config.source_ports, config.threads, config.rate, config.count) = (FLOWS, 4, 40_000, Some(COUNT));
+    (config.traffic.source_ports, config.traffic.threads, config.traffic.rate, config.traffic.count) =
+        (FLOWS, 4, 40_000, Some(COUNT));
     Sending::start(lab, config)
 }
 

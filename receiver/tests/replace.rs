@@ -72,7 +72,7 @@ fn replace(mode: ReceiveMode, group: &'static str, sources: [&'static str; 3], f
     };
     let id = handle.subscriptions().expect("subscriptions")[0].id;
     let mut config = stream(&lab, group, 5000, &sources);
-    config.rate = 30_000;
+    config.traffic.rate = 30_000;
     let sending = Sending::start(&lab, config);
     let controlled = handle.clone();
     let switching = lab

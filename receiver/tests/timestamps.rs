@@ -32,7 +32,7 @@ fn check(mode: ReceiveMode, stamped: bool, origin: TimeOrigin) {
     let warm_up = if origin == TimeOrigin::Kernel { until_the_kernel_stamps(&lab, &mut receiver) } else { 0 };
     for (group, source) in [("232.1.1.1", "10.0.0.1"), ("ff3e::1", "2001:db8::1")] {
         let mut config = stream(&lab, group, 5000, &[source]);
-        config.rate = 20_000;
+        config.traffic.rate = 20_000;
         // With a whole checksum, so that generic mode takes it by XDP.
         config.spoof = mode == ReceiveMode::Generic;
         let (begin, mut last) = (tai(), 0);
@@ -65,7 +65,7 @@ fn until_the_kernel_stamps(lab: &Lab, receiver: &mut Receiver) -> u64 {
     let start = Instant::now();
     for sent in 1.. {
         let mut config = stream(lab, "232.1.1.1", 5000, &["10.0.0.1"]);
-        config.count = Some(1);
+        config.traffic.count = Some(1);
         Sending::start(lab, config).wait();
         std::thread::sleep(Duration::from_millis(5));
         let (before_it_was_read, mut stamped) = (tai(), false);
@@ -114,7 +114,7 @@ fn the_kernel_path_beside_xdp() {
     let mut origins = Vec::new();
     FrameSocket::open(&lab).send(&Frame::with_options("10.0.0.1:4000", "232.1.1.1:5000", b"", &[0x94, 4, 0, 0]).bytes);
     let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
-    config.count = Some(1);
+    config.traffic.count = Some(1);
     receive(&mut receiver, &[Sending::start(&lab, config)], |datagram| origins.push(datagram.time().origin));
     origins.sort_by_key(|origin| *origin == TimeOrigin::Xdp);
     assert_eq!(origins, [TimeOrigin::Kernel, TimeOrigin::Xdp]);

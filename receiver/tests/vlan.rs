@@ -24,7 +24,7 @@ fn check(mode: ReceiveMode, wanted: &str, others: &[&[u16]]) {
     let tags: Vec<u16> = [Some(wanted.outer()), wanted.inner()].into_iter().flatten().collect();
     for (group, source) in [("232.1.1.1", "10.0.0.1"), ("ff3e::1", "2001:db8::1")] {
         let mut config = stream(&lab, group, 5000, &[source]);
-        (config.rate, config.spoof) = (20_000, true);
+        (config.traffic.rate, config.spoof) = (20_000, true);
         for other in others {
             config.vlan = other.to_vec();
             // Untagged ones too: without a VLAN interface the groups are joined on the untagged one, and the kernel has them.

@@ -2,76 +2,63 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::time::Duration;
 
-use super::error::SendError;
-use crate::probe::PROBE_LEN;
 use receiver_membership::{validate_group, validate_source};
+use serde::{Deserialize, Serialize};
 
-/// Largest UDP payload over IPv4, bytes: 65,535 less the IP and UDP headers.
-pub const MAX_PAYLOAD_V4: usize = 65_535 - 20 - 8;
-/// Largest UDP payload over IPv6, bytes: 65,535 less the UDP header.
-pub const MAX_PAYLOAD_V6: usize = 65_535 - 8;
+use crate::error::SendError;
+use crate::traffic::{MAX_PAYLOAD_V4, MAX_PAYLOAD_V6, Traffic};
 
-/// Packets a second. More than any link takes; what is computed from it stays far from an overflow.
-pub(super) const MAX_RATE: u64 = 1_000_000_000_000;
 const MAX_BURST: usize = 1024;
-const MAX_THREADS: usize = 256;
 const MAX_FLOWS: usize = 1 << 20;
 
-/// What to send. Start from [`SendConfig::new`] and set what differs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the [`Sender`](crate::Sender) sends. Start from [`SendConfig::new`] and set what differs.
+///
+/// ```
+/// let mut config = receiver_send::SendConfig::new("veth0", "232.1.1.1".parse()?, 5000);
+/// config.sources = vec!["10.0.0.1".parse()?];
+/// config.traffic.rate = 1000;
+/// config.traffic.count = Some(10);
+/// config.validate()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct SendConfig {
-    /// Interface to send on.
-    pub interface: String,
-    /// Group to send to.
+    /// The group to send to.
     pub group: IpAddr,
-    /// UDP port to send to.
+    /// The UDP port to send to.
     pub port: u16,
-    /// Sources. Those that the interface does not own are spoofed. Empty: the interface's first address of the family.
+    /// The sources. Those that the interface does not own are spoofed. Empty: the interface's first address of the family.
+    #[serde(default)]
     pub sources: Vec<IpAddr>,
-    /// First source port of each source; `None`: one that is free.
-    pub source_port: Option<u16>,
-    /// Source ports of each source, one after the other: as many flows. Default 1.
-    pub source_ports: u16,
-    /// Packets a second over all flows; 0, the default: as fast as it goes.
-    pub rate: u64,
-    /// Stop after exactly so many packets.
-    pub count: Option<u64>,
-    /// Stop after this time. With `count`, whichever comes first; with neither, only when told to.
-    pub duration: Option<Duration>,
-    /// UDP payload in bytes, from [`PROBE_LEN`], the default. What follows the probe header is zeros.
-    pub size: usize,
-    /// IP time to live, or hop limit. Default 16.
-    pub ttl: u8,
-    /// Threads; each has its own flows, so that there must be as many flows. Default 1.
-    pub threads: usize,
-    /// Packets handed to the kernel at once; `None`: 64 flat out, else what is due in 0.1 ms, up to 64.
+    /// The interface, the rate and the end, the packets and the threads.
+    pub traffic: Traffic,
+    /// Packets handed to the kernel at once, 1 to 1,024. `None`: 64 without a rate, else what is due in 0.1 ms, up to 64.
+    #[serde(default)]
     pub burst: Option<usize>,
-    /// VLAN ids, outermost first, at most two (802.1ad outside, 802.1Q inside). Sends all as complete frames.
+    /// VLAN ids, outermost first, up to two (802.1ad outside, 802.1Q inside). All packets are then complete frames.
+    #[serde(default)]
     pub vlan: Vec<u16>,
-    /// Complete frames for the interface's own addresses too.
+    /// True to send complete frames for the interface's own addresses, too.
+    #[serde(default)]
     pub spoof: bool,
-    /// Complete frames skip the queueing discipline (PACKET_QDISC_BYPASS): faster, and unseen by packet captures here.
+    /// True to make complete frames skip the queueing discipline (PACKET_QDISC_BYPASS), which is faster. Packet captures
+    /// on this host do not see them then.
+    #[serde(default)]
     pub bypass_qdisc: bool,
 }
 
 impl SendConfig {
-    /// Flat out, from the interface's first address, smallest payload, until stopped.
+    /// As fast as possible, from the interface's first address, with the smallest payload, until stopped.
+    #[must_use]
     pub fn new(interface: impl Into<String>, group: IpAddr, port: u16) -> Self {
         Self {
-            interface: interface.into(),
             group,
             port,
             sources: Vec::new(),
-            source_port: None,
-            source_ports: 1,
-            rate: 0,
-            count: None,
-            duration: None,
-            size: PROBE_LEN,
-            ttl: 16,
-            threads: 1,
+            traffic: Traffic::new(interface),
             burst: None,
             vlan: Vec::new(),
             spoof: false,
@@ -79,7 +66,7 @@ impl SendConfig {
         }
     }
 
-    /// Checks all that can be told without asking the kernel.
+    /// Checks all that can be checked without asking the kernel.
     ///
     /// # Errors
     /// Those of [`SendError`] whose exit code is 2.
@@ -95,26 +82,9 @@ impl SendConfig {
                 return Err(SendError::SourceTwice(source));
             }
         }
-        self.validate_source_ports()?;
-        let max = if self.group.is_ipv4() { MAX_PAYLOAD_V4 } else { MAX_PAYLOAD_V6 };
-        if self.size < PROBE_LEN {
-            return Err(SendError::SizeTooSmall { size: self.size, min: PROBE_LEN });
-        }
-        if self.size > max {
-            return Err(SendError::SizeTooLarge { size: self.size, max });
-        }
-        if self.ttl == 0 {
-            return Err(SendError::TtlZero);
-        }
-        if self.count == Some(0) {
-            return Err(SendError::CountZero);
-        }
-        if self.duration == Some(Duration::ZERO) {
-            return Err(SendError::DurationZero);
-        }
-        if self.rate > MAX_RATE {
-            return Err(SendError::Rate { rate: self.rate, max: MAX_RATE });
-        }
+        let max_payload = if self.group.is_ipv4() { MAX_PAYLOAD_V4 } else { MAX_PAYLOAD_V6 };
+        // The threads share the source ports.
+        self.traffic.validate(max_payload, 1)?;
         if let Some(burst) = self.burst
             && !(1..=MAX_BURST).contains(&burst)
         {
@@ -126,40 +96,27 @@ impl SendConfig {
         if let Some(&id) = self.vlan.iter().find(|&&id| !(1..=4094).contains(&id)) {
             return Err(SendError::VlanId(id));
         }
-        if !(1..=MAX_THREADS).contains(&self.threads) {
-            return Err(SendError::Threads { threads: self.threads, max: MAX_THREADS });
-        }
-        let flows = self.flow_count();
+        let (threads, flows) = (self.traffic.threads, self.flow_count());
         if flows > MAX_FLOWS {
             return Err(SendError::TooManyFlows { flows, max: MAX_FLOWS });
         }
-        if self.threads > flows {
-            return Err(SendError::MoreThreadsThanFlows { threads: self.threads, flows });
+        if threads > flows {
+            return Err(SendError::MoreThreadsThanFlows { threads, flows });
         }
         Ok(())
     }
 
-    fn validate_source_ports(&self) -> Result<(), SendError> {
-        if self.source_ports == 0 {
-            return Err(SendError::NoSourcePort);
-        }
-        match self.source_port {
-            Some(0) => Err(SendError::SourcePortZero),
-            Some(first) if first.checked_add(self.source_ports - 1).is_none() => {
-                Err(SendError::SourcePortRange { first, ports: self.source_ports })
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn flow_count(&self) -> usize {
-        self.sources.len().max(1).saturating_mul(self.source_ports.into())
+        self.sources.len().max(1).saturating_mul(self.traffic.source_ports.into())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::probe::PROBE_LEN;
     use receiver_membership::SubscriptionError;
 
     fn address(text: &str) -> IpAddr {
@@ -186,23 +143,23 @@ mod tests {
         assert!(matches!(refused(|c| c.sources = vec![address("0.0.0.0")]), E::Address(S::SourceUnspecified(_))));
         assert!(matches!(refused(|c| c.sources = vec![address("10.0.0.1"); 2]), E::SourceTwice(_)));
         assert!(matches!(refused(|c| c.port = 0), E::PortZero));
-        assert!(matches!(refused(|c| c.source_port = Some(0)), E::SourcePortZero));
-        assert!(matches!(refused(|c| c.source_ports = 0), E::NoSourcePort));
+        assert!(matches!(refused(|c| c.traffic.source_port = Some(0)), E::SourcePortZero));
+        assert!(matches!(refused(|c| c.traffic.source_ports = 0), E::NoSourcePort));
         assert!(matches!(
-            refused(|c| (c.source_port, c.source_ports) = (Some(65_535), 2)),
+            refused(|c| (c.traffic.source_port, c.traffic.source_ports) = (Some(65_535), 2)),
             E::SourcePortRange { first: 65_535, ports: 2 }
         ));
-        assert!(matches!(refused(|c| c.size = PROBE_LEN - 1), E::SizeTooSmall { .. }));
-        assert!(matches!(refused(|c| c.size = MAX_PAYLOAD_V4 + 1), E::SizeTooLarge { .. }));
-        assert!(matches!(refused(|c| c.ttl = 0), E::TtlZero));
-        assert!(matches!(refused(|c| c.count = Some(0)), E::CountZero));
-        assert!(matches!(refused(|c| c.duration = Some(Duration::ZERO)), E::DurationZero));
-        assert!(matches!(refused(|c| c.rate = u64::MAX), E::Rate { rate: u64::MAX, .. }));
+        assert!(matches!(refused(|c| c.traffic.size = PROBE_LEN - 1), E::SizeTooSmall { .. }));
+        assert!(matches!(refused(|c| c.traffic.size = MAX_PAYLOAD_V4 + 1), E::SizeTooLarge { .. }));
+        assert!(matches!(refused(|c| c.traffic.ttl = 0), E::TtlZero));
+        assert!(matches!(refused(|c| c.traffic.count = Some(0)), E::CountZero));
+        assert!(matches!(refused(|c| c.traffic.duration = Some(Duration::ZERO)), E::DurationZero));
+        assert!(matches!(refused(|c| c.traffic.rate = u64::MAX), E::Rate { rate: u64::MAX, .. }));
         assert!(matches!(refused(|c| c.burst = Some(0)), E::Burst { .. }));
         assert!(matches!(refused(|c| c.vlan = vec![0]), E::VlanId(0)));
         assert!(matches!(refused(|c| c.vlan = vec![4095]), E::VlanId(4095)));
         assert!(matches!(refused(|c| c.vlan = vec![1, 2, 3]), E::TooManyTags(3)));
-        assert!(matches!(refused(|c| c.threads = 0), E::Threads { .. }));
-        assert!(matches!(refused(|c| c.threads = 2), E::MoreThreadsThanFlows { threads: 2, flows: 1 }));
+        assert!(matches!(refused(|c| c.traffic.threads = 0), E::Threads { .. }));
+        assert!(matches!(refused(|c| c.traffic.threads = 2), E::MoreThreadsThanFlows { threads: 2, flows: 1 }));
     }
 }

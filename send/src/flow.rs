@@ -76,11 +76,11 @@ pub(super) fn open_socket(
         if source.is_ipv6() {
             socket.set_only_v6(true)?;
             sockopt::set_ipv6_multicast_if(&socket, link.index)?;
-            sockopt::set_ipv6_multicast_hops(&socket, config.ttl.into())?;
+            sockopt::set_ipv6_multicast_hops(&socket, config.traffic.ttl.into())?;
         } else {
             let any = std::net::Ipv4Addr::UNSPECIFIED;
             sockopt::set_ip_multicast_if_with_ifindex(&socket, &any, &any, link.index)?;
-            sockopt::set_ip_multicast_ttl(&socket, config.ttl.into())?;
+            sockopt::set_ip_multicast_ttl(&socket, config.traffic.ttl.into())?;
         }
         raw::report_full_queue(&socket, source.is_ipv6())?;
         // As large as the limit allows; less costs speed only.

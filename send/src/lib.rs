@@ -38,11 +38,13 @@ mod raw;
 mod report;
 mod schedule;
 mod sender;
+mod traffic;
 mod worker;
 
-pub use config::{MAX_PAYLOAD_V4, MAX_PAYLOAD_V6, SendConfig};
+pub use config::SendConfig;
 pub use error::SendError;
 pub use load::{Burst, Load, LoadConfig};
 pub use mix::{StreamSpec, StreamSpecs};
 pub use report::{FlowSent, LinkSent, SendReport, Way};
 pub use sender::Sender;
+pub use traffic::{MAX_PAYLOAD_V4, MAX_PAYLOAD_V6, Traffic};

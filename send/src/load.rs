@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use receiver_common::generator::{self as layout, Flow};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde::{Deserialize, Serialize};
 
-use super::config::{MAX_PAYLOAD_V4, MAX_RATE};
 use super::error::SendError;
 use super::frame::{FrameSpec, FrameTemplate, ip_udp_len};
 use super::generator::{Generator, Run, Stopper};
@@ -19,6 +19,7 @@ use super::link::Link;
 use super::mix::{StreamSpec, cycle};
 use super::report::{FlowSent, LinkSent, SendReport, Way};
 use crate::probe::PROBE_LEN;
+use crate::traffic::{MAX_PAYLOAD_V4, Traffic};
 use receiver_host::LinkCounters;
 use receiver_membership::{validate_group, validate_source};
 
@@ -34,65 +35,53 @@ const WATCH: Duration = Duration::from_millis(10);
 /// How long the interface's counters may take to catch up with what was sent.
 const COUNTERS_WAIT: Duration = Duration::from_millis(1500);
 
-/// What the generator is to send. Start from [`LoadConfig::new`] and set what differs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the generator in the kernel sends. Start from [`LoadConfig::new`] and set what differs.
+///
+/// ```
+/// use receiver_send::{LoadConfig, StreamSpecs};
+///
+/// let streams: StreamSpecs = "10.0.0.1,10.0.0.2@232.1.1.1:5000=3".parse()?;
+/// let mut config = LoadConfig::new("veth0", streams.0);
+/// config.traffic.rate = 1_000_000;
+/// config.validate()?;
+/// # Ok::<(), receiver_send::SendError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct LoadConfig {
-    /// Interface to send on. Its driver must take redirected frames; veth does while its other end has an XDP program in
-    /// the driver (or `gro on`).
-    pub interface: String,
-    /// The streams of the mix, at least one. Sources need not be the interface's.
+    /// The streams of the mix, at least one. The interface need not own their sources.
     pub streams: Vec<StreamSpec>,
-    /// First source port; `None`: any. Each thread has its own ports.
-    pub source_port: Option<u16>,
-    /// Source ports of each stream in each thread, as many flows. Default 1.
-    pub source_ports: u16,
-    /// Packets a second over all; 0, the default: flat out.
-    pub rate: u64,
-    /// Stop after exactly so many packets.
-    pub count: Option<u64>,
-    /// Stop after this time.
-    pub duration: Option<Duration>,
-    /// UDP payload in bytes, from [`PROBE_LEN`], the default. What follows the probe header is zeros.
-    pub size: usize,
-    /// IP time to live, or hop limit. Default 16.
-    pub ttl: u8,
-    /// Threads, each on a CPU of its own, each with its own flows of every stream. Default 1.
-    pub threads: usize,
-    /// CPUs to run on, one for each thread. Empty: the first that the process may use.
+    /// The interface, the rate and the end, the packets and the threads. The interface's driver must take redirected
+    /// frames; veth does while its other end has an XDP program in the driver (or `gro on`). Each thread is on a CPU of its
+    /// own, and has flows of its own of every stream.
+    pub traffic: Traffic,
+    /// The CPUs to run on, one for each thread. Empty: the first that the process may use.
+    #[serde(default)]
     pub cpus: Vec<usize>,
-    /// So many packets at line rate at the beginning of each period, per thread, in place of `rate`.
+    /// In place of a rate: a burst at line rate at the beginning of each period, per thread.
+    #[serde(default)]
     pub burst: Option<Burst>,
 }
 
-/// A burst shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The shape of bursts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Burst {
     /// Packets of one burst, from 1.
     pub packets: u32,
-    /// From the begin of one burst to that of the next. A burst that takes longer delays the next.
+    /// The time from the beginning of one burst to that of the next. A burst that takes longer delays the next.
     pub every: Duration,
 }
 
 impl LoadConfig {
-    /// Flat out, smallest payload, until stopped.
+    /// As fast as possible, with the smallest payload, until stopped.
+    #[must_use]
     pub fn new(interface: impl Into<String>, streams: Vec<StreamSpec>) -> Self {
-        Self {
-            interface: interface.into(),
-            streams,
-            source_port: None,
-            source_ports: 1,
-            rate: 0,
-            count: None,
-            duration: None,
-            size: PROBE_LEN,
-            ttl: 16,
-            threads: 1,
-            cpus: Vec::new(),
-            burst: None,
-        }
+        Self { streams, traffic: Traffic::new(interface), cpus: Vec::new(), burst: None }
     }
 
-    /// Checks all that can be told without asking the kernel.
+    /// Checks all that can be checked without asking the kernel.
     ///
     /// # Errors
     /// Those of [`SendError`] whose exit code is 2.
@@ -112,40 +101,12 @@ impl LoadConfig {
                 return Err(SendError::Weight("0".to_owned()));
             }
         }
-        if self.source_ports == 0 {
-            return Err(SendError::NoSourcePort);
-        }
-        if self.source_port == Some(0) {
-            return Err(SendError::SourcePortZero);
-        }
-        let ports = usize::from(self.source_ports).saturating_mul(self.threads);
-        let first = self.source_port.unwrap_or(1);
-        if ports > usize::from(u16::MAX - first) + 1 {
-            return Err(SendError::SourcePortRange { first, ports: ports.try_into().unwrap_or(u16::MAX) });
-        }
-        if self.size < PROBE_LEN {
-            return Err(SendError::SizeTooSmall { size: self.size, min: PROBE_LEN });
-        }
-        if self.size > MAX_PAYLOAD_V4 {
-            return Err(SendError::SizeTooLarge { size: self.size, max: MAX_PAYLOAD_V4 });
-        }
-        if self.ttl == 0 {
-            return Err(SendError::TtlZero);
-        }
-        if self.count == Some(0) {
-            return Err(SendError::CountZero);
-        }
-        if self.duration == Some(Duration::ZERO) {
-            return Err(SendError::DurationZero);
-        }
-        if !(1..=256).contains(&self.threads) {
-            return Err(SendError::Threads { threads: self.threads, max: 256 });
-        }
-        if self.rate > MAX_RATE {
-            return Err(SendError::Rate { rate: self.rate, max: MAX_RATE });
-        }
+        // Each thread has source ports of its own.
+        self.traffic.validate(MAX_PAYLOAD_V4, self.traffic.threads)?;
         match self.burst {
-            Some(burst) if burst.packets == 0 || burst.every.is_zero() || self.rate != 0 => Err(SendError::BurstShape),
+            Some(burst) if burst.packets == 0 || burst.every.is_zero() || self.traffic.rate != 0 => {
+                Err(SendError::BurstShape)
+            }
             _ => Ok(()),
         }
     }
@@ -181,7 +142,7 @@ impl Load {
     /// Any [`SendError`].
     pub fn new(config: LoadConfig) -> Result<Self, SendError> {
         config.validate()?;
-        let link = Link::find(&config.interface)?;
+        let link = Link::find(&config.traffic.interface)?;
         link.require_carrier()?;
         if link.mac.is_none() {
             let why = "the generator makes complete frames".to_owned();
@@ -189,9 +150,14 @@ impl Load {
         }
         for stream in &config.streams {
             let around = ip_udp_len(stream.group);
-            if config.size + around > link.mtu {
+            if config.traffic.size + around > link.mtu {
                 let max = link.mtu.saturating_sub(around);
-                return Err(SendError::AboveMtu { size: config.size, max, interface: link.name, mtu: link.mtu });
+                return Err(SendError::AboveMtu {
+                    size: config.traffic.size,
+                    max,
+                    interface: link.name,
+                    mtu: link.mtu,
+                });
             }
         }
         let cpus = cpus(&config)?;
@@ -258,12 +224,17 @@ impl Load {
 impl Thread {
     /// `random` is the same for all threads of a run.
     fn new(config: &LoadConfig, link: &Link, random: u64, nth: usize, cpu: usize) -> Result<Self, SendError> {
-        let ports = usize::from(config.source_ports);
-        let base = match config.source_port {
+        let ports = usize::from(config.traffic.source_ports);
+        let base = match config.traffic.source_port {
             Some(first) => first,
             None => {
-                let most = (u16::MAX - FIRST_PRIVATE_PORT).saturating_sub((ports * config.threads) as u16).max(1);
-                if ports * config.threads > 16_000 { 1 } else { FIRST_PRIVATE_PORT + (random >> 48) as u16 % most }
+                let most =
+                    (u16::MAX - FIRST_PRIVATE_PORT).saturating_sub((ports * config.traffic.threads) as u16).max(1);
+                if ports * config.traffic.threads > 16_000 {
+                    1
+                } else {
+                    FIRST_PRIVATE_PORT + (random >> 48) as u16 % most
+                }
             }
         };
         let (mut told, mut flows, mut weights) = (Vec::new(), Vec::new(), Vec::new());
@@ -288,12 +259,15 @@ impl Thread {
                 });
             }
         }
-        let threads = config.threads as u64;
+        let threads = config.traffic.threads as u64;
         // Nanoseconds in 2^-32 between two packets of this thread.
-        let step = ((u128::from(threads) * 1_000_000_000) << 32).checked_div(config.rate.into()).unwrap_or(0);
+        let step = ((u128::from(threads) * 1_000_000_000) << 32).checked_div(config.traffic.rate.into()).unwrap_or(0);
         let mut plan = Run {
-            left: config.count.map_or(u64::MAX, |count| count / threads + u64::from((nth as u64) < count % threads)),
-            duration: config.duration.map_or(u64::MAX, nanoseconds),
+            left: config
+                .traffic
+                .count
+                .map_or(u64::MAX, |count| count / threads + u64::from((nth as u64) < count % threads)),
+            duration: config.traffic.duration.map_or(u64::MAX, nanoseconds),
             step: (step >> 32) as u64,
             step_fraction: step as u32,
             burst: 1,
@@ -349,13 +323,13 @@ fn flow(config: &LoadConfig, link: &Link, stream: &StreamSpec, source: SocketAdd
         group: stream.group,
         source_port: source.port(),
         port: stream.port,
-        ttl: config.ttl,
+        ttl: config.traffic.ttl,
         vlan: &[],
-        size: config.size,
+        size: config.traffic.size,
     };
     // Families and lengths were checked; an MTU above what IP can say remains.
     let template = FrameTemplate::new(&spec).ok_or_else(|| SendError::AboveMtu {
-        size: config.size,
+        size: config.traffic.size,
         max: MAX_PAYLOAD_V4,
         interface: link.name.clone(),
         mtu: link.mtu,
@@ -366,7 +340,7 @@ fn flow(config: &LoadConfig, link: &Link, stream: &StreamSpec, source: SocketAdd
     for (word, bytes) in head.iter_mut().zip(bytes.chunks_exact(4)) {
         *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     }
-    let length = (bytes.len() + config.size - PROBE_LEN) as u32;
+    let length = (bytes.len() + config.traffic.size - PROBE_LEN) as u32;
     Ok(Flow { next: 0, sum, length, v6: v6.into(), trim: 0, head })
 }
 
@@ -382,10 +356,10 @@ fn cpus(config: &LoadConfig) -> Result<Vec<usize>, SendError> {
         })?;
         cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
     }
-    if cpus.len() < config.threads {
-        return Err(SendError::TooFewCpus { threads: config.threads, cpus: cpus.len() });
+    if cpus.len() < config.traffic.threads {
+        return Err(SendError::TooFewCpus { threads: config.traffic.threads, cpus: cpus.len() });
     }
-    cpus.truncate(config.threads);
+    cpus.truncate(config.traffic.threads);
     Ok(cpus)
 }
 
@@ -420,7 +394,7 @@ fn report(
     let sent = counted(link, before, packets)?;
     // Others send on the interface too, if little: the kernel its membership reports, for one.
     if sent.packets + sent.dropped < packets.div_ceil(2) {
-        return Err(SendError::NotRedirected(config.interface));
+        return Err(SendError::NotRedirected(config.traffic.interface));
     }
     // From the first frame to the last, over all threads.
     let ran = outcomes.iter().map(|outcome| outcome.run).filter(|run| run.last > 0);
@@ -428,14 +402,14 @@ fn report(
     let last = ran.map(|run| run.last).max().unwrap_or(0);
     let elapsed = Duration::from_nanos(last.saturating_sub(first)).as_secs_f64();
     Ok(SendReport {
-        interface: config.interface,
+        interface: config.traffic.interface,
         group: config.streams[0].group,
         port: config.streams[0].port,
         packets,
-        bytes: packets.saturating_mul(config.size as u64),
+        bytes: packets.saturating_mul(config.traffic.size as u64),
         elapsed_seconds: elapsed,
         packets_per_second: if elapsed > 0.0 { packets as f64 / elapsed } else { 0.0 },
-        rate: config.rate,
+        rate: config.traffic.rate,
         slipped: outcomes.iter().map(|outcome| outcome.run.slipped).sum(),
         retries: 0,
         stopped,

@@ -5,24 +5,29 @@ use std::str::FromStr;
 
 use receiver_common::generator::MAX_ENTRIES;
 
-use super::error::SendError;
 use receiver_membership::{SourceFilter, Subscription};
+use serde::{Deserialize, Serialize};
+
+use crate::error::SendError;
 
 /// One stream of a mix.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StreamSpec {
-    /// Source address; `None`: the interface's first of the family.
+    /// Source address; `None`: the interface's first address of the family.
+    #[serde(default)]
     pub source: Option<IpAddr>,
     /// Group to send to.
     pub group: IpAddr,
     /// UDP port to send to.
     pub port: u16,
-    /// Share of the whole: its weight by the sum of all weights. From 1.
+    /// The stream's share is its weight by the sum of all weights. From 1, the default.
+    #[serde(default = "equal")]
     pub weight: u32,
 }
 
-/// Streams as the command line names them: `S@G:port=WEIGHT`, where `=WEIGHT` may be left out for 1, and several sources
-/// with commas between are as many streams of that weight.
+/// Streams as text: `S@G:PORT=WEIGHT`. Without `=WEIGHT` the weight is 1. Several sources with commas between them are as
+/// many streams of that weight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamSpecs(pub Vec<StreamSpec>);
 
@@ -46,15 +51,15 @@ impl FromStr for StreamSpecs {
     }
 }
 
-/// The cycle for flows of these weights (not 0): each flow as often as its weight says, spread as evenly as that goes.
-/// After any number of steps, a flow is less than two packets away from its share.
+/// The cycle for flows of these weights (not 0): each flow as often as its weight, spread evenly. After any number of
+/// steps, a flow is less than two packets away from its share.
 pub(super) fn cycle(weights: &[u32]) -> Result<Vec<u32>, SendError> {
     let common = weights.iter().fold(0, |a, &b| gcd(a, b)).max(1);
     let steps: u64 = weights.iter().map(|&weight| u64::from(weight / common)).sum();
     if steps > u64::from(MAX_ENTRIES) {
         return Err(SendError::TooManyTurns { steps, max: MAX_ENTRIES });
     }
-    // The n-th packet of a flow belongs into the middle of the n-th part of the cycle, of as many parts as its weight.
+    // The cycle has as many parts as the flow's weight. Its n-th packet is in the middle of the n-th part.
     let mut turns: Vec<(u64, u32)> = (0..)
         .zip(weights)
         .flat_map(|(flow, &weight)| {
@@ -64,6 +69,10 @@ pub(super) fn cycle(weights: &[u32]) -> Result<Vec<u32>, SendError> {
         .collect();
     turns.sort_unstable();
     Ok(turns.into_iter().map(|(_, flow)| flow).collect())
+}
+
+fn equal() -> u32 {
+    1
 }
 
 fn gcd(a: u32, b: u32) -> u32 {

@@ -39,7 +39,7 @@ impl Sender {
     /// Any [`SendError`] but [`SendError::Send`].
     pub fn new(config: SendConfig) -> Result<Self, SendError> {
         config.validate()?;
-        let link = Link::find(&config.interface)?;
+        let link = Link::find(&config.traffic.interface)?;
         link.require_carrier()?;
         let sources = match config.sources.as_slice() {
             [] => vec![link.default_source(config.group)?],
@@ -117,11 +117,11 @@ fn check_fits(config: &SendConfig, link: &Link) -> Result<(), SendError> {
         more => 4 * more,
     };
     let around = ip_udp_len(config.group) + tags;
-    if config.size + around <= link.mtu {
+    if config.traffic.size + around <= link.mtu {
         return Ok(());
     }
     Err(SendError::AboveMtu {
-        size: config.size,
+        size: config.traffic.size,
         max: link.mtu.saturating_sub(around),
         interface: link.name.clone(),
         mtu: link.mtu,
@@ -135,17 +135,17 @@ fn open_flows(config: &SendConfig, link: &Link, plans: &[Plan]) -> Result<Vec<Fl
     let chosen_port = FIRST_PRIVATE_PORT + (random >> 32) as u16 % (u16::MAX - FIRST_PRIVATE_PORT);
     let mut flows = Vec::new();
     for plan in plans {
-        for nth in 0..config.source_ports {
+        for nth in 0..config.traffic.source_ports {
             let stream = first_stream.wrapping_add(flows.len() as u32);
             let (source, exit) = if plan.raw.is_some() {
-                let port = match config.source_port {
+                let port = match config.traffic.source_port {
                     Some(first) => first + nth,
                     // Around the end, never to 0.
                     None => (u32::from(chosen_port - 1) + u32::from(nth)).rem_euclid(65_535) as u16 + 1,
                 };
                 (SocketAddr::new(plan.source, port), Exit::Raw(template(config, link, plan.source, port)?))
             } else {
-                let port = config.source_port.map_or(0, |first| first + nth);
+                let port = config.traffic.source_port.map_or(0, |first| first + nth);
                 let (source, socket) = open_socket(config, link, plan.source, port)?;
                 (source, Exit::Socket(socket))
             };
@@ -162,13 +162,13 @@ fn template(config: &SendConfig, link: &Link, source: IpAddr, source_port: u16) 
         group: config.group,
         source_port,
         port: config.port,
-        ttl: config.ttl,
+        ttl: config.traffic.ttl,
         vlan: &config.vlan,
-        size: config.size,
+        size: config.traffic.size,
     };
     // Families and lengths were checked; an MTU above what IP can say remains.
     FrameTemplate::new(&spec).ok_or_else(|| SendError::AboveMtu {
-        size: config.size,
+        size: config.traffic.size,
         max: super::MAX_PAYLOAD_V4,
         interface: link.name.clone(),
         mtu: link.mtu,
@@ -179,13 +179,13 @@ fn template(config: &SendConfig, link: &Link, source: IpAddr, source_port: u16) 
 fn split(config: &SendConfig, link: &Link, flows: Vec<Flow>, raw: Option<&String>) -> Result<Vec<Worker>, SendError> {
     let total = flows.len();
     // A duration at a rate is a number of packets, so that it does not depend on how time is cut at the end.
-    let due_count = config.duration.filter(|_| config.rate > 0).map(|duration| {
-        u64::try_from(duration.as_nanos().saturating_mul(config.rate.into()).div_ceil(1_000_000_000))
+    let due_count = config.traffic.duration.filter(|_| config.traffic.rate > 0).map(|duration| {
+        u64::try_from(duration.as_nanos().saturating_mul(config.traffic.rate.into()).div_ceil(1_000_000_000))
             .unwrap_or(u64::MAX)
     });
-    let mut shares: Vec<Vec<Flow>> = (0..config.threads).map(|_| Vec::new()).collect();
+    let mut shares: Vec<Vec<Flow>> = (0..config.traffic.threads).map(|_| Vec::new()).collect();
     for (at, flow) in flows.into_iter().enumerate() {
-        shares[at % config.threads].push(flow);
+        shares[at % config.traffic.threads].push(flow);
     }
     shares
         .into_iter()
@@ -199,12 +199,12 @@ fn split(config: &SendConfig, link: &Link, flows: Vec<Flow>, raw: Option<&String
                 Some(why) if frame_len.is_some() => Some(open_packet_socket(config, link, why)?),
                 _ => None,
             };
-            let per_second = config.rate as f64 * flows.len() as f64 / total as f64;
-            let burst = config.burst.unwrap_or(match config.rate {
+            let per_second = config.traffic.rate as f64 * flows.len() as f64 / total as f64;
+            let burst = config.burst.unwrap_or(match config.traffic.rate {
                 0 => DEFAULT_BURST,
                 _ => (per_second / 10_000.0).ceil().clamp(1.0, DEFAULT_BURST as f64) as usize,
             });
-            let schedule = (config.rate > 0).then(|| Schedule::new(config.rate, flows.len(), total));
+            let schedule = (config.traffic.rate > 0).then(|| Schedule::new(config.traffic.rate, flows.len(), total));
             Ok(Worker {
                 interface: link.name.clone(),
                 group: config.group,
@@ -213,11 +213,11 @@ fn split(config: &SendConfig, link: &Link, flows: Vec<Flow>, raw: Option<&String
                 frame_len: frame_len.unwrap_or(0),
                 packet_socket,
                 schedule,
-                count: config.count.map(|count| share(count, total, config.threads, thread)),
-                due_count: due_count.map(|count| share(count, total, config.threads, thread)),
+                count: config.traffic.count.map(|count| share(count, total, config.traffic.threads, thread)),
+                due_count: due_count.map(|count| share(count, total, config.traffic.threads, thread)),
                 flows,
-                duration: config.duration,
-                size: config.size,
+                duration: config.traffic.duration,
+                size: config.traffic.size,
                 burst,
                 turn: 0,
                 retries: 0,
@@ -255,14 +255,14 @@ fn report(config: SendConfig, outcomes: &[Outcome]) -> SendReport {
     let packets = flows.iter().map(|flow| flow.packets).sum();
     let elapsed = outcomes.iter().map(|outcome| outcome.elapsed).max().unwrap_or_default().as_secs_f64();
     SendReport {
-        interface: config.interface,
+        interface: config.traffic.interface,
         group: config.group,
         port: config.port,
         packets,
-        bytes: packets.saturating_mul(config.size as u64),
+        bytes: packets.saturating_mul(config.traffic.size as u64),
         elapsed_seconds: elapsed,
         packets_per_second: if elapsed > 0.0 { packets as f64 / elapsed } else { 0.0 },
-        rate: config.rate,
+        rate: config.traffic.rate,
         slipped: outcomes.iter().map(|outcome| outcome.slipped).sum(),
         retries: outcomes.iter().map(|outcome| outcome.retries).sum(),
         stopped: outcomes.iter().any(|outcome| outcome.stopped),

@@ -42,8 +42,8 @@ fn joined(lab: &Lab, group: IpAddr) -> UdpSocket {
 fn config(lab: &Lab, group: &str, sources: &[&str]) -> SendConfig {
     let mut config = SendConfig::new(lab.tx_interface(), address(group), PORT);
     config.sources = sources.iter().map(|source| address(source)).collect();
-    config.rate = 20_000;
-    config.count = Some(1000);
+    config.traffic.rate = 20_000;
+    config.traffic.count = Some(1000);
     config
 }
 
@@ -94,7 +94,7 @@ fn own_and_spoofed_sources_take_turns_v4() {
     let lab = Lab::new().expect("a lab");
     let socket = joined(&lab, address("232.1.1.1"));
     let mut config = config(&lab, "232.1.1.1", &["10.0.0.1", "10.0.0.77", "192.0.2.9"]);
-    config.count = Some(1001);
+    config.traffic.count = Some(1001);
     let sent = send(&lab, config);
     assert_eq!(ways(&sent), [Way::Socket, Way::Raw, Way::Raw]);
     assert_eq!(sent.flows.iter().map(|flow| flow.packets).collect::<Vec<_>>(), [334, 334, 333]);
@@ -127,7 +127,7 @@ fn the_kernel_verifies_checksums_of_odd_and_even_frames() {
         let socket = joined(&lab, address(group));
         for size in [PROBE_LEN, PROBE_LEN + 1, 1400, 1401] {
             let mut config = config(&lab, group, &[own]);
-            (config.spoof, config.size) = (true, size);
+            (config.spoof, config.traffic.size) = (true, size);
             let sent = send(&lab, config);
             assert_eq!(ways(&sent), [Way::Raw]);
             assert_same(&sent, &receive(&socket, group, size));
@@ -141,8 +141,8 @@ fn many_flows_over_threads_flat_out_are_exact() {
     for spoof in [false, true] {
         let socket = joined(&lab, address("232.1.1.1"));
         let mut config = config(&lab, "232.1.1.1", &["10.0.0.1", "10.0.0.2"]);
-        (config.source_port, config.source_ports, config.threads) = (Some(4000), 3, 3);
-        (config.rate, config.count, config.spoof) = (0, Some(20_003), spoof);
+        (config.traffic.source_port, config.traffic.source_ports, config.traffic.threads) = (Some(4000), 3, 3);
+        (config.traffic.rate, config.traffic.count, config.spoof) = (0, Some(20_003), spoof);
         let sent = send(&lab, config);
         assert_eq!(sent.packets, 20_003);
         let ports: Vec<String> = sent.flows.iter().map(|flow| flow.source.to_string()).collect();
@@ -162,7 +162,7 @@ fn fragments_are_reassembled() {
     for (group, own) in [("232.1.1.1", "10.0.0.1"), ("ff3e::1", "2001:db8::1")] {
         let socket = joined(&lab, address(group));
         let mut config = config(&lab, group, &[own]);
-        (config.size, config.count) = (8000, Some(200));
+        (config.traffic.size, config.traffic.count) = (8000, Some(200));
         let sent = send(&lab, config);
         assert_same(&sent, &receive(&socket, group, 8000));
     }
@@ -179,7 +179,7 @@ fn a_full_queue_is_tried_again() {
     for source in ["10.0.0.1", "10.0.0.77"] {
         let socket = joined(&lab, address("232.1.1.1"));
         let mut config = config(&lab, "232.1.1.1", &[source]);
-        (config.rate, config.count) = (0, Some(2000));
+        (config.traffic.rate, config.traffic.count) = (0, Some(2000));
         let sent = send(&lab, config);
         assert!(sent.retries > 0, "the queue was never full: {sent:?}");
         assert_same(&sent, &receive(&socket, "232.1.1.1", PROBE_LEN));
@@ -219,7 +219,7 @@ fn tags_stand_where_they_belong() {
         (vec![4094, 2], vec![0x88, 0xa8, 0x0f, 0xfe, 0x81, 0x00, 0, 2, 0x08, 0x00, 0x45]),
     ] {
         let mut config = config(&lab, "232.1.1.1", &["10.0.0.1"]);
-        (config.spoof, config.vlan, config.count) = (vlan.is_empty(), vlan, Some(2));
+        (config.spoof, config.vlan, config.traffic.count) = (vlan.is_empty(), vlan, Some(2));
         let frames = frames(&lab, config);
         assert_eq!(frames.len(), 2);
         for (sequence, frame) in frames.iter().enumerate() {
@@ -235,7 +235,7 @@ fn ttl_is_as_asked_both_ways() {
     let lab = Lab::new().expect("a lab");
     for spoof in [false, true] {
         let mut config = config(&lab, "232.1.1.1", &["10.0.0.1"]);
-        (config.spoof, config.ttl, config.count) = (spoof, 7, Some(1));
+        (config.spoof, config.traffic.ttl, config.traffic.count) = (spoof, 7, Some(1));
         assert_eq!(frames(&lab, config)[0][22], 7);
     }
 }
@@ -251,9 +251,9 @@ fn the_largest_frames_pass_and_larger_are_refused() {
         ("ff3e::1", "2001:db8::1", vec![5, 6], 1444),
     ] {
         let mut config = config(&lab, group, &[source]);
-        (config.vlan, config.size, config.count) = (vlan, max, Some(3));
+        (config.vlan, config.traffic.size, config.traffic.count) = (vlan, max, Some(3));
         assert_eq!(send(&lab, config.clone()).packets, 3);
-        config.size = max + 1;
+        config.traffic.size = max + 1;
         match try_send(&lab, config) {
             Err(error @ SendError::AboveMtu { max: told, .. }) => assert_eq!((told, error.exit_code()), (max, 1)),
             other => panic!("{other:?}"),
@@ -266,7 +266,7 @@ fn default_source_is_the_interfaces_own() {
     let lab = Lab::new().expect("a lab");
     for (group, own) in [("232.1.1.1", "10.0.0.1"), ("ff3e::1", "2001:db8::")] {
         let mut config = config(&lab, group, &[]);
-        config.count = Some(1);
+        config.traffic.count = Some(1);
         let sent = send(&lab, config);
         assert!(sent.flows[0].source.ip().to_string().starts_with(own), "{sent:?}");
     }
@@ -284,15 +284,21 @@ fn what_the_machine_does_not_allow_has_its_own_error() {
     };
     for name in ["nosuch0", "", "a-name-that-is-too-long", "../lo"] {
         assert!(
-            matches!(with(&|c| c.interface = name.into()), SendError::Interface(InterfaceError::Unknown { .. })),
+            matches!(
+                with(&|c| c.traffic.interface = name.into()),
+                SendError::Interface(InterfaceError::Unknown { .. })
+            ),
             "{name}"
         );
     }
     lab.tx().ip(&["link", "add", "bare", "type", "veth", "peer", "name", "bare-peer"]).expect("a pair");
-    assert!(matches!(with(&|c| c.interface = "bare".into()), SendError::Interface(InterfaceError::Down { .. })));
+    assert!(matches!(
+        with(&|c| c.traffic.interface = "bare".into()),
+        SendError::Interface(InterfaceError::Down { .. })
+    ));
     lab.tx().ip(&["link", "set", "bare-peer", "up"]).expect("up");
     lab.tx().ip(&["link", "set", "bare", "up"]).expect("up");
-    let own = with(&|c| (c.interface, c.sources) = ("bare".into(), vec![]));
+    let own = with(&|c| (c.traffic.interface, c.sources) = ("bare".into(), vec![]));
     assert!(matches!(own, SendError::NoOwnAddress { family: "IPv4", .. }), "{own}");
     lab.rx().ip(&["link", "set", lab.rx_interface(), "down"]).expect("down");
     assert!(matches!(with(&|_| ()), SendError::NoCarrier(_)));
@@ -302,7 +308,7 @@ fn what_the_machine_does_not_allow_has_its_own_error() {
 fn the_stop_flag_ends_a_thread_that_sleeps_long() {
     let lab = Lab::new().expect("a lab");
     let mut config = config(&lab, "232.1.1.1", &["10.0.0.1"]);
-    (config.rate, config.count) = (1, None);
+    (config.traffic.rate, config.traffic.count) = (1, None);
     let stop = AtomicBool::new(false);
     let sent = std::thread::scope(|scope| {
         let thread = scope.spawn(|| lab.tx().run(|| Sender::new(config).expect("a sender").run(&stop)));
@@ -317,7 +323,8 @@ fn the_stop_flag_ends_a_thread_that_sleeps_long() {
 fn a_duration_at_a_rate_is_a_number_of_packets() {
     let lab = Lab::new().expect("a lab");
     let mut config = config(&lab, "232.1.1.1", &["10.0.0.1", "10.0.0.77"]);
-    (config.rate, config.count, config.duration) = (10_000, None, Some(Duration::from_millis(500)));
+    (config.traffic.rate, config.traffic.count, config.traffic.duration) =
+        (10_000, None, Some(Duration::from_millis(500)));
     let sent = send(&lab, config);
     // What was given up to keep time is told.
     assert_eq!(sent.packets + sent.slipped, 5000, "{sent:?}");

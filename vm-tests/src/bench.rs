@@ -63,7 +63,7 @@ impl Bench {
     pub fn stream(&self, group: &str, sources: &[&str], rate: u64, count: u64) -> Result<SendConfig> {
         let mut config = SendConfig::new(self.lab.tx_interface(), group.parse().context("group")?, 5000);
         config.sources = sources.iter().map(|source| source.parse()).collect::<Result<_, _>>().context("source")?;
-        (config.source_port, config.rate, config.count) = (Some(4000), rate, Some(count));
+        (config.traffic.source_port, config.traffic.rate, config.traffic.count) = (Some(4000), rate, Some(count));
         Ok(config)
     }
 

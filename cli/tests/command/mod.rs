@@ -164,7 +164,7 @@ pub fn send(lab: &Lab, sources: &[&str], count: u64) -> SendReport {
 pub fn send_with(lab: &Lab, sources: &[&str], count: u64, change: impl FnOnce(&mut SendConfig)) -> SendReport {
     let mut config = SendConfig::new(lab.tx_interface(), IpAddr::from([232, 1, 1, 1]), 5000);
     config.sources = sources.iter().map(|source| source.parse().expect("an address")).collect();
-    (config.rate, config.count) = (20_000, Some(count));
+    (config.traffic.rate, config.traffic.count) = (20_000, Some(count));
     change(&mut config);
     let sent = lab.tx().run(|| Sender::new(config)?.run(&AtomicBool::new(false))).expect("the namespace");
     sent.unwrap_or_else(|error| panic!("{error}"))

@@ -116,7 +116,7 @@ pub fn sending_v6(lab: &Lab) -> Sending {
 
 fn spoofing(lab: &Lab, group: &str, source: &str, rate: u64) -> Sending {
     let mut config = stream(lab, group, 5000, &[source]);
-    (config.rate, config.spoof) = (rate, true);
+    (config.traffic.rate, config.spoof) = (rate, true);
     Sending::start(lab, config)
 }
 

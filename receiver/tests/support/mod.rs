@@ -128,7 +128,7 @@ pub fn burst(
     count: u64,
     each: impl FnMut(Datagram<'_>),
 ) -> u64 {
-    config.count = Some(count);
+    config.traffic.count = Some(count);
     let sending = Sending::start(lab, config);
     while !sending.is_done() {
         std::thread::sleep(Duration::from_millis(1));

@@ -42,7 +42,7 @@ fn observed(bench: &Bench, mode: ReceiveMode, to: u32) -> Result<Outcome> {
     let handle = receiving.handle.clone();
     let delivered = || -> Result<u64> { Ok(handle.ledger()?.delivered()) };
     let mut config = bench.stream("232.1.1.1", &["10.0.0.1"], RATE, u64::MAX)?;
-    config.source_ports = FLOWS;
+    config.traffic.source_ports = FLOWS;
     let sending = bench.send(config)?;
     wait_until("datagrams come", || Ok(delivered()? > RATE / 2))?;
 

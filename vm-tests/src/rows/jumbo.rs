@@ -41,7 +41,7 @@ fn jumbo(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     let handle = receiver.handle();
     ensure!(handle.mode() == mode, "the mode is {}", handle.mode());
     let mut config = bench.stream("232.1.1.1", &["10.0.0.1", "10.0.0.2"], RATE, 2 * COUNT)?;
-    config.size = PAYLOAD;
+    config.traffic.size = PAYLOAD;
     let mut wrong = 0;
     let (received, _) = bench.burst(&mut receiver, config, |datagram| {
         let payload = datagram.payload();

@@ -24,7 +24,7 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     let handle = receiver.handle();
     let stream = |count| -> Result<_> {
         let mut config = bench.stream("232.1.1.1", &["10.0.0.1"], RATE, count)?;
-        config.size = 200;
+        config.traffic.size = 200;
         Ok(config)
     };
     let leased = || -> Result<u64> { handle.ledger()?.count("xsk_leased").context("no such cause") };
