@@ -64,7 +64,7 @@ fn of_setting(field: &str) -> Option<String> {
 
 fn of_subscription(error: &SubscriptionError) -> Option<String> {
     match error {
-        SubscriptionError::AsmInSsmRange(_) => Some("The option --allow-asm-in-ssm-range allows it".to_owned()),
+        SubscriptionError::AsmInSsmRange(_) => Some(options(&["--allow-asm-in-ssm-range"])),
         _ => None,
     }
 }
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_hint_follows_the_error_wherever_it_is_in_the_chain() {
         let asm = SubscriptionError::AsmInSsmRange(Ipv4Addr::new(232, 1, 1, 1).into());
-        let expected = Some(". The option --allow-asm-in-ssm-range allows it".to_owned());
+        let expected = Some(". The option is --allow-asm-in-ssm-range".to_owned());
         assert_eq!(hint(&anyhow::Error::new(asm.clone()).context("more")), expected);
         assert_eq!(hint(&Error::from(asm.clone()).into()), expected);
         assert_eq!(hint(&SendError::from(asm).into()), expected);
