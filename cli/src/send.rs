@@ -127,10 +127,10 @@ fn config(args: SendArgs) -> Result<SendConfig, SendError> {
     let other = |what| SendError::OtherEngine { what, engine: "xdp" };
     let (Some(group), Some(port)) = (args.group, args.port) else { return Err(other("a mix of streams")) };
     if args.every.is_some() {
-        return Err(other("a burst every so often"));
+        return Err(other("a repeated burst"));
     }
     if !args.cpus.is_empty() {
-        return Err(other("choosing CPUs"));
+        return Err(other("the choice of CPUs"));
     }
     let (source_port, source_ports) = source_ports(&args)?;
     let mut config = SendConfig::new(args.interface, group, port);
@@ -155,7 +155,7 @@ fn load_config(args: SendArgs) -> Result<LoadConfig, SendError> {
         return Err(other("a VLAN tag"));
     }
     if args.bypass_qdisc {
-        return Err(other("skipping the queueing discipline, which redirected frames never meet,"));
+        return Err(other("bypassing the queueing discipline, which redirected frames do not pass,"));
     }
     let (source_port, source_ports) = source_ports(&args)?;
     let streams = match (args.group, args.port) {

@@ -1,7 +1,7 @@
 //! One network interface: what the kernel reports of it, and whether multicast can be received on it.
 //!
-//! The kernel is asked by netlink and by one ethtool ioctl, not by sysfs: a process that entered a network namespace can
-//! still see the sysfs of another one.
+//! The kernel is asked by netlink and by one ethtool ioctl, not by sysfs: a process that entered a network namespace
+//! can still see the sysfs of another one.
 
 use std::fs;
 use std::io;
@@ -88,9 +88,9 @@ pub enum InterfaceError {
     },
     /// The loopback interface, on which nothing arrives from a network.
     #[error(
-        "interface {name} is the loopback interface, on which multicast from a network never arrives; name the interface \
-         that the streams come in on (there are: {}). To try senders of this host, join two network namespaces by a \
-         veth pair",
+        "interface {name} is the loopback interface, on which multicast from a network never arrives; name the \
+         interface that the streams come in on (there are: {}). To try senders of this host, join two network \
+         namespaces by a veth pair",
         list(others)
     )]
     Loopback {
@@ -183,8 +183,8 @@ impl Interface {
         Ok(())
     }
 
-    /// The VLAN interface (`ip link add link IFACE type vlan id ID`) that takes this interface's frames with these tags,
-    /// outermost first: its index and name. `None` if there is none.
+    /// The VLAN interface (`ip link add link IFACE type vlan id ID`) that takes this interface's frames with these
+    /// tags, outermost first: its index and name. `None` if there is none.
     ///
     /// # Errors
     /// [`InterfaceError::Kernel`].
@@ -408,6 +408,38 @@ mod tests {
             let error = Interface::lookup(name).expect_err(name);
             assert!(matches!(error, InterfaceError::Unknown { .. }), "{error:?}");
             assert!(!error.to_string().contains('\u{1b}'), "{error}");
+        }
+    }
+
+    /// One of each variant. A new variant breaks the match, and then needs a sample here.
+    fn samples() -> Vec<InterfaceError> {
+        use InterfaceError as E;
+        let name = || "eth1".to_owned();
+        let all = vec![
+            E::Unknown { name: name(), known: vec!["eth0".into(), "eth2".into()] },
+            E::Down { name: name() },
+            E::NotMulticast { name: name() },
+            E::Loopback { name: "lo".into(), others: Vec::new() },
+            E::Kernel { name: name(), operation: "read the link's state", source: io::ErrorKind::OutOfMemory.into() },
+        ];
+        let indices = all.iter().map(|error| match error {
+            E::Unknown { .. } => 0,
+            E::Down { .. } => 1,
+            E::NotMulticast { .. } => 2,
+            E::Loopback { .. } => 3,
+            E::Kernel { .. } => 4,
+        });
+        assert!(indices.eq(0..5));
+        all
+    }
+
+    #[test]
+    fn every_error_reads_as_a_sentence() {
+        for text in samples().iter().map(ToString::to_string) {
+            assert!(text.starts_with("interface ") && !text.ends_with('.') && !text.contains('\n'), "{text}");
+            for flaw in ["  ", "of:", "--", "can not", " ,", "( "] {
+                assert!(!text.contains(flaw), "`{flaw}` in: {text}");
+            }
         }
     }
 }

@@ -1,5 +1,26 @@
-//! What a Linux host reports and allows, for a receiver and a sender of multicast: interfaces and their changes (netlink,
-//! ethtool), capabilities and the remedy where one is missing, clocks, and the reasons in a loader's error.
+//! What a Linux host reports and allows to receivers and senders of multicast: interfaces and their changes (netlink,
+//! ethtool), capabilities and how to grant a missing one, clocks, and the reasons in a loader's error.
+//!
+//! ```no_run
+//! use receiver_host::{Interface, Lack, LinkEvents, XDP};
+//!
+//! let interface = Interface::lookup("eth1")?;
+//! interface.require_multicast()?;
+//! println!("{} has {} receive queues and an MTU of {}", interface.name, interface.queues, interface.mtu);
+//! if let lack @ Lack::Capabilities(_) = Lack::of(&XDP) {
+//!     println!("{lack}. {}", lack.remedy(&XDP));
+//! }
+//! let mut events = LinkEvents::subscribe()?;
+//! for event in events.take()? {
+//!     println!("{event:?}");
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Requirements
+//!
+//! Nothing here needs a privilege. Linux 4.16 counts lost carriers; older kernels leave
+//! [`LinkState::carrier_downs`] at `None`. Sockets belong to the network namespace of the thread that opens them.
 
 mod channels;
 pub mod clock;

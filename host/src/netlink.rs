@@ -105,8 +105,8 @@ impl Netlink {
         Ok(answers.iter().filter_map(|answer| own_address(interface, answer)).collect())
     }
 
-    /// Returns true if the kernel would refuse a datagram from this source to this group on this interface, although both
-    /// are joined. The kernel answers by its route look-up for received packets (RTM_GETROUTE with RTA_IIF), which
+    /// Returns true if the kernel would refuse a datagram from this source to this group on this interface, although
+    /// both are joined. The kernel answers by its route look-up for received packets (RTM_GETROUTE with RTA_IIF), which
     /// applies the reverse path filter.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Capabilities: which ones XDP needs, which of them this process lacks, and how to grant them.
 //!
-//! Nothing is refused here. The kernel is asked to do the thing; when it says "not permitted", this explains why.
+//! Nothing is refused here. This explains why the kernel answered "not permitted".
 
 use std::fmt;
 use std::fs;
@@ -8,7 +8,7 @@ use std::fs;
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
-/// A capability that the receiver can use (capabilities(7)).
+/// A capability that a receiver or sender can use (capabilities(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Capability {
@@ -40,7 +40,7 @@ impl Capability {
         }
     }
 
-    /// Capabilities of which any does: CAP_SYS_ADMIN includes those that were split off from it.
+    /// Capabilities of which one is sufficient: CAP_SYS_ADMIN includes those that were split off from it.
     fn enough(self) -> CapabilitySet {
         match self {
             Self::Bpf | Self::Perfmon => self.bits() | CapabilitySet::SYS_ADMIN,
@@ -48,7 +48,7 @@ impl Capability {
         }
     }
 
-    /// Returns true if the calling thread has it, in whatever user namespace.
+    /// Returns true if the calling thread has it, in any user namespace.
     pub fn is_held(self) -> bool {
         held().intersects(self.enough())
     }
@@ -72,17 +72,17 @@ impl fmt::Display for Capability {
 pub enum Lack {
     /// The process lacks these.
     Capabilities(Vec<Capability>),
-    /// The process has all but CAP_PERFMON, and the verifier of this kernel does not take the program without it.
+    /// The process has all but CAP_PERFMON, and the verifier of this kernel does not accept the program without it.
     Perfmon,
-    /// The process has all that it takes, but in a user namespace, and bpf(2) asks for them in the initial one.
+    /// The process has the capabilities in its user namespace, and bpf(2) requires them in the initial one.
     UserNamespace,
-    /// The process has all that it takes: something else forbids it.
+    /// The process has the capabilities: something else forbids the operation.
     Unknown,
 }
 
 impl Lack {
-    /// What the calling thread lacks of these. CAP_IPC_LOCK is left out: where it is missing and needed, the kernel's
-    /// answer is another (ENOBUFS or ENOMEM).
+    /// What the calling thread lacks of these. CAP_IPC_LOCK is left out: where it is missing and needed, the kernel has
+    /// another answer (ENOBUFS or ENOMEM).
     pub fn of(needed: &[Capability]) -> Self {
         Self::found(needed, held(), is_initial_user_namespace())
     }
@@ -98,7 +98,7 @@ impl Lack {
         }
     }
 
-    /// How to have all of `needed`: the start of a sentence.
+    /// How to get all of `needed`: the beginning of a sentence.
     pub fn remedy(&self, needed: &[Capability]) -> String {
         let perfmon = (*self == Self::Perfmon).then_some(&Capability::Perfmon);
         let names =
@@ -130,11 +130,12 @@ impl fmt::Display for Lack {
                 write!(f, "this process lacks {}{and}{last}", first.join(", "))
             }
             Self::Perfmon => f.write_str(
-                "this process lacks CAP_PERFMON, without which the verifier of this kernel refuses the program (Linux 6.18 \
-                 takes it)",
+                "this process lacks CAP_PERFMON, without which the verifier of this kernel refuses the program (Linux \
+                 6.18 takes it)",
             ),
             Self::UserNamespace => f.write_str(
-                "this process has the capabilities in its user namespace only, and the kernel asks for them in the initial one",
+                "this process has the capabilities in its user namespace only, and the kernel asks for them in the \
+                 initial one",
             ),
             Self::Unknown => {
                 f.write_str("this process has the capabilities, so a seccomp filter or a security module forbids it")
@@ -143,8 +144,8 @@ impl fmt::Display for Lack {
     }
 }
 
-/// Returns true if the verifier takes a program that computes with packet pointers, and adds nothing against
-/// speculative execution to it.
+/// Returns true if the verifier accepts a program that computes with packet pointers, and adds no barriers against
+/// speculative execution.
 pub fn is_full_speed() -> bool {
     Capability::Perfmon.is_held()
 }
@@ -154,7 +155,7 @@ pub fn lock_limit() -> Option<u64> {
     getrlimit(Resource::Memlock).current
 }
 
-/// What the calling thread may use now. None, if the kernel does not tell.
+/// The effective capabilities of the calling thread; none if the kernel does not return them.
 fn held() -> CapabilitySet {
     capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective)
 }

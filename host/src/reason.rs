@@ -17,8 +17,8 @@ pub fn reasons(error: &(dyn Error + 'static)) -> String {
     reason
 }
 
-/// Returns true if the kernel answered EPERM or EACCES. The verifier returns EACCES, too, when it refuses a program; then
-/// there is a log, and no privilege would help.
+/// Returns true if the kernel answered EPERM or EACCES. The verifier returns EACCES, too, when it refuses a program;
+/// then there is a log, and no privilege would help.
 pub fn is_permission_error(error: &(dyn Error + 'static)) -> bool {
     matches!(os_error(error), Some(libc::EPERM | libc::EACCES))
 }

@@ -1,5 +1,5 @@
-//! The required membership table as data, and a runner that tries each row on this host: with this library, and with the
-//! bare kernel by raw socket options.
+//! The required membership table as data, and a runner that tries each row on this host: with this library, and with
+//! the bare kernel by raw socket options.
 //!
 //! The rows are those of the KAME MLDv2 notes (Asaeda), with additions that make the table complete. The requests have
 //! symbols for their sources, so that one table serves both families.
@@ -98,7 +98,8 @@ pub struct RowResult {
     pub ours: Answer,
     /// The state that the kernel held after it.
     pub our_state: Option<State>,
-    /// The answer of the bare kernel, and the state that it held after it; `None` if the option style has no such request.
+    /// The answer of the bare kernel, and the state that it held after it; `None` if the option style has no such
+    /// request.
     pub kernel: Option<(Answer, Option<State>)>,
 }
 
@@ -160,7 +161,8 @@ pub static TABLE: &[Row] = &[
     addition(&[JoinSource(S), JoinSource(T)], LeaveSource(S), OK),
     addition(&[JoinSource(S), LeaveSource(S)], LeaveGroup, NOT_AVAILABLE),
     addition(&[JoinSource(S), LeaveSource(S)], JoinGroup, OK),
-    // Full state (RFC 3678, section 4.2), as Linux has it: a membership comes first, and INCLUDE without a source leaves.
+    // Full state (RFC 3678, section 4.2), as Linux has it: a membership comes first, and INCLUDE without a source
+    // leaves.
     addition(&[], SetInclude(&[S]), INVALID),
     addition(&[], SetExclude(&[]), INVALID),
     addition(&[JoinSource(S)], SetInclude(&[S, T]), OK),
@@ -227,7 +229,8 @@ fn ours_to(socket: &mut MembershipSocket<Socket>, family: Family, step: Step) ->
     }
 }
 
-/// The same with the kernel alone. The full-state styles have one request, to set the filter; only its rows apply to them.
+/// The same with the kernel alone. The full-state styles have one request, to set the filter; only its rows apply to
+/// them.
 fn bare(
     family: Family,
     style: OptionStyle,
@@ -468,7 +471,8 @@ impl fmt::Display for Answer {
 mod tests {
     use super::*;
 
-    /// Pairs of requests that the table of the KAME notes has: 17 lines, four of which ask for the same source or another.
+    /// Pairs of requests that the table of the KAME notes has: 17 lines, four of which ask for the same source or
+    /// another.
     #[test]
     fn the_table_is_whole() {
         assert_eq!(TABLE.iter().filter(|row| !row.addition).count(), 21);

@@ -33,8 +33,8 @@ pub enum SocketError {
     NoInterfaceAddress,
     /// The kernel accepted the request, but holds another filter than was asked for. The change was undone.
     #[error(
-        "the kernel was asked for {expected} and holds {kernel}, so that the change was undone; if two interfaces have the \
-         same address, use the option style MCAST_*, which names them by their indices"
+        "the kernel was asked for {expected} and holds {kernel}, so that the change was undone; if two interfaces have \
+         the same address, use the option style MCAST_*, which names them by their indices"
     )]
     FilterDiffers {
         /// The state that was asked for.
@@ -122,10 +122,11 @@ pub enum Reason {
     /// The state machine refused the request.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// More blocked sources than one socket can name. An EXCLUDE filter cannot be spread over several sockets, since each
-    /// would accept what the others block.
+    /// More blocked sources than one socket can name. An EXCLUDE filter cannot be spread over several sockets, since
+    /// each would accept what the others block.
     #[error(
-        "{asked} sources are to be blocked, and {sysctl} is {}; raise it with `sysctl -w {sysctl}={asked}`{}, or block fewer",
+        "{asked} sources are to be blocked, and {sysctl} is {}; raise it with `sysctl -w {sysctl}={asked}`{}, or block \
+         fewer",
         shown(*limit),
         if limit.is_some() { "" } else { " in the initial network namespace" }
     )]
@@ -139,8 +140,8 @@ pub enum Reason {
     },
     /// Not even one more source of one group fits on a new socket.
     #[error(
-        "the kernel has no room for {option} even on a socket of its own: {errno}. The sysctl net.core.optmem_max is {}; \
-         raise it with `sysctl -w net.core.optmem_max=131072`, and check that {sysctl} is not 0",
+        "the kernel has no room for {option} even on a socket of its own: {errno}. The sysctl net.core.optmem_max is \
+         {}; raise it with `sysctl -w net.core.optmem_max=131072`, and check that {sysctl} is not 0",
         shown(*optmem_max)
     )]
     NoRoom {
@@ -155,8 +156,8 @@ pub enum Reason {
     },
     /// No more sockets can be opened.
     #[error(
-        "no more sockets can be opened: {errno}. This process may have {limit} files open, and {sockets} of them are sockets \
-         of memberships; raise the limit (`ulimit -n`, LimitNOFILE=, fs.file-max), or use the shared layout"
+        "no more sockets can be opened: {errno}. This process may have {limit} files open, and {sockets} of them are \
+         sockets of memberships; raise the limit (`ulimit -n`, LimitNOFILE=, fs.file-max), or use the shared layout"
     )]
     OutOfDescriptors {
         /// `EMFILE` or `ENFILE`.
@@ -177,8 +178,8 @@ pub enum Reason {
     },
     /// Ports below `net.ipv4.ip_unprivileged_port_start` need a capability.
     #[error(
-        "a port below net.ipv4.ip_unprivileged_port_start needs CAP_NET_BIND_SERVICE, and bind returned {errno}; grant the \
-         capability, or lower the sysctl"
+        "a port below net.ipv4.ip_unprivileged_port_start needs CAP_NET_BIND_SERVICE, and bind returned {errno}; grant \
+         the capability, or lower the sysctl"
     )]
     PortPrivileged {
         /// `EACCES`.
@@ -186,8 +187,8 @@ pub enum Reason {
     },
     /// The interface does not exist any more, or has another index.
     #[error(
-        "the interface does not exist any more, and {option} returned {errno}; if the interface was made again, use its new \
-         index"
+        "the interface does not exist any more, and {option} returned {errno}; if the interface was made again, use \
+         its new index"
     )]
     InterfaceGone {
         /// The socket option or call.

@@ -38,15 +38,15 @@
 //!   source joins from being signalled.
 //! - [`conformance`]: the required table of requests and answers, tried with this library and with the bare kernel.
 //!
-//! Linux answers some requests differently from the required table, and silently switches the filter mode where RFC 3678,
-//! section 4.1.3, requires an error. Therefore this crate decides, and the kernel only gets legal requests.
+//! Linux answers some requests differently from the required table, and silently switches the filter mode where RFC
+//! 3678, section 4.1.3, requires an error. Therefore this crate decides, and the kernel only gets legal requests.
 //!
 //! # Requirements
 //!
-//! Linux 4.20 or later (`IPV6_MULTICAST_ALL`). No privilege is needed to join and to receive.
-//! `CAP_NET_ADMIN` allows receive buffers above `net.core.rmem_max`; Linux before 5.7 needs `CAP_NET_RAW` to bind a socket
-//! to an interface; ports below `net.ipv4.ip_unprivileged_port_start` need `CAP_NET_BIND_SERVICE`. Sockets belong to the
-//! network namespace of the thread that calls [`MembershipSet::join`].
+//! Linux 4.20 or later (`IPV6_MULTICAST_ALL`). No privilege is needed to join and to receive. `CAP_NET_ADMIN` allows
+//! receive buffers above `net.core.rmem_max`; Linux before 5.7 needs `CAP_NET_RAW` to bind a socket to an interface;
+//! ports below `net.ipv4.ip_unprivileged_port_start` need `CAP_NET_BIND_SERVICE`. Sockets belong to the network
+//! namespace of the thread that calls [`MembershipSet::join`].
 
 pub mod conformance;
 mod errno;

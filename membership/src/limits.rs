@@ -1,5 +1,5 @@
-//! The kernel's limits on memberships, for planning and for error messages. The kernel's answer decides (ENOBUFS, ENOMEM),
-//! so that a limit that cannot be read costs some attempts and nothing else.
+//! The kernel's limits on memberships, for planning and for error messages. The kernel's answer decides (ENOBUFS,
+//! ENOMEM), so that a limit that cannot be read costs some attempts and nothing else.
 
 use std::fs;
 use std::net::IpAddr;

@@ -2,8 +2,8 @@
 //! version, which do not signal source joins (RFC 3376, section 7.2.1; RFC 3810, section 8.2.1).
 //!
 //! For IGMP the kernel shows its mode (the column Querier of `/proc/net/igmp`). For MLD it does not. What is known is
-//! `force_mld_version`, and how many reports of either version were sent on the interface (`/proc/net/dev_snmp6`): MLDv1
-//! reports are only sent in compatibility mode.
+//! `force_mld_version`, and how many reports of either version were sent on the interface (`/proc/net/dev_snmp6`):
+//! MLDv1 reports are only sent in compatibility mode.
 
 use std::fmt;
 use std::fs;
@@ -95,8 +95,8 @@ pub fn compatibility(interface: &InterfaceRef) -> io::Result<Compatibility> {
 }
 
 impl Compatibility {
-    /// What keeps source joins from being signalled now; empty if nothing is known to. With an earlier answer for the same
-    /// interface, `before`, a warning of MLDv1 reports is only made if their number has grown since.
+    /// What keeps source joins from being signalled now; empty if nothing is known to. With an earlier answer for the
+    /// same interface, `before`, a warning of MLDv1 reports is only made if their number has grown since.
     pub fn warnings(&self, before: Option<&Self>) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let interface = || self.interface.clone();
@@ -123,21 +123,22 @@ impl fmt::Display for Warning {
         match self {
             Self::Igmp { interface, version, forced: false } => write!(
                 f,
-                "{interface} is in {version} compatibility mode, because a querier of that version is on the link (column \
-                 Querier of /proc/net/igmp). Until 260 s after its last query only groups are reported, and joins of \
-                 sources are not signalled. Configure the querier for IGMPv3; force_igmp_version=3 does not help"
+                "{interface} is in {version} compatibility mode, because a querier of that version is on the link \
+                 (column Querier of /proc/net/igmp). Until 260 s after its last query only groups are reported, and \
+                 joins of sources are not signalled. Configure the querier for IGMPv3; force_igmp_version=3 does not \
+                 help"
             ),
             Self::Igmp { interface, version, forced: true } => write!(
                 f,
-                "{interface} is kept at {version} by force_igmp_version (column Querier of /proc/net/igmp). Only groups are \
-                 reported, and joins of sources are not signalled. Allow IGMPv3 with `sysctl -w \
+                "{interface} is kept at {version} by force_igmp_version (column Querier of /proc/net/igmp). Only \
+                 groups are reported, and joins of sources are not signalled. Allow IGMPv3 with `sysctl -w \
                  net.ipv4.conf.{0}.force_igmp_version=0 net.ipv4.conf.all.force_igmp_version=0`",
                 interface.name
             ),
             Self::MldForced { interface } => write!(
                 f,
-                "{interface} is kept at MLDv1 by force_mld_version. Only groups are reported, and joins of sources are not \
-                 signalled. Allow MLDv2 with `sysctl -w net.ipv6.conf.{0}.force_mld_version=2 \
+                "{interface} is kept at MLDv1 by force_mld_version. Only groups are reported, and joins of sources are \
+                 not signalled. Allow MLDv2 with `sysctl -w net.ipv6.conf.{0}.force_mld_version=2 \
                  net.ipv6.conf.all.force_mld_version=0`",
                 interface.name
             ),

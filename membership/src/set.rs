@@ -3,31 +3,31 @@
 //! # One socket for each group and port, and why
 //!
 //! Each socket is bound to (group, port) and joins that one group. Then the kernel finds it by its hash of address and
-//! port, whatever the number of others, and a datagram wakes no socket that did not ask for it. A datagram is offered to
-//! *every* wildcard socket on its port, each of which walks its list of groups: with 10,000 groups on one port, 500
+//! port, whatever the number of others, and a datagram wakes no socket that did not ask for it. A datagram is offered
+//! to *every* wildcard socket on its port, each of which walks its list of groups: with 10,000 groups on one port, 500
 //! sockets of 20 groups. A wildcard socket also takes unicast datagrams from other programs on the port. And with one
-//! group each, sockets cannot reach the limits per socket: `igmp_max_memberships` (20) and option memory. The price is a
-//! descriptor and about 3 KiB of kernel memory per (group, port).
+//! group each, sockets cannot reach the limits per socket: `igmp_max_memberships` (20) and option memory. The price is
+//! a descriptor and about 3 KiB of kernel memory per (group, port).
 //!
 //! If descriptors are short, groups are packed on wildcard sockets, as many as the kernel accepts. [`Layout::Auto`]
-//! decides by RLIMIT_NOFILE: half of it is for sockets with one group, and the rest of the groups share. Before it shares,
-//! it raises the soft limit (often 1,024) to the hard one, which needs no privilege. With a hard limit of 1,024
+//! decides by RLIMIT_NOFILE: half of it is for sockets with one group, and the rest of the groups share. Before it
+//! shares, it raises the soft limit (often 1,024) to the hard one, which needs no privilege. With a hard limit of 1,024
 //! descriptors, 10,000 IPv4 groups take 512 sockets with one group and 475 shared ones.
 //!
 //! # No sockets that only signal
 //!
-//! A socket with a filter that accepts nothing would signal a join without queueing. There is no use for it here. In the
-//! XDP modes the wanted frames are redirected and the unwanted dropped before they reach the stack. The sockets see
+//! A socket with a filter that accepts nothing would signal a join without queueing. There is no use for it here. In
+//! the XDP modes the wanted frames are redirected and the unwanted dropped before they reach the stack. The sockets see
 //! neither; what they see (fragments, frames of a queue that is not served) they must deliver. In mode `socket` they
-//! deliver everything. Each (source, group, port) is in the filter of exactly one socket, so that nothing is queued twice.
-//! Thousands of joins cost no copies; the test `scale` counts that.
+//! deliver everything. Each (source, group, port) is in the filter of exactly one socket, so that nothing is queued
+//! twice. Thousands of joins cost no copies; the test `scale` counts that.
 //!
 //! # More sources than a socket can name
 //!
 //! `igmp_max_msf` (10) and `mld_max_msf` (64) limit the sources of a group *on one socket*. A longer INCLUDE filter is
-//! spread over several sockets for the group; each source is on exactly one of them, so that nothing is received twice. An
-//! EXCLUDE filter cannot be spread, because each socket would accept what the others block: it is refused, and the error
-//! names the sysctl. To shorten it silently would deliver what the user blocked.
+//! spread over several sockets for the group; each source is on exactly one of them, so that nothing is received twice.
+//! An EXCLUDE filter cannot be spread, because each socket would accept what the others block: it is refused, and the
+//! error names the sysctl. To shorten it silently would deliver what the user blocked.
 //!
 //! # What may still come
 //!
@@ -55,15 +55,15 @@ use crate::{InterfaceRef, Refusal, SourceFilter, SubscriptionError};
 /// How memberships are spread over sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Layout {
-    /// `PerGroup` up to half of the process's limit of descriptors, then `Shared`. Raises the soft limit (RLIMIT_NOFILE) to
-    /// the hard one before it shares.
+    /// `PerGroup` up to half of the process's limit of descriptors, then `Shared`. Raises the soft limit
+    /// (RLIMIT_NOFILE) to the hard one before it shares.
     #[default]
     Auto,
     /// A socket for each (group, port), bound to both. The fastest, and it takes nothing from other programs.
     PerGroup,
-    /// Wildcard sockets with as many groups as the kernel accepts: a twentieth of the descriptors on a stock IPv4 kernel.
-    /// They also take unicast datagrams to their ports, which are refused. Datagrams of a blocked source can be received
-    /// between the join of an any-source group and its block.
+    /// Wildcard sockets with as many groups as the kernel accepts: a twentieth of the descriptors on a stock IPv4
+    /// kernel. They also take unicast datagrams to their ports, which are refused. Datagrams of a blocked source can be
+    /// received between the join of an any-source group and its block.
     Shared,
 }
 
@@ -203,8 +203,8 @@ impl MembershipSet {
             .map_err(|reason| self.error(Operation::Unblock, group, port, Some(source), reason))
     }
 
-    /// Replaces the filter of a membership; INCLUDE without a source leaves. The change is atomic on each socket, and each
-    /// source that stays keeps its socket: a source that is accepted before and after loses no datagram.
+    /// Replaces the filter of a membership; INCLUDE without a source leaves. The change is atomic on each socket, and
+    /// each source that stays keeps its socket: a source that is accepted before and after loses no datagram.
     ///
     /// # Errors
     /// Nothing was changed. `EINVAL` without a membership.
@@ -216,8 +216,8 @@ impl MembershipSet {
     /// Ends all memberships.
     pub fn leave_all(&mut self) {
         self.memberships.clear();
-        // The kernel looks for a membership from the latest on. To leave them in the order of joining would take time that
-        // grows with the square of their number.
+        // The kernel looks for a membership from the latest on. To leave them in the order of joining would take time
+        // that grows with the square of their number.
         while let Some((id, slot)) = self.sockets.pop_last() {
             slot.memberships.abandon_all();
             self.events.push(SocketEvent::Removed { id });
@@ -377,8 +377,8 @@ impl MembershipSet {
         Ok(())
     }
 
-    /// Makes `sources` the INCLUDE filter over `parts` and, if they are too few, over new ones. First it opens new sockets,
-    /// then it changes filters, then it closes empty sockets: no source that stays is ever without a socket.
+    /// Makes `sources` the INCLUDE filter over `parts` and, if they are too few, over new ones. First it opens new
+    /// sockets, then it changes filters, then it closes empty sockets: no source that stays is ever without a socket.
     fn include_exactly(
         &mut self,
         group: IpAddr,
@@ -478,8 +478,8 @@ impl MembershipSet {
         self.part_filter(id, group).sources().clone()
     }
 
-    /// How many sources of a group one socket can name. The sysctl is read again if `wanted` is above its last value: once
-    /// per operation, since it costs more than a join.
+    /// How many sources of a group one socket can name. The sysctl is read again if `wanted` is above its last value:
+    /// once per operation, since it costs more than a join.
     fn sources_per_part(&mut self, group: IpAddr, wanted: usize) -> usize {
         if self.limits.sources_per_group(group).is_some_and(|limit| limit < wanted) {
             self.limits = Limits::read();
@@ -488,8 +488,8 @@ impl MembershipSet {
         limit.min(self.learned[usize::from(group.is_ipv6())]).max(1)
     }
 
-    /// `refused` sources were too many for a socket. The next guess is the value of a stock kernel, since `mld_max_msf` can
-    /// only be read in the initial network namespace; then half each time.
+    /// `refused` sources were too many for a socket. The next guess is the value of a stock kernel, since `mld_max_msf`
+    /// can only be read in the initial network namespace; then half each time.
     fn learn_below(&mut self, group: IpAddr, refused: usize) {
         let stock = if group.is_ipv4() { 10 } else { 64 };
         let guess = if refused > stock { stock } else { refused / 2 };

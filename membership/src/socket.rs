@@ -1,8 +1,8 @@
-//! The memberships of one socket: makes the changes that the state machine allows, in one of several option styles, reads
-//! back what the kernel then holds, and undoes changes that were only made in part.
+//! The memberships of one socket: makes the changes that the state machine allows, in one of several option styles,
+//! reads back what the kernel then holds, and undoes changes that were only made in part.
 //!
-//! Linux never sees a request that it would judge differently. After JOIN_GROUP it would take JOIN_SOURCE_GROUP and silently
-//! switch to INCLUDE, and LEAVE_SOURCE_GROUP and leave INCLUDE without a source.
+//! Linux never sees a request that it would judge differently. After JOIN_GROUP it would take JOIN_SOURCE_GROUP and
+//! silently switch to INCLUDE, and LEAVE_SOURCE_GROUP and leave INCLUDE without a source.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,8 +23,8 @@ pub enum OptionStyle {
     Mcast,
     /// `IP_*` for IPv4, with sources by interface address, and `IPV6_*` where IPv6 has its own.
     ProtocolSpecific,
-    /// `MCAST_MSFILTER`. The join is as in `Mcast`, since the kernel requires a membership first. Every change from then
-    /// on, leaving included, replaces the filter as a whole.
+    /// `MCAST_MSFILTER`. The join is as in `Mcast`, since the kernel requires a membership first. Every change from
+    /// then on, leaving included, replaces the filter as a whole.
     FullState,
     /// The same with `IP_MSFILTER` for IPv4, by interface address.
     FullStateProtocolSpecific,
@@ -101,8 +101,8 @@ impl<S: AsFd> MembershipSocket<S> {
         Ok(())
     }
 
-    /// Ends what the socket still holds of a group that the kernel has lost with the device. [`MembershipSocket::state`]
-    /// stays.
+    /// Ends what the socket still holds of a group that the kernel has lost with the device.
+    /// [`MembershipSocket::state`] stays.
     pub(super) fn abandon(&self, group: IpAddr) {
         // By index, as in `restore`. It fails if nothing is held.
         let _ = opt::mcast_group(self.fd(), opt::MCAST_LEAVE_GROUP, self.interface.index, group);
@@ -142,8 +142,8 @@ impl<S: AsFd> MembershipSocket<S> {
         renewed.inspect_err(|_| self.abandon(group))
     }
 
-    /// The state that the kernel holds for this socket, interface and group, by the getter of the option style. It can be
-    /// INCLUDE without a source if something else than this type changed the socket.
+    /// The state that the kernel holds for this socket, interface and group, by the getter of the option style. It can
+    /// be INCLUDE without a source if something else than this type changed the socket.
     ///
     /// # Errors
     /// The kernel refused the getter.
@@ -262,7 +262,8 @@ impl<S: AsFd> MembershipSocket<S> {
         if let (SocketError::FilterDiffers { expected: State::Include(sources), .. }, State::NotMember) =
             (&cause, previous)
         {
-            // If two interfaces have the same address, the join may be on the other one: it is undone the way it was done.
+            // If two interfaces have the same address, the join may be on the other one: it is undone the way it was
+            // done.
             for &source in sources {
                 let _ = self.source(group, source, opt::IP_DROP_SOURCE_MEMBERSHIP, opt::MCAST_LEAVE_SOURCE_GROUP);
             }
@@ -271,7 +272,8 @@ impl<S: AsFd> MembershipSocket<S> {
         if kernel == *previous {
             return cause;
         }
-        // By index in every style: the fault can be in how the style names the interface. The result is read back below.
+        // By index in every style: the fault can be in how the style names the interface. The result is read back
+        // below.
         let filter = previous.filter();
         if *previous == State::NotMember {
             let _ = opt::mcast_group(self.fd(), opt::MCAST_LEAVE_GROUP, index, group);

@@ -125,8 +125,8 @@ impl<V> Opt<V> {
 fn set<V>(fd: BorrowedFd<'_>, option: Opt<V>, is_ipv6: bool, value: &[u8]) -> Result<(), Errno> {
     let (level, number) = option.at(is_ipv6);
     let length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::INVAL)?;
-    // SAFETY: `value` has `length` readable bytes for the duration of the call (the borrow). The kernel only reads them:
-    // the option is one of the constants above, whose values hold no pointer. `fd` is open (BorrowedFd).
+    // SAFETY: `value` has `length` readable bytes for the duration of the call (the borrow). The kernel only reads
+    // them: the option is one of the constants above, whose values hold no pointer. `fd` is open (BorrowedFd).
     let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, number, value.as_ptr().cast(), length) };
     if result == 0 { Ok(()) } else { Err(Errno::last()) }
 }
@@ -135,9 +135,9 @@ fn set<V>(fd: BorrowedFd<'_>, option: Opt<V>, is_ipv6: bool, value: &[u8]) -> Re
 fn get<V>(fd: BorrowedFd<'_>, option: Opt<V>, is_ipv6: bool, value: &mut [u8]) -> Result<usize, Errno> {
     let (level, number) = option.at(is_ipv6);
     let mut length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::INVAL)?;
-    // SAFETY: `value` has `length` writable bytes, borrowed for the call. The kernel writes at most `length` of them, and
-    // the new length into a local: the option is one of the constants above, whose values hold no pointer. `fd` is open
-    // (BorrowedFd).
+    // SAFETY: `value` has `length` writable bytes, borrowed for the call. The kernel writes at most `length` of them,
+    // and the new length into a local: the option is one of the constants above, whose values hold no pointer. `fd` is
+    // open (BorrowedFd).
     let result = unsafe { libc::getsockopt(fd.as_raw_fd(), level, number, value.as_mut_ptr().cast(), &mut length) };
     if result == 0 { Ok((length as usize).min(value.len())) } else { Err(Errno::last()) }
 }
@@ -197,8 +197,8 @@ pub(crate) fn set_mcast_filter(
     set(fd, MCAST_MSFILTER, group.is_ipv6(), &request)
 }
 
-/// `MCAST_MSFILTER`, get: the filter that the kernel holds for this socket, interface and group. Linux can hold an INCLUDE
-/// filter without a source; it is returned as such, and is not the same as no membership.
+/// `MCAST_MSFILTER`, get: the filter that the kernel holds for this socket, interface and group. Linux can hold an
+/// INCLUDE filter without a source; it is returned as such, and is not the same as no membership.
 pub(crate) fn mcast_filter(fd: BorrowedFd<'_>, interface: u32, group: IpAddr, expected: usize) -> Result<State, Errno> {
     let mut room = expected + 1;
     loop {

@@ -1,7 +1,8 @@
-//! The state machine of one membership: what a request on one (socket, interface, group) returns, and the state after it.
+//! The state machine of one membership: what a request on one (socket, interface, group) returns, and the state after
+//! it.
 //!
-//! Pure. Where Linux and RFC 3678 leave room, it follows the table of the KAME MLDv2 notes (Asaeda). Only the state and the
-//! request decide, and a refused request changes nothing.
+//! Pure. Where Linux and RFC 3678 leave room, it follows the table of the KAME MLDv2 notes (Asaeda). Only the state and
+//! the request decide, and a refused request changes nothing.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -71,8 +72,8 @@ pub enum Refusal {
     SourceNotListed,
     /// EINVAL: the request belongs to the other filter mode.
     #[error(
-        "the group is joined in the other filter mode (EINVAL), and sources are joined and left in INCLUDE mode, blocked \
-         and unblocked in EXCLUDE mode; replace the filter as a whole, or leave the group first"
+        "the group is joined in the other filter mode (EINVAL), and sources are joined and left in INCLUDE mode, \
+         blocked and unblocked in EXCLUDE mode; replace the filter as a whole, or leave the group first"
     )]
     WrongMode,
     /// EINVAL: there is no membership whose sources could be changed.

@@ -2,8 +2,8 @@
 //! anything is opened.
 //!
 //! It is written `[SOURCE[,SOURCE…]@]GROUP:PORT`, blocked sources of an any-source subscription
-//! `!SOURCE[,SOURCE…]@GROUP:PORT`; IPv6 addresses in brackets. VLC's `udp://@GROUP:PORT` and `udp://SOURCE@GROUP:PORT` are
-//! understood as well:
+//! `!SOURCE[,SOURCE…]@GROUP:PORT`; IPv6 addresses in brackets. VLC's `udp://@GROUP:PORT` and `udp://SOURCE@GROUP:PORT`
+//! are understood as well:
 //!
 //! ```
 //! use receiver_membership::Subscription;
@@ -93,8 +93,9 @@ pub enum SubscriptionError {
     GroupReserved(IpAddr),
     /// An IPv6 group of which Linux takes no datagram from a network: scope 0, or 1, which stays within a host.
     #[error(
-        "group {0} has scope {scope} in its fourth digit, and no host accepts a datagram to it from a network (RFC 4291, \
-         section 2.7); use a group with a wider scope, as ff02 for the link, ff05 for the site or ff0e for the Internet",
+        "group {0} has scope {scope} in its fourth digit, and no host accepts a datagram to it from a network (RFC \
+         4291, section 2.7); use a group with a wider scope, as ff02 for the link, ff05 for the site or ff0e for the \
+         Internet",
         scope = scope(*.0)
     )]
     GroupScope(Ipv6Addr),
@@ -126,8 +127,9 @@ pub enum SubscriptionError {
     NoSource(IpAddr),
     /// Any-source in a range that is for source-specific multicast only.
     #[error(
-        "group {0} is in the source-specific range (232.0.0.0/8 and ff3x::/32, RFC 4607), where any-source subscriptions \
-         are not allowed by default; name the sources, as in SOURCE@{shown}:PORT, or allow them in that range",
+        "group {0} is in the source-specific range (232.0.0.0/8 and ff3x::/32, RFC 4607), where any-source \
+         subscriptions are not allowed by default; name the sources, as in SOURCE@{shown}:PORT, or allow them in that \
+         range",
         shown = bracketed(*.0)
     )]
     AsmInSsmRange(IpAddr),
@@ -177,8 +179,8 @@ impl Subscription {
         &self.filter
     }
 
-    /// Returns true for an any-source subscription in 232.0.0.0/8 or ff3x::/32, which RFC 4607 reserves for source-specific
-    /// use.
+    /// Returns true for an any-source subscription in 232.0.0.0/8 or ff3x::/32, which RFC 4607 reserves for
+    /// source-specific use.
     pub fn is_asm_in_ssm_range(&self) -> bool {
         self.filter.is_exclude() && is_ssm_range(self.group)
     }

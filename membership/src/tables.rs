@@ -1,7 +1,7 @@
 //! The kernel's own tables of memberships on each interface: `/proc/net/igmp`, `igmp6`, `mcfilter` and `mcfilter6`.
 //!
-//! They count the sockets that joined a group, and do not show whose they are; nor does any other interface of the kernel.
-//! What one [`MembershipSet`](crate::MembershipSet) has joined, it reports itself.
+//! They count the sockets that joined a group, and do not show whose they are; nor does any other interface of the
+//! kernel. What one [`MembershipSet`](crate::MembershipSet) has joined, it reports itself.
 //!
 //! Parsing is pure. A line that is not understood is counted and skipped: a later kernel may add lines.
 
@@ -30,8 +30,8 @@ pub enum IgmpVersion {
 pub enum KernelMode {
     /// Only the included sources are accepted.
     Include,
-    /// All sources are accepted except those that every EXCLUDE member blocks. INCLUDE without a source, which Linux can
-    /// hold, looks the same.
+    /// All sources are accepted except those that every EXCLUDE member blocks. INCLUDE without a source, which Linux
+    /// can hold, looks the same.
     Exclude,
     /// Sources are included, and one of several members may accept all others, too: the tables do not show it.
     Unclear,
@@ -146,8 +146,8 @@ impl KernelTables {
     }
 }
 
-/// The number of members of each group on one interface, from `/proc/net/igmp` and `igmp6` alone. A fraction of the work
-/// of [`KernelTables::parse`].
+/// The number of members of each group on one interface, from `/proc/net/igmp` and `igmp6` alone. A fraction of the
+/// work of [`KernelTables::parse`].
 pub fn members_on(interface: u32, igmp: &str, igmp6: &str) -> HashMap<IpAddr, u64> {
     let mut members = HashMap::new();
     let mut is_on = false;
@@ -204,7 +204,8 @@ fn igmp_interface(line: &str) -> Option<(InterfaceRef, IgmpVersion)> {
     Some((InterfaceRef::new(index.parse().ok()?, name.trim()), version))
 }
 
-/// `010101E8     1 0:00000000 0`, after tabs: the group as the machine reads a word, users, the timer in 1/100 s, reporter.
+/// `010101E8     1 0:00000000 0`, after tabs: the group as the machine reads a word, users, the timer in 1/100 s,
+/// reporter.
 fn igmp_group(line: &str, interface: &InterfaceRef) -> Option<KernelGroup> {
     let mut words = line.split_whitespace();
     let (group, users) = igmp_users(&mut words)?;

@@ -30,12 +30,14 @@ pub struct SendConfig {
     pub group: IpAddr,
     /// The UDP port to send to.
     pub port: u16,
-    /// The sources. Those that the interface does not own are spoofed. Empty: the interface's first address of the family.
+    /// The sources. Those that the interface does not own are spoofed. Empty: the interface's first address of the
+    /// family.
     #[serde(default)]
     pub sources: Vec<IpAddr>,
     /// The interface, the rate and the end, the packets and the threads.
     pub traffic: Traffic,
-    /// Packets handed to the kernel at once, 1 to 1,024. `None`: 64 without a rate, else what is due in 0.1 ms, up to 64.
+    /// Packets handed to the kernel at once, 1 to 1,024. `None`: 64 without a rate, else what is due in 0.1 ms, up to
+    /// 64.
     #[serde(default)]
     pub burst: Option<usize>,
     /// VLAN ids, outermost first, up to two (802.1ad outside, 802.1Q inside). All packets are then complete frames.
@@ -44,8 +46,8 @@ pub struct SendConfig {
     /// True to send complete frames for the interface's own addresses, too.
     #[serde(default)]
     pub spoof: bool,
-    /// True to make complete frames skip the queueing discipline (PACKET_QDISC_BYPASS), which is faster. Packet captures
-    /// on this host do not see them then.
+    /// True to make complete frames skip the queueing discipline (PACKET_QDISC_BYPASS), which is faster. Packet
+    /// captures on this host do not see them then.
     #[serde(default)]
     pub bypass_qdisc: bool,
 }

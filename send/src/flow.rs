@@ -1,4 +1,4 @@
-//! One flow: a source address and port, its stream id, its sequence, and the way it is sent.
+//! One flow: a source address and port, its stream id, its sequence, and how it is sent.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -7,36 +7,36 @@ use std::time::Duration;
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::config::SendConfig;
-use super::error::SendError;
-use super::frame::FrameTemplate;
-use super::link::Link;
-use super::raw;
-use super::report::{FlowSent, Way};
+use crate::config::SendConfig;
+use crate::error::SendError;
+use crate::frame::FrameTemplate;
+use crate::link::Link;
 use crate::probe::ProbePayload;
+use crate::raw;
+use crate::report::{FlowSent, Way};
 
-/// What a full send buffer holds at least, where the kernel's limit allows it, bytes.
+/// Bytes of send buffer, if the kernel's limit allows it.
 pub(super) const SEND_BUFFER: usize = 4 << 20;
 
-/// Sending waits so long at most before it looks at the stop flag again.
+/// Sending waits up to this long before it reads the stop flag again.
 pub(super) const SEND_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A flow, and how far it has come.
+/// A flow and its progress.
 #[derive(Debug)]
 pub(super) struct Flow {
     pub(super) source: SocketAddr,
     pub(super) stream: u32,
-    /// The sequence number of the next datagram, which is also how many were sent.
+    /// The sequence number of the next datagram, which is also the number of those that were sent.
     pub(super) next: u64,
     pub(super) exit: Exit,
 }
 
-/// The way out.
+/// How a flow is sent.
 #[derive(Debug)]
 pub(super) enum Exit {
     /// Bound to the source, connected to the group.
     Socket(Socket),
-    /// Through the thread's packet socket.
+    /// By the thread's packet socket.
     Raw(FrameTemplate),
 }
 
@@ -83,7 +83,7 @@ pub(super) fn open_socket(
             sockopt::set_ip_multicast_ttl(&socket, config.traffic.ttl.into())?;
         }
         raw::report_full_queue(&socket, source.is_ipv6())?;
-        // As large as the limit allows; less costs speed only.
+        // As large as the limit allows; less only costs speed.
         let _ = socket.set_send_buffer_size(SEND_BUFFER);
         socket.set_write_timeout(Some(SEND_TIMEOUT))?;
         if port != 0 {
@@ -97,14 +97,15 @@ pub(super) fn open_socket(
     };
     connect().map_err(|error| match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE) => SendError::Os {
-            what: format!("{} (each flow takes one; raise it with `ulimit -n`, or name fewer flows)", what()),
+            what: what(),
             source: error,
+            remedy: "; each flow takes one descriptor, so raise the limit with `ulimit -n`, or take fewer flows",
         },
         _ => SendError::os(what())(error),
     })
 }
 
-/// Link-local addresses mean something on one interface only.
+/// Link-local addresses are valid on one interface only.
 fn scoped(address: IpAddr, port: u16, link: &Link) -> SocketAddr {
     match address {
         IpAddr::V4(_) => SocketAddr::new(address, port),

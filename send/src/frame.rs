@@ -1,4 +1,4 @@
-//! Complete Ethernet frames for sources that are not this machine's: headers, checksums, VLAN tags. Pure.
+//! Complete Ethernet frames, for sources that this machine does not own: headers, checksums, VLAN tags. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,7 +11,7 @@ const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 
-/// The MAC address that a group is sent to: RFC 1112, section 6.4, and RFC 2464, section 7.
+/// The MAC address of a group: RFC 1112, section 6.4, and RFC 2464, section 7.
 pub(super) fn group_mac(group: IpAddr) -> [u8; 6] {
     match group {
         IpAddr::V4(group) => {
@@ -46,16 +46,16 @@ pub(super) struct FrameSpec<'a> {
     pub(super) size: usize,
 }
 
-/// The frames of one flow, up to the end of the probe header. Zeros follow on the wire, which no checksum feels.
+/// The frames of one flow, up to the end of the probe header. Zeros follow on the wire, which change no checksum.
 #[derive(Clone, Debug)]
 pub(super) struct FrameTemplate {
     head: Box<[u8]>,
-    /// Sum of all that the UDP checksum covers, but for the probe header.
+    /// The sum of all that the UDP checksum covers, except the probe header.
     constant_sum: u32,
 }
 
 impl FrameTemplate {
-    /// `None` where the families are mixed or a length does not fit its field.
+    /// `None` if the families are mixed or a length does not fit its field.
     pub(super) fn new(spec: &FrameSpec<'_>) -> Option<Self> {
         let udp_len = u16::try_from(spec.size.checked_add(UDP_LEN)?).ok()?;
         let mut head = Vec::with_capacity(ETHERNET_LEN + 2 * VLAN_TAG_LEN + IPV6_LEN + UDP_LEN + PROBE_LEN);
@@ -89,8 +89,8 @@ impl FrameTemplate {
         Some(Self { head: head.into(), constant_sum })
     }
 
-    /// What the generator in the kernel needs: the frame up to the end of the probe header, with sequence, send time and
-    /// UDP checksum zero, and the sum, in memory order and folded, of all that the checksum covers in it.
+    /// What the generator in the kernel needs: the frame up to the end of the probe header, with sequence, send time
+    /// and UDP checksum zero, and the sum, in memory order and folded, of all that the checksum covers in it.
     pub(super) fn constant(&self, stream: u32) -> (Vec<u8>, u32) {
         let mut bytes = self.head.to_vec();
         let at = bytes.len() - PROBE_LEN;
@@ -113,7 +113,7 @@ impl FrameTemplate {
         let written = probe.write_into(payload);
         debug_assert!(written, "the template ends with room for the probe header");
         let checksum = match fold(self.constant_sum + sum(payload)) {
-            // 0 would mean that there is none (RFC 768).
+            // 0 would mean that there is no checksum (RFC 768).
             0 => 0xffff,
             checksum => checksum,
         };
@@ -258,8 +258,9 @@ mod tests {
                 Err(verdict) => Err(verdict),
             };
             let udp = udp.map_err(|verdict| TestCaseError::fail(format!("{verdict:?}")))?;
-            let told = (u16::from_be(udp.source_port), u16::from_be(udp.destination_port), usize::from(udp.len) - UDP_LEN);
-            prop_assert_eq!(told, (ports.0, ports.1, size));
+            let length = usize::from(udp.len) - UDP_LEN;
+            let found = (u16::from_be(udp.source_port), u16::from_be(udp.destination_port), length);
+            prop_assert_eq!(found, (ports.0, ports.1, size));
             prop_assert!(udp.lengths_agree);
             prop_assert_eq!(ProbePayload::parse(&frame[udp.offset + UDP_LEN..]), Some(probe));
         }

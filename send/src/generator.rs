@@ -1,5 +1,5 @@
-//! The load generator in the kernel: its loader and its runs (BPF_PROG_TEST_RUN with live frames, Linux 5.18). Beside
-//! `program.rs` the only room that knows aya.
+//! The load generator in the kernel: its loader and its runs (BPF_PROG_TEST_RUN with live frames, Linux 5.18). The only
+//! file of this crate that uses aya.
 
 use std::io;
 
@@ -12,16 +12,16 @@ use receiver_common::generator::{Flow, names};
 use receiver_host::{GENERATOR, Lack};
 use receiver_host::{is_permission_error, os_error, reasons};
 
-use super::error::SendError;
+use crate::error::SendError;
 
 /// The compiled program (a link to `receiver-ebpf/object`, so that a package has it). `cargo xtask build-ebpf --check`
 /// proves that it matches its source.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../object/generator.bpf.o");
 
-/// Frames that the kernel makes and sends off before it looks at anything else: one budget of NAPI
-/// (`NAPI_POLL_WEIGHT`), and a quarter of a veth queue.
+/// Frames that the kernel makes and sends in one go: one budget of NAPI (`NAPI_POLL_WEIGHT`), and a quarter of a veth
+/// queue.
 const BATCH: u32 = 64;
-/// The same where frames are to leave in time: some redirected ones wait for the rest of the batch to be dropped.
+/// The same at a rate, where redirected frames wait until the rest of the batch is dropped.
 const TIMED_BATCH: u32 = 8;
 
 /// A loaded generator. Each thread has its own.
@@ -29,11 +29,11 @@ pub(super) struct Generator {
     interface: String,
     flows: Array<MapData, Flow>,
     run: Array<MapData, Run>,
-    /// What the kernel fills the frames with before their first use: zeros, as long as the longest flow's.
+    /// The initial content of the frames: zeros, as long as the longest flow's frame.
     frame: Vec<u8>,
     batch: u32,
     count: u32,
-    // Keeps the program and the other maps.
+    // Holds the program and the other maps.
     ebpf: Ebpf,
 }
 
@@ -74,7 +74,7 @@ impl Generator {
         Ok((Self { interface: interface.to_owned(), flows: own, run, frame, batch, count, ebpf }, Stopper(stop)))
     }
 
-    /// Runs the program over so many frames, which are sent or, where none is due, dropped. A signal ends it before.
+    /// Runs the program over `frames` frames, which are sent or, if none is due, dropped. A signal ends it early.
     pub(super) fn run(&mut self, frames: u32) -> Result<Run, SendError> {
         let options = TestRunOptions {
             data_in: Some(&self.frame),
@@ -89,14 +89,15 @@ impl Generator {
         let run = self.run.get(&0, 0).map_err(|error| refused(&self.interface, "read", &error))?;
         if run.refused > 0 {
             return Err(SendError::Os {
-                what: format!("redirecting frames to {} (is the interface gone?)", self.interface),
+                what: format!("redirecting frames to interface {}", self.interface),
                 source: io::Error::from_raw_os_error(libc::ENODEV),
+                remedy: "; check that the interface still exists",
             });
         }
         Ok(run)
     }
 
-    /// How many frames each flow sent off.
+    /// The number of frames that each flow sent.
     pub(super) fn sent(&self) -> Result<Vec<u64>, SendError> {
         let read = |at| self.flows.get(&at, 0).map(|flow| flow.next);
         (0..self.count).map(read).collect::<Result<_, _>>().map_err(|error| refused(&self.interface, "read", &error))
@@ -107,9 +108,9 @@ impl Generator {
 pub(super) struct Stopper(Array<MapData, u32>);
 
 impl Stopper {
-    /// From here on the generator sends nothing.
+    /// From now on the generator sends nothing.
     pub(super) fn stop(&mut self) {
-        // The one entry of an array of our own: it can not be refused.
+        // The only entry of an array of this process: it is not refused.
         let _ = self.0.set(0, 1, 0);
     }
 }
@@ -150,7 +151,7 @@ fn foreign(interface: &str) -> SendError {
     }
 }
 
-/// The loader's error as ours, with the chain of its reasons in one line.
+/// The loader's error as an error of this crate, with the chain of its reasons in one line.
 fn refused(interface: &str, doing: &'static str, error: &(dyn std::error::Error + 'static)) -> SendError {
     // The verifier returns EACCES, too, with a log; no privilege would help then.
     let has_log = matches!(

@@ -1,16 +1,4 @@
-//! The test sender: datagrams with a [probe] header from one or many sources to one group, at a rate, with
-//! exact counts.
-//!
-//! There are two ways out of the machine. Addresses that the interface owns send through UDP sockets, as any program
-//! would: the kernel routes, fragments and checksums. Other addresses are spoofed: complete Ethernet frames through an
-//! `AF_PACKET` socket, which needs CAP_NET_RAW. VLAN tags are only possible the second way.
-//!
-//! For loads beyond that there is a [generator in the kernel](Load): an XDP program that makes frames where they are sent,
-//! a mix of streams of both families, at millions a second for each CPU. It needs CAP_BPF, CAP_NET_ADMIN and an interface
-//! that takes redirected frames.
-//!
-//! Each pair of source address and source port is a flow with its own stream id and its own sequence from 0. Flows take
-//! turns packet by packet; within a burst, the packets of one UDP socket leave together.
+//! Test senders of multicast streams with exact counts, and the checker of what arrived.
 //!
 //! ```no_run
 //! use std::sync::atomic::AtomicBool;
@@ -18,12 +6,29 @@
 //!
 //! let mut config = SendConfig::new("veth0", "232.1.1.1".parse()?, 5000);
 //! config.sources = vec!["10.0.0.1".parse()?];
-//! config.rate = 1000;
-//! config.count = Some(10);
+//! config.traffic.rate = 1000;
+//! config.traffic.count = Some(10);
 //! let report = Sender::new(config)?.run(&AtomicBool::new(false))?;
 //! assert_eq!(report.packets, 10);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Ways to send
+//!
+//! [`Sender`] sends from addresses that the interface owns through UDP sockets, as any program does: the kernel routes,
+//! fragments and checksums. It sends from other addresses (spoofed sources) by complete Ethernet frames through an
+//! `AF_PACKET` socket, which needs CAP_NET_RAW. So do VLAN tags.
+//!
+//! [`Load`] is a generator in the kernel: an XDP program makes frames of a mix of streams of both families, at millions
+//! per second and CPU. It needs Linux 6.1, CAP_BPF, CAP_NET_ADMIN, and an interface that takes redirected frames.
+//!
+//! # Flows and probes
+//!
+//! Each pair of source address and source port is a flow with its own stream id and its own sequence from 0. Flows take
+//! turns packet by packet; within a burst, the packets of one UDP socket are sent together. Each datagram begins with a
+//! [probe] header. [`probe::ProbeChecker`] finds loss, reordering, duplicates and latency from it.
+//!
+//! Everything is opened in the network namespace of the calling thread.
 
 mod config;
 mod error;

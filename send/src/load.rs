@@ -1,4 +1,4 @@
-//! Sending by the generator in the kernel: what to send, the threads, the report.
+//! The load: sends by the generator in the kernel. Its configuration, threads and report.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -25,14 +25,14 @@ use receiver_membership::{validate_group, validate_source};
 
 /// First port of the range for private use (RFC 6335, section 6).
 const FIRST_PRIVATE_PORT: u16 = 49_152;
-/// Frames of one run of the program, sent or dropped. A run begins and ends with some 10 ms of waiting, and can not be
-/// ended before its time, only made to send nothing: then it is through with these in some 0.2 s.
+/// Frames of one run of the program, sent or dropped. A run begins and ends with some 10 ms of waiting. It cannot be
+/// ended early, only made to send nothing: then it ends after some 0.2 s.
 const RUN: u64 = 1 << 23;
-/// At a rate a frame comes round in no less time than this, nanoseconds.
+/// The shortest time that a frame takes at a rate, in nanoseconds.
 const ROUND: u64 = 30;
-/// How often the stop flag is looked at.
+/// How often the stop flag is read.
 const WATCH: Duration = Duration::from_millis(10);
-/// How long the interface's counters may take to catch up with what was sent.
+/// How long the interface's counters can lag behind what was sent.
 const COUNTERS_WAIT: Duration = Duration::from_millis(1500);
 
 /// What the generator in the kernel sends. Start from [`LoadConfig::new`] and set what differs.
@@ -53,8 +53,8 @@ pub struct LoadConfig {
     /// The streams of the mix, at least one. The interface need not own their sources.
     pub streams: Vec<StreamSpec>,
     /// The interface, the rate and the end, the packets and the threads. The interface's driver must take redirected
-    /// frames; veth does while its other end has an XDP program in the driver (or `gro on`). Each thread is on a CPU of its
-    /// own, and has flows of its own of every stream.
+    /// frames; veth does while its other end has an XDP program in the driver (or `gro on`). Each thread is on a CPU of
+    /// its own, and has flows of its own of every stream.
     pub traffic: Traffic,
     /// The CPUs to run on, one for each thread. Empty: the first that the process may use.
     #[serde(default)]
@@ -114,6 +114,7 @@ impl LoadConfig {
 
 /// The generator, ready to run: all is checked and loaded.
 #[derive(Debug)]
+#[must_use = "nothing is sent before `run`"]
 pub struct Load {
     config: LoadConfig,
     link: Link,
@@ -129,7 +130,8 @@ struct Thread {
     plan: Run,
 }
 
-struct Outcome {
+/// What one thread did.
+struct ThreadReport {
     sent: Vec<u64>,
     run: Run,
 }
@@ -145,7 +147,7 @@ impl Load {
         let link = Link::find(&config.traffic.interface)?;
         link.require_carrier()?;
         if link.mac.is_none() {
-            let why = "the generator makes complete frames".to_owned();
+            let why = "the load generator".to_owned();
             return Err(SendError::NotEthernet { interface: link.name, why });
         }
         for stream in &config.streams {
@@ -161,7 +163,7 @@ impl Load {
             }
         }
         let cpus = cpus(&config)?;
-        // Another run must take other stream ids, so that the receiver tells it from this one.
+        // Another run must have other stream ids, so that a receiver can distinguish the two.
         let random = RandomState::new().build_hasher().finish();
         let threads = cpus
             .into_iter()
@@ -171,12 +173,12 @@ impl Load {
         Ok(Self { config, link, threads })
     }
 
-    /// Sends until the count, the duration or `stop` ends it, and tells what was sent. `stop` stops the frames
-    /// within 0.1 s, and the call returns within a second.
+    /// Sends until the count, the duration or `stop` ends it, and reports what was sent. `stop` ends the sending within
+    /// 0.1 s, and the call returns within a second.
     ///
     /// # Errors
-    /// [`SendError::NotRedirected`] where the interface took nothing of what was sent, [`SendError::Os`] and
-    /// [`SendError::Generator`] where the kernel refuses a run.
+    /// [`SendError::NotRedirected`] if the interface took few or none of the frames, [`SendError::Os`] and
+    /// [`SendError::Generator`] if the kernel refuses a run.
     pub fn run(self, stop: &AtomicBool) -> Result<SendReport, SendError> {
         let Self { config, link, threads } = self;
         let before = link.counters()?;
@@ -189,17 +191,17 @@ impl Load {
         }
         let mut stopped = false;
         let ended = AtomicBool::new(false);
-        let outcomes: Vec<Result<Outcome, SendError>> = thread::scope(|scope| {
+        let reports: Vec<Result<ThreadReport, SendError>> = thread::scope(|scope| {
             let (together, ended) = (&together, &ended);
             let running: Vec<_> = jobs
                 .into_iter()
                 .map(|(cpu, generator, plan)| {
                     scope.spawn(move || {
-                        let outcome = send(generator, cpu, plan, together, ended);
-                        if outcome.is_err() {
+                        let report = send(generator, cpu, plan, together, ended);
+                        if report.is_err() {
                             ended.store(true, Ordering::Relaxed);
                         }
-                        outcome
+                        report
                     })
                 })
                 .collect();
@@ -216,8 +218,8 @@ impl Load {
                 .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
                 .collect()
         });
-        let outcomes = outcomes.into_iter().collect::<Result<Vec<Outcome>, SendError>>()?;
-        report(config, &link, before, flows, &outcomes, stopped)
+        let reports = reports.into_iter().collect::<Result<Vec<ThreadReport>, SendError>>()?;
+        summarize(config, &link, before, flows, &reports, stopped)
     }
 }
 
@@ -237,7 +239,7 @@ impl Thread {
                 }
             }
         };
-        let (mut told, mut flows, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut reported, mut flows, mut weights) = (Vec::new(), Vec::new(), Vec::new());
         for stream in &config.streams {
             let source = stream.source.map_or_else(|| link.default_source(stream.group), Ok)?;
             for port in 0..ports {
@@ -247,7 +249,7 @@ impl Thread {
                 let id = (random as u32).wrapping_add(before as u32);
                 flows.push(flow(config, link, stream, source, id)?);
                 weights.push(stream.weight);
-                told.push(FlowSent {
+                reported.push(FlowSent {
                     source,
                     group: stream.group,
                     port: stream.port,
@@ -277,7 +279,7 @@ impl Thread {
             (plan.step, plan.burst) = (nanoseconds(burst.every), burst.packets);
         }
         let (generator, stopper) = Generator::load(&link.name, link.index, &flows, &cycle(&weights)?, plan)?;
-        Ok(Self { cpu, generator, stopper, flows: told, plan })
+        Ok(Self { cpu, generator, stopper, flows: reported, plan })
     }
 }
 
@@ -288,7 +290,7 @@ fn send(
     plan: Run,
     together: &Barrier,
     ended: &AtomicBool,
-) -> Result<Outcome, SendError> {
+) -> Result<ThreadReport, SendError> {
     let pinned = pin(cpu);
     together.wait();
     pinned?;
@@ -296,7 +298,7 @@ fn send(
     let start = Instant::now();
     let mut sending = Duration::ZERO;
     while run.left > 0 && nanoseconds(sending) < run.duration && !ended.load(Ordering::Relaxed) {
-        // Not many more than it takes: what is left over at the end is dropped, one by one.
+        // Not many more than needed: the rest is dropped at the end, one by one.
         let frames = match run.step {
             0 => run.left,
             step => {
@@ -308,14 +310,14 @@ fn send(
         run = generator.run(frames.clamp(1, RUN) as u32)?;
         sending = start.elapsed();
     }
-    Ok(Outcome { sent: generator.sent()?, run })
+    Ok(ThreadReport { sent: generator.sent()?, run })
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A flow as the program wants it.
+/// A flow as the program takes it.
 fn flow(config: &LoadConfig, link: &Link, stream: &StreamSpec, source: SocketAddr, id: u32) -> Result<Flow, SendError> {
     let spec = FrameSpec {
         source_mac: link.mac.unwrap_or_default(),
@@ -327,7 +329,7 @@ fn flow(config: &LoadConfig, link: &Link, stream: &StreamSpec, source: SocketAdd
         vlan: &[],
         size: config.traffic.size,
     };
-    // Families and lengths were checked; an MTU above what IP can say remains.
+    // Families and lengths were checked; what remains is an MTU above the largest IP packet.
     let template = FrameTemplate::new(&spec).ok_or_else(|| SendError::AboveMtu {
         size: config.traffic.size,
         max: MAX_PAYLOAD_V4,
@@ -351,8 +353,9 @@ fn cpus(config: &LoadConfig) -> Result<Vec<usize>, SendError> {
     let mut cpus = config.cpus.clone();
     if cpus.is_empty() {
         let allowed = sched_getaffinity(None).map_err(|errno| SendError::Os {
-            what: "asking which CPUs the process may use".to_owned(),
+            what: "reading which CPUs the process may use".to_owned(),
             source: errno.into(),
+            remedy: "",
         })?;
         cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
     }
@@ -364,7 +367,11 @@ fn cpus(config: &LoadConfig) -> Result<Vec<usize>, SendError> {
 }
 
 fn pin(cpu: usize) -> Result<(), SendError> {
-    let refused = |source| SendError::Os { what: format!("pinning a thread to CPU {cpu}"), source };
+    let refused = |source| SendError::Os {
+        what: format!("pinning a thread to CPU {cpu}"),
+        source,
+        remedy: "; name CPUs that the process may use",
+    };
     if cpu >= CpuSet::MAX_CPU {
         return Err(refused(io::ErrorKind::InvalidInput.into()));
     }
@@ -373,31 +380,31 @@ fn pin(cpu: usize) -> Result<(), SendError> {
     sched_setaffinity(None, &set).map_err(|errno| refused(errno.into()))
 }
 
-fn report(
+fn summarize(
     config: LoadConfig,
     link: &Link,
     before: LinkCounters,
     flows: Vec<Vec<FlowSent>>,
-    outcomes: &[Outcome],
+    reports: &[ThreadReport],
     stopped: bool,
 ) -> Result<SendReport, SendError> {
-    let mut told = Vec::new();
-    for (flows, outcome) in flows.into_iter().zip(outcomes) {
-        told.extend(flows.into_iter().zip(&outcome.sent).map(|(flow, &packets)| FlowSent {
+    let mut sent_flows = Vec::new();
+    for (flows, report) in flows.into_iter().zip(reports) {
+        sent_flows.extend(flows.into_iter().zip(&report.sent).map(|(flow, &packets)| FlowSent {
             packets,
             first_sequence: (packets > 0).then_some(0),
             last_sequence: packets.checked_sub(1),
             ..flow
         }));
     }
-    let packets = told.iter().map(|flow| flow.packets).sum();
+    let packets = sent_flows.iter().map(|flow| flow.packets).sum();
     let sent = counted(link, before, packets)?;
-    // Others send on the interface too, if little: the kernel its membership reports, for one.
+    // Others send on the interface, too, if little: the kernel sends its membership reports.
     if sent.packets + sent.dropped < packets.div_ceil(2) {
         return Err(SendError::NotRedirected(config.traffic.interface));
     }
     // From the first frame to the last, over all threads.
-    let ran = outcomes.iter().map(|outcome| outcome.run).filter(|run| run.last > 0);
+    let ran = reports.iter().map(|report| report.run).filter(|run| run.last > 0);
     let first = ran.clone().map(|run| run.first).min().unwrap_or(0);
     let last = ran.map(|run| run.last).max().unwrap_or(0);
     let elapsed = Duration::from_nanos(last.saturating_sub(first)).as_secs_f64();
@@ -410,15 +417,15 @@ fn report(
         elapsed_seconds: elapsed,
         packets_per_second: if elapsed > 0.0 { packets as f64 / elapsed } else { 0.0 },
         rate: config.traffic.rate,
-        slipped: outcomes.iter().map(|outcome| outcome.run.slipped).sum(),
+        slipped: reports.iter().map(|report| report.run.slipped).sum(),
         retries: 0,
         stopped,
         link: Some(sent),
-        flows: told,
+        flows: sent_flows,
     })
 }
 
-/// What the interface says it sent and dropped since `before`, once that adds up to `packets` or the wait is over.
+/// What the interface sent and dropped since `before`, once that adds up to `packets` or the wait is over.
 fn counted(link: &Link, before: LinkCounters, packets: u64) -> Result<LinkSent, SendError> {
     let start = Instant::now();
     loop {

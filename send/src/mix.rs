@@ -26,8 +26,8 @@ pub struct StreamSpec {
     pub weight: u32,
 }
 
-/// Streams as text: `S@G:PORT=WEIGHT`. Without `=WEIGHT` the weight is 1. Several sources with commas between them are as
-/// many streams of that weight.
+/// Streams as text: `S@G:PORT=WEIGHT`. Without `=WEIGHT` the weight is 1. Several sources with commas between them are
+/// as many streams of that weight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamSpecs(pub Vec<StreamSpec>);
 
@@ -116,7 +116,8 @@ mod tests {
                 seen[turn as usize] += 1;
                 for (flow, &seen) in seen.iter().enumerate() {
                     let share = f64::from(weights[flow]) * (at + 1) as f64 / f64::from(total);
-                    prop_assert!((f64::from(seen) - share).abs() < 2.0, "flow {} after {}: {} of {}", flow, at + 1, seen, share);
+                    let off = (f64::from(seen) - share).abs();
+                    prop_assert!(off < 2.0, "flow {} after {}: {} of {}", flow, at + 1, seen, share);
                 }
             }
             let cycles = total / turns.len() as u32;

@@ -1,5 +1,5 @@
-//! The few socket calls for which no crate here has a safe form: the address of an `AF_PACKET` socket, and the options
-//! PACKET_QDISC_BYPASS and IP(V6)_RECVERR. All `unsafe` of the sender is in this file.
+//! The socket calls for which no library of the workspace has a safe form: the address of an `AF_PACKET` socket, and
+//! the options PACKET_QDISC_BYPASS and IP(V6)_RECVERR. All `unsafe` code of this crate is in this file.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -14,7 +14,7 @@ pub(super) fn packet_socket(index: u32, bypass_qdisc: bool) -> io::Result<Socket
     // Protocol 0: no frame is ever queued to it.
     let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
     if bypass_qdisc {
-        set_option(&socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?;
+        switch_on(&socket, Flag::BypassQdisc)?;
     }
     let address = sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
@@ -33,19 +33,29 @@ pub(super) fn packet_socket(index: u32, bypass_qdisc: bool) -> io::Result<Socket
     if result == 0 { Ok(socket) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Makes a UDP socket tell when the queue of the device was full. Without this option the kernel answers that the packet
+/// Makes a UDP socket report that the device's queue was full. Without this option the kernel answers that the packet
 /// was sent when it was dropped (`udp_send_skb`), and no count could be exact.
 pub(super) fn report_full_queue(socket: impl AsFd, v6: bool) -> io::Result<()> {
-    if v6 {
-        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)
-    } else {
-        set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1)
-    }
+    switch_on(socket, if v6 { Flag::ReportErrorsV6 } else { Flag::ReportErrorsV4 })
 }
 
-fn set_option(socket: impl AsFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
-    // SAFETY: the pointer is to a whole `c_int`, whose size is what is passed, and which lives through the call; the
-    // kernel only reads it. The descriptor is open: it is borrowed.
+/// The options of this file, which take an int.
+#[derive(Clone, Copy)]
+enum Flag {
+    BypassQdisc,
+    ReportErrorsV4,
+    ReportErrorsV6,
+}
+
+fn switch_on(socket: impl AsFd, flag: Flag) -> io::Result<()> {
+    let (level, name) = match flag {
+        Flag::BypassQdisc => (libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS),
+        Flag::ReportErrorsV4 => (libc::IPPROTO_IP, libc::IP_RECVERR),
+        Flag::ReportErrorsV6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    };
+    let value: c_int = 1;
+    // SAFETY: the pointer is to a whole `c_int`, whose size is passed, and which lives through the call. The kernel
+    // only reads it, since each of these options takes an int. The descriptor is open: it is borrowed.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),

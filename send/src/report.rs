@@ -1,4 +1,4 @@
-//! What was sent. Field names are part of the JSON output: they stay.
+//! Reports of what was sent. Field names are part of the JSON output: they stay.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -20,8 +20,9 @@ pub enum Way {
     Xdp,
 }
 
-/// What was sent, all told.
+/// What was sent in all.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct SendReport {
     /// The interface.
     pub interface: String,
@@ -29,37 +30,38 @@ pub struct SendReport {
     pub group: IpAddr,
     /// Its UDP port.
     pub port: u16,
-    /// Datagrams that the kernel took: exactly. What the interface's queueing discipline drops later is not in it: fq_codel
-    /// does, of frames that waited too long, and tells nobody but `tc -s qdisc`. Of the generator: frames that were redirected to the interface, whether
-    /// or not there was room for them ([`SendReport::link`]).
+    /// The exact number of datagrams that the kernel accepted. Those that the interface's queueing discipline drops
+    /// later are included: fq_codel drops frames that waited too long, which only `tc -s qdisc` shows. Of the
+    /// generator: frames that were redirected to the interface, whether or not there was room for them
+    /// ([`SendReport::link`]).
     pub packets: u64,
     /// Bytes of UDP payload in them.
     pub bytes: u64,
-    /// From the start to the last packet.
+    /// The time from the start to the last packet.
     pub elapsed_seconds: f64,
     /// Packets by elapsed time.
     pub packets_per_second: f64,
-    /// The rate asked for, packets a second; 0 is flat out.
+    /// The requested rate in packets per second; 0: as fast as possible.
     pub rate: u64,
-    /// Packets given up because the sender was held up too long to catch up: the rate was not kept.
+    /// Packets given up because the sender was too far behind: the rate was not kept.
     pub slipped: u64,
-    /// How often the kernel's queue was full (ENOBUFS, EAGAIN), so that a batch was tried again.
+    /// How often the kernel's queue was full (ENOBUFS, EAGAIN), so that a batch was retried.
     pub retries: u64,
-    /// Ended by the stop flag, not by count or duration.
+    /// True if the stop flag ended it, not the count or the duration.
     pub stopped: bool,
-    /// What the interface says became of them; by the generator alone.
+    /// What the interface counted of them; only for the generator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkSent>,
     /// Each flow.
     pub flows: Vec<FlowSent>,
 }
 
-/// The interface's own counters over the run, with whatever else was sent on it meanwhile.
+/// The interface's own counters over the run, with everything else that was sent on it meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct LinkSent {
-    /// Frames that left. On veth: that the other end's XDP program or stack was given.
+    /// Frames that were sent. On veth: frames that the other end received.
     pub packets: u64,
-    /// Frames that were dropped before: on veth, because the other end's queue (256 frames) was full.
+    /// Frames that were dropped. On veth: because the other end's queue (256 frames) was full.
     pub dropped: u64,
 }
 
@@ -78,9 +80,9 @@ pub struct FlowSent {
     pub way: Way,
     /// Datagrams.
     pub packets: u64,
-    /// First sequence number, where anything was sent.
+    /// First sequence number, if anything was sent.
     pub first_sequence: Option<u64>,
-    /// Last sequence number, where anything was sent.
+    /// Last sequence number, if anything was sent.
     pub last_sequence: Option<u64>,
 }
 

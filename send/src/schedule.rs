@@ -4,14 +4,14 @@ use std::time::Duration;
 
 const SECOND: u128 = 1_000_000_000;
 
-/// A sender that was held up longer than this does not catch up on the rest: a burst without bound would only measure
-/// the receiver's queues.
+/// A sender that is further behind than this gives up the rest: a burst without bound would only measure the receiver's
+/// queues.
 pub(super) const MAX_BEHIND: Duration = Duration::from_millis(50);
 
 /// Packet n (from 0) is due `n / rate` after the start.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
-    /// Packets a second is `share / parts`.
+    /// Packets per second are `share / parts`.
     share: u128,
     parts: u128,
     /// Packets sent, and those given up.
@@ -20,12 +20,12 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// For one thread with `flows` of `of` flows, at `rate` packets a second (not 0) over all.
+    /// For one thread with `flows` of `of` flows, at `rate` packets per second (not 0) over all.
     pub(super) fn new(rate: u64, flows: usize, of: usize) -> Self {
         Self { share: u128::from(rate.max(1)) * flows as u128, parts: of as u128, done: 0, slipped: 0 }
     }
 
-    /// How many packets are due `elapsed` after the start, and not sent. Gives up what is too far behind.
+    /// The number of packets that are due `elapsed` after the start and not sent. Gives up those that are too late.
     pub(super) fn due(&mut self, elapsed: Duration) -> u64 {
         let due = self.due_by(elapsed).saturating_sub(self.done);
         let most = self.due_by(MAX_BEHIND);
@@ -86,7 +86,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_drift(rate in 1u64..20_000_000, flows in 1usize..8, others in 0usize..8, naps in prop::collection::vec(0u64..40_000, 1..200)) {
+        fn no_drift(
+            rate in 1u64..20_000_000, flows in 1usize..8, others in 0usize..8,
+            naps in prop::collection::vec(0u64..40_000, 1..200),
+        ) {
             let mut schedule = Schedule::new(rate, flows, flows + others);
             let (mut elapsed, mut sent) = (Duration::ZERO, 0);
             for nap in naps {

@@ -17,23 +17,24 @@ use super::link::Link;
 use super::raw;
 use super::report::SendReport;
 use super::schedule::Schedule;
-use super::worker::{Outcome, Worker};
+use super::worker::{Worker, WorkerReport};
 
-/// First port of the range for private use (RFC 6335, section 6), for frames whose source port was left open.
+/// First port of the range for private use (RFC 6335, section 6), for frames without a given source port.
 const FIRST_PRIVATE_PORT: u16 = 49_152;
 
 const DEFAULT_BURST: usize = 64;
 
 /// A test sender that is ready to run: all is checked, and every socket is open.
 #[derive(Debug)]
+#[must_use = "nothing is sent before `run`"]
 pub struct Sender {
     config: SendConfig,
     workers: Vec<Worker>,
 }
 
 impl Sender {
-    /// Checks the configuration, then the interface, then opens the sockets, all in the network namespace of the calling
-    /// thread. Sources that the interface does not own, VLAN tags and [`SendConfig::spoof`] need CAP_NET_RAW.
+    /// Checks the configuration, then the interface, then opens the sockets, all in the network namespace of the
+    /// calling thread. Sources that the interface does not own, VLAN tags and [`SendConfig::spoof`] need CAP_NET_RAW.
     ///
     /// # Errors
     /// Any [`SendError`] but [`SendError::Send`].
@@ -52,23 +53,23 @@ impl Sender {
         Ok(Self { config, workers })
     }
 
-    /// Sends until the count, the duration or `stop` ends it, and tells what was sent. Looks at `stop` at least every
+    /// Sends until the count, the duration or `stop` ends it, and reports what was sent. Reads `stop` at least every
     /// 0.1 s.
     ///
     /// # Errors
-    /// [`SendError::Send`] where the kernel refuses for another reason than a full queue. Other threads are stopped.
+    /// [`SendError::Send`] if the kernel refuses for another reason than a full queue. Other threads are stopped then.
     pub fn run(self, stop: &AtomicBool) -> Result<SendReport, SendError> {
         let Self { config, workers } = self;
         let failed = AtomicBool::new(false);
         let start = Instant::now();
         let run = |worker: Worker| {
-            let outcome = worker.run(start, &|| stop.load(Ordering::Relaxed) || failed.load(Ordering::Relaxed));
-            if outcome.is_err() {
+            let report = worker.run(start, &|| stop.load(Ordering::Relaxed) || failed.load(Ordering::Relaxed));
+            if report.is_err() {
                 failed.store(true, Ordering::Relaxed);
             }
-            outcome
+            report
         };
-        let outcomes: Vec<Result<Outcome, SendError>> = if workers.len() == 1 {
+        let reports: Vec<Result<WorkerReport, SendError>> = if workers.len() == 1 {
             workers.into_iter().map(run).collect()
         } else {
             thread::scope(|scope| {
@@ -79,15 +80,15 @@ impl Sender {
                     .collect()
             })
         };
-        let outcomes = outcomes.into_iter().collect::<Result<Vec<Outcome>, SendError>>()?;
-        Ok(report(config, &outcomes))
+        let reports = reports.into_iter().collect::<Result<Vec<WorkerReport>, SendError>>()?;
+        Ok(summarize(config, &reports))
     }
 }
 
 /// How one source is sent.
 struct Plan {
     source: IpAddr,
-    /// Why complete frames are needed, where they are.
+    /// What needs complete frames, if anything does.
     raw: Option<String>,
 }
 
@@ -95,11 +96,11 @@ fn plan(config: &SendConfig, link: &Link, source: IpAddr) -> Result<Plan, SendEr
     let raw = if !config.vlan.is_empty() {
         Some("a VLAN tag".to_owned())
     } else if config.spoof {
-        Some("spoofing, as was asked for,".to_owned())
+        Some("the requested spoofing".to_owned())
     } else if link.owns(source)? {
         None
     } else {
-        Some(format!("source {source}, which {} does not own,", link.name))
+        Some(format!("source {source}, which interface {} does not own,", link.name))
     };
     if let Some(why) = &raw {
         if link.mac.is_none() {
@@ -110,7 +111,8 @@ fn plan(config: &SendConfig, link: &Link, source: IpAddr) -> Result<Plan, SendEr
     Ok(Plan { source, raw })
 }
 
-/// Does a complete frame fit? The kernel allows one 802.1Q tag, not one of 802.1ad, above the MTU (`packet_snd`).
+/// Checks that a complete frame fits. The kernel allows one 802.1Q tag, not one of 802.1ad, above the MTU
+/// (`packet_snd`).
 fn check_fits(config: &SendConfig, link: &Link) -> Result<(), SendError> {
     let tags = match config.vlan.len() {
         0 | 1 => 0,
@@ -129,7 +131,7 @@ fn check_fits(config: &SendConfig, link: &Link) -> Result<(), SendError> {
 }
 
 fn open_flows(config: &SendConfig, link: &Link, plans: &[Plan]) -> Result<Vec<Flow>, SendError> {
-    // Another run must take other stream ids, so that the receiver tells it from this one.
+    // Another run must have other stream ids, so that a receiver can distinguish the two.
     let random = RandomState::new().build_hasher().finish();
     let first_stream = random as u32;
     let chosen_port = FIRST_PRIVATE_PORT + (random >> 32) as u16 % (u16::MAX - FIRST_PRIVATE_PORT);
@@ -140,7 +142,7 @@ fn open_flows(config: &SendConfig, link: &Link, plans: &[Plan]) -> Result<Vec<Fl
             let (source, exit) = if plan.raw.is_some() {
                 let port = match config.traffic.source_port {
                     Some(first) => first + nth,
-                    // Around the end, never to 0.
+                    // Wraps around, but never to 0.
                     None => (u32::from(chosen_port - 1) + u32::from(nth)).rem_euclid(65_535) as u16 + 1,
                 };
                 (SocketAddr::new(plan.source, port), Exit::Raw(template(config, link, plan.source, port)?))
@@ -166,7 +168,7 @@ fn template(config: &SendConfig, link: &Link, source: IpAddr, source_port: u16) 
         vlan: &config.vlan,
         size: config.traffic.size,
     };
-    // Families and lengths were checked; an MTU above what IP can say remains.
+    // Families and lengths were checked; what remains is an MTU above the largest IP packet.
     FrameTemplate::new(&spec).ok_or_else(|| SendError::AboveMtu {
         size: config.traffic.size,
         max: super::MAX_PAYLOAD_V4,
@@ -178,7 +180,7 @@ fn template(config: &SendConfig, link: &Link, source: IpAddr, source_port: u16) 
 /// Gives each thread its flows, and its part of rate and count.
 fn split(config: &SendConfig, link: &Link, flows: Vec<Flow>, raw: Option<&String>) -> Result<Vec<Worker>, SendError> {
     let total = flows.len();
-    // A duration at a rate is a number of packets, so that it does not depend on how time is cut at the end.
+    // A duration at a rate is a number of packets, so that it does not depend on the last time slice.
     let due_count = config.traffic.duration.filter(|_| config.traffic.rate > 0).map(|duration| {
         u64::try_from(duration.as_nanos().saturating_mul(config.traffic.rate.into()).div_ceil(1_000_000_000))
             .unwrap_or(u64::MAX)
@@ -226,8 +228,7 @@ fn split(config: &SendConfig, link: &Link, flows: Vec<Flow>, raw: Option<&String
         .collect()
 }
 
-/// The part of `count` packets that falls to the flows of one thread (flow n to thread n mod `threads`), when all flows
-/// take turns.
+/// The part of `count` packets of one thread's flows (flow n is of thread n mod `threads`), if all flows take turns.
 fn share(count: u64, flows: usize, threads: usize, thread: usize) -> u64 {
     let (each, more) = (count / flows as u64, count % flows as u64);
     (thread..flows).step_by(threads).map(|flow| each + u64::from((flow as u64) < more)).sum()
@@ -236,7 +237,7 @@ fn share(count: u64, flows: usize, threads: usize, thread: usize) -> u64 {
 fn open_packet_socket(config: &SendConfig, link: &Link, why: &str) -> Result<Socket, SendError> {
     let open = || -> io::Result<Socket> {
         let socket = raw::packet_socket(link.index, config.bypass_qdisc)?;
-        // As large as the limit allows; less costs speed only.
+        // As large as the limit allows; less only costs speed.
         let _ = socket.set_send_buffer_size(SEND_BUFFER);
         socket.set_write_timeout(Some(SEND_TIMEOUT))?;
         Ok(socket)
@@ -247,13 +248,13 @@ fn open_packet_socket(config: &SendConfig, link: &Link, why: &str) -> Result<Soc
     })
 }
 
-fn report(config: SendConfig, outcomes: &[Outcome]) -> SendReport {
-    // Back into the order in which sources were named.
-    let threads = outcomes.len();
-    let total: usize = outcomes.iter().map(|outcome| outcome.flows.len()).sum();
-    let flows: Vec<_> = (0..total).map(|at| outcomes[at % threads].flows[at / threads].clone()).collect();
+fn summarize(config: SendConfig, reports: &[WorkerReport]) -> SendReport {
+    // In the order in which the sources were named.
+    let threads = reports.len();
+    let total: usize = reports.iter().map(|report| report.flows.len()).sum();
+    let flows: Vec<_> = (0..total).map(|at| reports[at % threads].flows[at / threads].clone()).collect();
     let packets = flows.iter().map(|flow| flow.packets).sum();
-    let elapsed = outcomes.iter().map(|outcome| outcome.elapsed).max().unwrap_or_default().as_secs_f64();
+    let elapsed = reports.iter().map(|report| report.elapsed).max().unwrap_or_default().as_secs_f64();
     SendReport {
         interface: config.traffic.interface,
         group: config.group,
@@ -263,9 +264,9 @@ fn report(config: SendConfig, outcomes: &[Outcome]) -> SendReport {
         elapsed_seconds: elapsed,
         packets_per_second: if elapsed > 0.0 { packets as f64 / elapsed } else { 0.0 },
         rate: config.traffic.rate,
-        slipped: outcomes.iter().map(|outcome| outcome.slipped).sum(),
-        retries: outcomes.iter().map(|outcome| outcome.retries).sum(),
-        stopped: outcomes.iter().any(|outcome| outcome.stopped),
+        slipped: reports.iter().map(|report| report.slipped).sum(),
+        retries: reports.iter().map(|report| report.retries).sum(),
+        stopped: reports.iter().any(|report| report.stopped),
         link: None,
         flows,
     }

@@ -1,5 +1,4 @@
-//! One thread of the sender: waits until packets are due, writes their headers, hands them to the kernel, and goes on
-//! until it took each exactly once.
+//! One thread of the sender: waits until packets are due, writes their headers, and sends each exactly once.
 
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
@@ -11,20 +10,20 @@ use rustix::io::Errno;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use socket2::Socket;
 
-use super::error::SendError;
-use super::flow::{Exit, Flow};
-use super::report::FlowSent;
-use super::schedule::{MAX_BEHIND, Schedule};
+use crate::error::SendError;
+use crate::flow::{Exit, Flow};
 use crate::probe::{PROBE_LEN, now_ns};
+use crate::report::FlowSent;
+use crate::schedule::{MAX_BEHIND, Schedule};
 
-/// Sleeps are cut to this, so that a stop is seen.
+/// The longest sleep, so that a stop is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 
-/// A full queue is tried again at once so often, each time after letting others run, before sleeping in between.
+/// A full queue is retried this many times after yielding to other threads; then the thread sleeps between retries.
 const EAGER_RETRIES: u32 = 64;
 const RETRY_SLEEP: Duration = Duration::from_micros(50);
 
-/// After being held up, packets leave in bursts of this size until the schedule is caught up with.
+/// After a delay, packets are sent in bursts of this size until the schedule is met again.
 const CATCH_UP_BURST: usize = 256;
 
 /// One thread's flows, and its part of the whole.
@@ -34,20 +33,20 @@ pub(super) struct Worker {
     pub(super) group: IpAddr,
     pub(super) port: u16,
     pub(super) flows: Vec<Flow>,
-    /// Where one of the flows is raw.
+    /// If one of the flows is raw.
     pub(super) packet_socket: Option<Socket>,
-    /// `None`: flat out.
+    /// `None`: as fast as possible.
     pub(super) schedule: Option<Schedule>,
     /// Packets to send.
     pub(super) count: Option<u64>,
-    /// Packets that fall due in the duration, at a rate: sent or given up.
+    /// At a rate: packets that are due within the duration, sent or given up.
     pub(super) due_count: Option<u64>,
     pub(super) duration: Option<Duration>,
     /// UDP payload, bytes.
     pub(super) size: usize,
     /// Bytes of a frame up to the end of its probe header.
     pub(super) frame_len: usize,
-    /// Whether one of the flows is not raw.
+    /// True if one of the flows is not raw.
     pub(super) has_sockets: bool,
     pub(super) burst: usize,
     /// The flow whose turn it is.
@@ -57,7 +56,7 @@ pub(super) struct Worker {
 
 /// What one thread did.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(super) struct WorkerReport {
     pub(super) flows: Vec<FlowSent>,
     /// From the start to the last packet.
     pub(super) elapsed: Duration,
@@ -66,7 +65,7 @@ pub(super) struct Outcome {
     pub(super) stopped: bool,
 }
 
-/// Why a batch was not sent whole.
+/// Why a batch was not sent completely.
 enum Halt {
     Stopped,
     Failed(IpAddr, io::Error),
@@ -79,7 +78,7 @@ enum Stuck {
 }
 
 impl Worker {
-    pub(super) fn run(mut self, start: Instant, stop: &dyn Fn() -> bool) -> Result<Outcome, SendError> {
+    pub(super) fn run(mut self, start: Instant, stop: &dyn Fn() -> bool) -> Result<WorkerReport, SendError> {
         let mut batch = Batch::new(self.size);
         let (mut sent, mut elapsed, mut stopped) = (0, Duration::ZERO, false);
         loop {
@@ -115,7 +114,7 @@ impl Worker {
                 Err(Halt::Failed(from, source)) => return Err(self.failure(from, sent, source)),
             }
         }
-        Ok(Outcome {
+        Ok(WorkerReport {
             flows: self.flows.iter().map(|flow| flow.report(self.group, self.port)).collect(),
             elapsed,
             slipped: self.schedule.map_or(0, |schedule| schedule.slipped()),
@@ -124,34 +123,34 @@ impl Worker {
         })
     }
 
-    /// How many packets may still leave, ever.
+    /// The number of packets that may still be sent in all.
     fn left(&self, sent: u64) -> u64 {
         let slipped = self.schedule.as_ref().map_or(0, Schedule::slipped);
         let left = self.count.map_or(u64::MAX, |count| count - sent);
         left.min(self.due_count.map_or(u64::MAX, |due| due.saturating_sub(sent + slipped)))
     }
 
-    /// Is the time up? At a rate, what fell due in time may still be caught up on.
+    /// Returns true if the time is over. At a rate, packets that were due in time can still be sent.
     fn is_over(&self, now: Duration) -> bool {
         let grace = if self.schedule.is_some() { MAX_BEHIND } else { Duration::ZERO };
         self.duration.is_some_and(|duration| now >= duration.saturating_add(grace))
     }
 
-    /// How many packets may leave now.
+    /// The number of packets that may be sent now.
     fn may_send(&mut self, now: Duration) -> usize {
         let Some(schedule) = &mut self.schedule else { return self.burst };
         let due = schedule.due(now);
         usize::try_from(due).unwrap_or(usize::MAX).min(self.burst.max(CATCH_UP_BURST))
     }
 
-    /// Sleeps until a burst is due, or the rest where that is less.
+    /// Sleeps until a burst is due, or the rest if that is less.
     fn sleep(&self, now: Duration, left: u64) {
         let Some(schedule) = &self.schedule else { return };
         let burst = self.burst.min(usize::try_from(left).unwrap_or(usize::MAX));
         thread::sleep(schedule.next(burst).saturating_sub(now).min(LONGEST_SLEEP));
     }
 
-    /// Sends so many packets, the flows taking turns: what leaves through one socket leaves at once.
+    /// Sends `packets` packets, the flows taking turns. Those of one socket are sent in one call.
     fn send(&mut self, packets: usize, batch: &mut Batch, stop: &dyn Fn() -> bool, sent: &mut u64) -> Result<(), Halt> {
         let all = self.flows.len();
         let sent_ns = now_ns();
@@ -164,7 +163,7 @@ impl Worker {
                 let of_flow = packets / all + usize::from(nth < packets % all);
                 batch.begin(PROBE_LEN);
                 for ahead in 0..of_flow {
-                    // The header has the room that it needs, and the time is this century's.
+                    // The header fits, and the time is before the year 2262.
                     let _ = flow.probe(ahead as u64, sent_ns).write_into(batch.head(nth));
                 }
                 let next = &mut flow.next;
@@ -199,10 +198,10 @@ impl Worker {
 
     fn failure(&self, from: IpAddr, sent: u64, source: io::Error) -> SendError {
         let remedy = match source.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => "; a firewall rule may forbid it: see `nft list ruleset`",
-            Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => "; the interface went down or away",
-            Some(libc::EMSGSIZE) => "; the packet is larger than the interface takes: send a smaller payload",
-            Some(libc::ENETUNREACH) => "; the interface has no address of the group's family",
+            Some(libc::EPERM | libc::EACCES) => "; check that no firewall rule forbids it (`nft list ruleset`)",
+            Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => "; check that the interface exists and is up",
+            Some(libc::EMSGSIZE) => "; the packet is larger than the interface takes, so send a smaller payload",
+            Some(libc::ENETUNREACH) => "; give the interface an address of the group's family",
             _ => "",
         };
         SendError::Send { from, interface: self.interface.clone(), sent, source, remedy }
@@ -218,7 +217,7 @@ impl Stuck {
     }
 }
 
-/// Packets for one socket: their heads one after the other, and the zeros that all end with.
+/// Packets for one socket: their heads one after the other, and the zeros at the end of each.
 struct Batch {
     head_len: usize,
     heads: Vec<u8>,
@@ -248,7 +247,7 @@ impl Batch {
         &mut self.heads[at..]
     }
 
-    /// Hands all over, however often the kernel takes only some. `taken` hears the owners of each part.
+    /// Sends all, in several calls if the kernel takes only some. `taken` gets the owners of each part.
     fn hand_over(
         &self,
         socket: BorrowedFd<'_>,

@@ -1,5 +1,6 @@
-//! The test sender on a real kernel: two namespaces, one veth pair, and at the other end kernel UDP sockets, which verify
-//! checksums and reassemble, or a packet socket at the near end, which sees the frames as they leave. Needs root.
+//! The test sender on a real kernel: two namespaces, one veth pair, and at the other end kernel UDP sockets, which
+//! verify checksums and reassemble, or a packet socket at the near end, which sees the frames as they leave. Needs
+//! root.
 
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};

@@ -75,8 +75,8 @@ impl MembershipSet {
         };
         let socket = Arc::new(socket);
         let id = socket.id();
-        // Bound before the join, a port that is taken leaves no trace on the wire. But with blocked sources the filter takes
-        // two steps, and datagrams that arrive between them must find no socket.
+        // Bound before the join, a port that is taken leaves no trace on the wire. But with blocked sources the filter
+        // takes two steps, and datagrams that arrive between them must find no socket.
         let bind_last = filter.is_exclude() && !filter.sources().is_empty();
         if !bind_last {
             socket.bind().map_err(|error| self.open_reason(error))?;

@@ -1,8 +1,9 @@
-//! Memberships that the kernel has lost although their sockets are open: how they are found in its tables, and joined again.
+//! Memberships that the kernel has lost although their sockets are open: how they are found in its tables, and joined
+//! again.
 //!
-//! The kernel ends all memberships of a device that is deleted or leaves the network namespace, and those of one family if
-//! the device loses it (IPv6 below an MTU of 1,280). The sockets are not notified, and their filters still read as joined.
-//! When the device or the family comes back, even under the same index, nothing is joined on it.
+//! The kernel ends all memberships of a device that is deleted or leaves the network namespace, and those of one family
+//! if the device loses it (IPv6 below an MTU of 1,280). The sockets are not notified, and their filters still read as
+//! joined. When the device or the family comes back, even under the same index, nothing is joined on it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -47,8 +48,8 @@ impl MembershipSet {
         members
     }
 
-    /// Ends what the sockets still hold of these groups, which the kernel has lost: it would refuse another join. The states
-    /// of this set stay, and [`MembershipSet::renew`] joins the groups again.
+    /// Ends what the sockets still hold of these groups, which the kernel has lost: it would refuse another join. The
+    /// states of this set stay, and [`MembershipSet::renew`] joins the groups again.
     pub fn abandon(&self, groups: &BTreeSet<IpAddr>) {
         // The latest first, as in `leave_all`.
         for slot in self.sockets.values().rev() {

@@ -26,8 +26,8 @@ struct Control([u8; CONTROL]);
 /// Room for destination (40) and time stamp (32).
 const CONTROL: usize = 128;
 
-/// A heap array that is only reached through its raw pointer. Pointers that are derived from it stay valid, in the headers
-/// and during system calls, until the array is dropped; no reference to the whole array ever exists.
+/// A heap array that is only reached through its raw pointer. Pointers that are derived from it stay valid, in the
+/// headers and during system calls, until the array is dropped; no reference to the whole array ever exists.
 struct RawArray<T>(NonNull<[T]>);
 
 impl<T> RawArray<T> {
@@ -55,9 +55,9 @@ impl<T> Drop for RawArray<T> {
 /// Buffers for [`BATCH`] datagrams, and the headers that point to them. Memory is touched, and so taken, only as far
 /// as datagrams are long: the 4 MiB are address space.
 ///
-/// Invariants: the headers and I/O vectors point to elements of the other arrays, which live as long as the batch. Between
-/// two calls of [`Batch::receive`] nobody writes to any of the arrays; during the call the kernel writes, and `&mut self`
-/// excludes every reader. All elements are initialized from the start.
+/// Invariants: the headers and I/O vectors point to elements of the other arrays, which live as long as the batch.
+/// Between two calls of [`Batch::receive`] nobody writes to any of the arrays; during the call the kernel writes, and
+/// `&mut self` excludes every reader. All elements are initialized from the start.
 pub(super) struct Batch {
     headers: RawArray<libc::mmsghdr>,
     names: RawArray<Name>,
@@ -114,9 +114,9 @@ impl Batch {
             header.msg_flags = 0;
         }
         self.written = 0;
-        // SAFETY: there are BATCH headers. The name, control and payload buffers that they point to have the lengths given
-        // in `new` and above, and live as long as `self`. `&mut self` excludes readers of what the kernel writes. `fd` is
-        // open (BorrowedFd).
+        // SAFETY: there are BATCH headers. The name, control and payload buffers that they point to have the lengths
+        // given in `new` and above, and live as long as `self`. `&mut self` excludes readers of what the kernel writes.
+        // `fd` is open (BorrowedFd).
         let count = unsafe {
             libc::recvmmsg(fd.as_raw_fd(), self.headers.at(0), BATCH as _, libc::MSG_DONTWAIT as _, ptr::null_mut())
         };

@@ -4,13 +4,14 @@
 //! descriptor for a runtime to wait on. Nothing is allocated per datagram.
 //!
 //! Up to four sockets are read one after another, and are in the epoll only while somebody may sleep on it: a watched
-//! socket costs the kernel a call for each datagram that it queues, on the CPU that receives. If there are more sockets,
-//! all are always in the epoll.
+//! socket costs the kernel a call for each datagram that it queues, on the CPU that receives. If there are more
+//! sockets, all are always in the epoll.
 
 mod batch;
 mod socket;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
@@ -32,8 +33,8 @@ const STAY: usize = 16;
 const EVENTS: usize = 64;
 /// Up to this many sockets are read one by one.
 const FEW: usize = 4;
-/// After this many polls without a sleep, a few sockets are taken out of the epoll. Before, a caller that sleeps now and
-/// then is spared two system calls each time.
+/// After this many polls without a sleep, a few sockets are taken out of the epoll. Before, a caller that sleeps now
+/// and then is spared two system calls each time.
 const AWAKE_POLLS: u32 = 64;
 
 /// What measured a receive time.
@@ -192,8 +193,8 @@ impl KernelPath {
         }
     }
 
-    /// Removes a socket, whose membership has ended. Its drops stay in the total; datagrams that are still queued on it are
-    /// counted as [`KernelStats::left_behind`]. An unknown id changes nothing.
+    /// Removes a socket, whose membership has ended. Its drops stay in the total; datagrams that are still queued on it
+    /// are counted as [`KernelStats::left_behind`]. An unknown id changes nothing.
     pub fn remove(&mut self, id: SocketId) {
         let Some(mut entry) = self.sockets.remove(&id.number()) else { return };
         if self.watched {
@@ -218,7 +219,8 @@ impl KernelPath {
     }
 
     /// Waits up to `timeout` (`None`: without limit; zero: not at all) for datagrams, and gives those that are there to
-    /// `deliver`, at most some thousands from each socket. Returns how many it delivered. A signal ends the wait with 0.
+    /// `deliver`, at most some thousands from each socket. Returns how many it delivered. A signal ends the wait with
+    /// 0.
     ///
     /// # Errors
     /// As `epoll_wait`. A failure of a single socket is counted: see [`KernelStats::receive_errors`].
@@ -297,8 +299,18 @@ impl KernelPath {
     }
 }
 
+impl fmt::Debug for KernelPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KernelPath")
+            .field("sockets", &self.sockets.len())
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Entry {
-    /// Takes up to `STAY` batches, until one is not full. Returns how many datagrams came, and whether the queue ran dry.
+    /// Takes up to `STAY` batches, until one is not full. Returns how many datagrams came, and whether the queue ran
+    /// dry.
     fn receive(
         &self,
         batch: &mut batch::Batch,

@@ -38,8 +38,9 @@ pub struct SocketOptions {
     pub receive_buffer: usize,
     /// Ask the kernel for the time each datagram arrived (`SO_TIMESTAMPNS`); it costs a clock read per packet.
     pub timestamps: bool,
-    /// Bind the socket to the interface, so that the kernel sorts out what comes in by another one. IPv6 needs it: Linux
-    /// matches an IPv6 membership without its interface. If the kernel refuses, such datagrams are refused on receipt.
+    /// Bind the socket to the interface, so that the kernel sorts out what comes in by another one. IPv6 needs it:
+    /// Linux matches an IPv6 membership without its interface. If the kernel refuses, such datagrams are refused on
+    /// receipt.
     pub bind_to_interface: bool,
 }
 
@@ -157,14 +158,14 @@ impl UdpDataSocket {
         self.interface_index
     }
 
-    /// Bytes of receive buffer that the kernel granted. The kernel counts a datagram with its overhead: one with 64 bytes
-    /// of payload takes some 800 bytes.
+    /// Bytes of receive buffer that the kernel granted. The kernel counts a datagram with its overhead: one with 64
+    /// bytes of payload takes some 800 bytes.
     pub fn receive_buffer(&self) -> usize {
         self.receive_buffer
     }
 
-    /// Datagrams that this socket dropped since it was opened, modulo 2³²: its buffer was full, or a checksum was wrong.
-    /// Exact at the time of the call (`SO_MEMINFO`), also if nothing is received after a drop.
+    /// Datagrams that this socket dropped since it was opened, modulo 2³²: its buffer was full, or a checksum was
+    /// wrong. Exact at the time of the call (`SO_MEMINFO`), also if nothing is received after a drop.
     ///
     /// # Errors
     /// As `getsockopt`; `ENOPROTOOPT` before Linux 4.12.

@@ -173,7 +173,8 @@ fn one_round(
     for (name, group, step, expected) in steps {
         r.with(lab, step);
         let got = capture.records(group, &expected);
-        // ALLOW and BLOCK alone for changes within a mode: no transient TO_EX or TO_IN, which would open or cut the stream.
+        // ALLOW and BLOCK alone for changes within a mode: no transient TO_EX or TO_IN, which would open or cut the
+        // stream.
         assert_eq!(got, expected.into_iter().map(|record| (record, 2)).collect(), "{which}: {name}");
     }
 }

@@ -195,8 +195,8 @@ fn ip_style_without_an_address_says_so() {
         .expect("run");
 }
 
-/// Two interfaces with one address: the IP_* options name it, and the kernel may take the other. What it then holds is not
-/// what was asked for; nothing is left on either.
+/// Two interfaces with one address: the IP_* options name it, and the kernel may take the other. What it then holds is
+/// not what was asked for; nothing is left on either.
 #[test]
 fn ip_style_on_the_wrong_interface_is_noticed() {
     let lab = Lab::new().expect("lab");

@@ -92,7 +92,8 @@ fn warned(lab: &Lab) -> Vec<Warning> {
     }
 }
 
-/// A general query of IGMPv1 (no response time) or IGMPv2, as 8 bytes: type, response time in 1/10 s, checksum, 0.0.0.0.
+/// A general query of IGMPv1 (no response time) or IGMPv2, as 8 bytes: type, response time in 1/10 s, checksum,
+/// 0.0.0.0.
 fn igmp_query(lab: &Lab, response: u8) {
     let sum = !u16::from_be_bytes([0x11, response]);
     let [high, low] = sum.to_be_bytes();
@@ -134,8 +135,8 @@ fn forced_versions_are_told() {
     assert!(matches!(&warnings[..], [Warning::Igmp { forced: true, .. }, Warning::MldForced { .. }]), "{warnings:?}");
 }
 
-/// A general query of MLDv1, as a whole IPv6 packet, since Linux asks for the router alert (RFC 2710, section 3): hop-by-hop
-/// header with it, then type 130, response time 100 ms, the unspecified address.
+/// A general query of MLDv1, as a whole IPv6 packet, since Linux asks for the router alert (RFC 2710, section 3):
+/// hop-by-hop header with it, then type 130, response time 100 ms, the unspecified address.
 fn mld_query(lab: &Lab) {
     let index = lab.tx().interface_index(lab.tx_interface()).expect("index");
     let from = lab.sources_link_local()[0];

@@ -1,4 +1,4 @@
-//! Fed with each datagram, tells loss, duplicates, reorder, restarts and latency per flow.
+//! Finds loss, duplicates, reordering, restarts and latency per flow, from each datagram.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,14 +9,15 @@ use super::payload::ProbePayload;
 use super::report::{FlowReport, LatencyReport, ProbeReport};
 use super::window::{Place, SequenceWindow};
 
-/// How many flows [`ProbeChecker::new`] tracks: 4,096, which take about 10 MiB when all are used.
+/// The number of flows that [`ProbeChecker::new`] tracks: 4,096, which take about 10 MiB if all are used.
 pub const DEFAULT_MAX_FLOWS: usize = 4096;
 
 /// Latencies above this, one minute, count as this.
 pub const LATENCY_MAX_NS: u64 = 60_000_000_000;
 
-/// What one datagram turned out to be.
+/// What one datagram is to its flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Observation {
     /// The first of a flow that was not known.
     NewFlow,
@@ -24,33 +25,33 @@ pub enum Observation {
     InOrder,
     /// A first copy, below the highest.
     Reordered,
-    /// Came before.
+    /// The sequence number came before.
     Duplicate,
     /// More than [`WINDOW`](super::WINDOW) behind the highest.
     Late,
-    /// The sequence went back although it was sent later: the sender began anew.
+    /// The sequence number is not above the highest although it was sent later: the sender started again.
     Restart,
-    /// Its flow is beyond the cap on the number of flows.
+    /// Its flow is beyond the limit on the number of flows.
     Untracked,
-    /// No probe.
+    /// Not a probe.
     Foreign,
 }
 
 /// Checks test streams.
 ///
-/// A flow is (source address and port, group, port, stream id). Memory is bounded: about 2.3 KiB for each flow up to the
-/// cap, and 0.25 MiB for the histogram. One checker is for one thread; a flow must not be spread over checkers.
+/// A flow is (source address and port, group, port, stream id). Memory is bounded: about 2.3 KiB for each flow up to
+/// the limit, and 0.25 MiB for the histogram. One checker is for one thread; a flow must not be spread over checkers.
 ///
-/// A restart within a stream id is told from reorder by the send time: a datagram whose sequence number is not above the
-/// highest, but which was sent later than that one, belongs to a new run.
+/// The send time distinguishes a restart within a stream id from reordering: a datagram whose sequence number is not
+/// above the highest, but which was sent later than that one, belongs to a new run.
 #[derive(Debug)]
 pub struct ProbeChecker {
     max_flows: usize,
     index: FxHashMap<FlowKey, usize>,
-    /// The newest stream of each sender, to tell that a new one succeeds it.
+    /// The newest stream of each sender, to find out that a new one succeeds it.
     newest: FxHashMap<FlowKey, usize>,
     flows: Vec<Flow>,
-    /// The flow of the datagram before: bursts of one flow need no look-up.
+    /// The flow of the previous datagram: bursts of one flow need no look-up.
     last: usize,
     latency: Histogram<u64>,
     negative: u64,
@@ -119,7 +120,7 @@ impl ProbeChecker {
         observation
     }
 
-    /// What was found so far. Datagrams that are still on their way count as lost until they come.
+    /// The findings so far. Datagrams that are still on their way count as lost until they arrive.
     pub fn report(&self) -> ProbeReport {
         let flows: Vec<FlowReport> = self.flows.iter().map(Flow::report).collect();
         let sum = |of: fn(&FlowReport) -> u64| flows.iter().map(of).fold(0, u64::saturating_add);

@@ -8,19 +8,19 @@
 //!     14      8  send time, nanoseconds of CLOCK_TAI
 //! ```
 //!
-//! 22 bytes, so that an IPv4 test datagram fits an Ethernet frame of 64 bytes (14 + 20 + 8 + 22). The price is a magic of
-//! 16 bits: one random payload in 65,536 is taken for a probe. Send times after the year 2262 (the top bit set) are
-//! refused, which halves that.
+//! 22 bytes, so that an IPv4 test datagram fits an Ethernet frame of 64 bytes (14 + 20 + 8 + 22). The price is a magic
+//! of 16 bits: one random payload in 65,536 is mistaken for a probe. Send times after the year 2262 (the top bit set)
+//! are refused, which halves that.
 
 /// Length of the header, and so the smallest payload of a test datagram, in bytes.
 pub const PROBE_LEN: usize = 22;
 
 const MAGIC: u16 = 0x5ac7;
 
-/// What a test datagram says about itself.
+/// The header of a test datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbePayload {
-    /// Names the flow, together with its addresses and ports. A sender that starts anew takes another.
+    /// Identifies the flow, together with its addresses and ports. A sender that starts again uses another.
     pub stream: u32,
     /// Counts the datagrams of the flow, from 0, by 1.
     pub sequence: u64,
@@ -31,7 +31,7 @@ pub struct ProbePayload {
 impl ProbePayload {
     /// Writes the header at the start of `payload`; the rest is left as it is.
     ///
-    /// Returns `false`, with nothing written, where `payload` is shorter than [`PROBE_LEN`] or `sent_ns` is 2^63 or more.
+    /// Returns false, with nothing written, if `payload` is shorter than [`PROBE_LEN`] or `sent_ns` is 2^63 or more.
     #[inline]
     #[must_use]
     pub fn write_into(&self, payload: &mut [u8]) -> bool {
@@ -46,7 +46,7 @@ impl ProbePayload {
         true
     }
 
-    /// Reads the header. `None` where the payload is too short or is no probe; what follows the header is not looked at.
+    /// Reads the header. `None` if the payload is too short or not a probe. The bytes after the header are not read.
     #[inline]
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let header = payload.first_chunk::<PROBE_LEN>()?;
@@ -102,7 +102,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parsing_never_panics_and_is_the_inverse(mut payload in prop::collection::vec(any::<u8>(), 0..64), magic: bool) {
+        fn parsing_never_panics_and_is_the_inverse(
+            mut payload in prop::collection::vec(any::<u8>(), 0..64), magic: bool,
+        ) {
             if magic && payload.len() >= 2 {
                 payload[..2].copy_from_slice(&MAGIC.to_be_bytes());
             }

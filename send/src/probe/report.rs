@@ -1,14 +1,12 @@
-//! What the checker found, as plain data. Field names are part of the JSON output: they stay.
+//! The checker's findings as plain data. Field names are part of the JSON output: they stay.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
-/// All flows, and their sums.
-///
-/// `received` here is all tracked probes, so that every datagram that was observed is in exactly one of `received`,
-/// `untracked` and `foreign`.
+/// All flows, and their sums. Every datagram that was observed is in exactly one of `received`, `untracked` and
+/// `foreign`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ProbeReport {
     /// Probes of tracked flows, duplicates and late ones included.
@@ -21,11 +19,11 @@ pub struct ProbeReport {
     pub reordered: u64,
     /// Sum over the flows: see [`FlowReport::late`].
     pub late: u64,
-    /// How often a sender was seen to start anew, with a new stream id or with the old one.
+    /// How often a sender started again, with a new stream id or with the old one.
     pub restarts: u64,
-    /// Probes of flows beyond the cap on the number of flows: not checked.
+    /// Probes of flows beyond the limit on the number of flows, which are not checked.
     pub untracked: u64,
-    /// Datagrams that are no probes.
+    /// Datagrams that are not probes.
     pub foreign: u64,
     /// From the send time to the receive time, over all flows; the first copy of each datagram counts.
     pub latency: LatencyReport,
@@ -34,7 +32,7 @@ pub struct ProbeReport {
 }
 
 impl ProbeReport {
-    /// Nothing lost, duplicated, reordered or late, nothing left unchecked, and at least one probe came.
+    /// Returns true if at least one probe came, and none was lost, duplicated, reordered, late or left unchecked.
     pub fn is_clean(&self) -> bool {
         self.received > 0 && self.lost + self.duplicated + self.reordered + self.late + self.untracked == 0
     }
@@ -58,7 +56,7 @@ impl fmt::Display for ProbeReport {
     }
 }
 
-/// One flow: what one sender sent to one group and port under one stream id.
+/// One flow: what one sender sent to one group and port with one stream id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FlowReport {
     /// The sender's address and UDP port.
@@ -71,23 +69,23 @@ pub struct FlowReport {
     pub stream: u32,
     /// Datagrams, duplicates and late ones included.
     pub received: u64,
-    /// Sequence numbers between the first and the last that have not come. What came before the first or would have
-    /// come after the last can not be known here: compare `first_sequence` and `last_sequence` with the sender's report.
+    /// Sequence numbers between the first and the last that have not come. Losses before the first and after the last
+    /// cannot be known here: compare `first_sequence` and `last_sequence` with the sender's report.
     pub lost: u64,
     /// Datagrams whose sequence number came before (RFC 5560), within the window.
     pub duplicated: u64,
     /// First copies whose sequence number is below the highest that came before them (RFC 4737, section 3.3).
     pub reordered: u64,
-    /// Datagrams more than [`WINDOW`](super::WINDOW) behind the highest: duplicates or reordered, which is no longer
-    /// known. They do not lower `lost`.
+    /// Datagrams more than [`WINDOW`](super::WINDOW) behind the highest: duplicates or reordered, which cannot be
+    /// distinguished any more. They do not lower `lost`.
     pub late: u64,
     /// The lowest sequence number since the last restart.
     pub first_sequence: u64,
     /// The highest sequence number since the last restart.
     pub last_sequence: u64,
-    /// How often the sequence went back although the datagram was sent later. Loss and the rest are summed over the runs.
+    /// How often the sender started again with the same stream id. Loss and the rest are summed over the runs.
     pub restarts: u64,
-    /// The stream id that the same sender used before on this group and port, where there was one.
+    /// The stream id that the same sender used before on this group and port, if there was one.
     pub succeeds: Option<u32>,
 }
 

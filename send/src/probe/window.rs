@@ -1,13 +1,13 @@
-//! Which sequence numbers of one flow have come: a sliding bitmap that tells loss, reorder and duplicates apart.
+//! The sequence numbers of one flow that have come: a sliding bitmap that distinguishes loss, reordering and
+//! duplicates.
 
-/// How many sequence numbers behind the highest are remembered one by one: 16,384, in 2 KiB a flow.
-///
-/// At a million packets a second in one flow that is 16 ms of reorder.
+/// The number of sequence numbers behind the highest that are remembered one by one: 16,384, in 2 KiB per flow. At a
+/// million packets per second in one flow that covers 16 ms of reordering.
 pub const WINDOW: u64 = 16_384;
 
 const WORDS: usize = (WINDOW / 64) as usize;
 
-/// What a sequence number is to those that came before it.
+/// The place of a sequence number among those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// Above all before: in order, perhaps after a gap.
@@ -16,7 +16,7 @@ pub(super) enum Place {
     Behind,
     /// Seen before.
     Duplicate,
-    /// Further behind the highest than the window reaches: late or duplicate, which can no longer be told.
+    /// Further behind the highest than the window reaches: late or duplicate, which cannot be distinguished any more.
     BeyondWindow,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct SequenceWindow {
     lowest: u64,
     highest: u64,
     distinct: u64,
-    /// Bit `s % WINDOW` tells whether `s` came, for `s` from `highest - WINDOW + 1` to `highest`.
+    /// Bit `s % WINDOW` is set if `s` came, for `s` from `highest - WINDOW + 1` to `highest`.
     seen: Box<[u64; WORDS]>,
 }
 
@@ -38,7 +38,7 @@ impl SequenceWindow {
         window
     }
 
-    /// Forgets all, and begins anew at `first`, in the same memory.
+    /// Starts again at `first`, in the same memory.
     pub(super) fn restart(&mut self, first: u64) {
         self.seen.fill(0);
         (self.lowest, self.highest, self.distinct) = (first, first, 1);
@@ -91,7 +91,7 @@ impl SequenceWindow {
         self.seen[word(sequence)] >> (sequence % 64) & 1 != 0
     }
 
-    /// Clears the bits of what stands between the highest and `sequence`: they still tell of a window ago.
+    /// Clears the bits between the highest and `sequence`, which are still those of one window ago.
     #[cold]
     fn skip_to(&mut self, sequence: u64) {
         if sequence - self.highest >= WINDOW {
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(window.missing(), WINDOW - 3);
         let mut whole = SequenceWindow::new(0);
         assert_eq!(whole.insert(u64::MAX), Place::Ahead);
-        assert_eq!(whole.missing(), u64::MAX - 2, "2^64 expected does not fit: one less is told");
+        assert_eq!(whole.missing(), u64::MAX - 2, "2^64 does not fit: one less is reported");
     }
 
     proptest! {

@@ -235,7 +235,9 @@ proptest! {
     }
 
     #[test]
-    fn any_payload_is_taken(datagrams in prop::collection::vec((any::<u32>(), any::<u64>(), 0..1u64 << 63, any::<u64>()), 0..50)) {
+    fn any_payload_is_taken(
+        datagrams in prop::collection::vec((any::<u32>(), any::<u64>(), 0..1u64 << 63, any::<u64>()), 0..50),
+    ) {
         let mut checker = ProbeChecker::with_max_flows(3);
         let count = datagrams.len() as u64;
         for (stream, sequence, sent_ns, received_ns) in datagrams {
