@@ -27,7 +27,7 @@ fn filters(group: IpAddr) {
     r.with(&lab, |set| set.remove_source(group, PORT, b)).expect("remove");
     assert_eq!(r.heard(&senders, group, PORT), [c].into());
 
-    // A second port of the group, with another filter, does not hear for the first, nor the first for it.
+    // A second port of the group, with another filter, receives nothing of the first, nor the first of it.
     r.with(&lab, |set| set.join(group, PORT + 1, &exclude(&[]))).expect("join");
     assert_eq!(r.heard(&senders, group, PORT + 1), [a, b, c].into());
     assert_eq!(r.heard(&senders, group, PORT), [c].into());
@@ -55,7 +55,7 @@ fn filters_v6() {
 
 /// More sources than one socket can name: still each of them once.
 #[test]
-fn parts_hear_each_source_once() {
+fn parts_receive_each_source_once() {
     let lab = Lab::builder().sources(25).build().expect("lab");
     let group = ip("232.1.1.1");
     let sources: Vec<IpAddr> = (1..=25).map(|n| sender(&lab, group, n)).collect();
@@ -129,8 +129,8 @@ fn link_local_group_and_source() {
     assert_eq!(received[0].source.ip(), source);
 }
 
-/// A buffer much smaller than what is sent: what was not received was dropped, to the datagram, and asked for without a
-/// datagram after the last drop; also for a socket that has gone.
+/// With a buffer much smaller than what is sent, each datagram is received or counted as dropped. The drops are known
+/// without a datagram after the last drop, and for a socket that was closed.
 fn drops(group: IpAddr) {
     const SENT: u64 = 5_000;
     let lab = Lab::new().expect("lab");
@@ -170,7 +170,7 @@ fn drops_v6() {
 }
 
 #[test]
-fn received_buffer_is_told() {
+fn received_buffer_is_reported() {
     let lab = Lab::new().expect("lab");
     let mut r = Receiving::new(&lab, Options::default());
     r.with(&lab, |set| set.join(ip("232.1.1.1"), PORT, &include(&[ip("10.0.0.1")]))).expect("join");

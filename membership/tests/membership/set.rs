@@ -128,7 +128,7 @@ fn shared_layout_packs_groups() {
     let senders = [(source, crate::support::sending_socket(&lab, source))];
     assert_eq!(r.heard(&senders, group(46), PORT), [source].into());
     assert_eq!(r.heard(&senders, group(3), PORT), [].into(), "left");
-    // A datagram for ourselves alone is none of multicast.
+    // A unicast datagram to the same port.
     let unicast = &senders[0].1;
     unicast.send_to(b"x", (lab.rx_v4(), PORT)).expect("send");
     assert!(r.collect(1).is_empty());
@@ -186,7 +186,7 @@ fn out_of_descriptors() {
             Ok(()) => assert_eq!(ids(&r).len(), before.len() + 2),
             Err(error) => {
                 assert!(matches!(*error.reason, Reason::OutOfDescriptors { errno: Errno::MFILE, .. }), "{error}");
-                assert_eq!(ids(&r), before, "half of a join is taken back");
+                assert_eq!(ids(&r), before, "half of a join is undone");
                 assert!(!r.set.state(group, PORT).is_member());
                 return;
             }
@@ -195,7 +195,7 @@ fn out_of_descriptors() {
     panic!("no limit was met");
 }
 
-/// As many groups as would need four times the descriptors, each heard once, whichever socket it is on.
+/// As many groups as would need four times the descriptors. Each is received once, whichever socket it is on.
 #[test]
 #[ignore = "started by limited_descriptors, under a limit of open files"]
 fn few_descriptors_are_shared() {
@@ -254,8 +254,9 @@ fn soft_limits_are_raised() {
     limited("ulimit -Sn 64", "a_soft_limit_is_raised");
 }
 
-/// With few descriptors a wildcard socket hears only what it joined itself, whatever others on this host have joined.
-fn others_joins_are_not_heard(group: IpAddr, other: IpAddr, source: IpAddr) {
+/// With few descriptors a wildcard socket receives only what it joined itself, whatever others on this host have
+/// joined.
+fn others_joins_are_not_received(group: IpAddr, other: IpAddr, source: IpAddr) {
     let lab = Lab::new().expect("lab");
     for layout in [Layout::Shared, Layout::PerGroup] {
         let mut r = Receiving::new(&lab, Options { layout, ..Options::default() });
@@ -285,13 +286,13 @@ fn others_joins_are_not_heard(group: IpAddr, other: IpAddr, source: IpAddr) {
 }
 
 #[test]
-fn others_joins_are_not_heard_v4() {
-    others_joins_are_not_heard(ip("239.1.1.1"), ip("239.1.1.2"), ip("10.0.0.1"));
+fn others_joins_are_not_received_v4() {
+    others_joins_are_not_received(ip("239.1.1.1"), ip("239.1.1.2"), ip("10.0.0.1"));
 }
 
 #[test]
-fn others_joins_are_not_heard_v6() {
-    others_joins_are_not_heard(ip("ff15::1"), ip("ff15::2"), ip("2001:db8::1"));
+fn others_joins_are_not_received_v6() {
+    others_joins_are_not_received(ip("ff15::1"), ip("ff15::2"), ip("2001:db8::1"));
 }
 
 /// IPv6 sockets leave the IPv4 side of their port alone.
@@ -315,7 +316,7 @@ fn homes(r: &Receiving, group: IpAddr) -> BTreeMap<IpAddr, SocketId> {
     homes
 }
 
-/// A source that moved from one socket to another would lose what comes in between, or be heard twice.
+/// A source that moved from one socket to another would lose datagrams in between, or be received twice.
 #[test]
 fn sources_that_stay_keep_their_socket() {
     let lab = Lab::new().expect("lab");
@@ -334,7 +335,7 @@ fn sources_that_stay_keep_their_socket() {
     }
 }
 
-/// A blocked source is not heard for the moment between the join and its block.
+/// Nothing of a blocked source is received between the join and its block.
 #[test]
 fn blocked_from_the_first_datagram() {
     let lab = Lab::new().expect("lab");

@@ -1,5 +1,5 @@
-//! One socket: every short sequence of requests, in every option style, leaves in the kernel what the state machine
-//! says; half-made changes are taken back.
+//! One socket: every short sequence of requests, in every option style, leaves the kernel in the state of the state
+//! machine; changes that were only made in part are undone.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -152,7 +152,7 @@ fn half_made_join(group: IpAddr, source: IpAddr, sysctl_group: IpAddr) {
                 assert_eq!(socket.kernel_state(group), Ok(State::NotMember), "{bytes} bytes");
                 rx.sysctl("net/core/optmem_max", &bytes.to_string()).expect("sysctl");
                 if let IpAddr::V4(v4) = group {
-                    // The bare kernel, to show that there was something to take back.
+                    // The bare kernel, to show that there was something to undo.
                     let bare = udp(group);
                     let IpAddr::V4(source) = source else { return };
                     bare.join_ssm_v4(&source, &v4, &Ipv4Addr::new(10, 0, 0, 100)).expect_err("no memory");

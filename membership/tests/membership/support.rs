@@ -86,7 +86,7 @@ impl Receiving {
                 SocketEvent::Removed { id } => self.path.remove(id),
             }
         }
-        assert_eq!(self.path.len(), self.set.sockets().len(), "the events tell of every socket");
+        assert_eq!(self.path.len(), self.set.sockets().len(), "there is an event for every socket");
         result
     }
 

@@ -1,4 +1,4 @@
-//! The kernel's tables as the library reads them, the required table put to the kernel, and older queriers.
+//! The kernel's tables as the library reads them, the required table on this kernel, and older queriers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6};
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ fn read(lab: &Lab) -> Vec<KernelGroup> {
     tables.on(index).cloned().collect()
 }
 
-fn tables_tell_what_is_joined(group: IpAddr, asm: IpAddr, sources: [IpAddr; 3]) {
+fn tables_show_what_is_joined(group: IpAddr, asm: IpAddr, sources: [IpAddr; 3]) {
     let lab = Lab::new().expect("lab");
     let [a, b, c] = sources;
     let mut r = Receiving::new(&lab, Options { layout: Layout::PerGroup, ..Options::default() });
@@ -67,12 +67,12 @@ fn tables_tell_what_is_joined(group: IpAddr, asm: IpAddr, sources: [IpAddr; 3]) 
 
 #[test]
 fn tables_v4() {
-    tables_tell_what_is_joined(ip("232.1.1.1"), ip("239.1.1.1"), ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(ip));
+    tables_show_what_is_joined(ip("232.1.1.1"), ip("239.1.1.1"), ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(ip));
 }
 
 #[test]
 fn tables_v6() {
-    tables_tell_what_is_joined(ip("ff3e::1"), ip("ff15::1"), ["2001:db8::1", "2001:db8::2", "2001:db8::3"].map(ip));
+    tables_show_what_is_joined(ip("ff3e::1"), ip("ff15::1"), ["2001:db8::1", "2001:db8::2", "2001:db8::3"].map(ip));
 }
 
 fn ask(lab: &Lab) -> Compatibility {
@@ -119,7 +119,7 @@ fn igmp_queriers_are_noticed() {
         assert_eq!(warnings, [Warning::Igmp { interface, version, forced: false }]);
         let text = warnings[0].to_string();
         assert!(text.contains(&version.to_string()) && text.contains("/proc/net/igmp"), "{text}");
-        // What the kernel itself says.
+        // By the kernel's own table.
         let table = lab.rx().run(|| std::fs::read_to_string("/proc/thread-self/net/igmp")).expect("run").expect("igmp");
         let line = table.lines().find(|line| line.contains(lab.rx_interface())).expect("interface");
         assert!(line.ends_with(if version == IgmpVersion::V2 { "V2" } else { "V1" }), "{table}");
@@ -127,7 +127,7 @@ fn igmp_queriers_are_noticed() {
 }
 
 #[test]
-fn forced_versions_are_told() {
+fn forced_versions_are_reported() {
     let lab = Lab::new().expect("lab");
     lab.rx().sysctl(&format!("net/ipv4/conf/{}/force_igmp_version", lab.rx_interface()), "2").expect("sysctl");
     lab.rx().sysctl(&format!("net/ipv6/conf/{}/force_mld_version", lab.rx_interface()), "1").expect("sysctl");

@@ -133,9 +133,9 @@ fn the_report_in_json_keeps_its_names() {
 enum Step {
     Deliver,
     Lose,
-    /// Deliver, and once more after so many other datagrams.
+    /// Deliver, and again after this many other datagrams.
     Copy(usize),
-    /// Deliver after so many other datagrams.
+    /// Deliver after this many other datagrams.
     Delay(usize),
     /// The sender begins anew at 0 with the same stream id.
     Restart,
@@ -162,7 +162,7 @@ fn play(script: &[(usize, Step)]) -> Vec<(usize, u64, u64, u64)> {
         let datagram = (*flow, run, sequence, now as u64 + 1);
         match step {
             Step::Restart => {
-                // What is on its way comes first: two runs that interleave can not be told.
+                // Datagrams on their way come first: two runs that interleave cannot be distinguished.
                 let (gone, held): (Vec<_>, Vec<_>) = queue.drain(..).partition(|(_, datagram)| datagram.0 == *flow);
                 out.extend(gone.into_iter().map(|(_, datagram)| datagram));
                 queue = held;
@@ -205,7 +205,7 @@ proptest! {
             let model = models.entry(flow).or_default();
             model.received += 1;
             // A run of which nothing was seen before the next leaves no trace, and a run that goes on above the
-            // highest of the run before can not be told from it: both are the same flow going on.
+            // highest of the run before cannot be distinguished from it: both are the same flow.
             let above = model.runs.last().is_none_or(|seen| seen.iter().all(|&before| sequence > before));
             if model.runs.is_empty() || (run != model.run && !above) {
                 model.runs.push(HashSet::new());
