@@ -195,6 +195,26 @@ fn block_and_unblock_copy_v6() {
 }
 
 #[test]
+fn block_and_unblock_mapped_v4() {
+    block_and_unblock(ReceiveMode::Mapped, false);
+}
+
+#[test]
+fn block_and_unblock_mapped_v6() {
+    block_and_unblock(ReceiveMode::Mapped, true);
+}
+
+#[test]
+fn join_and_leave_mapped() {
+    join_and_leave(ReceiveMode::Mapped);
+}
+
+#[test]
+fn sources_of_one_group_mapped() {
+    sources_of_one_group(ReceiveMode::Mapped);
+}
+
+#[test]
 fn block_and_unblock_socket_v4() {
     block_and_unblock(ReceiveMode::Socket, false);
 }

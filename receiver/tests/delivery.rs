@@ -79,6 +79,16 @@ fn copy_v6() {
 }
 
 #[test]
+fn mapped_v4() {
+    deliver(ReceiveMode::Mapped, &V4, 400_000);
+}
+
+#[test]
+fn mapped_v6() {
+    deliver(ReceiveMode::Mapped, &V6, 400_000);
+}
+
+#[test]
 fn generic_v4() {
     deliver(ReceiveMode::Generic, &V4, 300_000);
 }

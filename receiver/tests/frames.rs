@@ -61,6 +61,12 @@ fn of_mode_copy_with_its_vlan_tag() {
 }
 
 #[test]
+fn of_mode_mapped() {
+    whole(ReceiveMode::Mapped, None);
+    whole(ReceiveMode::Mapped, Some(100));
+}
+
+#[test]
 fn the_kernel_path_has_none() {
     let mut received = received(ReceiveMode::Socket, None, &padded(None));
     // The two families have a socket each.

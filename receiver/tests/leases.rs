@@ -63,10 +63,9 @@ fn count(receiver: &Receiver, name: &str) -> u64 {
     receiver.handle().ledger().expect("ledger").count(name).expect("a cause")
 }
 
-#[test]
-fn a_consumer_that_lets_nothing_go() {
+fn lets_nothing_go(mode: ReceiveMode) {
     let lab = Lab::new().expect("lab");
-    let mut receiver = open(&lab, |b| builder(b, ReceiveMode::Copy)).expect("receiver");
+    let mut receiver = open(&lab, |b| builder(b, mode)).expect("receiver");
     let mut held = Held::default();
     let (mut came, mut kept) = (0, 0);
     const BURSTS: u64 = 6;
@@ -113,6 +112,16 @@ fn a_consumer_that_lets_nothing_go() {
     assert_eq!((ledger.count("xsk_leased").expect("a cause"), ledger.unaccounted()), (0, 0), "{}", causes(&ledger));
 }
 
+#[test]
+fn a_consumer_that_lets_nothing_go() {
+    lets_nothing_go(ReceiveMode::Copy);
+}
+
+#[test]
+fn a_consumer_that_lets_nothing_go_in_mode_mapped() {
+    lets_nothing_go(ReceiveMode::Mapped);
+}
+
 /// The kernel path has nothing to lease: copies from the first, and the same end.
 #[test]
 fn a_consumer_that_lets_nothing_go_in_mode_socket() {
@@ -135,23 +144,32 @@ fn a_consumer_that_lets_nothing_go_in_mode_socket() {
     assert_eq!(burst(&lab, &mut receiver, config(&lab), COPIES, |datagram| assert!(held.keep(datagram))), COPIES);
 }
 
-#[test]
-fn bytes_outlive_the_receiver() {
+fn bytes_outlive(mode: ReceiveMode) {
     let lab = Lab::new().expect("lab");
-    let mut receiver = open(&lab, |b| builder(b, ReceiveMode::Copy)).expect("receiver");
+    let mut receiver = open(&lab, |b| builder(b, mode)).expect("receiver");
     let mut held = Held::default();
     burst(&lab, &mut receiver, config(&lab), BURST, |datagram| assert!(held.keep(datagram)));
     let slices: Vec<Bytes> = held.0.iter().map(|(owned, _)| owned.payload.slice(..22)).collect();
     drop(receiver);
     held.check();
     // The queue is free for the next receiver, whatever is held of the last one.
-    let mut second = open(&lab, |b| builder(b, ReceiveMode::Copy)).expect("a second receiver");
+    let mut second = open(&lab, |b| builder(b, mode)).expect("a second receiver");
     assert_eq!(burst(&lab, &mut second, config(&lab), BURST, |_| {}), BURST);
     held.check();
     drop(held);
     let numbers: Vec<u64> = slices.iter().map(|bytes| ProbePayload::parse(bytes).expect("a probe").sequence).collect();
     assert_eq!(numbers, (0..BURST).collect::<Vec<_>>());
     std::thread::spawn(move || drop(slices)).join().expect("drop");
+}
+
+#[test]
+fn bytes_outlive_the_receiver() {
+    bytes_outlive(ReceiveMode::Copy);
+}
+
+#[test]
+fn bytes_outlive_the_mapped_ring() {
+    bytes_outlive(ReceiveMode::Mapped);
 }
 
 fn break_leaves_the_rest(mode: ReceiveMode) {
@@ -184,14 +202,18 @@ fn break_leaves_the_rest_in_the_ring() {
 }
 
 #[test]
+fn break_leaves_the_rest_in_the_mapped_ring() {
+    break_leaves_the_rest(ReceiveMode::Mapped);
+}
+
+#[test]
 fn break_leaves_the_rest_of_the_kernel_path() {
     break_leaves_the_rest(ReceiveMode::Socket);
 }
 
-#[test]
-fn leases_across_await_points() {
+fn across_await_points(mode: ReceiveMode) {
     let lab = Lab::new().expect("lab");
-    let receiver = open(&lab, |b| builder(b, ReceiveMode::Copy)).expect("receiver");
+    let receiver = open(&lab, |b| builder(b, mode)).expect("receiver");
     let handle = receiver.handle();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     let held = runtime.block_on(async {
@@ -222,4 +244,14 @@ fn leases_across_await_points() {
         let probe = ProbePayload::parse(&datagram.payload).expect("a probe");
         assert_eq!((probe.sequence, datagram.path), (at as u64 % BURST, Path::Xdp));
     }
+}
+
+#[test]
+fn leases_across_await_points() {
+    across_await_points(ReceiveMode::Copy);
+}
+
+#[test]
+fn leases_of_the_mapped_ring_across_await_points() {
+    across_await_points(ReceiveMode::Mapped);
 }

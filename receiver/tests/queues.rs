@@ -21,14 +21,10 @@ const QUEUES: u32 = 4;
 const FLOWS: u16 = 64;
 const COUNT: u64 = 32_000;
 
-fn four_queues() -> (Lab, Receiver) {
+fn four_queues(mode: ReceiveMode) -> (Lab, Receiver) {
     let lab = Lab::builder().queues(QUEUES).build().expect("lab");
     let receiver = open(&lab, |builder| {
-        builder
-            .subscribe(subscription("10.0.0.1@232.1.1.1:5000"))
-            .mode(ReceiveMode::Copy)
-            .ring_size(4_096)
-            .frames(16_384)
+        builder.subscribe(subscription("10.0.0.1@232.1.1.1:5000")).mode(mode).ring_size(4_096).frames(16_384)
     })
     .expect("receiver");
     (lab, receiver)
@@ -39,6 +35,11 @@ fn send(lab: &Lab) -> Sending {
     (config.traffic.source_ports, config.traffic.threads, config.traffic.rate, config.traffic.count) =
         (FLOWS, 4, 40_000, Some(COUNT));
     Sending::start(lab, config)
+}
+
+/// In both modes that have queues and native XDP.
+fn for_each_mode(test: fn(ReceiveMode)) {
+    [ReceiveMode::Copy, ReceiveMode::Mapped].into_iter().for_each(test);
 }
 
 /// Everything came, in order and once, and by all queues.
@@ -64,7 +65,11 @@ fn check(checkers: &[ProbeChecker], handle: &Handle) {
 
 #[test]
 fn a_thread_for_each_queue() {
-    let (lab, receiver) = four_queues();
+    for_each_mode(a_thread_for_each_queue_in);
+}
+
+fn a_thread_for_each_queue_in(mode: ReceiveMode) {
+    let (lab, receiver) = four_queues(mode);
     let handle = receiver.handle();
     let total = Arc::new(AtomicU64::new(0));
     let workers = receiver.into_workers();
@@ -99,7 +104,11 @@ fn a_thread_for_each_queue() {
 
 #[test]
 fn one_thread_for_all() {
-    let (lab, mut receiver) = four_queues();
+    for_each_mode(one_thread_for_all_in);
+}
+
+fn one_thread_for_all_in(mode: ReceiveMode) {
+    let (lab, mut receiver) = four_queues(mode);
     let mut checker = ProbeChecker::new();
     receive(&mut receiver, &[send(&lab)], |datagram| observe(&mut checker, &datagram));
     check(&[checker], &receiver.handle());
@@ -107,7 +116,11 @@ fn one_thread_for_all() {
 
 #[test]
 fn an_async_task() {
-    let (lab, receiver) = four_queues();
+    for_each_mode(an_async_task_in);
+}
+
+fn an_async_task_in(mode: ReceiveMode) {
+    let (lab, receiver) = four_queues(mode);
     let handle = receiver.handle();
     let sending = send(&lab);
     let mut checker = ProbeChecker::new();
@@ -135,7 +148,11 @@ fn an_async_task() {
 /// As a stream, read in a task that is woken by the sockets alone.
 #[test]
 fn a_stream() {
-    let (lab, receiver) = four_queues();
+    for_each_mode(a_stream_in);
+}
+
+fn a_stream_in(mode: ReceiveMode) {
+    let (lab, receiver) = four_queues(mode);
     let handle = receiver.handle();
     let sending = send(&lab);
     let mut checker = ProbeChecker::new();

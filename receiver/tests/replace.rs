@@ -123,6 +123,16 @@ fn copy_v6() {
 }
 
 #[test]
+fn mapped_v4() {
+    replace(ReceiveMode::Mapped, "232.1.1.1", V4, "10.0.0.1,10.0.0.2@232.1.1.1:5000");
+}
+
+#[test]
+fn mapped_v6() {
+    replace(ReceiveMode::Mapped, "ff3e::1", V6, "[2001:db8::1],[2001:db8::2]@[ff3e::1]:5000");
+}
+
+#[test]
 fn socket_v4() {
     replace(ReceiveMode::Socket, "232.1.1.1", V4, "10.0.0.1,10.0.0.2@232.1.1.1:5000");
 }

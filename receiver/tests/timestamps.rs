@@ -84,6 +84,12 @@ fn copy() {
 }
 
 #[test]
+fn mapped() {
+    check(ReceiveMode::Mapped, true, TimeOrigin::Xdp);
+    check(ReceiveMode::Mapped, false, TimeOrigin::UserSpace);
+}
+
+#[test]
 fn generic() {
     check(ReceiveMode::Generic, true, TimeOrigin::Xdp);
 }

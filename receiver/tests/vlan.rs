@@ -42,13 +42,19 @@ fn check(mode: ReceiveMode, wanted: &str, others: &[&[u16]]) {
     }
     let ledger = receiver.handle().ledger().expect("ledger");
     let told = causes(&ledger);
-    assert_eq!(ledger.verdict(Verdict::Redirected), 2 * COUNT, "{told}");
+    let way = if mode == ReceiveMode::Mapped { Verdict::Mapped } else { Verdict::Redirected };
+    assert_eq!(ledger.verdict(way), 2 * COUNT, "{told}");
     assert_eq!(ledger.verdict(Verdict::DroppedNotIncluded), 2 * COUNT, "{told}");
     // MLD and neighbour discovery of the lab itself are untagged, and may come on top.
     assert!(ledger.verdict(Verdict::PassedVlan) >= 2 * COUNT * others.len() as u64, "{told}");
     let untagged = if others.iter().any(|other| other.is_empty()) { 2 * COUNT } else { 0 };
     assert_eq!(ledger.count("untagged").expect("a cause"), untagged, "{told}");
     assert_eq!(ledger.unaccounted(), 0, "{told}");
+}
+
+#[test]
+fn one_tag_in_mode_mapped() {
+    check(ReceiveMode::Mapped, "100", &[&[101], &[100, 200], &[200, 100], &[]]);
 }
 
 #[test]

@@ -42,6 +42,11 @@
 //! - [`XskSocket::bind`] sets up a socket, [`XskSocket::receive`] does all the work.
 //! - [`Queue`] does the same work without a socket, over any pair of rings, for tests and benchmarks.
 //!
+//! # Mapped rings
+//!
+//! [`MappedQueue`] receives packets that an XDP program copies into memory-mapped BPF maps, in place of AF_XDP. Its
+//! packets and leases are the same types.
+//!
 //! # Privileges and kernel versions
 //!
 //! Binding needs CAP_NET_RAW, and CAP_IPC_LOCK or a large enough RLIMIT_MEMLOCK. Busy polling needs CAP_NET_ADMIN. The
@@ -56,6 +61,7 @@ mod descriptor;
 mod errno;
 mod error;
 mod lease;
+mod mapped;
 mod mapping;
 mod monitor;
 mod queue;
@@ -74,6 +80,7 @@ pub use descriptor::Descriptor;
 pub use errno::Errno;
 pub use error::{Call, Cause, Error};
 pub use lease::Lease;
+pub use mapped::{MappedMaps, MappedMonitor, MappedQueue};
 pub use mapping::{Mapping, PageSize};
 pub use monitor::Monitor;
 pub use queue::{Counters, Queue, Received};

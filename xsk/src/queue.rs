@@ -259,6 +259,15 @@ fn gather(
     }
 }
 
+impl<'a> Received<'a> {
+    /// A packet that lies in one frame.
+    #[inline]
+    pub(super) fn in_frame(umem: &'a mut Umem, frame: Frame, extent: Extent) -> Self {
+        let bytes = umem.bytes(&frame, extent);
+        Self { umem, frame, extent, bytes, gathered: false }
+    }
+}
+
 impl Received<'_> {
     /// Returns the packet, from its Ethernet header on.
     #[inline]
@@ -280,7 +289,7 @@ impl Received<'_> {
     #[inline]
     pub fn metadata<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
         let before = u32::try_from(N).ok()?;
-        let start = self.extent.start.checked_sub(before)?;
+        let start = self.extent.start.checked_sub(before).filter(|&start| start >= self.umem.pool().reserved)?;
         let first = self.umem.pool().locate(&self.frame, start);
         // SAFETY: the `N` bytes end where the packet starts and begin within the same frame, so they are mapped and
         // initialized; bytes need no alignment. `self` holds the frame's only token, and `&mut self` excludes any other

@@ -100,10 +100,12 @@ pub struct Umem {
 /// What leases share with their queue: the memory and the return queue.
 #[derive(Debug)]
 pub(super) struct Pool {
-    memory: Mapping,
+    memory: Arc<Mapping>,
     /// log2 of the frame size.
     frame_shift: u32,
     page_size: PageSize,
+    /// Bytes at the start of each frame that are not for metadata.
+    pub(super) reserved: u32,
     /// Frames of dropped leases. There is a place for each frame, so a push never fails.
     returns: ArrayQueue<Frame>,
 }
@@ -134,20 +136,27 @@ impl Umem {
             Some(memory) => (memory, PageSize::Huge2MiB),
             None => (Mapping::anonymous(length)?, PageSize::Base),
         };
-        let count = config.frame_count as usize;
-        let pool = Pool {
-            memory,
-            frame_shift: config.frame_size.trailing_zeros(),
-            page_size,
-            returns: ArrayQueue::new(count),
-        };
-        Ok(Self {
+        Ok(Self::of(Arc::new(memory), page_size, config.frame_count, config.frame_size, 0))
+    }
+
+    /// Over memory that is shared with the kernel otherwise than by an AF_XDP socket: `frame_count` frames of `frame_size`
+    /// bytes, a power of two. The first `reserved` bytes of each are not for the metadata of a packet.
+    pub(super) fn over(memory: Arc<Mapping>, frame_count: u32, frame_size: u32, reserved: u32) -> Self {
+        assert!(memory.length() >= frame_count as usize * frame_size as usize, "frames beyond the memory");
+        Self::of(memory, PageSize::Base, frame_count, frame_size, reserved)
+    }
+
+    fn of(memory: Arc<Mapping>, page_size: PageSize, frame_count: u32, frame_size: u32, reserved: u32) -> Self {
+        let count = frame_count as usize;
+        let returns = ArrayQueue::new(count);
+        let pool = Pool { memory, frame_shift: frame_size.trailing_zeros(), page_size, reserved, returns };
+        Self {
             pool: Arc::new(pool),
-            free: (0..config.frame_count).map(Frame).collect(),
+            free: (0..frame_count).map(Frame).collect(),
             with_kernel: vec![false; count].into_boxed_slice(),
             kernel_frames: 0,
             leased: 0,
-        })
+        }
     }
 
     /// Returns the number of frames.

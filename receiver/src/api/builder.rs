@@ -20,10 +20,12 @@ use crate::engine::link;
 use crate::engine::lock::lock;
 use crate::engine::mode_selection::{Attached, ModeSelection, take_several_buffers};
 use crate::engine::others::DropUnwanted;
+use crate::engine::queue_monitor::QueueMonitor;
 use crate::engine::shared::Shared;
 use crate::engine::worker::Worker;
 use crate::paths::af_xdp::{AfXdp, AfXdpOptions};
 use crate::paths::kernel::KernelSockets;
+use crate::paths::mapped::Mapped;
 use crate::paths::queue::QueuePath;
 use crate::stats::host_counters::HostCounters;
 use receiver_host::Interface;
@@ -255,7 +257,7 @@ impl Builder {
         let joined = self.membership_interface(&interface, &mut warnings)?;
         self.check_cancelled()?;
         let selection = ModeSelection { interface: &interface, config: &self.config };
-        let Attached { mode, refused, program, sockets } = selection.select()?;
+        let Attached { mode, refused, program, sockets, rings } = selection.select()?;
         let kernel_is_untagged = self.config.vlan.is_some() && joined.index == interface.index;
         if let (ReceiveMode::Socket, true, Some(reason)) = (mode, kernel_is_untagged, warnings.first()) {
             // The last mode that `auto` tries: it would receive only the untagged streams of the same groups.
@@ -264,10 +266,14 @@ impl Builder {
         if mode == ReceiveMode::Socket && !refused.is_empty() {
             warnings.push(fallback_warning(&interface.name, &refused));
         }
-        let queues: Vec<u32> = sockets.iter().map(|(queue, _)| *queue).collect();
+        let queues: Vec<u32> =
+            sockets.iter().map(|(queue, _)| *queue).chain(rings.iter().map(|ring| ring.queue.queue())).collect();
         let shared = Arc::new(Shared::new(&queues, self.config.copy_limit)?);
         for (cell, (_, socket)) in shared.queues.iter().zip(&sockets) {
-            *lock(&cell.monitor) = Some(socket.monitor()?);
+            *lock(&cell.monitor) = Some(QueueMonitor::Socket(socket.monitor()?));
+        }
+        for (cell, ring) in shared.queues.iter().zip(&rings) {
+            *lock(&cell.monitor) = Some(QueueMonitor::Ring(ring.queue.monitor()));
         }
         let mut kernel = Some(KernelSockets::new(Arc::clone(&shared), kernel_is_untagged)?);
         let membership = MembershipSet::new(joined, self.config.membership());
@@ -295,13 +301,18 @@ impl Builder {
         };
         let control = Arc::new(Control::new(shared, parts));
         let guard = Arc::new(Guard::new(Arc::clone(&control)));
-        let mut workers: Vec<Worker> = (0..)
-            .zip(sockets)
-            .map(|(number, (_, socket))| {
-                let path = QueuePath::AfXdp(AfXdp::new(Arc::clone(control.shared()), number, socket, options));
-                Worker::new(Arc::clone(&guard), Some(path), kernel.take())
-            })
-            .collect();
+        let shared = || Arc::clone(control.shared());
+        let paths = sockets
+            .into_iter()
+            .enumerate()
+            .map(|(number, (_, socket))| Ok(QueuePath::AfXdp(AfXdp::new(shared(), number, socket, options))));
+        let ring_paths = rings
+            .into_iter()
+            .enumerate()
+            .map(|(number, ring)| Mapped::new(shared(), number, ring, options).map(QueuePath::Mapped));
+        let paths: Vec<QueuePath> = paths.chain(ring_paths).collect::<Result<_, Error>>()?;
+        let mut workers: Vec<Worker> =
+            paths.into_iter().map(|path| Worker::new(Arc::clone(&guard), Some(path), kernel.take())).collect();
         if let Some(kernel) = kernel {
             workers.push(Worker::new(guard, None, Some(kernel)));
         }

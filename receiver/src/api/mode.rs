@@ -11,6 +11,9 @@ use crate::api::parse::{ParseError, serialize_as_text};
 pub enum ReceiveMode {
     /// AF_XDP; the NIC writes frames into the receiver's memory. Needs a driver that can.
     ZeroCopy,
+    /// A mapped ring: the XDP program copies each packet once into memory that the receiver has mapped. Needs a driver with
+    /// native XDP. Not among the modes that `auto` tries.
+    Mapped,
     /// AF_XDP; the kernel copies each frame once into the receiver's memory. Needs a driver with native XDP.
     Copy,
     /// AF_XDP behind XDP in the network stack (SKB mode): works with any driver, slower.
@@ -20,13 +23,17 @@ pub enum ReceiveMode {
 }
 
 impl ReceiveMode {
-    /// All modes, fastest first: the order in which `auto` tries them.
-    pub const ALL: [Self; 4] = [Self::ZeroCopy, Self::Copy, Self::Generic, Self::Socket];
+    /// All modes, fastest first.
+    pub const ALL: [Self; 5] = [Self::ZeroCopy, Self::Mapped, Self::Copy, Self::Generic, Self::Socket];
+
+    /// The modes that `auto` tries, in this order.
+    pub const AUTO: [Self; 4] = [Self::ZeroCopy, Self::Copy, Self::Generic, Self::Socket];
 
     /// The name, as in options and output.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ZeroCopy => "zero-copy",
+            Self::Mapped => "mapped",
             Self::Copy => "copy",
             Self::Generic => "generic",
             Self::Socket => "socket",
@@ -56,7 +63,7 @@ impl FromStr for ReceiveMode {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let found = Self::ALL.into_iter().find(|mode| mode.name() == text);
-        found.ok_or_else(|| ParseError::new(text, "a receive mode", "zero-copy, copy, generic or socket"))
+        found.ok_or_else(|| ParseError::new(text, "a receive mode", "zero-copy, mapped, copy, generic or socket"))
     }
 }
 
@@ -64,7 +71,7 @@ impl FromStr for ModeRequest {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let wrong = |_| ParseError::new(text, "a mode", "auto, zero-copy, copy, generic or socket");
+        let wrong = |_| ParseError::new(text, "a mode", "auto, zero-copy, mapped, copy, generic or socket");
         if text == "auto" { Ok(Self::Auto) } else { text.parse().map(Self::Exactly).map_err(wrong) }
     }
 }

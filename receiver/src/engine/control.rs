@@ -351,6 +351,7 @@ impl Control {
         let mut result = Ok(());
         if let Some(program) = &mut inner.program {
             for cell in &self.shared.queues {
+                cell.close_ring();
                 result = result.and(program.unset_socket(cell.queue));
             }
             result = result.and(program.detach());

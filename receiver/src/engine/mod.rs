@@ -11,5 +11,6 @@ pub(crate) mod lock;
 pub(crate) mod mode_selection;
 pub(crate) mod others;
 pub(crate) mod outcome;
+pub(crate) mod queue_monitor;
 pub(crate) mod shared;
 pub(crate) mod worker;

@@ -12,7 +12,8 @@ use crate::api::mode::{ModeRequest, ReceiveMode, Refused};
 use crate::api::queues::Queues;
 use crate::engine::others::holders_of_xdp_sockets;
 use crate::program::driver;
-use crate::program::{Attach, Buffers, PartialChecksums, Program};
+use crate::program::{Attach, Buffers, PartialChecksums, Program, Ring, RingShape};
+use receiver_common::mapped::FRAME_SIZE;
 use receiver_common::wire::{ETHERNET_LEN, VLAN_TAG_LEN};
 use receiver_host::{Capability, Interface, Lack, XDP};
 use receiver_xsk::{self as xsk, BindConfig, BindMode, XskSocket};
@@ -51,6 +52,8 @@ pub(crate) struct Attached {
     pub refused: Vec<Refused>,
     pub program: Option<Program>,
     pub sockets: Sockets,
+    /// In mode `mapped`, in place of sockets.
+    pub rings: Vec<Ring>,
 }
 
 /// A mode that is not available, and the program if it is still on the interface.
@@ -66,7 +69,7 @@ impl ModeSelection<'_> {
     pub fn select(&self) -> Result<Attached, Error> {
         let asked = self.config.mode;
         let modes: &[ReceiveMode] = match &asked {
-            ModeRequest::Auto => &ReceiveMode::ALL,
+            ModeRequest::Auto => &ReceiveMode::AUTO,
             ModeRequest::Exactly(mode) => std::slice::from_ref(mode),
         };
         let mut refused: Vec<Refused> = Vec::new();
@@ -77,20 +80,23 @@ impl ModeSelection<'_> {
                 if self.config.require_xdp {
                     break;
                 }
-                return Ok(Attached { mode, refused, program: None, sockets: Vec::new() });
+                return Ok(Attached { mode, refused, program: None, sockets: Vec::new(), rings: Vec::new() });
             };
             if let (true, Some(before)) = (not_loaded, refused.last()) {
                 refused.push(Refused { mode, ..before.clone() });
                 continue;
             }
             let queues = self.queue_numbers()?;
-            let opened = self.attach(attach, attached.take()).and_then(|program| self.bind_to(mode, &queues, program));
+            let shape = self.ring_shape(mode, &queues)?;
+            let opened = self
+                .attach(attach, shape.as_ref(), attached.take())
+                .and_then(|program| self.open_queues(mode, &queues, shape.as_ref(), program));
             match opened {
-                Ok((program, sockets)) => {
+                Ok((program, sockets, rings)) => {
                     for limit in driver::silent(self.interface.driver.as_deref()) {
                         tracing::info!("{}: {limit}", self.interface.name);
                     }
-                    return Ok(Attached { mode, refused, program: Some(program), sockets });
+                    return Ok(Attached { mode, refused, program: Some(program), sockets, rings });
                 }
                 Err(failure) => {
                     let Failure { error, program, .. } = *failure;
@@ -158,23 +164,55 @@ impl ModeSelection<'_> {
         }
     }
 
-    fn bind_to(
+    /// A socket or a mapped ring for each queue.
+    fn open_queues(
         &self,
         mode: ReceiveMode,
         queues: &[u32],
+        shape: Option<&RingShape>,
         mut program: Program,
-    ) -> Result<(Program, Sockets), Box<Failure>> {
-        let bound = self.bind(mode, queues).and_then(|sockets| publish(&mut program, &sockets).map(|()| sockets));
-        match bound {
-            Ok(sockets) => Ok((program, sockets)),
+    ) -> Result<(Program, Sockets, Vec<Ring>), Box<Failure>> {
+        let opened = match shape {
+            Some(shape) => program.open_rings(queues, shape).map(|rings| (Vec::new(), rings)),
+            None => self
+                .bind(mode, queues)
+                .and_then(|sockets| publish(&mut program, &sockets).map(|()| (sockets, Vec::new()))),
+        };
+        match opened {
+            Ok((sockets, rings)) => Ok((program, sockets, rings)),
             Err(error) => Err(Box::new(Failure { error, program: Some(program), not_loaded: false })),
         }
     }
 
+    /// The size of the mapped rings in mode `mapped`.
+    fn ring_shape(&self, mode: ReceiveMode, queues: &[u32]) -> Result<Option<RingShape>, Error> {
+        if mode != ReceiveMode::Mapped {
+            return Ok(None);
+        }
+        let unavailable = |reason: &str| {
+            Err(Error::ModeUnavailable { mode, name: self.interface.name.clone(), reason: reason.to_owned() })
+        };
+        if self.config.frame_size as usize != FRAME_SIZE {
+            return unavailable("frames of a mapped ring have 2,048 bytes; use a frame_size of 2048, or mode copy");
+        }
+        if self.config.busy_poll.is_some() {
+            return unavailable("preferred busy polling needs an AF_XDP socket; use it with mode zero-copy or copy");
+        }
+        let count = queues.len() as u32;
+        let [entries, frames] = [self.config.ring_size, self.config.frames].map(|each| each.saturating_mul(count));
+        let last = queues.iter().max().copied().unwrap_or(0);
+        Ok(Some(RingShape { queues: last + 1, slots: self.config.ring_size, frames, entries, share: false }))
+    }
+
     /// Attaches the program, or returns the one that is attached already, if it is where this mode needs it.
-    fn attach(&self, attach: Attach, attached: Option<(Attach, Program)>) -> Result<Program, Box<Failure>> {
+    fn attach(
+        &self,
+        attach: Attach,
+        shape: Option<&RingShape>,
+        attached: Option<(Attach, Program)>,
+    ) -> Result<Program, Box<Failure>> {
         match attached {
-            Some((there, program)) if there == attach => return Ok(program),
+            Some((there, program)) if there == attach && shape.is_none() => return Ok(program),
             other => drop(other),
         }
         let failed = |not_loaded| move |error| Box::new(Failure { error, program: None, not_loaded });
@@ -182,7 +220,7 @@ impl ModeSelection<'_> {
             true => PartialChecksums::Pass,
             false => PartialChecksums::Redirect,
         };
-        let mut program = Program::load(self.interface, self.config, checksums).map_err(failed(true))?;
+        let mut program = Program::load_with(self.interface, self.config, checksums, shape).map_err(failed(true))?;
         self.attach_entry(&mut program, attach).map_err(failed(false))?;
         Ok(program)
     }
@@ -257,7 +295,7 @@ pub(crate) fn take_several_buffers(sockets: &Sockets) -> bool {
 /// Where the program is attached in a mode; `None` in mode `socket`.
 pub(crate) fn attach_for(mode: ReceiveMode) -> Option<Attach> {
     match mode {
-        ReceiveMode::ZeroCopy | ReceiveMode::Copy => Some(Attach::Native),
+        ReceiveMode::ZeroCopy | ReceiveMode::Mapped | ReceiveMode::Copy => Some(Attach::Native),
         ReceiveMode::Generic => Some(Attach::Generic),
         ReceiveMode::Socket => None,
     }

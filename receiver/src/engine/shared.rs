@@ -11,6 +11,7 @@ use crate::engine::copy_budget::CopyBudget;
 use crate::engine::filter::Filter;
 use crate::engine::grace_period::{self, BatchState};
 use crate::engine::lock::lock;
+use crate::engine::queue_monitor::QueueMonitor;
 use crate::stats::counter::{Counter, Gauge};
 use crate::stats::ledger::{KernelLedger, XskLedger};
 use crate::stats::queue_counters::QueueCounters;
@@ -37,7 +38,7 @@ pub(crate) struct QueueShared {
     /// Descriptors beyond the one that each packet has.
     pub continuation_descriptors: Counter,
     /// Reads the socket's counters, as long as the worker has it.
-    pub monitor: Mutex<Option<Monitor>>,
+    pub monitor: Mutex<Option<QueueMonitor>>,
     /// The ledger of the sockets that are gone.
     pub before: Mutex<XskLedger>,
     /// Frames that arrived at sockets that are gone, or that the kernel counts as dropped there.
@@ -154,7 +155,7 @@ impl QueueShared {
     pub fn is_bound(&self) -> bool {
         match &*lock(&self.replacement) {
             Some((_, monitor)) => monitor.is_bound(),
-            None => lock(&self.monitor).as_ref().is_some_and(Monitor::is_bound),
+            None => lock(&self.monitor).as_ref().is_some_and(QueueMonitor::is_bound),
         }
     }
 
@@ -190,25 +191,26 @@ impl QueueShared {
         let monitor = lock(&self.monitor);
         let before = *lock(&self.before);
         let Some(monitor) = &*monitor else { return Ok(before) };
-        let kernel = monitor.statistics()?;
         let now = XskLedger {
             queue: self.queue,
-            rx_dropped: kernel.rx_dropped,
-            rx_ring_full: kernel.rx_ring_full,
-            rx_invalid_descs: kernel.rx_invalid_descs,
-            rx_fill_ring_empty_descs: kernel.rx_fill_ring_empty_descs,
-            in_ring: monitor.pending().into(),
             leased: self.leased.get(),
             refused: self.refused_descriptors.get(),
             continuation_descriptors: self.continuation_descriptors.get(),
-            consumer_position: monitor.consumer_position(),
+            ..monitor.ledger()?
         };
         Ok(now.after(&before))
     }
 
+    /// Lets no more packets into the queue's mapped ring, if it has one.
+    pub fn close_ring(&self) {
+        if let Some(monitor) = &*lock(&self.monitor) {
+            monitor.close_ring();
+        }
+    }
+
     /// Keeps the counts of a socket that is about to close, and counts those of `next` from now on. The monitor is
     /// dropped, as it would keep the queue taken.
-    pub fn close_ledger(&self, next: Option<Monitor>) {
+    pub fn close_ledger(&self, next: Option<QueueMonitor>) {
         let last = self.ledger();
         let mut monitor = lock(&self.monitor);
         if let Ok(last) = last {

@@ -12,6 +12,7 @@ use crate::api::origin::{ReceiveTime, TimeOrigin};
 use crate::api::vlan::Vlan;
 use crate::engine::clock::Clock;
 use crate::engine::lock::lock;
+use crate::engine::queue_monitor::QueueMonitor;
 use crate::engine::shared::{QueueShared, Shared};
 use crate::paths::parse::parse;
 use crate::paths::payload::Payload;
@@ -20,7 +21,7 @@ use crate::stats::queue_counters::{DropReason, QueueCounters};
 use receiver_xsk::{Counters, Received, XskSocket};
 
 /// Packets that are taken from the ring at a time.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 /// How the frames of a queue are read.
 #[derive(Clone, Copy, Debug)]
@@ -71,12 +72,26 @@ pub(crate) struct FramePacket<'a> {
 }
 
 /// What the frames of a batch share.
-struct FrameBatch<'a> {
+pub(crate) struct FrameBatch<'a> {
     options: AfXdpOptions,
     counters: &'a QueueCounters,
     clock: &'a Clock,
     /// Read once a batch, after the ring's index. So no packet of the batch came later.
     time: Cell<Option<ReceiveTime>>,
+}
+
+impl<'a> FrameBatch<'a> {
+    #[inline]
+    pub(super) fn new(options: AfXdpOptions, counters: &'a QueueCounters, clock: &'a Clock) -> Self {
+        Self { options, counters, clock, time: Cell::new(None) }
+    }
+}
+
+impl<'a> FramePacket<'a> {
+    #[inline]
+    pub(super) fn new(frame: Received<'a>, batch: &'a FrameBatch<'a>) -> Self {
+        Self { frame, batch }
+    }
 }
 
 impl AfXdp {
@@ -121,7 +136,7 @@ impl AfXdp {
         queue.lower_wake_fd();
         self.replacements += 1;
         let Some((next, monitor)) = replacement.take() else { return };
-        queue.close_ledger(Some(monitor));
+        queue.close_ledger(Some(QueueMonitor::Socket(monitor)));
         let arrived = lock(&queue.before).arrived(queue.path.counters.taken.get());
         queue.arrived_before.advance_to(arrived);
         queue.changes.add(1);
@@ -159,13 +174,8 @@ impl ReceivePath for AfXdp {
     #[inline]
     fn receive(&mut self, mut each: impl FnMut(FramePacket<'_>) -> ControlFlow<()>) -> Result<(), Error> {
         let queue = &self.shared.queues[self.number];
-        let batch = FrameBatch {
-            options: self.options,
-            counters: &queue.path.counters,
-            clock: &self.clock,
-            time: Cell::new(None),
-        };
-        self.socket.receive(BATCH, |frame| each(FramePacket { frame, batch: &batch }));
+        let batch = FrameBatch::new(self.options, &queue.path.counters, &self.clock);
+        self.socket.receive(BATCH, |frame| each(FramePacket::new(frame, &batch)));
         queue.leased.set(self.socket.leased_frames().into());
         let counted = self.before.and(self.socket.counters());
         queue.refused_descriptors.advance_to(counted.refused);

@@ -4,12 +4,15 @@ use std::os::fd::BorrowedFd;
 
 use crate::api::error::Error;
 use crate::paths::af_xdp::AfXdp;
+use crate::paths::mapped::Mapped;
 use crate::paths::{ReceivePath, Visitor};
 
 /// The path that serves a receive queue.
 pub(crate) enum QueuePath {
     /// AF_XDP, in zero-copy, copy or generic mode.
     AfXdp(AfXdp),
+    /// A mapped ring.
+    Mapped(Mapped),
 }
 
 impl QueuePath {
@@ -17,6 +20,7 @@ impl QueuePath {
     pub fn queue(&self) -> u32 {
         match self {
             Self::AfXdp(path) => path.queue(),
+            Self::Mapped(path) => path.queue(),
         }
     }
 
@@ -24,6 +28,7 @@ impl QueuePath {
     pub fn visit<V: Visitor>(&mut self, visitor: V) -> V::Output {
         match self {
             Self::AfXdp(path) => visitor.visit(path),
+            Self::Mapped(path) => visitor.visit(path),
         }
     }
 
@@ -31,6 +36,7 @@ impl QueuePath {
     pub fn prepare_to_wait(&mut self) -> Result<(), Error> {
         match self {
             Self::AfXdp(path) => path.prepare_to_wait(),
+            Self::Mapped(path) => path.prepare_to_wait(),
         }
     }
 
@@ -38,6 +44,7 @@ impl QueuePath {
     pub fn fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
         match self {
             Self::AfXdp(path) => path.fds(fds),
+            Self::Mapped(path) => path.fds(fds),
         }
     }
 
@@ -45,6 +52,7 @@ impl QueuePath {
     pub fn replacements(&self) -> u64 {
         match self {
             Self::AfXdp(path) => path.replacements(),
+            Self::Mapped(path) => path.replacements(),
         }
     }
 }

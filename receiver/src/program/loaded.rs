@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf, XskMap};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, XskMap};
 use aya::programs::xdp::XdpLinkId;
 use aya::{Ebpf, EbpfLoader, Pod};
 use receiver_common::table::{MAX_SLOTS, buckets};
@@ -13,13 +13,14 @@ use super::filter_v4::FilterV4;
 use super::map::{array, map};
 use super::operation;
 use super::refused::{foreign, refused};
-use super::rings::{RingGlobals, RingShape, Rings};
+use super::rings::{Ring, RingGlobals, RingShape, Rings, Waker};
 use super::slot_counters::SlotCounters;
 use super::trace::Trace;
 use crate::api::config::ReceiverConfig;
 use crate::api::error::Error;
 use crate::api::vlan::Vlan;
 use receiver_host::Interface;
+use receiver_xsk::{MappedMaps, MappedQueue};
 
 /// The compiled program, checked in (a link to `receiver-ebpf/object`, so that a package has it); `cargo xtask
 /// build-ebpf --check` proves that it matches its source.
@@ -58,14 +59,16 @@ impl Program {
     ///
     /// # Errors
     /// [`Error::NotPermitted`], [`Error::Program`] with the verifier's or loader's reason.
+    #[cfg(feature = "internals")]
     pub fn load(interface: &Interface, config: &ReceiverConfig, checksums: PartialChecksums) -> Result<Self, Error> {
         Self::load_with(interface, config, checksums, None)
     }
 
-    /// As [`Program::load`], but wanted frames go to mapped rings of this shape, where there is one.
+    /// Loads the program for an interface, with the entry for single buffers. Wanted frames go to mapped rings of this
+    /// shape, or to AF_XDP sockets if there is none. Needs CAP_BPF and CAP_NET_ADMIN.
     ///
     /// # Errors
-    /// As [`Program::load`].
+    /// [`Error::NotPermitted`], [`Error::Program`] with the verifier's or loader's reason.
     pub fn load_with(
         interface: &Interface,
         config: &ReceiverConfig,
@@ -137,16 +140,43 @@ impl Program {
     }
 
     /// The maps of the mapped rings; `None` if the program was loaded without.
+    #[cfg(feature = "internals")]
     pub fn rings(&self) -> Option<&Rings> {
         self.rings.as_ref()
     }
 
-    /// Makes what wakes the consumer of a queue's ring: a BPF ring buffer whose descriptor is readable while a record
-    /// is in it. `None` if the program was loaded without rings.
+    /// Maps a ring for each of these queues, and lets packets into it. The program must have been loaded with rings of
+    /// this shape.
     ///
     /// # Errors
     /// [`Error::Program`].
-    pub fn make_waker(&mut self, queue: u32) -> Result<Option<RingBuf<MapData>>, Error> {
+    pub(crate) fn open_rings(&mut self, queues: &[u32], shape: &RingShape) -> Result<Vec<Ring>, Error> {
+        let Some(rings) = &self.rings else { return Err(foreign(&self.interface)) };
+        let maps = MappedMaps {
+            control: rings.control(),
+            entries: rings.entries(),
+            frames: rings.frames(),
+            slots: shape.slots,
+            frames_per_ring: shape.frames / queues.len().max(1) as u32,
+        };
+        let mapped = MappedQueue::map(&maps, queues).map_err(|errno| {
+            let error = std::io::Error::from_raw_os_error(errno.raw_os_error());
+            refused(&self.interface, operation::MAP_RINGS, &error)
+        })?;
+        let mut rings = Vec::with_capacity(queues.len());
+        for queue in mapped {
+            let waker = self.make_waker(queue.queue())?.ok_or_else(|| foreign(&self.interface))?;
+            queue.open();
+            rings.push(Ring { queue, waker });
+        }
+        Ok(rings)
+    }
+
+    /// Makes what wakes the consumer of a queue's ring. `None` if the program was loaded without rings.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn make_waker(&mut self, queue: u32) -> Result<Option<Waker>, Error> {
         let made = self.rings.as_mut().map(|rings| rings.make_waker(queue)).transpose();
         made.map_err(|error| refused(&self.interface, operation::MAKE_WAKER, &error))
     }

@@ -25,8 +25,10 @@ pub use entry::{Attach, Buffers, PartialChecksums};
 pub use loaded::Program;
 #[cfg(test)]
 pub(crate) use operation::OPERATIONS;
+pub(crate) use rings::Ring;
+pub use rings::RingShape;
 #[cfg(feature = "internals")]
-pub use rings::{RingShape, Rings};
+pub use rings::Rings;
 pub use slot_counters::{SlotCounters, UnwantedCounts};
 #[cfg(feature = "internals")]
 pub use test_run::TestVerdict;

@@ -14,6 +14,7 @@ operations! {
     LOAD = "load the XDP program";
     LOG = "open the XDP program's log";
     MAP = "map the XDP filter's memory";
+    MAP_RINGS = "map the packet memory";
     MAKE_WAKER = "make what wakes the consumer of a mapped ring";
     SET_SOCKET = "give the frames of a queue to its AF_XDP socket";
     UNSET_SOCKET = "take the frames of a queue from its AF_XDP socket";

@@ -1,5 +1,4 @@
 //! The maps of the mapped rings (`receiver_common::mapped`), and what wakes their consumers.
-#![cfg_attr(not(feature = "internals"), expect(dead_code, reason = "no receive mode uses the rings yet"))]
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -7,6 +6,7 @@ use aya::maps::{ArrayOfMaps, Map, MapData, MapError, RingBuf};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
 use receiver_common::names;
+use receiver_xsk::MappedQueue;
 
 use super::map::{array, map};
 use crate::api::error::Error;
@@ -93,11 +93,33 @@ impl Rings {
     }
 
     /// Makes what wakes the consumer of a queue's ring.
-    pub(super) fn make_waker(&mut self, queue: u32) -> Result<RingBuf<MapData>, MapError> {
+    pub(super) fn make_waker(&mut self, queue: u32) -> Result<Waker, MapError> {
         let size = rustix::param::page_size() as u32;
         let shape = aya_obj::Map::new_from_params(BPF_MAP_TYPE_RINGBUF as u32, 0, 0, size, 0);
         let waker = MapData::create(shape, "ring_waker", None)?;
         self.wakers.set(queue, &waker, 0)?;
-        RingBuf::try_from(Map::RingBuf(waker))
+        Ok(Waker(RingBuf::try_from(Map::RingBuf(waker))?))
+    }
+}
+
+/// A mapped ring, and what wakes its consumer.
+pub(crate) struct Ring {
+    pub queue: MappedQueue,
+    pub waker: Waker,
+}
+
+/// What wakes the consumer of a ring: its descriptor is readable while a record is in it.
+pub struct Waker(RingBuf<MapData>);
+
+impl Waker {
+    /// Takes all records out. Returns how many there were.
+    pub fn drain(&mut self) -> usize {
+        std::iter::from_fn(|| self.0.next().map(drop)).count()
+    }
+}
+
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

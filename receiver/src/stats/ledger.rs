@@ -129,7 +129,7 @@ impl Ledger {
     ) -> Self {
         let queues: Vec<QueueCounts> = queues.iter().map(|queue| queue.read()).collect();
         let path = path.read();
-        let redirected = verdicts[Verdict::Redirected as usize];
+        let redirected = verdicts[Verdict::Redirected as usize] + verdicts[Verdict::Mapped as usize];
         let arrived =
             sockets.iter().zip(&queues).map(|(socket, queue)| socket.arrived(queue.taken)).sum::<u64>() + unbound;
         let rings: u64 = sockets.iter().zip(&queues).map(|(socket, queue)| ring_gap(socket, queue.taken)).sum();
@@ -199,7 +199,7 @@ impl Ledger {
         let sockets = |ledger: &Self| -> Vec<XskLedger> {
             ledger.sockets.iter().map(|socket| XskLedger { leased: 0, ..*socket }).collect()
         };
-        self.verdict(Verdict::Redirected) == earlier.verdict(Verdict::Redirected)
+        [Verdict::Redirected, Verdict::Mapped].iter().all(|&way| self.verdict(way) == earlier.verdict(way))
             && sockets(self) == sockets(earlier)
             && (self.kernel, self.unbound) == (earlier.kernel, earlier.unbound)
             && (self.xdp, self.kernel_path) == (earlier.xdp, earlier.kernel_path)
@@ -254,7 +254,9 @@ impl Ledger {
     /// Frames lost after XDP or the kernel had accepted them: full rings, full socket buffers, and sockets whose device
     /// had gone.
     pub fn lost(&self) -> u64 {
-        self.sockets.iter().map(|s| s.rx_dropped + s.rx_ring_full).sum::<u64>() + self.kernel.dropped + self.unbound
+        let of_rings = self.verdict(Verdict::DroppedRingFull) + self.verdict(Verdict::DroppedRingBusy);
+        let of_sockets: u64 = self.sockets.iter().map(|s| s.rx_dropped + s.rx_ring_full).sum();
+        of_rings + of_sockets + self.kernel.dropped + self.unbound
     }
 
     /// One count of [`Ledger::causes`] by its name; `None` if no cause has that name.

@@ -27,7 +27,7 @@ const IGNORANT: &[(&str, &[&str])] = &[
             "netlab",
         ],
     ),
-    ("receiver-xsk", &["receiver", "receiver-common", "receiver-host", "aya", "tokio", "clap", "tracing", "netlab"]),
+    ("receiver-xsk", &["receiver", "receiver-host", "aya", "tokio", "clap", "tracing", "netlab"]),
     (
         "receiver-host",
         &["receiver", "receiver-common", "receiver-membership", "receiver-xsk", "aya", "tokio", "clap", "netlab"],
