@@ -1,0 +1,123 @@
+//! Mode `mapped` alone: sleeps, packets that are longer than a frame, full rings, what the mode refuses.
+
+mod support;
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use netlab::Lab;
+use receiver::{BusyPoll, Error, Path, ReceiveMode, Verdict, Wait};
+use receiver_send::probe::ProbePayload;
+use support::{PATIENCE, Sending, burst, causes, open, stream, subscription};
+
+const WANTED: &str = "10.0.0.1@232.1.1.1:5000";
+
+/// The consumer sleeps between packets, which come at irregular times: each wakes it long before its timeout.
+#[test]
+fn no_sleep_is_missed() {
+    const COUNT: u64 = 30_000;
+    let lab = Lab::new().expect("lab");
+    let mut receiver =
+        open(&lab, |builder| builder.subscribe(subscription(WANTED)).mode(ReceiveMode::Mapped)).expect("receiver");
+    let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
+    (config.count, config.rate) = (Some(COUNT), 10_000);
+    let sending = Sending::start(&lab, config);
+    let (mut next, mut sleeps) = (0, 0);
+    while next < COUNT {
+        let start = Instant::now();
+        let count = receiver.poll(Wait::For(PATIENCE), |datagram| {
+            assert_eq!(ProbePayload::parse(datagram.payload()).map(|probe| probe.sequence), Some(next));
+            next += 1;
+        });
+        sleeps += u64::from(count.expect("poll") > 0);
+        assert!(start.elapsed() < PATIENCE / 2, "slept through a packet, after {next}");
+    }
+    assert_eq!(sending.wait().packets, COUNT);
+    println!("{sleeps} polls for {COUNT} packets");
+    assert!(sleeps > COUNT / 10, "{sleeps} polls: it hardly slept");
+    // Woken by nothing while nothing comes.
+    let start = Instant::now();
+    assert_eq!(receiver.poll(Wait::For(Duration::from_millis(200)), |_| {}).expect("poll"), 0);
+    assert!(start.elapsed() >= Duration::from_millis(200));
+    let ledger = receiver.handle().ledger().expect("ledger");
+    assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{}", causes(&ledger));
+}
+
+/// A packet that no frame holds comes by the kernel path.
+#[test]
+fn long_packets_pass_to_the_kernel_path() {
+    let lab = Lab::new().expect("lab");
+    for (namespace, interface) in [(lab.tx(), lab.tx_interface()), (lab.rx(), lab.rx_interface())] {
+        namespace.ip(&["link", "set", interface, "mtu", "9000"]).expect("the MTU");
+    }
+    let mut receiver =
+        open(&lab, |builder| builder.subscribe(subscription(WANTED)).mode(ReceiveMode::Mapped)).expect("receiver");
+    for (size, path) in [(1900, Path::Xdp), (8000, Path::Kernel)] {
+        let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
+        (config.size, config.rate) = (size, 20_000);
+        let came = burst(&lab, &mut receiver, config, 100, |datagram| {
+            assert_eq!((datagram.path(), datagram.payload().len()), (path, size));
+        });
+        assert_eq!(came, 100, "{size} bytes");
+    }
+    let ledger = receiver.handle().ledger().expect("ledger");
+    assert_eq!((ledger.verdict(Verdict::Mapped), ledger.verdict(Verdict::PassedTooLong)), (100, 100));
+    assert_eq!(ledger.unaccounted(), 0, "{}", causes(&ledger));
+}
+
+/// What finds no room is counted, and no more than that is lost.
+#[test]
+fn a_full_ring_is_counted() {
+    const RING: u64 = 256;
+    let lab = Lab::new().expect("lab");
+    let receiver = open(&lab, |builder| {
+        builder.subscribe(subscription(WANTED)).mode(ReceiveMode::Mapped).ring_size(RING as u32).frames(1_024)
+    })
+    .expect("receiver");
+    let handle = receiver.handle();
+    let mut worker = receiver.into_workers().pop().expect("a worker");
+    let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
+    (config.count, config.rate) = (Some(4 * RING), 50_000);
+    Sending::start(&lab, config).wait();
+    let ledger = handle.ledger().expect("ledger");
+    let told = causes(&ledger);
+    assert_eq!(ledger.verdict(Verdict::Mapped), RING, "{told}");
+    assert_eq!((ledger.verdict(Verdict::DroppedRingFull), ledger.lost()), (3 * RING, 3 * RING), "{told}");
+    assert_eq!((ledger.in_flight(), ledger.unaccounted()), (RING, 0), "{told}");
+    let mut next = 0;
+    while next < RING {
+        let polled = worker.poll_while(Wait::Never, |datagram| {
+            assert_eq!(ProbePayload::parse(datagram.payload()).map(|probe| probe.sequence), Some(next));
+            next += 1;
+            ControlFlow::Continue(())
+        });
+        polled.expect("poll");
+    }
+    // What is in the ring at the stop is still handed over.
+    let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
+    (config.count, config.rate) = (Some(RING), 50_000);
+    Sending::start(&lab, config).wait();
+    handle.shutdown().expect("shutdown");
+    let mut rest = 0;
+    while !matches!(worker.poll(Wait::Forever, |_| rest += 1), Err(Error::Stopped)) {}
+    assert_eq!(rest, RING);
+    drop(worker);
+    let ledger = handle.ledger().expect("ledger");
+    assert_eq!((ledger.delivered(), ledger.unaccounted()), (2 * RING, 0), "{}", causes(&ledger));
+}
+
+#[test]
+fn what_the_mode_cannot_do_is_refused_with_the_reason() {
+    let lab = Lab::new().expect("lab");
+    let refused = |build: fn(receiver::Builder) -> receiver::Builder| {
+        let opened = open(&lab, |builder| build(builder.subscribe(subscription(WANTED)).mode(ReceiveMode::Mapped)));
+        match opened.map(drop) {
+            Err(error @ Error::ModeUnavailable { mode: ReceiveMode::Mapped, .. }) => error.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(refused(|builder| builder.frame_size(4096)).contains("frame_size of 2048"));
+    assert!(
+        refused(|builder| builder.busy_poll(Some(BusyPoll { budget: 64, microseconds: 50 }))).contains("busy polling")
+    );
+}
