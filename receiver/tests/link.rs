@@ -134,6 +134,16 @@ fn an_older_querier_is_told() {
 }
 
 #[test]
+fn down_and_up_mapped() {
+    down_and_up(ReceiveMode::Mapped);
+}
+
+#[test]
+fn deleted_and_made_again_mapped() {
+    deleted_and_made_again(ReceiveMode::Mapped);
+}
+
+#[test]
 fn down_and_up_copy() {
     down_and_up(ReceiveMode::Copy);
 }

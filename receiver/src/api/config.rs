@@ -266,7 +266,7 @@ mod tests {
     fn what_is_not_understood_is_refused() {
         for (text, parts) in [
             (r#"{ "ringsize": 64 }"#, ["ringsize", "ring_size"]),
-            (r#"{ "mode": "fast" }"#, ["`fast`", "zero-copy, copy, generic or socket"]),
+            (r#"{ "mode": "fast" }"#, ["`fast`", "zero-copy, mapped, copy, generic or socket"]),
             (r#"{ "drop_unwanted": "sometimes" }"#, ["`sometimes`", "unless-shared"]),
             (r#"{ "queues": "0" }"#, ["`0`", "at least 1"]),
             (r#"{ "vlan": 4095 }"#, ["4095", "1 to 4094"]),

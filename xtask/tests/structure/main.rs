@@ -40,11 +40,20 @@ const IGNORANT: &[(&str, &[&str])] = &[
     ("receiver", &["receiver-send", "receiver-cli", "clap", "netlab", "ratatui", "serde_json", "signal-hook"]),
 ];
 
+/// A dependency that a crate names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Dependency {
+    name: String,
+    is_optional: bool,
+    /// The dependent enables a feature of it.
+    has_features: bool,
+}
+
 #[derive(Debug)]
 struct Package {
     folder: PathBuf,
     /// Names of direct dependencies, without those for tests.
-    dependencies: BTreeSet<String>,
+    dependencies: BTreeSet<Dependency>,
 }
 
 fn workspace() -> BTreeMap<String, Package> {
@@ -61,20 +70,32 @@ fn workspace() -> BTreeMap<String, Package> {
         let dependencies = dependencies.filter(|dependency| dependency["kind"] != "dev");
         let package_of = Package {
             folder: folder.parent().expect("a folder").to_owned(),
-            dependencies: dependencies.map(|dependency| text(&dependency["name"])).collect(),
+            dependencies: dependencies
+                .map(|dependency| Dependency {
+                    name: text(&dependency["name"]),
+                    is_optional: dependency["optional"] == true,
+                    has_features: dependency["features"].as_array().is_some_and(|features| !features.is_empty()),
+                })
+                .collect(),
         };
         (text(&package["name"]), package_of)
     });
     packages.collect()
 }
 
-/// All direct and indirect dependencies within the workspace.
+/// All direct and indirect dependencies within the workspace. Optional ones of a dependency count if the dependent enables a
+/// feature of it.
 fn known(packages: &BTreeMap<String, Package>, name: &str) -> BTreeSet<String> {
-    let (mut all, mut open) = (BTreeSet::new(), vec![name.to_owned()]);
-    while let Some(next) = open.pop() {
+    let (mut all, mut open) = (BTreeSet::new(), vec![(name.to_owned(), true)]);
+    let mut seen = BTreeSet::new();
+    while let Some((next, with_optional)) = open.pop() {
         for dependency in packages.get(&next).into_iter().flat_map(|package| &package.dependencies) {
-            if all.insert(dependency.clone()) {
-                open.push(dependency.clone());
+            if dependency.is_optional && !with_optional {
+                continue;
+            }
+            all.insert(dependency.name.clone());
+            if seen.insert((dependency.name.clone(), dependency.has_features)) {
+                open.push((dependency.name.clone(), dependency.has_features));
             }
         }
     }
@@ -96,8 +117,12 @@ fn forbidden(packages: &BTreeMap<String, Package>, rules: &[(&str, &[&str])]) ->
 fn crates_know_only_what_they_should() {
     let packages = workspace();
     for (name, package) in &packages {
-        let inside: Vec<_> =
-            package.dependencies.iter().filter(|other| packages.contains_key(*other)).map(String::as_str).collect();
+        let inside: Vec<_> = package
+            .dependencies
+            .iter()
+            .map(|other| other.name.as_str())
+            .filter(|other| packages.contains_key(*other))
+            .collect();
         println!("{name} -> {}", if inside.is_empty() { "nothing of this tree".to_owned() } else { inside.join(", ") });
     }
     assert_eq!(forbidden(&packages, IGNORANT), [""; 0]);
@@ -159,10 +184,30 @@ fn a_parent_may_present_its_children() {
 fn a_forbidden_dependency_is_found_behind_another() {
     let package = |dependencies: &[&str]| Package {
         folder: PathBuf::new(),
-        dependencies: dependencies.iter().map(|&name| name.to_owned()).collect(),
+        dependencies: dependencies
+            .iter()
+            .map(|&name| Dependency { name: name.to_owned(), is_optional: false, has_features: false })
+            .collect(),
     };
     let packages = [("low", package(&["middle"])), ("middle", package(&["high"])), ("high", package(&[]))];
     let packages = packages.map(|(name, package)| (name.to_owned(), package)).into();
     assert_eq!(forbidden(&packages, &[("low", &["high", "other"])]), ["low must not depend on high"]);
     assert_eq!(forbidden(&packages, &[("high", &["low"])]), [""; 0]);
+}
+
+#[test]
+fn an_optional_dependency_counts_for_those_who_enable_features() {
+    let to = |name: &str, is_optional, has_features| Package {
+        folder: PathBuf::new(),
+        dependencies: [Dependency { name: name.to_owned(), is_optional, has_features }].into(),
+    };
+    let packages = [
+        ("plain", to("middle", false, false)),
+        ("user", to("middle", false, true)),
+        ("middle", to("high", true, false)),
+    ];
+    let packages = packages.map(|(name, package)| (name.to_owned(), package)).into();
+    assert_eq!(forbidden(&packages, &[("plain", &["high"])]), [""; 0]);
+    assert_eq!(forbidden(&packages, &[("user", &["high"])]), ["user must not depend on high"]);
+    assert_eq!(forbidden(&packages, &[("middle", &["high"])]), ["middle must not depend on high"]);
 }
