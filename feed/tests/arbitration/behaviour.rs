@@ -317,3 +317,23 @@ fn st2022_7_classes_hold_at_their_limit_and_fail_beyond() {
         assert!(messages < length && events.iter().any(|seen| matches!(seen, Seen::Gap(..))), "class {class:?} beyond");
     }
 }
+
+#[test]
+fn a_leg_that_joins_more_than_a_wrap_behind_is_aligned_by_timestamp() {
+    const BEHIND: u64 = 67_000;
+    let mut arbiter = arbiter(Rtp, Config::st2022_7(2, PathClass::CHighRate).leg_timeout_ns(1 << 50));
+    let mut record = Record::default();
+    // 450 packets a millisecond, and 200 units of the timestamp each.
+    let packet = |sequence: u64| rtp(sequence, (sequence * 200) as u32);
+    for at in 0..180_000 {
+        if at != 105_000 {
+            run(&mut arbiter, [(at * MS / 450, 0, packet(at))], &mut record);
+        }
+        if at >= 100_000 {
+            run(&mut arbiter, [(at * MS / 450 + 1, 1, packet(at - BEHIND))], &mut record);
+        }
+    }
+    assert_eq!(record.data(), (0..180_000).collect::<Vec<_>>());
+    let leg = arbiter.streams().next().unwrap().leg(LegId::new(1)).unwrap();
+    assert_eq!((leg.first_arrivals, leg.missing), (1, 0));
+}
