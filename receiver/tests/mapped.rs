@@ -20,7 +20,7 @@ fn no_sleep_is_missed() {
     let mut receiver =
         open(&lab, |builder| builder.subscribe(subscription(WANTED)).mode(ReceiveMode::Mapped)).expect("receiver");
     let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
-    (config.count, config.rate) = (Some(COUNT), 10_000);
+    (config.traffic.count, config.traffic.rate) = (Some(COUNT), 10_000);
     let sending = Sending::start(&lab, config);
     let (mut next, mut sleeps) = (0, 0);
     while next < COUNT {
@@ -54,7 +54,7 @@ fn long_packets_pass_to_the_kernel_path() {
         open(&lab, |builder| builder.subscribe(subscription(WANTED)).mode(ReceiveMode::Mapped)).expect("receiver");
     for (size, path) in [(1900, Path::Xdp), (8000, Path::Kernel)] {
         let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
-        (config.size, config.rate) = (size, 20_000);
+        (config.traffic.size, config.traffic.rate) = (size, 20_000);
         let came = burst(&lab, &mut receiver, config, 100, |datagram| {
             assert_eq!((datagram.path(), datagram.payload().len()), (path, size));
         });
@@ -77,7 +77,7 @@ fn a_full_ring_is_counted() {
     let handle = receiver.handle();
     let mut worker = receiver.into_workers().pop().expect("a worker");
     let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
-    (config.count, config.rate) = (Some(4 * RING), 50_000);
+    (config.traffic.count, config.traffic.rate) = (Some(4 * RING), 50_000);
     Sending::start(&lab, config).wait();
     let ledger = handle.ledger().expect("ledger");
     let told = causes(&ledger);
@@ -95,7 +95,7 @@ fn a_full_ring_is_counted() {
     }
     // What is in the ring at the stop is still handed over.
     let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
-    (config.count, config.rate) = (Some(RING), 50_000);
+    (config.traffic.count, config.traffic.rate) = (Some(RING), 50_000);
     Sending::start(&lab, config).wait();
     handle.shutdown().expect("shutdown");
     let mut rest = 0;
