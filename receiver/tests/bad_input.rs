@@ -43,14 +43,14 @@ fn subscriptions_that_make_no_sense() {
     }
     assert_refused!("232.1.1.1@232.1.1.2:5000", E::SourceMulticast(_), "232.1.1.1", "unicast");
     assert_refused!("[ff02::1]@[ff3e::1]:5000", E::SourceMulticast(_), "ff02::1", "unicast");
-    assert_refused!("0.0.0.0@232.1.1.1:5000", E::SourceUnspecified(_), "0.0.0.0", "leave the source out");
-    assert_refused!("[::]@[ff3e::1]:5000", E::SourceUnspecified(_), "::", "leave the source out");
+    assert_refused!("0.0.0.0@232.1.1.1:5000", E::SourceUnspecified(_), "0.0.0.0", "name no source");
+    assert_refused!("[::]@[ff3e::1]:5000", E::SourceUnspecified(_), "::", "name no source");
     assert_refused!(
         "10.0.0.1@[ff3e::1]:5000",
         E::MixedFamilies { .. },
         "10.0.0.1",
         "ff3e::1",
-        "both must be IPv4 or both IPv6"
+        "two IPv4 or two IPv6 addresses"
     );
     assert_refused!("[2001:db8::1]@232.1.1.1:5000", E::MixedFamilies { .. }, "2001:db8::1", "232.1.1.1");
     assert_refused!("10.0.0.1,[2001:db8::1]@232.1.1.1:5000", E::MixedFamilies { .. }, "2001:db8::1");

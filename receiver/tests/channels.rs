@@ -1,4 +1,5 @@
-//! `ethtool -L` while packets flow: noticed, told, and nothing lost. What comes on queues without a socket takes the kernel path.
+//! `ethtool -L` while packets flow: noticed, told, and nothing lost. What comes on queues without a socket takes the
+//! kernel path.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! A million datagrams from end to end, in every mode that veth has, both families: each arrives once and in order, none
-//! from another source, and the books balance.
+//! A million datagrams from end to end, in every mode that veth has, both families: each arrives once and in order,
+//! none from another source, and the books balance.
 
 mod support;
 

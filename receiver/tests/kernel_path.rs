@@ -1,5 +1,6 @@
-//! What XDP must leave to the kernel arrives all the same, by the kernel path, beside XDP's own traffic: fragments, IPv4
-//! options, extension headers, queues without a socket. And what the kernel's sockets drop is counted to the last one.
+//! What XDP must leave to the kernel arrives all the same, by the kernel path, beside XDP's own traffic: fragments,
+//! IPv4 options, extension headers, queues without a socket. And what the kernel's sockets drop is counted to the last
+//! one.
 
 mod support;
 
@@ -146,8 +147,8 @@ fn a_queue_without_a_socket() {
     assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{told}");
 }
 
-/// A socket whose buffer holds a few datagrams only: what is dropped is known exactly, also when no datagram comes after
-/// the last drop to tell of it.
+/// A socket whose buffer holds a few datagrams only: what is dropped is known exactly, also when no datagram comes
+/// after the last drop to tell of it.
 fn drops(mode: ReceiveMode, queues: Queues) {
     const COUNT: u64 = 4_000;
     let lab = Lab::builder().queues(2).build().expect("lab");

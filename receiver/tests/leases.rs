@@ -1,5 +1,5 @@
-//! Consumers that keep what they get: zero-copy first, then copies, then counted losses, and never a stall. What is held
-//! stays as it was, and once it is let go the queue is as good as new.
+//! Consumers that keep what they get: zero-copy first, then copies, then counted losses, and never a stall. What is
+//! held stays as it was, and once it is let go the queue is as good as new.
 //!
 //! Everything is sent in bursts that fit the ring, so that nothing depends on how fast anybody is.
 

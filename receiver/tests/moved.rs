@@ -1,5 +1,6 @@
-//! A device that goes and comes back with the index that it had: moved to another network namespace and back, or deleted and
-//! made again. The index does not tell; the receiver puts everything back, and every frame is accounted for.
+//! A device that goes and comes back with the index that it had: moved to another network namespace and back, or
+//! deleted and made again. The index does not tell; the receiver puts everything back, and every frame is accounted
+//! for.
 
 mod support;
 

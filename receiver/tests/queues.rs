@@ -1,5 +1,5 @@
-//! Several queues: flows that the sender spreads over four of them all arrive, each in order, whichever way the receiver
-//! is driven: a thread for each queue, one thread for all, an async task, or a stream.
+//! Several queues: flows that the sender spreads over four of them all arrive, each in order, whichever way the
+//! receiver is driven: a thread for each queue, one thread for all, an async task, or a stream.
 
 mod support;
 

@@ -59,8 +59,8 @@ fn check(mode: ReceiveMode, stamped: bool, origin: TimeOrigin) {
     assert_eq!((ledger.delivered(), ledger.unaccounted()), (warm_up + 2 * COUNT, 0), "{}", causes(&ledger));
 }
 
-/// The first socket that asks for time stamps makes the kernel take them, a moment later. What came before is stamped when
-/// it is read (`__sock_recv_timestamp`), and so after what comes next. Returns how many datagrams it took.
+/// The first socket that asks for time stamps makes the kernel take them, a moment later. What came before is stamped
+/// when it is read (`__sock_recv_timestamp`), and so after what comes next. Returns how many datagrams it took.
 fn until_the_kernel_stamps(lab: &Lab, receiver: &mut Receiver) -> u64 {
     let start = Instant::now();
     for sent in 1.. {

@@ -27,7 +27,8 @@ fn check(mode: ReceiveMode, wanted: &str, others: &[&[u16]]) {
         (config.traffic.rate, config.spoof) = (20_000, true);
         for other in others {
             config.vlan = other.to_vec();
-            // Untagged ones too: without a VLAN interface the groups are joined on the untagged one, and the kernel has them.
+            // Untagged ones too: without a VLAN interface the groups are joined on the untagged one, and the kernel has
+            // them.
             let came = burst(&lab, &mut receiver, config.clone(), COUNT, |_| {});
             assert_eq!(came, 0, "{other:?} came, wanted {wanted}");
         }

@@ -1,5 +1,5 @@
-//! Reads many values of a per-CPU array map by one system call: BPF_MAP_LOOKUP_BATCH of bpf(2), which aya does not have.
-//! Linux has it for per-CPU arrays since 5.13.
+//! Reads many values of a per-CPU array map by one system call: BPF_MAP_LOOKUP_BATCH of bpf(2), which aya does not
+//! have. Linux has it for per-CPU arrays since 5.13.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -56,9 +56,10 @@ pub(super) fn read_per_cpu<T: Pod + Default>(
         elem_flags: 0,
         flags: 0,
     };
-    // SAFETY: the kernel reads and writes the attribute, whose size it is given. Through its addresses it reads `before`,
-    // writes a key to `last`, and up to `count` keys and values. All of them live until the call returns, and are as
-    // long: a value is `cpus` times the size of `T`, which is not padded. Any bytes are a valid `T` (`Pod`) or `u32`.
+    // SAFETY: the kernel reads and writes the attribute, whose size it is given. Through its addresses it reads
+    // `before`, writes a key to `last`, and up to `count` keys and values. All of them live until the call returns, and
+    // are as long: a value is `cpus` times the size of `T`, which is not padded. Any bytes are a valid `T` (`Pod`) or
+    // `u32`.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_BATCH, &raw mut attribute, size_of::<Attribute>() as libc::c_uint)
     };

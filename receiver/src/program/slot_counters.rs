@@ -1,4 +1,5 @@
-//! What the XDP program counts for each group slot. It is read without the program, and so without the lock that keeps it.
+//! What the XDP program counts for each group slot. It is read without the program, and so without the lock that keeps
+//! it.
 
 use std::io;
 use std::net::IpAddr;

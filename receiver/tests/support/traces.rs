@@ -29,8 +29,8 @@ impl Traces {
 
     /// As [`Traces::of`], once it is what was `expected`, or has failed to become so.
     ///
-    /// The program leaves the interface with the last descriptor of its link. Between fork and exec, a child process that
-    /// another thread of this test program starts has one too.
+    /// The program leaves the interface with the last descriptor of its link. Between fork and exec, a child process
+    /// that another thread of this test program starts has one too.
     pub fn settled(lab: &Lab, expected: &Self) -> Self {
         let start = Instant::now();
         loop {

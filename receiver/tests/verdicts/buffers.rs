@@ -24,8 +24,8 @@ fn frames_in_one_buffer_get_the_same_verdicts() {
     }
 }
 
-/// Wherever the first buffer ends: the same verdict, as lengths are those of the whole frame; or the kernel has a look, if
-/// headers may be in the next.
+/// Wherever the first buffer ends: the same verdict, as lengths are those of the whole frame; or the kernel has a look,
+/// if headers may be in the next.
 #[test]
 fn frames_in_two_buffers_get_the_same_verdicts_or_pass() {
     let rows = table::rows();

@@ -1,4 +1,5 @@
-//! The program's delivery into a mapped ring: what lies in the frames, full rings, wrong numbers, several CPUs, wake-ups.
+//! The program's delivery into a mapped ring: what lies in the frames, full rings, wrong numbers, several CPUs,
+//! wake-ups.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,4 +1,5 @@
-//! Groups that another program on the host has joined too; and what the program remembers of frames that nobody asked for.
+//! Groups that another program on the host has joined too; and what the program remembers of frames that nobody asked
+//! for.
 
 use std::net::IpAddr;
 
