@@ -34,6 +34,7 @@
 //! | mode | path of a frame | needs |
 //! | --- | --- | --- |
 //! | [`ZeroCopy`](ReceiveMode::ZeroCopy) | AF_XDP; the NIC writes to the receiver | a driver with zero-copy AF_XDP |
+//! | [`Mapped`](ReceiveMode::Mapped) | a mapped ring; the XDP program copies the packet once | a driver with native XDP |
 //! | [`Copy`](ReceiveMode::Copy) | AF_XDP; the kernel copies the frame once | a driver with native XDP |
 //! | [`Generic`](ReceiveMode::Generic) | AF_XDP behind XDP in the network stack | any driver |
 //! | [`Socket`](ReceiveMode::Socket) | the kernel's UDP sockets, without XDP | any driver, no privilege |
