@@ -169,7 +169,7 @@ pub enum Reason {
     },
     /// Another program has the port for itself.
     #[error(
-        "another socket has this port without SO_REUSEADDR, and bind returned {errno}; stop its program, which \
+        "another socket holds this port without SO_REUSEADDR, and bind returned {errno}; stop its program, which \
          `ss -ulpn` shows, or use another port"
     )]
     PortTaken {
