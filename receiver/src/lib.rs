@@ -39,8 +39,8 @@
 //! | [`Generic`](ReceiveMode::Generic) | AF_XDP behind XDP in the network stack | any driver |
 //! | [`Socket`](ReceiveMode::Socket) | the kernel's UDP sockets, without XDP | any driver, no privilege |
 //!
-//! [`ModeRequest::Auto`], the default, takes the first mode of the table that is available, and
-//! [`Handle::refused`] has the reasons against those above it. A mode that is asked for by name is used or refused with
+//! [`ModeRequest::Auto`], the default, takes the first mode of the table that is available, without mode `mapped`, which
+//! has to be asked for by name. [`Handle::refused`] has the reasons against the modes above it. A mode that is asked for by name is used or refused with
 //! the reason; it never falls back.
 //!
 //! In the modes with XDP, what XDP cannot take reaches the receiver by the kernel's UDP sockets: IP fragments, packets
