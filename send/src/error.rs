@@ -223,7 +223,7 @@ pub enum SendError {
     /// No right to load the generator.
     #[error(
         "loading the load generator, an XDP program, for interface {interface} is not permitted: {lack}. {}, or use \
-         the engine socket",
+         the socket engine",
         lack.remedy(&GENERATOR)
     )]
     NoBpfPrivilege {
@@ -235,7 +235,7 @@ pub enum SendError {
     /// The kernel refused the generator.
     #[error(
         "could not {doing} the load generator for interface {interface}: {reason}. It needs Linux 6.1 or later, and \
-         frames that fit a page with some room; use the engine socket, which needs neither"
+         frames that fit a page with some room; use the socket engine, which needs neither"
     )]
     Generator {
         /// The interface.
@@ -249,7 +249,7 @@ pub enum SendError {
     #[error(
         "interface {0} does not take redirected frames, so that most or all of them were not sent. On veth the other \
          end needs an XDP program in the driver (start the receiver first), or `ethtool -K PEER gro on`; other drivers \
-         need XDP redirect (ndo_xdp_xmit). Or use the engine socket, which sends on any interface"
+         need XDP redirect (ndo_xdp_xmit). Or use the socket engine, which sends on any interface"
     )]
     NotRedirected(String),
     /// The kernel refused an operation.
