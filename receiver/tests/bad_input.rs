@@ -201,8 +201,11 @@ fn options_out_of_range() {
 /// Opens a receiver with privilege. The loader asks the kernel once per process what it can do: asked first without
 /// privilege, it would take everything for impossible in the other tests.
 fn probe_the_kernel(lab: &Lab) {
+    let before = Traces::of(lab);
     let receiver = open(lab, |builder| builder.subscribe(subscription(GOOD))).expect("privilege");
     assert_eq!(receiver.handle().mode(), ReceiveMode::Copy);
+    drop(receiver);
+    assert_eq!(Traces::settled(lab, &before), before);
 }
 
 #[test]
