@@ -44,7 +44,7 @@
 //! the reason; it never falls back.
 //!
 //! In the modes with XDP, what XDP cannot take reaches the receiver by the kernel's UDP sockets: IP fragments, packets
-//! with IP options, and frames on queues that are not served. [`Datagram::path`] tells which way a datagram came.
+//! with IP options, and frames on queues that are not served. [`Datagram::path`] is the path of a datagram.
 //!
 //! # Warnings
 //!

@@ -16,9 +16,9 @@ const GOOD: &str = "10.0.0.1@232.1.1.1:5000";
 
 /// The message names each of these.
 fn assert_names(error: &impl std::fmt::Display, parts: &[&str]) {
-    let told = error.to_string();
+    let reported = error.to_string();
     for part in parts {
-        assert!(told.contains(part), "`{part}` is not in: {told}");
+        assert!(reported.contains(part), "`{part}` is not in: {reported}");
     }
 }
 
@@ -141,7 +141,7 @@ fn interfaces_that_do_not_serve() {
     lab.rx().ip(&["link", "set", name, "up"]).expect("ip");
     drop(
         open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy))
-            .expect("what was told helps"),
+            .expect("what was reported helps"),
     );
 }
 
@@ -185,7 +185,8 @@ fn options_out_of_range() {
     ];
     for (set, name, value) in cases {
         let error = refused(&lab, |builder| set(builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy)));
-        let is = matches!(&error, Error::Option { option, value: told, .. } if *option == name && told == value);
+        let is =
+            matches!(&error, Error::Option { option, value: reported, .. } if *option == name && reported == value);
         assert!(is && error.is_usage(), "{name} {value}: {error:?}");
         assert_names(&error, &[name, value, "must be"]);
     }
@@ -234,9 +235,9 @@ fn no_privilege() {
         let mut receiver = build(mode).expect("mode socket needs none");
         let handle = receiver.handle();
         assert_eq!(handle.mode(), ReceiveMode::Socket);
-        let told: Vec<_> = handle.refused().iter().map(|refused| refused.mode).collect();
-        let ladder = [ReceiveMode::ZeroCopy, ReceiveMode::Copy, ReceiveMode::Generic];
-        assert_eq!(told, if mode == ModeRequest::Auto { &ladder[..] } else { &[] });
+        let reported: Vec<_> = handle.refused().iter().map(|refused| refused.mode).collect();
+        let modes = [ReceiveMode::ZeroCopy, ReceiveMode::Copy, ReceiveMode::Generic];
+        assert_eq!(reported, if mode == ModeRequest::Auto { &modes[..] } else { &[] });
         assert!(handle.refused().iter().all(|refused| refused.reason.contains("not permitted")));
         let fallback =
             format!("XDP is not available on {}, so kernel sockets receive (mode socket): ", lab.rx_interface());
@@ -301,7 +302,7 @@ fn an_async_receiver_without_a_runtime() {
     assert_names(&error, &["the calling thread has a tokio runtime without I/O;", "enable_io()"]);
     assert_eq!(Traces::settled(&lab, &before), before);
     let with_io = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
-    with_io.block_on(async { receiver().into_async().map(drop) }).expect("what was told helps");
+    with_io.block_on(async { receiver().into_async().map(drop) }).expect("what was reported helps");
 }
 
 #[test]

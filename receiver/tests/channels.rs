@@ -1,4 +1,4 @@
-//! `ethtool -L` while packets flow: noticed, told, and nothing lost. What comes on queues without a socket takes the
+//! `ethtool -L` while packets flow: noticed and reported, and nothing is lost. What comes on queues without a socket takes the
 //! kernel path.
 
 mod support;
@@ -14,7 +14,7 @@ const FLOWS: u16 = 16;
 fn wait_for_warnings(handle: &Handle, count: usize) -> String {
     let start = std::time::Instant::now();
     while handle.warnings().len() < count {
-        assert!(start.elapsed() < PATIENCE, "told only {:?}", handle.warnings());
+        assert!(start.elapsed() < PATIENCE, "message only {:?}", handle.warnings());
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     handle.warnings().remove(count - 1)
@@ -46,21 +46,21 @@ fn queues_come_and_go_under_way() {
 
     rx(2);
     tx(2);
-    let told = wait_for_warnings(&handle, 1);
-    assert!(told.contains("2 receive queues now, 1 before; 1 have no AF_XDP socket"), "{told}");
+    let message = wait_for_warnings(&handle, 1);
+    assert!(message.contains("2 receive queues now, 1 before; 1 have no AF_XDP socket"), "{message}");
     assert_eq!(handle.interface().queues, 2);
     round(&mut by_kernel);
     assert!((1..COUNT).contains(&by_kernel), "{by_kernel} of {COUNT} came on the other queue");
 
     tx(1);
     rx(1);
-    let told = wait_for_warnings(&handle, 2);
-    assert!(told.contains("each has its AF_XDP socket"), "{told}");
+    let message = wait_for_warnings(&handle, 2);
+    assert!(message.contains("each has its AF_XDP socket"), "{message}");
     let before = by_kernel;
     round(&mut by_kernel);
     assert_eq!(by_kernel, before);
 
     let ledger = handle.ledger().expect("ledger");
     assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{}", causes(&ledger));
-    assert_eq!(handle.warnings().len(), 2, "each change is told once");
+    assert_eq!(handle.warnings().len(), 2, "each change is message once");
 }

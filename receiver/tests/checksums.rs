@@ -63,13 +63,17 @@ const GOOD: [&str; 4] = ["absent", "good", "good, v6", "odd"];
 
 fn refused(mode: ReceiveMode) {
     let (names, ledger) = receive_frames(mode, true);
-    let told = causes(&ledger);
-    assert_eq!(names, set(&GOOD), "{told}");
-    assert_eq!(ledger.count("udp_checksum").expect("a cause"), 4, "two wrong, one damaged, one absent on IPv6: {told}");
-    assert_eq!(ledger.count("ip_checksum").expect("a cause"), 1, "{told}");
-    assert_eq!(ledger.count("checksum_absent").expect("a cause"), 1, "{told}");
-    assert_eq!(ledger.count("checksum_partial").expect("a cause"), 0, "{told}");
-    assert_eq!((ledger.delivered(), ledger.unaccounted()), (GOOD.len() as u64, 0), "{told}");
+    let message = causes(&ledger);
+    assert_eq!(names, set(&GOOD), "{message}");
+    assert_eq!(
+        ledger.count("udp_checksum").expect("a cause"),
+        4,
+        "two wrong, one damaged, one absent on IPv6: {message}"
+    );
+    assert_eq!(ledger.count("ip_checksum").expect("a cause"), 1, "{message}");
+    assert_eq!(ledger.count("checksum_absent").expect("a cause"), 1, "{message}");
+    assert_eq!(ledger.count("checksum_partial").expect("a cause"), 0, "{message}");
+    assert_eq!((ledger.delivered(), ledger.unaccounted()), (GOOD.len() as u64, 0), "{message}");
 }
 
 #[test]
@@ -92,16 +96,16 @@ fn a_kernel_socket_agrees() {
 #[test]
 fn all_are_delivered_when_not_verified() {
     let (names, ledger) = receive_frames(ReceiveMode::Copy, false);
-    let told = causes(&ledger);
+    let message = causes(&ledger);
     let damaged = "payloae";
     let wrong = ["udp", "udp, v6", damaged, "header", "absent, v6"];
-    assert_eq!(names, set(&[&GOOD[..], &wrong[..]].concat()), "{told}");
+    assert_eq!(names, set(&[&GOOD[..], &wrong[..]].concat()), "{message}");
     assert_eq!(
         ledger.count("udp_checksum").expect("a cause") + ledger.count("ip_checksum").expect("a cause"),
         0,
-        "{told}"
+        "{message}"
     );
-    assert_eq!(ledger.unaccounted(), 0, "{told}");
+    assert_eq!(ledger.unaccounted(), 0, "{message}");
 }
 
 /// A sender on this machine leaves the sum to a NIC that is not there.

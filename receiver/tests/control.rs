@@ -96,13 +96,13 @@ fn under_load(
     let (checker, workers) = consumer.join().expect("consumer");
     let ledger = handle.ledger().expect("ledger");
     let report = checker.report();
-    let told = format!("{report}\n{}", causes(&ledger));
+    let message = format!("{report}\n{}", causes(&ledger));
     drop(workers);
-    assert_eq!(seen.trespassed.load(Ordering::Relaxed), 0, "handed over after the call returned: {told}");
-    assert!(seen.count.load(Ordering::Relaxed) > 0, "the switched stream was never on: {told}");
-    assert_eq!(report.received, sent.packets, "a wanted packet was lost: {told}");
-    assert!(report.is_clean(), "{told}");
-    assert_eq!(ledger.unaccounted(), 0, "{told}");
+    assert_eq!(seen.trespassed.load(Ordering::Relaxed), 0, "handed over after the call returned: {message}");
+    assert!(seen.count.load(Ordering::Relaxed) > 0, "the switched stream was never on: {message}");
+    assert_eq!(report.received, sent.packets, "a wanted packet was lost: {message}");
+    assert!(report.is_clean(), "{message}");
+    assert_eq!(ledger.unaccounted(), 0, "{message}");
 }
 
 /// A moment in which packets flow under the new filter.

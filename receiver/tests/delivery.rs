@@ -1,5 +1,5 @@
 //! A million datagrams from end to end, in every mode that veth has, both families: each arrives once and in order,
-//! none from another source, and the books balance.
+//! none from another source, and the ledger balances.
 
 mod support;
 
@@ -49,22 +49,22 @@ fn deliver(mode: ReceiveMode, family: &Family, rate: u64) {
     let sent = Sending::start(&lab, config).wait();
     let handle = checking.handle.clone();
     let (report, ledger, _workers) = checking.finish();
-    let told = format!("{report}\n{}", causes(&ledger));
+    let message = format!("{report}\n{}", causes(&ledger));
     assert_eq!(sent.packets, 2 * COUNT);
-    assert_eq!(report.received, COUNT, "{told}");
-    assert_eq!(report.flows.len(), 1, "none from another source: {told}");
+    assert_eq!(report.received, COUNT, "{message}");
+    assert_eq!(report.flows.len(), 1, "none from another source: {message}");
     // In generic mode a checksum that is the pseudo header's by chance takes another path, and overtakes or is
     // overtaken.
     let by_other_path = ledger.count("passed_partial_checksum").expect("a cause");
-    assert!(by_other_path < COUNT / 10_000, "one in 65,536 is expected: {told}");
-    assert_eq!(report.lost + report.duplicated + report.untracked, 0, "{told}");
-    assert!(report.is_clean() || by_other_path > 0, "{told}");
-    assert_eq!(ledger.unaccounted(), 0, "{told}");
-    assert_eq!(ledger.lost(), 0, "{told}");
+    assert!(by_other_path < COUNT / 10_000, "one in 65,536 is expected: {message}");
+    assert_eq!(report.lost + report.duplicated + report.untracked, 0, "{message}");
+    assert!(report.is_clean() || by_other_path > 0, "{message}");
+    assert_eq!(ledger.unaccounted(), 0, "{message}");
+    assert_eq!(ledger.lost(), 0, "{message}");
     let subscriptions = handle.subscriptions().expect("subscriptions");
     assert_eq!(subscriptions[0].packets, COUNT);
     if mode != ReceiveMode::Socket {
-        assert_eq!(subscriptions[0].blocked, Some(COUNT), "the unwanted source was dropped by XDP: {told}");
+        assert_eq!(subscriptions[0].blocked, Some(COUNT), "the unwanted source was dropped by XDP: {message}");
     }
 }
 

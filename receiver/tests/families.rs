@@ -33,7 +33,7 @@ impl By {
     }
 
     /// What the warning names: the cause and the remedy.
-    fn told(self) -> [&'static str; 2] {
+    fn message(self) -> [&'static str; 2] {
         match self {
             Self::Mtu => ["its MTU, 1200, is below 1280", "ip link set veth-rx mtu 1280"],
             Self::Sysctl => ["net.ipv6.conf.veth-rx.disable_ipv6 is 1", "Set it to 0"],
@@ -56,7 +56,7 @@ fn lost_and_back(mode: ReceiveMode, by: By) {
         counting.wait_until("the warning", || {
             let warnings = counting.handle.warnings();
             let last = warnings.last().cloned().unwrap_or_default();
-            warnings.len() == round && by.told().iter().all(|part| last.contains(part))
+            warnings.len() == round && by.message().iter().all(|part| last.contains(part))
         });
         counting.next(Some(false));
         assert!(table(lab.rx(), "mcfilter").contains(V4_JOINED));

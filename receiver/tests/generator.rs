@@ -31,33 +31,33 @@ fn arrives(lab: &Lab, wanted: &[&str], config: LoadConfig) -> (SendReport, Ledge
     let checking = Checking::start(receiver);
     let sent = try_send(lab, config).expect("send");
     let (report, ledger, _workers) = checking.finish();
-    let told = format!("{sent}\n{report}\n{}", causes(&ledger));
-    assert!(report.is_clean(), "{told}");
-    assert_eq!((report.foreign, report.restarts), (0, 0), "{told}");
-    assert_eq!(ledger.unaccounted(), 0, "{told}");
-    assert_eq!(ledger.lost(), 0, "{told}");
+    let message = format!("{sent}\n{report}\n{}", causes(&ledger));
+    assert!(report.is_clean(), "{message}");
+    assert_eq!((report.foreign, report.restarts), (0, 0), "{message}");
+    assert_eq!(ledger.unaccounted(), 0, "{message}");
+    assert_eq!(ledger.lost(), 0, "{message}");
     // Complete ones, which were verified: none was taken for one that a NIC was to finish, none was absent.
     // By chance, one in 65,536 complete ones looks like the pseudo header's sum alone.
-    assert!(ledger.count("checksum_partial").expect("a cause") <= 3 + sent.packets / 10_000, "{told}");
+    assert!(ledger.count("checksum_partial").expect("a cause") <= 3 + sent.packets / 10_000, "{message}");
     for cause in ["checksum_absent", "udp_checksum", "ip_checksum"] {
-        assert_eq!(ledger.count(cause).expect("a cause"), 0, "{cause}: {told}");
+        assert_eq!(ledger.count(cause).expect("a cause"), 0, "{cause}: {message}");
     }
     let link = sent.link.expect("the generator asks the interface");
     // The kernel itself sends a few on a new interface: membership reports, router solicitations.
-    assert!((sent.packets..sent.packets + 20).contains(&link.packets) && link.dropped == 0, "{told}");
+    assert!((sent.packets..sent.packets + 20).contains(&link.packets) && link.dropped == 0, "{message}");
     for flow in sent.flows.iter() {
         assert_eq!(flow.way, Way::Xdp);
         let Some(same) = report.flows.iter().find(|received| received.stream == flow.stream) else { continue };
-        assert_eq!((same.source, same.received), (flow.source, flow.packets), "{told}");
+        assert_eq!((same.source, same.received), (flow.source, flow.packets), "{message}");
         assert_eq!(
             (Some(same.first_sequence), Some(same.last_sequence)),
             (flow.first_sequence, flow.last_sequence),
-            "{told}"
+            "{message}"
         );
     }
     let all: u64 = report.flows.iter().map(|flow| flow.received).sum();
-    assert_eq!(report.received, all, "{told}");
-    assert_eq!(report.latency.count, all, "the send time is on the receiver's clock: {told}");
+    assert_eq!(report.received, all, "{message}");
+    assert_eq!(report.latency.count, all, "the send time is on the receiver's clock: {message}");
     (sent, ledger)
 }
 
@@ -123,7 +123,7 @@ fn bursts_come_as_often_as_asked() {
     assert!(sent.elapsed_seconds >= 0.1, "the eleventh burst is not before its time: {sent}");
 }
 
-/// Without an XDP program or GRO at the other end, veth takes no redirected frame, and tells nobody but its counters.
+/// Without an XDP program or GRO at the other end, veth takes no redirected frame, and reports it to nobody but its counters.
 #[test]
 fn a_link_that_takes_nothing_is_told() {
     let lab = Lab::new().expect("a lab");

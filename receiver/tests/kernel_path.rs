@@ -61,13 +61,13 @@ fn fragments(family: &Family) {
         last = datagram.path();
     });
     let (report, ledger) = (checker.report(), receiver.handle().ledger().expect("ledger"));
-    let told = format!("{report}\n{}", causes(&ledger));
-    assert!(report.is_clean(), "{told}");
-    assert_eq!((whole, report.received), (LARGE_COUNT, LARGE_COUNT + SMALL_COUNT), "{told}");
+    let message = format!("{report}\n{}", causes(&ledger));
+    assert!(report.is_clean(), "{message}");
+    assert_eq!((whole, report.received), (LARGE_COUNT, LARGE_COUNT + SMALL_COUNT), "{message}");
     assert!(changes > 10, "the two came in turns: {changes} changes");
-    assert_eq!(ledger.verdict(Verdict::PassedFragment), LARGE_COUNT * FRAGMENTS, "{told}");
-    assert_eq!(ledger.verdict(Verdict::Redirected), SMALL_COUNT, "{told}");
-    assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{told}");
+    assert_eq!(ledger.verdict(Verdict::PassedFragment), LARGE_COUNT * FRAGMENTS, "{message}");
+    assert_eq!(ledger.verdict(Verdict::Redirected), SMALL_COUNT, "{message}");
+    assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{message}");
 }
 
 #[test]
@@ -137,14 +137,14 @@ fn a_queue_without_a_socket() {
         by_kernel += u64::from(datagram.path() == Path::Kernel);
     });
     let (report, ledger) = (checker.report(), receiver.handle().ledger().expect("ledger"));
-    let told = format!("{report}\n{}", causes(&ledger));
-    assert!(report.is_clean(), "{told}");
-    assert_eq!((report.received, report.flows.len()), (COUNT, 64), "{told}");
+    let message = format!("{report}\n{}", causes(&ledger));
+    assert!(report.is_clean(), "{message}");
+    assert_eq!((report.received, report.flows.len()), (COUNT, 64), "{message}");
     let passed = ledger.verdict(Verdict::PassedNoSocket);
-    assert!(passed > 0 && passed == by_kernel, "{by_kernel} by the kernel path\n{told}");
-    assert_eq!(ledger.verdict(Verdict::Redirected), COUNT - passed, "{told}");
-    assert!(ledger.verdict(Verdict::Redirected) > 0, "{told}");
-    assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{told}");
+    assert!(passed > 0 && passed == by_kernel, "{by_kernel} by the kernel path\n{message}");
+    assert_eq!(ledger.verdict(Verdict::Redirected), COUNT - passed, "{message}");
+    assert!(ledger.verdict(Verdict::Redirected) > 0, "{message}");
+    assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{message}");
 }
 
 /// A socket whose buffer holds a few datagrams only: what is dropped is known exactly, also when no datagram comes
@@ -170,11 +170,11 @@ fn drops(mode: ReceiveMode, queues: Queues) {
     }
     let received = receive(&mut receiver, &[sending], |_| {});
     let ledger = receiver.handle().ledger().expect("ledger");
-    let told = causes(&ledger);
+    let message = causes(&ledger);
     let dropped = ledger.kernel().dropped;
-    assert!(dropped > 0, "{told}");
-    assert_eq!(received + dropped, COUNT, "{told}");
-    assert_eq!(ledger.unaccounted(), 0, "{told}");
+    assert!(dropped > 0, "{message}");
+    assert_eq!(received + dropped, COUNT, "{message}");
+    assert_eq!(ledger.unaccounted(), 0, "{message}");
 }
 
 #[test]

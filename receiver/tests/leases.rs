@@ -19,7 +19,7 @@ const RING: u32 = 256;
 const FRAMES: u32 = 1_024;
 /// Half of the frames are never leased out, so that the kernel always has some.
 const LEASES: u64 = FRAMES as u64 / 2;
-/// A copy of up to 256 bytes is booked as 256.
+/// A copy of up to 256 bytes is counted as 256.
 const COPIES: u64 = 100;
 const COPY_LIMIT: u64 = COPIES * 256;
 const BURST: u64 = 200;
@@ -73,11 +73,11 @@ fn lets_nothing_go(mode: ReceiveMode) {
         came += burst(&lab, &mut receiver, config(&lab), BURST, |datagram| kept += u64::from(held.keep(datagram)));
         held.check();
         let ledger = receiver.handle().ledger().expect("ledger");
-        let told = causes(&ledger);
-        assert_eq!(ledger.count("xsk_leased").expect("a cause"), came.min(LEASES), "{told}");
-        assert_eq!(ledger.count("copied").expect("a cause"), came.saturating_sub(LEASES).min(COPIES), "{told}");
-        assert_eq!(ledger.count("not_kept").expect("a cause"), came.saturating_sub(LEASES + COPIES), "{told}");
-        assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{told}");
+        let message = causes(&ledger);
+        assert_eq!(ledger.count("xsk_leased").expect("a cause"), came.min(LEASES), "{message}");
+        assert_eq!(ledger.count("copied").expect("a cause"), came.saturating_sub(LEASES).min(COPIES), "{message}");
+        assert_eq!(ledger.count("not_kept").expect("a cause"), came.saturating_sub(LEASES + COPIES), "{message}");
+        assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{message}");
     }
     assert_eq!(came, BURSTS * BURST, "no stall: all were shown");
     assert_eq!(kept, LEASES + COPIES);

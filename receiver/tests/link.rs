@@ -1,5 +1,5 @@
 //! Link life under a probe stream at 10,000 packets/s: down and up, the address removed, the interface deleted and made
-//! again. The stream is received again at once, and the gap is booked.
+//! again. The stream is received again at once, and the outage is recorded.
 
 mod support;
 
@@ -25,13 +25,13 @@ fn down_and_up(mode: ReceiveMode) {
         lab.rx().ip(&["link", "set", "veth-rx", "up"]).expect("up");
         let waited = counting.next_packet();
         assert!(waited < SOON, "{waited:?}");
-        let booked = || counting.handle.ledger().expect("ledger").link();
+        let recorded = || counting.handle.ledger().expect("ledger").link();
         let start = Instant::now();
-        while booked().outages < round {
-            assert!(start.elapsed() < support::PATIENCE, "the outage is not booked: {:?}", booked());
+        while recorded().outages < round {
+            assert!(start.elapsed() < support::PATIENCE, "the outage is not recorded: {:?}", recorded());
             std::thread::sleep(Duration::from_millis(5));
         }
-        let link = booked();
+        let link = recorded();
         assert!(link.outage_milliseconds >= 200 * round && link.recovery_milliseconds < 1_000 * round, "{link:?}");
     }
     drop(stream.stop());
@@ -129,7 +129,7 @@ fn an_older_querier_is_told() {
     let igmp = lab.rx().run(|| std::fs::read_to_string("/proc/thread-self/net/igmp")).expect("run").expect("igmp");
     assert!(igmp.lines().any(|line| line.contains("veth-rx") && line.contains("V2")), "{igmp}");
     std::thread::sleep(Duration::from_millis(2_500));
-    assert_eq!(counting.handle.warnings().len(), 1, "it is told once");
+    assert_eq!(counting.handle.warnings().len(), 1, "it is message once");
     counting.finish();
 }
 

@@ -77,7 +77,7 @@ fn flap(lab: &Lab, number: usize) {
     }
 }
 
-/// No pause between them: what the receiver can not see in time is in the kernel's count.
+/// No pause between them: what the receiver cannot see in time is in the kernel's count.
 fn flaps(mode: ReceiveMode) {
     const FLAPS: usize = 50;
     let lab = Lab::new().expect("lab");
@@ -181,12 +181,12 @@ fn foreign_after_a_relink(mode: ReceiveMode) {
     let mut ebpf = Ebpf::load(FOREIGN).expect("load");
     make_again_with(&lab, &mut ebpf);
     counting.wait_for_warning("`drop_all`");
-    let told = counting.handle.warnings();
-    assert_eq!(told.len(), 1, "{told:?}");
+    let message = counting.handle.warnings();
+    assert_eq!(message.len(), 1, "{message:?}");
     for _ in 0..3 {
         counting.next_look(&lab);
     }
-    assert_eq!(counting.handle.warnings(), told, "the same cause is reported once");
+    assert_eq!(counting.handle.warnings(), message, "the same cause is reported once");
     assert_eq!(link(&counting).outages, 0, "it lasts");
     drop(ebpf);
     counting.wait_for_outages(1);
@@ -250,10 +250,10 @@ fn jumbo_frames_under_way(mode: ReceiveMode) {
     }
     assert!(came == SIZES.map(payload), "the bytes differ");
     let ledger = handle.ledger().expect("ledger");
-    let told = causes(&ledger);
+    let message = causes(&ledger);
     let by_xdp = if mode == ReceiveMode::Socket { 0 } else { SIZES.len() as u64 };
-    assert_eq!(ledger.count("xdp_delivered").expect("a cause"), by_xdp, "{told}");
-    assert_eq!((ledger.lost(), ledger.unaccounted(), ledger.link().outages), (0, 0, 0), "{told}");
+    assert_eq!(ledger.count("xdp_delivered").expect("a cause"), by_xdp, "{message}");
+    assert_eq!((ledger.lost(), ledger.unaccounted(), ledger.link().outages), (0, 0, 0), "{message}");
     assert_eq!(handle.warnings(), Vec::<String>::new());
 }
 

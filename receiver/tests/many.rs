@@ -24,7 +24,7 @@ fn sources(count: u32) -> impl Iterator<Item = IpAddr> {
     (1..=count).map(|n| Ipv4Addr::from(0x0a01_0000 + n).into())
 }
 
-/// One group of so many sources, by so many subscriptions.
+/// One group of N sources, by N subscriptions.
 fn one_group(count: u32, subscriptions: u32) -> Vec<Subscription> {
     let all: Vec<IpAddr> = sources(count).collect();
     let of = |sources: &[IpAddr]| {

@@ -80,10 +80,10 @@ fn a_full_ring_is_counted() {
     (config.traffic.count, config.traffic.rate) = (Some(4 * RING), 50_000);
     Sending::start(&lab, config).wait();
     let ledger = handle.ledger().expect("ledger");
-    let told = causes(&ledger);
-    assert_eq!(ledger.verdict(Verdict::Mapped), RING, "{told}");
-    assert_eq!((ledger.verdict(Verdict::DroppedRingFull), ledger.lost()), (3 * RING, 3 * RING), "{told}");
-    assert_eq!((ledger.in_flight(), ledger.unaccounted()), (RING, 0), "{told}");
+    let message = causes(&ledger);
+    assert_eq!(ledger.verdict(Verdict::Mapped), RING, "{message}");
+    assert_eq!((ledger.verdict(Verdict::DroppedRingFull), ledger.lost()), (3 * RING, 3 * RING), "{message}");
+    assert_eq!((ledger.in_flight(), ledger.unaccounted()), (RING, 0), "{message}");
     let mut next = 0;
     while next < RING {
         let polled = worker.poll_while(Wait::Never, |datagram| {

@@ -93,15 +93,15 @@ fn check(number: usize, from: IpAddr, bytes: &[u8]) {
     assert!(bytes == expected, "the bytes of datagram {number} differ");
 }
 
-/// Everything came by XDP, and the books balance.
+/// Everything came by XDP, and the ledger balances.
 fn check_books(ledger: &Ledger) {
-    let told = causes(ledger);
-    assert_eq!(ledger.count("xdp_delivered").expect("a cause"), COUNT as u64, "{told}");
-    assert_eq!(ledger.verdict(Verdict::Redirected), COUNT as u64, "{told}");
+    let message = causes(ledger);
+    assert_eq!(ledger.count("xdp_delivered").expect("a cause"), COUNT as u64, "{message}");
+    assert_eq!(ledger.verdict(Verdict::Redirected), COUNT as u64, "{message}");
     assert_eq!(
         (ledger.unaccounted(), ledger.lost(), ledger.count("xsk_refused_descs").expect("a cause")),
         (0, 0, 0),
-        "{told}"
+        "{message}"
     );
 }
 
@@ -169,16 +169,16 @@ fn owned_in_copy_mode() {
     let mut kept: Vec<OwnedDatagram> = Vec::new();
     poll_all(&mut receiver, |datagram| kept.push(datagram.into_owned().expect("within the limit of copies")));
     let ledger = receiver.handle().ledger().expect("ledger");
-    let told = causes(&ledger);
-    assert_eq!(kept.len(), COUNT, "{told}");
+    let message = causes(&ledger);
+    assert_eq!(kept.len(), COUNT, "{message}");
     // Read after all came: nothing was written over.
     for (number, datagram) in kept.iter().enumerate() {
         check(number, datagram.source.ip(), &datagram.payload);
     }
     check_books(&ledger);
     // Sizes over one buffer are three of five.
-    assert_eq!(ledger.count("copied").expect("a cause"), (COUNT / 5 * 3) as u64, "{told}");
-    assert_eq!(ledger.count("xsk_leased").expect("a cause"), (COUNT / 5 * 2) as u64, "{told}");
+    assert_eq!(ledger.count("copied").expect("a cause"), (COUNT / 5 * 3) as u64, "{message}");
+    assert_eq!(ledger.count("xsk_leased").expect("a cause"), (COUNT / 5 * 2) as u64, "{message}");
 }
 
 /// A consumer that stops after each datagram loses none of the packets behind it.
@@ -215,7 +215,7 @@ fn the_peer_alone_is_jumbo() {
     assert_eq!(receiver.handle().interface().mtu, 1500);
 }
 
-/// A driver without native XDP is told with the MTU and what to do, and nothing was joined.
+/// A driver without native XDP is named with the MTU and the remedy, and nothing was joined.
 #[test]
 fn a_refusal_tells_the_mtu_before_anything_is_joined() {
     let lab = jumbo_lab();

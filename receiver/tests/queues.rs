@@ -45,21 +45,21 @@ fn for_each_mode(test: fn(ReceiveMode)) {
 /// Everything came, in order and once, and by all queues.
 fn check(checkers: &[ProbeChecker], handle: &Handle) {
     let ledger = handle.ledger().expect("ledger");
-    let told = causes(&ledger);
+    let message = causes(&ledger);
     let mut flows = BTreeSet::new();
     let mut received = 0;
     for checker in checkers {
         let report = checker.report();
-        assert!(report.is_clean(), "{report}\n{told}");
+        assert!(report.is_clean(), "{report}\n{message}");
         received += report.received;
         // A flow is on one queue: no other has seen its source port.
-        assert!(report.flows.iter().all(|flow| flows.insert(flow.source)), "{report}\n{told}");
+        assert!(report.flows.iter().all(|flow| flows.insert(flow.source)), "{report}\n{message}");
     }
-    assert_eq!(received, COUNT, "{told}");
-    assert_eq!(flows.len(), usize::from(FLOWS), "{told}");
+    assert_eq!(received, COUNT, "{message}");
+    assert_eq!(flows.len(), usize::from(FLOWS), "{message}");
     let seen: Vec<u32> = ledger.sockets().iter().filter(|s| s.consumer_position > 0).map(|s| s.queue).collect();
     assert_eq!(seen, (0..QUEUES).collect::<Vec<_>>(), "queues that saw packets");
-    assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{told}");
+    assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{message}");
     assert_eq!(handle.subscriptions().expect("subscriptions")[0].packets, COUNT);
 }
 

@@ -99,13 +99,13 @@ fn replace(mode: ReceiveMode, group: &'static str, sources: [&'static str; 3], f
     let (report, wrong, workers) = consumer.join().expect("consumer");
     let ledger = handle.ledger().expect("ledger");
     println!("{SWITCHES} switches in {:.2} s, {} packets sent: {report}", switching.as_secs_f64(), sent.packets);
-    let told = format!("{report}\n{}", causes(&ledger));
-    assert_eq!(wrong, 0, "heard out of turn: {told}");
+    let message = format!("{report}\n{}", causes(&ledger));
+    assert_eq!(wrong, 0, "heard out of turn: {message}");
     let two = report.flows.iter().find(|flow| flow.source.ip() == all[1]).expect("source 2");
-    assert_eq!((two.lost, two.duplicated, two.reordered, two.first_sequence), (0, 0, 0, 0), "{told}");
+    assert_eq!((two.lost, two.duplicated, two.reordered, two.first_sequence), (0, 0, 0, 0), "{message}");
     let of_two = sent.flows.iter().find(|flow| flow.source.ip() == all[1]).expect("source 2").packets;
-    assert_eq!(two.received, of_two, "{told}");
-    assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{told}");
+    assert_eq!(two.received, of_two, "{message}");
+    assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{message}");
     drop(workers);
 }
 

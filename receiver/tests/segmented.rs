@@ -27,7 +27,7 @@ fn payload(number: usize) -> Vec<u8> {
     (number as u32).to_be_bytes().repeat(SEGMENT / 4)
 }
 
-/// A sender's socket, which cuts what it is given into datagrams of so many bytes.
+/// A sender's socket, which cuts what it is given into datagrams of this size.
 fn sender(lab: &Lab, source: &str, segment: Option<usize>) -> UdpSocket {
     let index = lab.tx().interface_index(lab.tx_interface()).expect("an index");
     let source: SocketAddr = source.parse().expect(source);
@@ -84,10 +84,10 @@ fn check(receiver: &mut Receiver) -> Ledger {
         *number += 1;
     });
     let ledger = receiver.handle().ledger().expect("ledger");
-    let told = causes(&ledger);
-    assert!(wrong.is_empty(), "{} are wrong, such as {:?}: {told}", wrong.len(), &wrong[..wrong.len().min(3)]);
-    assert_eq!(next, [COUNT; 2], "{told}");
-    assert_eq!((ledger.delivered(), ledger.unaccounted(), ledger.lost()), (2 * COUNT as u64, 0, 0), "{told}");
+    let message = causes(&ledger);
+    assert!(wrong.is_empty(), "{} are wrong, such as {:?}: {message}", wrong.len(), &wrong[..wrong.len().min(3)]);
+    assert_eq!(next, [COUNT; 2], "{message}");
+    assert_eq!((ledger.delivered(), ledger.unaccounted(), ledger.lost()), (2 * COUNT as u64, 0, 0), "{message}");
     ledger
 }
 
@@ -162,13 +162,13 @@ fn by_gro(feature: &str, verify: bool) -> (BTreeMap<usize, usize>, Ledger) {
 #[test]
 fn by_gro_for_forwarding() {
     let (sizes, ledger) = by_gro("rx-udp-gro-forwarding", true);
-    let told = causes(&ledger);
-    assert_eq!(sizes, [(SEGMENT, 2 * COUNT)].into(), "{told}");
+    let message = causes(&ledger);
+    assert_eq!(sizes, [(SEGMENT, 2 * COUNT)].into(), "{message}");
     assert!(
         (1..2 * COUNT as u64).contains(&ledger.count("passed_partial_checksum").expect("a cause")),
-        "nothing was joined: {told}"
+        "nothing was joined: {message}"
     );
-    assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{told}");
+    assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{message}");
 }
 
 /// The checksum of such a packet is that of its first datagram. It is refused, even if nobody asks for verification.
@@ -176,9 +176,9 @@ fn by_gro_for_forwarding() {
 fn by_gro_in_lists() {
     for verify in [true, false] {
         let (sizes, ledger) = by_gro("rx-gro-list", verify);
-        let told = causes(&ledger);
-        assert!(sizes.keys().all(|&size| size == SEGMENT), "{sizes:?}: {told}");
-        assert!(ledger.count("udp_checksum").expect("a cause") > 0, "nothing was joined: {told}");
-        assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{told}");
+        let message = causes(&ledger);
+        assert!(sizes.keys().all(|&size| size == SEGMENT), "{sizes:?}: {message}");
+        assert!(ledger.count("udp_checksum").expect("a cause") > 0, "nothing was joined: {message}");
+        assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{message}");
     }
 }

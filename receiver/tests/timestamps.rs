@@ -49,7 +49,7 @@ fn check(mode: ReceiveMode, stamped: bool, origin: TimeOrigin) {
             last = time.nanoseconds;
         });
         assert_eq!(came, COUNT);
-        // By the books as well.
+        // By the ledger as well.
         let reports = receiver.handle().subscriptions().expect("subscriptions");
         let report = reports.iter().find(|report| report.subscription.group().is_ipv4() == (group == "232.1.1.1"));
         assert_eq!(report.and_then(|report| report.last), Some(last));

@@ -42,15 +42,15 @@ fn check(mode: ReceiveMode, wanted: &str, others: &[&[u16]]) {
         assert_eq!(burst(&lab, &mut receiver, config, COUNT, |_| {}), 0);
     }
     let ledger = receiver.handle().ledger().expect("ledger");
-    let told = causes(&ledger);
+    let message = causes(&ledger);
     let way = if mode == ReceiveMode::Mapped { Verdict::Mapped } else { Verdict::Redirected };
-    assert_eq!(ledger.verdict(way), 2 * COUNT, "{told}");
-    assert_eq!(ledger.verdict(Verdict::DroppedNotIncluded), 2 * COUNT, "{told}");
+    assert_eq!(ledger.verdict(way), 2 * COUNT, "{message}");
+    assert_eq!(ledger.verdict(Verdict::DroppedNotIncluded), 2 * COUNT, "{message}");
     // MLD and neighbour discovery of the lab itself are untagged, and may come on top.
-    assert!(ledger.verdict(Verdict::PassedVlan) >= 2 * COUNT * others.len() as u64, "{told}");
+    assert!(ledger.verdict(Verdict::PassedVlan) >= 2 * COUNT * others.len() as u64, "{message}");
     let untagged = if others.iter().any(|other| other.is_empty()) { 2 * COUNT } else { 0 };
-    assert_eq!(ledger.count("untagged").expect("a cause"), untagged, "{told}");
-    assert_eq!(ledger.unaccounted(), 0, "{told}");
+    assert_eq!(ledger.count("untagged").expect("a cause"), untagged, "{message}");
+    assert_eq!(ledger.unaccounted(), 0, "{message}");
 }
 
 #[test]

@@ -256,7 +256,7 @@ fn the_largest_frames_pass_and_larger_are_refused() {
         assert_eq!(send(&lab, config.clone()).packets, 3);
         config.traffic.size = max + 1;
         match try_send(&lab, config) {
-            Err(error @ SendError::AboveMtu { max: told, .. }) => assert_eq!((told, error.exit_code()), (max, 1)),
+            Err(error @ SendError::AboveMtu { max: message, .. }) => assert_eq!((message, error.exit_code()), (max, 1)),
             other => panic!("{other:?}"),
         }
     }
@@ -327,6 +327,6 @@ fn a_duration_at_a_rate_is_a_number_of_packets() {
     (config.traffic.rate, config.traffic.count, config.traffic.duration) =
         (10_000, None, Some(Duration::from_millis(500)));
     let sent = send(&lab, config);
-    // What was given up to keep time is told.
+    // What was given up to keep time is reported.
     assert_eq!(sent.packets + sent.slipped, 5000, "{sent:?}");
 }

@@ -101,7 +101,7 @@ fn too_many_blocked_names_the_sysctl() {
         assert!(error.to_string().contains(&format!("sysctl -w {sysctl}={}", limit + 1)), "{error}");
         assert!(ids(&r).is_empty());
 
-        r.with(&lab, |set| set.join(group, PORT, &exclude(&blocked[..limit]))).expect("just so many");
+        r.with(&lab, |set| set.join(group, PORT, &exclude(&blocked[..limit]))).expect("up to the limit");
         let error = r.with(&lab, |set| set.block(group, PORT, blocked[limit])).expect_err("one more");
         assert_eq!((error.sysctl(), error.source_address), (Some(sysctl), Some(blocked[limit])));
         assert_eq!(r.set.state(group, PORT), &State::from(exclude(&blocked[..limit])));

@@ -76,7 +76,7 @@ impl Receiving {
         Self { set, path: KernelPath::new().expect("epoll") }
     }
 
-    /// Works on the set inside the namespace, then tells the kernel path of the sockets.
+    /// Works on the set inside the namespace, then passes the sockets' events to the kernel path.
     pub fn with<T: Send>(&mut self, lab: &Lab, work: impl FnOnce(&mut MembershipSet) -> T + Send) -> T {
         let set = &mut self.set;
         let result = lab.rx().run(|| work(set)).expect("run");

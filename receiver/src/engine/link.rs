@@ -318,7 +318,7 @@ impl Watch {
         } else if std::mem::take(&mut self.parts_alone) {
             tracing::warn!("{name}: the receiver is on the link again, after {away:.3} s");
         } else {
-            tracing::warn!("{name}: the link is back{how}; away for {away:.3} s, put back in {recovery:.3} s");
+            tracing::warn!("{name}: the link is back{how}; away for {away:.3} s, recovered in {recovery:.3} s");
         }
         Ok(())
     }
@@ -333,7 +333,7 @@ impl Watch {
         };
         if self.failure.as_ref().is_none_or(|(before, _)| *before != cause) {
             let name = control.interface().name;
-            control.warn(format!("{name}: the receiver cannot be put back on the link, and keeps trying: {error}"));
+            control.warn(format!("{name}: the receiver cannot recover on the link and keeps trying: {error}"));
             self.failure = Some((cause, Instant::now()));
         }
     }

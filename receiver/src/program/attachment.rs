@@ -62,7 +62,7 @@ impl Program {
         Ok(())
     }
 
-    /// The id of the entry that is attached, or will be, as netlink tells it of an interface.
+    /// The id of the entry that is attached, or will be, as netlink reports it for an interface.
     ///
     /// # Errors
     /// [`Error::Program`].

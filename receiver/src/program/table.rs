@@ -1,6 +1,6 @@
 //! The writing side of an IPv4 table: the array map's memory, mapped, and changed by one store a change.
 //!
-//! `receiver_common::table` tells what the words mean, and how the XDP program looks for them at the same time.
+//! `receiver_common::table` defines what the words mean, and how the XDP program looks for them at the same time.
 #![allow(unsafe_code)]
 
 use std::os::fd::BorrowedFd;
@@ -80,7 +80,7 @@ impl MappedTable {
             self.word(at).store(TOMBSTONE, Ordering::Release);
             return true;
         }
-        // Nothing was put off past the empty word behind: neither this word nor tombstones before it are needed.
+        // No key was displaced past the empty word behind: neither this word nor tombstones before it are needed.
         self.word(at).store(EMPTY, Ordering::Release);
         while self.word(at.wrapping_sub(1)).load(Ordering::Relaxed) == TOMBSTONE {
             at = at.wrapping_sub(1);

@@ -27,7 +27,7 @@ impl Program {
         self.test_split(frame, frame.len(), interface, queue, repeat)
     }
 
-    /// As [`Program::test`], with only so many bytes of the frame in its first buffer (Linux 6.18; at least 14).
+    /// As [`Program::test`], with only the first N bytes of the frame in its first buffer (Linux 6.18; at least 14).
     ///
     /// # Errors
     /// As there; also, the entry is for single buffers.

@@ -85,7 +85,7 @@ fn join(socket: &Socket, option: i32, interface: u32, group: IpAddr, source: Opt
     }
     let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
     let length = request.len() as u32;
-    // SAFETY: the kernel reads so many bytes, which are the request's.
+    // SAFETY: the kernel reads the request, whose length it is given.
     let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, request.as_ptr().cast(), length) };
     assert_eq!(result, 0, "{group} {source:?}: {}", std::io::Error::last_os_error());
 }

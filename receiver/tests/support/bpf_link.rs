@@ -35,7 +35,7 @@ fn link_of(program: u32) -> Option<u32> {
 /// bpf(2) with an attribute whose first field is all that the command reads.
 fn bpf(command: libc::c_long, first: u32) -> io::Result<libc::c_long> {
     let attribute = [first, 0, 0, 0];
-    // SAFETY: the kernel only reads the attribute, which is as long as it is told and outlives the call.
+    // SAFETY: the kernel only reads the attribute, whose length it is given and which outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attribute.as_ptr(), size_of_val(&attribute)) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

@@ -44,7 +44,7 @@ pub fn stream(lab: &Lab, group: &str, port: u16, sources: &[&str]) -> SendConfig
     config
 }
 
-/// Sends in the background until done or told to stop.
+/// Sends in the background until done or stopped.
 pub struct Sending {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<SendReport>,
@@ -177,7 +177,7 @@ impl Checking {
         Self { handle, stop, thread }
     }
 
-    /// Takes what is still there, and ends: the report, the books at rest, and the workers.
+    /// Takes what is still there, and ends: the report, the ledger at rest, and the workers.
     pub fn finish(self) -> (ProbeReport, Ledger, Vec<Worker>) {
         self.stop.store(true, Ordering::Relaxed);
         let (checker, workers) = self.thread.join().expect("the receiving thread");

@@ -16,9 +16,9 @@ pub fn assert_refused(lab: &Lab, parts: &[&str]) {
     for mode in [ReceiveMode::Copy.into(), ReceiveMode::Generic.into(), ModeRequest::Auto] {
         let error = open(lab, |builder| builder.subscribe(subscription(ASKED)).mode(mode)).expect_err("refused");
         assert!(matches!(error, Error::XdpOccupied { program, .. } if program == id), "{error:?}");
-        let told = error.to_string();
+        let message = error.to_string();
         for part in [lab.rx_interface(), &format!("program {id}"), "mode socket"].iter().chain(parts) {
-            assert!(told.contains(part), "`{part}` is not in: {told}");
+            assert!(message.contains(part), "`{part}` is not in: {message}");
         }
         assert_eq!(Traces::of(lab), before);
     }

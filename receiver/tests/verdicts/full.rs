@@ -1,4 +1,4 @@
-//! Tables that are as full as they may be: some entries had to be put off to another bucket than their home.
+//! Tables that are as full as they may be: some entries are displaced to another bucket than their home.
 
 use receiver_common::{FlowAction, GroupAction, Verdict};
 

@@ -72,7 +72,7 @@ impl Subject {
     }
 }
 
-/// A wanted frame of so many bytes, at least 42, with a pattern for its payload.
+/// A wanted frame of `length` bytes, at least 42, with a pattern for its payload.
 fn wanted(length: usize, seed: u8) -> Vec<u8> {
     let mut frame = v4(WANTED_V4, GROUP_V4, PORT, length - 42);
     frame[42..].iter_mut().zip(seed..=u8::MAX).for_each(|(byte, value)| *byte = value);

@@ -62,7 +62,7 @@ impl Ring {
         self.control(0).load(Ordering::SeqCst) & ASLEEP != 0
     }
 
-    /// Moves an unused ring on, as if so many packets had come.
+    /// Moves an unused ring on, as if `position` packets had come.
     pub fn begin_at(&mut self, position: u64) {
         for word in [0, 1, 8] {
             self.control(word).store(position, Ordering::SeqCst);

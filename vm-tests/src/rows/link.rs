@@ -39,7 +39,7 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     ensure!(ledger.unaccounted() == 0, "unaccounted: {}", causes(&ledger));
     let (times, missed) = (ledger.link(), report.lost);
     let note = format!(
-        "away {} ms, put back in {} ms, {missed} missed, {} estimated",
+        "away {} ms, recovered in {} ms, {missed} missed, {} estimated",
         times.outage_milliseconds, times.recovery_milliseconds, times.missed_estimate
     );
     Ok(Outcome { sent: sent + AFTER, received: report.received + came, note, ..Outcome::default() })

@@ -94,9 +94,9 @@ mod tests {
 
     #[test]
     fn packets_that_are_too_long_are_told_with_what_fits() {
-        let told = too_long("eth7", 9000, 1770);
+        let message = too_long("eth7", 9000, 1770);
         for part in ["eth7 has an MTU of 9000 now", "xsk_rx_dropped", "ip link set eth7 mtu 1770", "Linux 6.6"] {
-            assert!(told.contains(part), "{part}: {told}");
+            assert!(message.contains(part), "{part}: {message}");
         }
     }
 
@@ -118,12 +118,12 @@ mod tests {
         let both = Families { ipv4: true, ipv6: true, ipv6_disabled: false };
         assert_eq!((family("eth7", false, 1500, both), family("eth7", true, 1500, both)), (None, None));
         let none = Families::default();
-        let told = family("eth7", true, 1200, none).unwrap_or_default();
-        assert!(told.starts_with("eth7 does no IPv6, because its MTU, 1200, is below 1280."), "{told}");
-        assert!(family("eth7", false, 60, none).is_some_and(|told| told.contains("is below 68")));
-        assert!(family("eth7", true, 1500, none).is_some_and(|told| told.contains("shut it down")));
+        let message = family("eth7", true, 1200, none).unwrap_or_default();
+        assert!(message.starts_with("eth7 does no IPv6, because its MTU, 1200, is below 1280."), "{message}");
+        assert!(family("eth7", false, 60, none).is_some_and(|message| message.contains("is below 68")));
+        assert!(family("eth7", true, 1500, none).is_some_and(|message| message.contains("shut it down")));
         let disabled = Families { ipv6_disabled: true, ..both };
-        assert!(family("eth7", true, 1500, disabled).is_some_and(|told| told.contains("disable_ipv6 is 1")));
+        assert!(family("eth7", true, 1500, disabled).is_some_and(|message| message.contains("disable_ipv6 is 1")));
         assert_eq!(family("eth7", false, 1500, disabled), None);
     }
 }

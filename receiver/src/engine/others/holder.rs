@@ -114,8 +114,8 @@ mod tests {
         ];
         for (holder, who, remedy) in cases {
             assert!(holder.to_string().contains(who), "{holder}");
-            let told = holder.remedy("eth7");
-            assert!(told.contains(remedy) && told.contains("mode socket"), "{told}");
+            let message = holder.remedy("eth7");
+            assert!(message.contains(remedy) && message.contains("mode socket"), "{message}");
         }
     }
 
