@@ -125,6 +125,10 @@ fn each_policy() {
             member.receive(expected.1);
         }
         // Who else gets nothing of what is wanted is reported in any case.
+        // A check that another thread has begun warns when it ends.
+        if member.is_some() {
+            wait(&handle, "a warning", || !handle.warnings().is_empty());
+        }
         let warnings = handle.warnings();
         assert_eq!(warnings.len(), usize::from(member.is_some()), "{policy}: {warnings:?}");
         let warns_of_drops = warnings.iter().any(|warning| warning.contains("it was message to drop them always"));
