@@ -25,10 +25,9 @@ pub(crate) struct Batch<'a> {
 }
 
 /// What became of a datagram.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The consumer saw it, and may have kept it.
-    #[default]
     Delivered,
     /// The consumer wanted to keep it, but could not.
     NotKept,
@@ -48,7 +47,7 @@ impl Drop for HandOver<'_> {
     #[inline]
     fn drop(&mut self) {
         let counters = self.batch.counters;
-        match self.batch.outcome.take() {
+        match self.batch.outcome.get() {
             Outcome::Delivered => {
                 self.subscription.record(self.bytes as u64, self.time.nanoseconds);
                 // Last: who reads the ledger first finds the datagram among its subscription's as well.

@@ -279,6 +279,7 @@ impl<C: FnMut(Datagram<'_>) -> ControlFlow<()>> Visitor for HandOverBatch<'_, C>
                 return ControlFlow::Continue(());
             };
             count += 1;
+            batch.outcome.set(Outcome::Delivered);
             let _counts_the_outcome =
                 HandOver { batch: &batch, subscription: &entry.counters[number], bytes: payload.len(), time };
             *flow = consumer(Datagram::new(packet.into_payload(payload), key, source_port, entry, time, &batch));

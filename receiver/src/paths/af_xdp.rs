@@ -210,8 +210,8 @@ impl<'a> Packet<'a> for FramePacket<'a> {
     fn inspect(&mut self) -> Result<Found, DropReason> {
         let FrameBatch { options, counters, clock, time } = self.batch;
         let stamp = if options.stamp { take_stamp(&mut self.frame, counters) } else { None };
-        let time = stamp.unwrap_or_else(|| {
-            let now = time.get().unwrap_or_else(|| clock.now());
+        let time = stamp.or_else(|| time.get()).unwrap_or_else(|| {
+            let now = clock.now();
             time.set(Some(now));
             now
         });
