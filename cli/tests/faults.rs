@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use netlab::Lab;
-use receiver::{ReceiveMode, Wait};
+use receiver::{Builder, ReceiveMode, Wait};
 use support::traces::Traces;
 use support::{PATIENCE, Sending, causes, open, receive, stream, subscription};
 
@@ -42,8 +42,11 @@ fn killed_under_load() {
         assert_eq!(Traces::settled(&lab, &before), before);
     }
     // A new one starts at once, and receives from the sender that never stopped.
-    let mut receiver =
-        open(&lab, |builder| builder.subscribe(subscription(WANTED)).mode(ReceiveMode::Copy)).expect("a new receiver");
+    let all = |builder: Builder| {
+        let wanted = [WANTED, "[2001:db8::1]@[ff3e::1]:5000", "!10.0.0.9@239.1.1.1:5001"];
+        wanted.into_iter().fold(builder, |builder, text| builder.subscribe(subscription(text))).mode(ReceiveMode::Copy)
+    };
+    let mut receiver = open(&lab, all).expect("a new receiver");
     assert!(receiver.poll(Wait::For(PATIENCE), |_| {}).expect("poll") > 0);
     sending.stop();
     receive(&mut receiver, &[], |_| {});
