@@ -140,8 +140,7 @@ fn interfaces_that_do_not_serve() {
     assert_names(&error, &[name, &format!("ip link set {name} up")]);
     lab.rx().ip(&["link", "set", name, "up"]).expect("ip");
     drop(
-        open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy))
-            .expect("what was reported helps"),
+        open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy)).expect("the remedy helps"),
     );
 }
 
@@ -302,7 +301,7 @@ fn an_async_receiver_without_a_runtime() {
     assert_names(&error, &["the calling thread has a tokio runtime without I/O;", "enable_io()"]);
     assert_eq!(Traces::settled(&lab, &before), before);
     let with_io = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
-    with_io.block_on(async { receiver().into_async().map(drop) }).expect("what was reported helps");
+    with_io.block_on(async { receiver().into_async().map(drop) }).expect("the remedy helps");
 }
 
 #[test]

@@ -62,5 +62,5 @@ fn queues_come_and_go_under_way() {
 
     let ledger = handle.ledger().expect("ledger");
     assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{}", causes(&ledger));
-    assert_eq!(handle.warnings().len(), 2, "each change is message once");
+    assert_eq!(handle.warnings().len(), 2, "each change is reported once");
 }

@@ -129,7 +129,7 @@ fn an_older_querier_is_told() {
     let igmp = lab.rx().run(|| std::fs::read_to_string("/proc/thread-self/net/igmp")).expect("run").expect("igmp");
     assert!(igmp.lines().any(|line| line.contains("veth-rx") && line.contains("V2")), "{igmp}");
     std::thread::sleep(Duration::from_millis(2_500));
-    assert_eq!(counting.handle.warnings().len(), 1, "it is message once");
+    assert_eq!(counting.handle.warnings().len(), 1, "it is reported once");
     counting.finish();
 }
 

@@ -84,7 +84,9 @@ fn leaving_four_times_as_many_groups_costs_about_four_times_as_much() {
         };
         lab.rx().run(stop).expect("run")
     };
-    let (some, many) = (time(2500), time(10_000));
+    // The least of three: other work on the machine makes a run slower, never faster.
+    let least = |count| (0..3).map(|_| time(count)).min().expect("three runs");
+    let (some, many) = (least(2500), least(10_000));
     println!("2,500 groups left in {some:?}, 10,000 in {many:?}");
     // In the order of joining it is ten times as much and more: the kernel walks its list to the end for each.
     assert!(many < 8 * some, "{many:?}, and {some:?} for a fourth of them");

@@ -131,7 +131,7 @@ fn each_policy() {
         }
         let warnings = handle.warnings();
         assert_eq!(warnings.len(), usize::from(member.is_some()), "{policy}: {warnings:?}");
-        let warns_of_drops = warnings.iter().any(|warning| warning.contains("it was message to drop them always"));
+        let warns_of_drops = warnings.iter().any(|warning| warning.contains("it is set to drop them always"));
         assert_eq!(warns_of_drops, policy == DropUnwanted::Always && member.is_some(), "{policy}: {warnings:?}");
     }
 }

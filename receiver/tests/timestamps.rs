@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use netlab::Lab;
-use receiver::{ModeRequest, ReceiveMode, Receiver, TimeOrigin};
+use receiver::{ModeRequest, Path, ReceiveMode, Receiver, TimeOrigin};
 use rustix::time::{DynamicClockId, clock_gettime_dynamic};
 use support::frame::{Frame, FrameSocket};
 use support::{PATIENCE, Sending, burst, causes, open, receive, stream, subscription};
@@ -35,9 +35,15 @@ fn check(mode: ReceiveMode, stamped: bool, origin: TimeOrigin) {
         config.traffic.rate = 20_000;
         // With a whole checksum, so that generic mode takes it by XDP.
         config.spoof = mode == ReceiveMode::Generic;
-        let (begin, mut last) = (tai(), 0);
+        let (begin, mut last, mut latest, mut by_kernel) = (tai(), 0, 0, 0);
         let came = burst(&lab, &mut receiver, config, COUNT, |datagram| {
             let time = datagram.time();
+            latest = latest.max(time.nanoseconds);
+            // Of whole checksums, one in 65,536 looks partial, and generic mode leaves that frame to the kernel.
+            if mode == ReceiveMode::Generic && datagram.path() == Path::Kernel {
+                by_kernel += 1;
+                return;
+            }
             assert_eq!(time.origin, origin);
             let now = tai();
             assert!(
@@ -49,10 +55,11 @@ fn check(mode: ReceiveMode, stamped: bool, origin: TimeOrigin) {
             last = time.nanoseconds;
         });
         assert_eq!(came, COUNT);
+        assert!(by_kernel <= 3, "{by_kernel} by the kernel");
         // By the ledger as well.
         let reports = receiver.handle().subscriptions().expect("subscriptions");
         let report = reports.iter().find(|report| report.subscription.group().is_ipv4() == (group == "232.1.1.1"));
-        assert_eq!(report.and_then(|report| report.last), Some(last));
+        assert_eq!(report.and_then(|report| report.last), Some(latest));
     }
     let ledger = receiver.handle().ledger().expect("ledger");
     assert_eq!(ledger.count("unstamped").expect("a cause"), 0, "{}", causes(&ledger));

@@ -136,7 +136,7 @@ impl Change {
         }
         let unwanted = match policy {
             DropUnwanted::Always => {
-                "Frames of the sources that this receiver does not want are dropped: it was reported to drop them always"
+                "Frames of the sources that this receiver does not want are dropped: it is set to drop them always"
             }
             DropUnwanted::UnlessShared | DropUnwanted::Never => {
                 "Frames of the sources that this receiver does not want pass to the kernel"
