@@ -1,8 +1,9 @@
 //! The consumer of a mapped ring: packets that an XDP program has copied into memory-mapped BPF maps
 //! ([`receiver_common::mapped`]), in frames and leases as those of an AF_XDP socket.
 //!
-//! "The kernel has" a frame while an entry of the ring names it. A slot whose packet was taken is owed an entry: the queue
-//! gives a free frame, as a rule the same one, and then publishes its position. A kept packet thus swaps the frame.
+//! "The kernel has" a frame while an entry of the ring names it. A slot whose packet was taken is owed an entry: the
+//! queue gives a free frame, as a rule the same one, and then publishes its position. A kept packet thus swaps the
+//! frame.
 #![allow(unsafe_code)]
 
 #[cfg(test)]
@@ -147,8 +148,8 @@ impl MappedQueue {
         (sequence == self.position + 1).then_some(frame)
     }
 
-    /// Calls `each` with up to `limit` packets, until it returns `ControlFlow::Break`; the rest stays in the ring. Gives the
-    /// slots back. Returns the number of packets taken.
+    /// Calls `each` with up to `limit` packets, until it returns `ControlFlow::Break`; the rest stays in the ring.
+    /// Gives the slots back. Returns the number of packets taken.
     ///
     /// If `each` panics, the current packet counts as taken, and the next call gives its slot back.
     #[inline]
@@ -208,8 +209,8 @@ impl MappedQueue {
         at
     }
 
-    /// Announces that the consumer sleeps. Returns true if it may: the next packet writes a record to the queue's waker.
-    /// Returns false if a packet is there or on its way. The next look ends the sleep: [`MappedQueue::wake`].
+    /// Announces that the consumer sleeps. Returns true if it may: the next packet writes a record to the queue's
+    /// waker. Returns false if a packet is there or on its way. The next look ends the sleep: [`MappedQueue::wake`].
     pub fn sleep(&mut self) -> bool {
         self.give_back();
         self.is_asleep = !self.is_ready() && fall_asleep(&self.place, self.position);
@@ -282,8 +283,8 @@ impl Place {
     #[inline]
     fn control<T>(&self, offset: usize) -> &T {
         let at = self.queue as usize * size_of::<Control>() + offset;
-        // SAFETY: `MappedQueue::map` maps the element of this queue, and `offset` is a field's of the atomic type's size and
-        // alignment. All sides access it as atomics.
+        // SAFETY: `MappedQueue::map` maps the element of this queue, and `offset` is a field's of the atomic type's
+        // size and alignment. All sides access it as atomics.
         unsafe { self.control.start().add(at).cast::<T>().as_ref() }
     }
 
@@ -308,8 +309,8 @@ impl Place {
     #[inline]
     fn entry(&self, slot: u32) -> &AtomicU64 {
         let at = (self.first_entry + slot) as usize * size_of::<u64>();
-        // SAFETY: `MappedQueue::map` maps the entries of all rings, and `slot` is below the ring's slots. Entries are whole
-        // words, which the program only reads.
+        // SAFETY: `MappedQueue::map` maps the entries of all rings, and `slot` is below the ring's slots. Entries are
+        // whole words, which the program only reads.
         unsafe { self.entries.start().add(at).cast::<AtomicU64>().as_ref() }
     }
 

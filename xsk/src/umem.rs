@@ -139,8 +139,8 @@ impl Umem {
         Ok(Self::of(Arc::new(memory), page_size, config.frame_count, config.frame_size, 0))
     }
 
-    /// Over memory that is shared with the kernel otherwise than by an AF_XDP socket: `frame_count` frames of `frame_size`
-    /// bytes, a power of two. The first `reserved` bytes of each are not for the metadata of a packet.
+    /// Over memory that is shared with the kernel otherwise than by an AF_XDP socket: `frame_count` frames of
+    /// `frame_size` bytes, a power of two. The first `reserved` bytes of each are not for the metadata of a packet.
     pub(super) fn over(memory: Arc<Mapping>, frame_count: u32, frame_size: u32, reserved: u32) -> Self {
         assert!(memory.length() >= frame_count as usize * frame_size as usize, "frames beyond the memory");
         Self::of(memory, PageSize::Base, frame_count, frame_size, reserved)

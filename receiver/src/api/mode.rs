@@ -11,8 +11,8 @@ use crate::api::parse::{ParseError, serialize_as_text};
 pub enum ReceiveMode {
     /// AF_XDP; the NIC writes frames into the receiver's memory. Needs a driver that can.
     ZeroCopy,
-    /// A mapped ring: the XDP program copies each packet once into memory that the receiver has mapped. Needs a driver with
-    /// native XDP. Not among the modes that `auto` tries.
+    /// A mapped ring: the XDP program copies each packet once into memory that the receiver has mapped. Needs a driver
+    /// with native XDP. Not among the modes that `auto` tries.
     Mapped,
     /// AF_XDP; the kernel copies each frame once into the receiver's memory. Needs a driver with native XDP.
     Copy,
