@@ -23,7 +23,8 @@ use crate::engine::others::DropUnwanted;
 use crate::engine::queue_monitor::QueueMonitor;
 use crate::engine::shared::Shared;
 use crate::engine::worker::Worker;
-use crate::paths::af_xdp::{AfXdp, AfXdpOptions};
+use crate::paths::af_xdp::AfXdp;
+use crate::paths::frame::FrameOptions;
 use crate::paths::kernel::KernelSockets;
 use crate::paths::mapped::Mapped;
 use crate::paths::queue::QueuePath;
@@ -280,7 +281,7 @@ impl Builder {
         let (others, blind) = Others::open(self.config.drop_unwanted);
         warnings.extend(blind.filter(|_| program.is_some()));
         let may_be_joined = mode == ReceiveMode::Generic && !interface.physical;
-        let options = AfXdpOptions {
+        let options = FrameOptions {
             verify_checksums: self.config.verify_checksums || may_be_joined,
             stamp: self.config.timestamps,
             vlan: self.config.vlan,

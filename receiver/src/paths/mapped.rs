@@ -8,10 +8,9 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::api::error::Error;
 use crate::api::vlan::Vlan;
-use crate::engine::clock::Clock;
-use crate::engine::shared::{QueueShared, Shared};
+use crate::engine::shared::Shared;
 use crate::paths::ReceivePath;
-use crate::paths::af_xdp::{AfXdpOptions, BATCH, FrameBatch, FramePacket};
+use crate::paths::frame::{BATCH, FrameOptions, FramePacket, FrameQueue};
 use crate::program::Ring;
 
 /// How often the worker looks for a packet that the program is copying, before it lets the caller look.
@@ -19,12 +18,8 @@ const LOOKS: u32 = 10_000;
 
 /// Receives from the mapped ring of one queue.
 pub(crate) struct Mapped {
-    shared: Arc<Shared>,
-    /// The queue's number among [`Shared::queues`].
-    number: usize,
+    queue: FrameQueue,
     ring: Ring,
-    options: AfXdpOptions,
-    clock: Clock,
     /// Readable if a packet came while the worker was about to sleep.
     ready_fd: OwnedFd,
     is_ready_fd_raised: bool,
@@ -32,19 +27,15 @@ pub(crate) struct Mapped {
 
 impl Mapped {
     /// For queue `number` of [`Shared::queues`].
-    pub fn new(shared: Arc<Shared>, number: usize, ring: Ring, options: AfXdpOptions) -> Result<Self, Error> {
+    pub fn new(shared: Arc<Shared>, number: usize, ring: Ring, options: FrameOptions) -> Result<Self, Error> {
         let ready_fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| Error::Wait { doing: "make an eventfd", source: errno.into() })?;
-        Ok(Self { shared, number, ring, options, clock: Clock::default(), ready_fd, is_ready_fd_raised: false })
+        Ok(Self { queue: FrameQueue::new(shared, number, options), ring, ready_fd, is_ready_fd_raised: false })
     }
 
     /// The receive queue's number.
     pub fn queue(&self) -> u32 {
-        self.queue_shared().queue
-    }
-
-    fn queue_shared(&self) -> &QueueShared {
-        &self.shared.queues[self.number]
+        self.queue.shared().queue
     }
 
     /// Ends a sleep, if there was one.
@@ -65,18 +56,18 @@ impl ReceivePath for Mapped {
 
     #[inline]
     fn number(&self) -> usize {
-        self.number
+        self.queue.number
     }
 
     #[inline]
     fn vlan(&self) -> Option<Vlan> {
-        self.options.vlan
+        self.queue.options.vlan
     }
 
     #[inline]
     fn leases(&self) -> u32 {
         let umem = self.ring.queue.umem();
-        umem.frame_count().saturating_sub(self.options.reserve).saturating_sub(umem.leased_frames())
+        self.queue.leases(umem.frame_count(), umem.leased_frames())
     }
 
     #[inline]
@@ -85,14 +76,13 @@ impl ReceivePath for Mapped {
         if self.ring.queue.is_ready() {
             return Ok(true);
         }
-        self.queue_shared().leased.set(self.ring.queue.umem().leased_frames().into());
+        self.queue.shared().leased.set(self.ring.queue.umem().leased_frames().into());
         Ok(false)
     }
 
     #[inline]
     fn receive(&mut self, mut each: impl FnMut(FramePacket<'_>) -> ControlFlow<()>) -> Result<(), Error> {
-        let queue = &self.shared.queues[self.number];
-        let batch = FrameBatch::new(self.options, &queue.path.counters, &self.clock);
+        let (queue, batch) = (self.queue.shared(), self.queue.batch());
         self.ring.queue.receive(BATCH as u32, |frame| each(FramePacket::new(frame, &batch)));
         queue.leased.set(self.ring.queue.umem().leased_frames().into());
         queue.refused_descriptors.advance_to(self.ring.queue.refused());
@@ -122,6 +112,6 @@ impl ReceivePath for Mapped {
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        self.queue_shared().close_ledger(None);
+        self.queue.shared().close_ledger(None);
     }
 }

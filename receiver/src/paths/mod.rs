@@ -5,6 +5,7 @@
 
 pub(crate) mod af_xdp;
 pub(crate) mod checksum;
+pub(crate) mod frame;
 pub(crate) mod kernel;
 pub(crate) mod mapped;
 pub(crate) mod parse;
