@@ -13,6 +13,7 @@ use netlink_packet_route::link::{
 };
 
 use crate::channels::receive_queues;
+use crate::excerpt::excerpt;
 use crate::netlink::Netlink;
 
 /// The longest interface name, in bytes (IFNAMSIZ less the final zero).
@@ -374,18 +375,6 @@ fn kernel_error(name: &str, operation: &'static str, source: io::Error) -> Inter
 
 fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-}
-
-/// Characters of a name that a message shows.
-const EXCERPT: usize = 80;
-
-/// The beginning of a name that was given, with what is invisible or could steer a terminal written out.
-fn excerpt(text: &str) -> String {
-    let mut shown: String = text.chars().take(EXCERPT).flat_map(char::escape_debug).collect();
-    if text.chars().nth(EXCERPT).is_some() {
-        shown.push('…');
-    }
-    shown
 }
 
 #[cfg(test)]

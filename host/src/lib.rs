@@ -24,12 +24,14 @@
 
 mod channels;
 pub mod clock;
+mod excerpt;
 mod interface;
 mod link_events;
 mod netlink;
 mod privilege;
 mod reason;
 
+pub use excerpt::excerpt;
 pub use interface::{Families, Interface, InterfaceError, LinkState};
 pub use link_events::{LinkEvent, LinkEvents};
 pub use netlink::{InterfaceAddress, LinkCounters, Netlink};

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use receiver_host::{GENERATOR, InterfaceError, Lack};
+use receiver_host::{GENERATOR, InterfaceError, Lack, excerpt};
 use receiver_membership::SubscriptionError;
 
 /// Why a sender refused to start, or stopped.
@@ -304,18 +304,6 @@ impl SendError {
         let what = what.into();
         move |source| Self::Os { what, source, remedy: "" }
     }
-}
-
-/// Characters of an input that a message shows.
-const EXCERPT: usize = 80;
-
-/// The beginning of an input, with characters escaped that are invisible or could control a terminal.
-fn excerpt(text: &str) -> String {
-    let mut shown: String = text.chars().take(EXCERPT).flat_map(char::escape_debug).collect();
-    if text.chars().nth(EXCERPT).is_some() {
-        shown.push('…');
-    }
-    shown
 }
 
 #[cfg(test)]
