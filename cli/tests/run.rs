@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
-use command::{Run, Scratch, WANTED, last_object, object, output, send, send_payloads, send_with};
+use command::{Run, Scratch, WANTED, last_object, object, on_a_terminal, output, send, send_payloads, send_with};
 use netlab::Lab;
 use rustix::process::Signal;
 
@@ -165,20 +165,11 @@ fn signals_end_with_the_summary() {
 #[test]
 fn a_terminal_gets_a_table() {
     let lab = Lab::new().expect("a lab");
-    // `script` gives its child a terminal, and ends with the exit code of the child.
     let words = format!(
         "stty cols 100 rows 20; {} run -i veth-rx --interval 0.1 --duration 1 {WANTED}",
         env!("CARGO_BIN_EXE_receiver")
     );
-    let mut child = lab
-        .rx()
-        .command("script")
-        .args(["-q", "-e", "-c", &words, "/dev/null"])
-        .env("TERM", "xterm")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("script (Debian: bsdutils)");
+    let mut child = on_a_terminal(&lab, &words);
     let mut terminal = BufReader::new(child.stdout.take().expect("a pipe"));
     let mut out = String::new();
     while !out.contains("in flight") {

@@ -7,11 +7,10 @@ mod support;
 
 use std::fs::File;
 use std::io::{BufRead, Read};
-use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use command::{PATIENCE, Run, Scratch, WANTED, last_object, object, send_payloads};
+use command::{PATIENCE, Run, Scratch, WANTED, last_object, object, on_a_terminal, send_payloads};
 use netlab::Lab;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
@@ -133,22 +132,13 @@ fn a_display_that_nobody_reads_holds_up_nothing() {
 fn a_terminal_that_is_stopped_holds_up_nothing() {
     let lab = Lab::new().expect("a lab");
     let summary = Scratch::new();
-    // `script` gives its child a terminal. It stops reading from it when nobody reads from `script`.
     let words = format!(
         "exec {} run -i {} --interval 0.01 --duration 3 --summary {} {WANTED}",
         env!("CARGO_BIN_EXE_receiver"),
         lab.rx_interface(),
         summary.name(),
     );
-    let mut child = lab
-        .rx()
-        .command("script")
-        .args(["-q", "-e", "-c", &words, "/dev/null"])
-        .env("TERM", "xterm")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("script (Debian: bsdutils)");
+    let mut child = on_a_terminal(&lab, &words);
     let summary = object(std::str::from_utf8(&written(&summary)).expect("text"));
     assert_eq!(summary["type"], "summary");
     child.kill().expect("killed");

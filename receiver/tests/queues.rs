@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use futures_core::Stream;
 use netlab::Lab;
-use receiver::{Error, Handle, ReceiveMode, Receiver, Wait};
+use receiver::{AsyncReceiver, Error, Handle, OwnedDatagram, ReceiveMode, Receiver, Wait};
 use receiver_send::probe::ProbeChecker;
 use support::{PATIENCE, Sending, causes, observe, open, receive, stream, subscription};
 
@@ -120,29 +120,7 @@ fn an_async_task() {
 }
 
 fn an_async_task_in(mode: ReceiveMode) {
-    let (lab, receiver) = four_queues(mode);
-    let handle = receiver.handle();
-    let sending = send(&lab);
-    let mut checker = ProbeChecker::new();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
-    runtime.block_on(async {
-        let mut receiver = receiver.into_async().expect("async");
-        for _ in 0..COUNT {
-            let datagram = tokio::time::timeout(PATIENCE, receiver.recv()).await.expect("in time");
-            let datagram = datagram.expect("recv").expect("not stopped");
-            checker.observe(
-                datagram.source,
-                datagram.group,
-                datagram.port,
-                &datagram.payload,
-                datagram.time.nanoseconds,
-            );
-        }
-        receiver.handle().shutdown().expect("shutdown");
-        assert_eq!(receiver.recv().await.expect("recv"), None, "the end, and nothing came twice");
-        check(&[checker], &handle);
-    });
-    sending.wait();
+    receives_all(mode, async |receiver| receiver.recv().await.expect("recv"));
 }
 
 /// As a stream, read in a task that is woken by the sockets alone.
@@ -152,6 +130,15 @@ fn a_stream() {
 }
 
 fn a_stream_in(mode: ReceiveMode) {
+    receives_all(mode, async |receiver| {
+        poll_fn(|context| Pin::new(&mut *receiver).poll_next(context))
+            .await
+            .map(|datagram| datagram.expect("a datagram"))
+    });
+}
+
+/// `next` gives every datagram, and then the end.
+fn receives_all(mode: ReceiveMode, next: impl AsyncFn(&mut AsyncReceiver) -> Option<OwnedDatagram>) {
     let (lab, receiver) = four_queues(mode);
     let handle = receiver.handle();
     let sending = send(&lab);
@@ -159,10 +146,9 @@ fn a_stream_in(mode: ReceiveMode) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     runtime.block_on(async {
         let mut receiver = receiver.into_async().expect("async");
-        let mut next = async || poll_fn(|context| Pin::new(&mut receiver).poll_next(context)).await;
         for _ in 0..COUNT {
-            let datagram = tokio::time::timeout(PATIENCE, next()).await.expect("in time");
-            let datagram = datagram.expect("not stopped").expect("a datagram");
+            let datagram = tokio::time::timeout(PATIENCE, next(&mut receiver)).await.expect("in time");
+            let datagram = datagram.expect("not stopped");
             checker.observe(
                 datagram.source,
                 datagram.group,
@@ -172,7 +158,7 @@ fn a_stream_in(mode: ReceiveMode) {
             );
         }
         handle.shutdown().expect("shutdown");
-        assert!(next().await.is_none(), "the end, and nothing came twice");
+        assert_eq!(next(&mut receiver).await, None, "the end, and nothing came twice");
         check(&[checker], &handle);
     });
     sending.wait();

@@ -21,6 +21,19 @@ pub const WANTED: &str = "10.0.0.1,10.0.0.2@232.1.1.1:5000";
 /// Longer than any run here takes.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Starts the words of a shell in the receiving namespace, on a terminal that `script` gives them. It ends with their
+/// exit code, and stops reading from the terminal when nobody reads from its standard output.
+pub fn on_a_terminal(lab: &Lab, words: &str) -> Child {
+    lab.rx()
+        .command("script")
+        .args(["-q", "-e", "-c", words, "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script (Debian: bsdutils)")
+}
+
 /// A receiver that runs in the lab. Dropping this value kills it.
 pub struct Run {
     pub child: Child,
