@@ -31,7 +31,8 @@ pub struct RunArgs {
         value_name = "SUBSCRIPTION",
         required_unless_present = "subscription_file",
         help = "SOURCE[,SOURCE...]@GROUP:PORT, GROUP:PORT for any source, or !SOURCE[,...]@GROUP:PORT for any other \
-                source. IPv6 addresses in brackets: [2001:db8::1]@[ff3e::1]:5000. VLC's udp://@GROUP:PORT is accepted as well"
+                source. IPv6 addresses in brackets: [2001:db8::1]@[ff3e::1]:5000. VLC's udp://@GROUP:PORT \
+                 is accepted as well"
     )]
     subscriptions: Vec<String>,
     /// Read more subscriptions from FILE, one per line; a # begins a comment. `-` is standard input
@@ -47,7 +48,7 @@ pub struct RunArgs {
     #[arg(long)]
     require_xdp: bool,
     /// Receive queues to serve: all, the first N, or a LIST such as 0,2 (a list of one: `2,`)
-    #[arg(long, value_name = "all|N|LIST", default_value = "all", value_parser = queues)]
+    #[arg(long, value_name = "all|N|LIST", default_value = "all", value_parser = str::parse::<Queues>)]
     queues: Queues,
     /// When to drop frames of a subscribed group from unwanted sources: always, unless-shared (pass them to the kernel
     /// while another program has joined the group) or never (always pass them). Has no effect in mode socket
@@ -177,22 +178,6 @@ impl RunArgs {
     }
 }
 
-fn queues(text: &str) -> Result<Queues, String> {
-    let number = |text: &str| {
-        text.parse::<u32>().map_err(|_| format!("`{text}` is not a number; write all, 4 or a list as 0,2"))
-    };
-    if text == "all" {
-        return Ok(Queues::All);
-    }
-    if !text.contains(',') {
-        return match number(text)? {
-            0 => Err("at least one queue must be served; for queue 0 alone write `0,`".to_owned()),
-            count => Ok(Queues::First(count)),
-        };
-    }
-    text.trim_end_matches(',').split(',').map(number).collect::<Result<_, _>>().map(Queues::These)
-}
-
 fn interval(text: &str) -> Result<Duration, String> {
     match seconds(text)? {
         short if short < Duration::from_millis(10) => Err("an interval is at least 0.01 seconds".to_owned()),
@@ -226,6 +211,7 @@ mod tests {
 
     #[test]
     fn forms_of_queues() {
+        let queues = str::parse::<Queues>;
         assert_eq!(queues("all"), Ok(Queues::All));
         assert_eq!(queues("4"), Ok(Queues::First(4)));
         assert_eq!(queues("0,2"), Ok(Queues::These(vec![0, 2])));

@@ -6,7 +6,6 @@ pub(crate) mod driver;
 mod entry;
 mod filter_maps;
 mod filter_v4;
-#[cfg_attr(not(feature = "internals"), allow(dead_code, reason = "mapped rings are used by tests alone so far"))]
 mod loaded;
 mod map;
 mod map_batch;
