@@ -34,14 +34,14 @@
 //! | mode | path of a frame | needs |
 //! | --- | --- | --- |
 //! | [`ZeroCopy`](ReceiveMode::ZeroCopy) | AF_XDP; the NIC writes to the receiver | a driver with zero-copy AF_XDP |
-//! | [`Mapped`](ReceiveMode::Mapped) | a mapped ring; the XDP program copies the packet once | a driver with native XDP |
+//! | [`Mapped`](ReceiveMode::Mapped) | a mapped ring; the XDP program copies the frame | a driver with native XDP |
 //! | [`Copy`](ReceiveMode::Copy) | AF_XDP; the kernel copies the frame once | a driver with native XDP |
 //! | [`Generic`](ReceiveMode::Generic) | AF_XDP behind XDP in the network stack | any driver |
 //! | [`Socket`](ReceiveMode::Socket) | the kernel's UDP sockets, without XDP | any driver, no privilege |
 //!
-//! [`ModeRequest::Auto`], the default, takes the first mode of the table that is available, without mode `mapped`, which
-//! has to be asked for by name. [`Handle::refused`] has the reasons against the modes above it. A mode that is asked for by name is used or refused with
-//! the reason; it never falls back.
+//! [`ModeRequest::Auto`], the default, takes the first mode of the table that is available, without mode `mapped`,
+//! which has to be asked for by name. [`Handle::refused`] has the reasons against the modes above it. A mode that is
+//! asked for by name is used or refused with the reason; it never falls back.
 //!
 //! In the modes with XDP, what XDP cannot take reaches the receiver by the kernel's UDP sockets: IP fragments, packets
 //! with IP options, and frames on queues that are not served. [`Datagram::path`] is the path of a datagram.

@@ -1,5 +1,5 @@
-//! `ethtool -L` while packets flow: noticed and reported, and nothing is lost. What comes on queues without a socket takes the
-//! kernel path.
+//! `ethtool -L` while packets flow: noticed and reported, and nothing is lost. What comes on queues without a socket
+//! takes the kernel path.
 
 mod support;
 

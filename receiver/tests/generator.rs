@@ -123,7 +123,8 @@ fn bursts_come_as_often_as_asked() {
     assert!(sent.elapsed_seconds >= 0.1, "the eleventh burst is not before its time: {sent}");
 }
 
-/// Without an XDP program or GRO at the other end, veth takes no redirected frame, and reports it to nobody but its counters.
+/// Without an XDP program or GRO at the other end, veth takes no redirected frame, and reports it to nobody but its
+/// counters.
 #[test]
 fn a_link_that_takes_nothing_is_told() {
     let lab = Lab::new().expect("a lab");

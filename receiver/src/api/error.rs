@@ -288,7 +288,7 @@ fn xdp_sockets(processes: &[Process]) -> String {
     }
 }
 
-/// What to do about an operation on the XDP program, unless the reason says so.
+/// What to do about an operation on the XDP program, unless the reason names the remedy.
 fn program_remedy(doing: &str, reason: &str) -> &'static str {
     let at_start = ["load", "attach", "open", "map", "find"].into_iter().any(|verb| doing.starts_with(verb));
     match (reason.contains("use mode ") || reason.contains("rebuild it"), at_start) {

@@ -87,8 +87,8 @@ fn numbers(version: &str) -> [u64; 3] {
     std::array::from_fn(|_| parts.next().unwrap_or(0))
 }
 
-/// Packs all published crates at once, and builds each package: so cargo finds their dependencies on each other, which are
-/// not on crates.io, and a file that is missing in a package is noticed.
+/// Packs all published crates at once, and builds each package: so cargo finds their dependencies on each other, which
+/// are not on crates.io, and a file that is missing in a package is noticed.
 pub fn packages_for_publication(root: &Path) -> Result<()> {
     let mut command = cargo(root);
     command.args(["package", "--locked", "--allow-dirty"]);

@@ -83,8 +83,8 @@ fn workspace() -> BTreeMap<String, Package> {
     packages.collect()
 }
 
-/// All direct and indirect dependencies within the workspace. Optional ones of a dependency count if the dependent enables a
-/// feature of it.
+/// All direct and indirect dependencies within the workspace. Optional ones of a dependency count if the dependent
+/// enables a feature of it.
 fn known(packages: &BTreeMap<String, Package>, name: &str) -> BTreeSet<String> {
     let (mut all, mut open) = (BTreeSet::new(), vec![(name.to_owned(), true)]);
     let mut seen = BTreeSet::new();

@@ -160,7 +160,7 @@ fn two_texts(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((first, rest.get(..length.into())?))
 }
 
-/// Text of EN 300 468, annex A: UTF-8 where it says so, else its bytes as Latin-1, which is right for ASCII.
+/// Text of EN 300 468, annex A: UTF-8 where it is marked as such, else its bytes as Latin-1, which is right for ASCII.
 fn text(bytes: &[u8]) -> String {
     let text: String = match bytes {
         [0x15, rest @ ..] => String::from_utf8_lossy(rest).into_owned(),
