@@ -8,10 +8,10 @@
 //!   frames        FrameHeader, then the packet                        written by the program alone
 //! ```
 //!
-//! Positions count packets from 0 in 64 bits (63 are used), so they do not wrap. The packet at position `p` has the slot
-//! `p % slots`; the slot's entry names the frame. The program writes the packet, then the frame's sequence number,
-//! `p + 1`. The consumer polls the sequence number of the next frame. So on the hot path neither side reads the other's
-//! position, and a small packet with its header lies in one or two cache lines.
+//! Positions count packets from 0 in 64 bits (63 are used), so they do not wrap. The packet at position `p` has the
+//! slot `p % slots`; the slot's entry names the frame. The program writes the packet, then the frame's sequence
+//! number, `p + 1`. The consumer polls the sequence number of the next frame. So on the hot path neither side reads
+//! the other's position, and a small packet with its header lies in one or two cache lines.
 //!
 //! The consumer keeps a packet by writing another frame's number into the slot's entry, before it publishes a consumed
 //! position beyond `p`. A frame that no entry names is never written.
@@ -19,8 +19,8 @@
 //! Several CPUs may run the program for one queue (generic XDP, live frames, a tap device with several writers): a slot
 //! is reserved by an atomic exchange, and belongs to its producer until the sequence number is there.
 //!
-//! User space can write to all of it. The program stays safe whatever it reads there: each number goes through a bounded
-//! look-up. Wrong numbers only harm the ring of the process that wrote them.
+//! User space can write to all of it. The program stays safe whatever it reads there: each number goes through a
+//! bounded look-up. Wrong numbers only harm the ring of the process that wrote them.
 //!
 //! [`reserve`] and [`fall_asleep`] are the protocol, over traits that state the memory ordering of each access. The XDP
 //! program, user space and the model in `models/` run this same code.
@@ -50,7 +50,8 @@ pub const ATTEMPTS: u32 = 8;
 
 /// What both sides know of one ring: an element of the control array, which is indexed by receive queue.
 ///
-/// Each side writes a cache line of its own. User space writes to the program's line only to open the ring and to sleep.
+/// Each side writes a cache line of its own. User space writes to the program's line only to open the ring and to
+/// sleep.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Control {
@@ -124,8 +125,9 @@ pub trait Sleeper {
 
 /// Reserves the next slot of a ring of `slots` slots.
 ///
-/// The slot is free: the consumer has published a consumed position beyond the slot's last packet, and the exchange is a
-/// barrier between the look at that position and what follows. So the producer sees the entry as the consumer left it.
+/// The slot is free: the consumer has published a consumed position beyond the slot's last packet, and the exchange is
+/// a barrier between the look at that position and what follows. So the producer sees the entry as the consumer left
+/// it.
 ///
 /// The exchange also tells who wakes the consumer: of all producers the first one after the consumer set [`ASLEEP`],
 /// which clears the bit by the same exchange.
@@ -150,8 +152,8 @@ pub fn reserve(producer: &impl Producer, slots: u64) -> Result<Reserved, Refused
     Err(Refused::Busy)
 }
 
-/// Returns true if no slot is free. A consumed position beyond `position` means that `position` is out of date: then the
-/// exchange fails.
+/// Returns true if no slot is free. A consumed position beyond `position` means that `position` is out of date: then
+/// the exchange fails.
 #[inline(always)]
 const fn is_full(position: u64, consumed: u64, slots: u64) -> bool {
     position.wrapping_sub(consumed) as i64 >= slots as i64

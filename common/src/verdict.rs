@@ -55,8 +55,8 @@ pub enum Verdict {
     Mapped = 20,
     /// Wanted, but the mapped ring was full: the receiver has lost it. DROP or PASS, as [`Verdict::Mapped`].
     DroppedRingFull = 21,
-    /// Wanted, but other CPUs took each slot of the mapped ring that was tried: the receiver has lost it. DROP or PASS, as
-    /// [`Verdict::Mapped`].
+    /// Wanted, but other CPUs took each slot of the mapped ring that was tried: the receiver has lost it. DROP or PASS,
+    /// as [`Verdict::Mapped`].
     DroppedRingBusy = 22,
     /// PASS: wanted, but longer than a frame of the mapped ring; the kernel path delivers it.
     PassedTooLong = 23,
@@ -73,7 +73,8 @@ pub enum Action {
     Pass,
     /// The AF_XDP socket of the frame's queue gets it.
     Redirect,
-    /// The mapped ring gets a copy if it has room. Then the program drops the frame, or passes it if packets are shared.
+    /// The mapped ring gets a copy if it has room. Then the program drops the frame, or passes it if packets are
+    /// shared.
     Map,
 }
 

@@ -88,8 +88,8 @@ fn deliver_packet(ctx: *mut xdp_md) -> Verdict {
     let Some(frame) = RING_FRAMES.get_ptr_mut(number as u32) else { return Verdict::DroppedRingFull };
     let copied = copy(ctx, frame, length);
     let header: *mut FrameHeader = frame.cast();
-    // SAFETY: the frame is a whole element of the map and begins with a header. The entry names it for this position, so
-    // that no other producer writes to it, and user space reads it once it is published.
+    // SAFETY: the frame is a whole element of the map and begins with a header. The entry names it for this position,
+    // so that no other producer writes to it, and user space reads it once it is published.
     unsafe {
         (&raw mut (*header).length).write_volatile(if copied { length as u32 } else { 0 });
         if stamp() {
@@ -163,7 +163,8 @@ fn copy_words<const N: usize>(ctx: &XdpContext, to: *mut u8, length: usize) -> b
     true
 }
 
-/// The same number if it is below 64 KiB, as the verifier can see; the compiler cannot, and leaves the checks behind it.
+/// The same number if it is below 64 KiB, as the verifier can see; the compiler cannot, and leaves the checks behind
+/// it.
 #[inline(always)]
 fn bounded(mut number: usize) -> usize {
     // SAFETY: it changes the one register that it names.
