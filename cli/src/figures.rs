@@ -203,11 +203,13 @@ fn blocked(ledger: &Ledger) -> u64 {
 }
 
 /// Causes of the ledger for which a frame was not delivered.
-const DROPS: [&str; 19] = [
+const DROPS: [&str; 21] = [
     "dropped_not_included",
     "dropped_blocked",
     "dropped_malformed",
     "dropped_martian",
+    "dropped_ring_full",
+    "dropped_ring_busy",
     "xsk_rx_dropped",
     "xsk_rx_ring_full",
     "xsk_rx_invalid_descs",

@@ -19,7 +19,9 @@ use rustix::fs::{XattrFlags, setxattr};
 use support::traces::Traces;
 use support::{XDP_CAPABILITIES, subscription};
 
-/// The capabilities that the modes `copy` and `generic` need, as in README's table.
+/// The capabilities that mode `mapped` needs, as in README's table.
+const NEEDED_BY_MAPPED: [&str; 2] = ["net_admin", "bpf"];
+/// Those that the modes `copy` and `generic` need.
 const NEEDED: [&str; 4] = ["net_admin", "net_raw", "bpf", "ipc_lock"];
 const XDP_MODES: [&str; 2] = ["copy", "generic"];
 const PACKETS: u64 = 300;
@@ -129,8 +131,16 @@ fn each_mode_needs_what_readme_names() {
         let parts = ["lacks CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"];
         assert_refused(&format!("mode {mode} without any"), start(&[], mode, &[]).end(), &parts);
     }
+    assert_receives(&lab, start(&NEEDED_BY_MAPPED, "mapped", &[]), "mapped");
+    for missing in NEEDED_BY_MAPPED {
+        let name = format!("lacks CAP_{}. ", missing.to_uppercase());
+        let parts = [lab.rx_interface(), &name, "setcap cap_net_admin,", "mode socket"];
+        assert_refused(missing, start(&without(missing), "mapped", &[]).end(), &parts);
+        assert_eq!(Traces::settled(&lab, &before), before, "mode mapped without {missing}");
+    }
     // `auto` ends in the best mode that they allow.
-    assert_receives(&lab, start(&NEEDED, "auto", &[]), "copy");
+    assert_receives(&lab, start(&NEEDED, "auto", &[]), "mapped");
+    assert_receives(&lab, start(&NEEDED_BY_MAPPED, "auto", &[]), "mapped");
     assert_receives(&lab, start(&without("bpf"), "auto", &[]), "socket");
     assert_eq!(Traces::settled(&lab, &before), before);
 }

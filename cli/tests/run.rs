@@ -14,7 +14,7 @@ use rustix::process::Signal;
 
 #[test]
 fn json_has_its_names_and_the_right_counts() {
-    for mode in ["copy", "generic", "socket"] {
+    for mode in ["mapped", "copy", "generic", "socket"] {
         let lab = Lab::new().expect("a lab");
         let file = Scratch::new();
         let arguments = [
@@ -72,7 +72,7 @@ fn json_has_its_names_and_the_right_counts() {
         assert!(summary["subscriptions"][1]["last_packet_seconds_ago"].is_null());
         assert_eq!(summary["unaccounted"], 0, "{summary}");
         // In mode generic, frames with a partial checksum, as those of senders on this host, take the kernel path.
-        let delivered = if mode == "copy" { "xdp_delivered" } else { "kernel_delivered" };
+        let delivered = if ["mapped", "copy"].contains(&mode) { "xdp_delivered" } else { "kernel_delivered" };
         assert_eq!(summary["ledger"][delivered], 2000, "{summary}");
         assert_eq!((&summary["probe"]["received"], &summary["probe"]["lost"]), (&2000.into(), &0.into()));
         assert_eq!(object(std::str::from_utf8(&file.read()).expect("text")), summary);
@@ -81,7 +81,9 @@ fn json_has_its_names_and_the_right_counts() {
 
 #[test]
 fn count_is_exact_on_one_queue_and_on_several() {
-    for (queues, count, mode) in [(1, 700, "copy"), (4, 1001, "copy"), (1, 333, "socket")] {
+    for (queues, count, mode) in
+        [(1, 700, "mapped"), (4, 1001, "mapped"), (1, 700, "copy"), (4, 1001, "copy"), (1, 333, "socket")]
+    {
         let lab = Lab::builder().queues(queues).build().expect("a lab");
         let file = Scratch::new();
         let count_text = count.to_string();
@@ -147,7 +149,7 @@ fn signals_end_with_the_summary() {
     let lab = Lab::new().expect("a lab");
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let (run, line) = Run::joined(&lab, &["--interval", "0.1", WANTED]);
-        assert_eq!(line, "veth-rx: mode copy, queue 0, 1 subscription\n");
+        assert_eq!(line, "veth-rx: mode mapped, queue 0, 1 subscription\n");
         send(&lab, &["10.0.0.1", "10.0.0.3"], 200);
         sleep(Duration::from_millis(300));
         run.signal(signal);
@@ -296,11 +298,11 @@ fn a_fall_back_from_xdp_is_prominent_and_can_be_refused() {
     // The log's target is the module that warns.
     let expected = ": XDP is not available on veth-rx, so kernel sockets receive (mode socket): ";
     assert!(err.lines().count() == 1 && err.contains(" WARN receiver::") && err.contains(expected), "{err}");
-    assert!(err.contains("Reasons: zero-copy, copy, generic: ") && err.contains("not permitted"), "{err}");
+    assert!(err.contains("Reasons: zero-copy, mapped, copy, generic: ") && err.contains("not permitted"), "{err}");
     let out = String::from_utf8_lossy(&output.stdout);
     let summary = last_object(&out);
     assert_eq!(summary["mode"], "socket");
-    assert_eq!(summary["refused_modes"].as_array().map(Vec::len), Some(3), "{summary}");
+    assert_eq!(summary["refused_modes"].as_array().map(Vec::len), Some(4), "{summary}");
     let warning = summary["warnings"][0].as_str().expect("a warning");
     assert!(err.contains(warning), "{warning}");
 
@@ -314,8 +316,8 @@ fn a_fall_back_from_xdp_is_prominent_and_can_be_refused() {
     let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{err}");
     let lines: Vec<&str> = err.lines().collect();
-    assert!(lines.len() == 4 && lines[0].starts_with("receiver: XDP is required on veth-rx, and each mode"), "{err}");
-    for (line, mode) in lines[1..].iter().zip(["zero-copy", "copy", "generic"]) {
+    assert!(lines.len() == 5 && lines[0].starts_with("receiver: XDP is required on veth-rx, and each mode"), "{err}");
+    for (line, mode) in lines[1..].iter().zip(["zero-copy", "mapped", "copy", "generic"]) {
         assert!(line.starts_with(&format!("  {mode}: ")), "{err}");
     }
 }
@@ -328,7 +330,10 @@ fn a_full_disk_ends_the_run_and_a_reader_that_goes_does_so_quietly() {
     let (_, err, code) = run.end();
     assert_eq!(code, Some(1));
     assert!(err.contains("receiver: cannot write to /dev/full: No space left on device"), "{err}");
-    assert!(err.contains(" of payload ") && err.contains("ledger: redirected"), "the summary: {err}");
+    assert!(
+        err.contains(" of payload ") && err.contains("ledger: ") && err.contains("mapped 100"),
+        "the summary: {err}"
+    );
 
     for arguments in [["--interval", "0.1", WANTED].as_slice(), &["--json", "--interval", "0.1", WANTED]] {
         let (mut run, _) = Run::joined(&lab, arguments);

@@ -160,7 +160,10 @@ fn a_reader_that_goes_leaves_the_summary_on_standard_error() {
         send_payloads(&lab, &payloads()[..2]);
         let (_, err, code) = run.end();
         assert_eq!(code, Some(0), "{err}");
-        assert!(err.contains(" of payload ") && err.contains("ledger: redirected"), "the summary: {err}");
+        assert!(
+            err.contains(" of payload ") && err.contains("ledger: ") && err.contains("xdp_taken "),
+            "the summary: {err}"
+        );
     }
 }
 

@@ -20,14 +20,16 @@ fn lines(log: &str, verdict: Verdict) -> u64 {
 #[test]
 fn each_verdict_is_logged_by_its_name() {
     let lab = Lab::new().expect("a lab");
-    let (run, _) = Run::joined(&lab, &["--json", "--trace-verdicts", "--duration", "1.5", WANTED]);
-    send_with(&lab, &["10.0.0.1", "10.0.0.3"], 200, |config| config.traffic.rate = 1000);
-    let (out, err, code) = run.end();
-    assert_eq!(code, Some(0), "{err}");
-    let summary = last_object(&out);
-    assert_eq!((&summary["verdicts_not_logged"], &summary["log_dropped"]), (&0.into(), &0.into()), "{summary}");
-    let logged = [lines(&err, Verdict::Redirected), lines(&err, Verdict::DroppedNotIncluded)];
-    assert_eq!(logged, [100, 100], "{err}");
+    for (mode, way) in [("mapped", Verdict::Mapped), ("copy", Verdict::Redirected)] {
+        let (run, _) = Run::joined(&lab, &["--json", "--trace-verdicts", "--mode", mode, "--duration", "1.5", WANTED]);
+        send_with(&lab, &["10.0.0.1", "10.0.0.3"], 200, |config| config.traffic.rate = 1000);
+        let (out, err, code) = run.end();
+        assert_eq!(code, Some(0), "{err}");
+        let summary = last_object(&out);
+        assert_eq!((&summary["verdicts_not_logged"], &summary["log_dropped"]), (&0.into(), &0.into()), "{summary}");
+        let logged = [lines(&err, way), lines(&err, Verdict::DroppedNotIncluded)];
+        assert_eq!(logged, [100, 100], "{err}");
+    }
 }
 
 #[test]

@@ -39,16 +39,16 @@
 //! | [`Generic`](ReceiveMode::Generic) | AF_XDP behind XDP in the network stack | any driver |
 //! | [`Socket`](ReceiveMode::Socket) | the kernel's UDP sockets, without XDP | any driver, no privilege |
 //!
-//! [`ModeRequest::Auto`], the default, takes the first mode of the table that is available, without mode `mapped`,
-//! which has to be asked for by name. [`Handle::refused`] has the reasons against the modes above it. A mode that is
-//! asked for by name is used or refused with the reason; it never falls back.
+//! [`ModeRequest::Auto`], the default, takes the first mode of the table that is available. [`Handle::refused`] has the
+//! reasons against the modes above it. A mode that is asked for by name is used or refused with the reason; it never
+//! falls back.
 //!
 //! In the modes with XDP, what XDP cannot take reaches the receiver by the kernel's UDP sockets: IP fragments, packets
 //! with IP options, and frames on queues that are not served. [`Datagram::path`] is the path of a datagram.
 //!
 //! # Warnings
 //!
-//! - In the modes with XDP the frames of a subscription do **not** reach other programs on the host: AF_XDP takes them
+//! - In the modes with XDP the frames of a subscription do **not** reach other programs on the host: XDP takes them
 //!   before the kernel's sockets can, packet captures included. Frames of other sources of a subscribed group and port
 //!   are dropped, unless another program has joined the group ([`DropUnwanted`]). All other frames pass to the kernel.
 //! - One receiver can use an interface in a mode with XDP at a time. A program that is attached already is left alone,

@@ -203,7 +203,7 @@ fn options_out_of_range() {
 fn probe_the_kernel(lab: &Lab) {
     let before = Traces::of(lab);
     let receiver = open(lab, |builder| builder.subscribe(subscription(GOOD))).expect("privilege");
-    assert_eq!(receiver.handle().mode(), ReceiveMode::Copy);
+    assert_eq!(receiver.handle().mode(), ReceiveMode::Mapped);
     drop(receiver);
     assert_eq!(Traces::settled(lab, &before), before);
 }
@@ -221,7 +221,7 @@ fn no_privilege() {
             .expect("run")
     };
     let before = Traces::of(&lab);
-    for mode in [ReceiveMode::ZeroCopy, ReceiveMode::Copy, ReceiveMode::Generic] {
+    for mode in [ReceiveMode::ZeroCopy, ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Generic] {
         let error = build(mode.into()).expect_err("not permitted");
         assert!(matches!(error, Error::NotPermitted { .. }), "{mode}: {error:?}");
         assert_names(
@@ -235,7 +235,7 @@ fn no_privilege() {
         let handle = receiver.handle();
         assert_eq!(handle.mode(), ReceiveMode::Socket);
         let reported: Vec<_> = handle.refused().iter().map(|refused| refused.mode).collect();
-        let modes = [ReceiveMode::ZeroCopy, ReceiveMode::Copy, ReceiveMode::Generic];
+        let modes = [ReceiveMode::ZeroCopy, ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Generic];
         assert_eq!(reported, if mode == ModeRequest::Auto { &modes[..] } else { &[] });
         assert!(handle.refused().iter().all(|refused| refused.reason.contains("not permitted")));
         let fallback =
@@ -243,7 +243,7 @@ fn no_privilege() {
         let warnings: Vec<String> = handle.warnings().into_iter().filter(|text| text.starts_with(&fallback)).collect();
         assert_eq!(warnings.len(), usize::from(mode == ModeRequest::Auto), "{:?}", handle.warnings());
         for warning in warnings {
-            assert!(warning.contains("Reasons: zero-copy, copy, generic: "), "one reason, once: {warning}");
+            assert!(warning.contains("Reasons: zero-copy, mapped, copy, generic: "), "one reason, once: {warning}");
         }
         assert_eq!(burst(&lab, &mut receiver, stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]), 100, |_| {}), 100);
     }
@@ -268,10 +268,10 @@ fn required_xdp_is_no_fall_back() {
     let error = build(ModeRequest::Auto, false).expect_err("refused");
     let Error::XdpRequired { refused, .. } = &error else { panic!("{error:?}") };
     let modes: Vec<ReceiveMode> = refused.iter().map(|refused| refused.mode).collect();
-    assert_eq!(modes, [ReceiveMode::ZeroCopy, ReceiveMode::Copy, ReceiveMode::Generic]);
+    assert_eq!(modes, [ReceiveMode::ZeroCopy, ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Generic]);
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().collect();
-    assert!(lines.len() == 4 && lines[0].starts_with("XDP is required on veth-rx, and each mode"), "{text}");
+    assert!(lines.len() == 5 && lines[0].starts_with("XDP is required on veth-rx, and each mode"), "{text}");
     for (line, mode) in lines[1..].iter().zip(modes) {
         assert!(line.starts_with(&format!("{mode}: ")) && line.contains("not permitted"), "{text}");
     }
@@ -282,8 +282,8 @@ fn required_xdp_is_no_fall_back() {
     assert_names(&error, &["mode is socket", "XDP, which is required"]);
     assert_eq!(Traces::settled(&lab, &before), before);
 
-    let receiver = build(ModeRequest::Auto, true).expect("copy mode");
-    assert_eq!(receiver.handle().mode(), ReceiveMode::Copy);
+    let receiver = build(ModeRequest::Auto, true).expect("mode mapped");
+    assert_eq!(receiver.handle().mode(), ReceiveMode::Mapped);
     assert_eq!(receiver.handle().warnings(), [""; 0]);
 }
 
@@ -316,7 +316,8 @@ fn a_foreign_program() {
         });
         let foreign = foreign.expect("run").expect("foreign program");
         let id = interface(&lab).xdp_program.expect("attached");
-        for mode in [ModeRequest::Auto, ReceiveMode::Copy.into(), ReceiveMode::Generic.into()] {
+        let modes = [ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Generic].map(ModeRequest::from);
+        for mode in modes.into_iter().chain([ModeRequest::Auto]) {
             let error = refused(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(mode));
             assert!(matches!(error, Error::XdpOccupied { program, .. } if program == id), "{error:?}");
             assert_names(&error, &[&id.to_string(), lab.rx_interface(), "this process", "mode socket"]);

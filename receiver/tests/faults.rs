@@ -129,8 +129,8 @@ fn two_on_one_interface() {
     let found = Traces::of(&lab);
     let program = found.xdp_program.expect("attached");
     let asked = "10.0.0.2@232.1.1.2:5002";
-    for mode in [ReceiveMode::Copy.into(), ReceiveMode::Generic.into(), ReceiveMode::ZeroCopy.into(), ModeRequest::Auto]
-    {
+    let modes = [ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Generic, ReceiveMode::ZeroCopy];
+    for mode in modes.map(ModeRequest::from).into_iter().chain([ModeRequest::Auto]) {
         let refused = open(&lab, |builder| builder.subscribe(subscription(asked)).mode(mode));
         let error = refused.expect_err("refused");
         assert!(matches!(error, Error::XdpOccupied { program: named, .. } if named == program), "{mode:?}: {error}");

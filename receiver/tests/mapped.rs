@@ -106,6 +106,32 @@ fn a_full_ring_is_counted() {
     assert_eq!((ledger.delivered(), ledger.unaccounted()), (2 * RING, 0), "{}", causes(&ledger));
 }
 
+/// What this mode cannot do is the next mode's: `auto` goes on, with the reason.
+#[test]
+fn auto_goes_on_to_copy_where_a_setting_needs_it() {
+    let lab = Lab::new().expect("lab");
+    let opened = |build: fn(receiver::Builder) -> receiver::Builder| {
+        let mut receiver = open(&lab, |builder| build(builder.subscribe(subscription(WANTED)))).expect("receiver");
+        let refused: Vec<_> = receiver.handle().refused().to_vec();
+        let modes: Vec<ReceiveMode> = refused.iter().map(|refused| refused.mode).collect();
+        let came = burst(&lab, &mut receiver, stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]), 100, |datagram| {
+            assert_eq!(datagram.path(), Path::Xdp);
+        });
+        let handle = receiver.handle();
+        let ledger = handle.ledger().expect("ledger");
+        assert_eq!((came, ledger.unaccounted()), (100, 0), "{}", causes(&ledger));
+        let ways = [Verdict::Mapped, Verdict::Redirected].map(|way| ledger.verdict(way));
+        (handle.mode(), modes, refused.last().expect("zero-copy at least").reason.clone(), ways)
+    };
+    let (mode, refused, _, ways) = opened(|builder| builder);
+    assert_eq!((mode, refused, ways), (ReceiveMode::Mapped, vec![ReceiveMode::ZeroCopy], [100, 0]));
+    let (mode, refused, reason, ways) =
+        opened(|builder| builder.busy_poll(Some(BusyPoll { budget: 64, microseconds: 50 })));
+    assert_eq!((mode, refused), (ReceiveMode::Copy, vec![ReceiveMode::ZeroCopy, ReceiveMode::Mapped]));
+    assert!(reason.contains("busy polling needs an AF_XDP socket"), "{reason}");
+    assert_eq!(ways, [0, 100]);
+}
+
 #[test]
 fn what_the_mode_cannot_do_is_refused_with_the_reason() {
     let lab = Lab::new().expect("lab");

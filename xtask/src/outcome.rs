@@ -39,6 +39,11 @@ impl Summary {
             subscriptions: subscriptions.iter().map(counts).collect::<Result<_>>()?,
         })
     }
+
+    /// The mode that the receiver ran in.
+    pub fn mode(&self) -> &str {
+        &self.mode
+    }
 }
 
 /// The result of each subscription.

@@ -39,8 +39,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let elevation = Elevation::find();
     preflight::namespaces(elevation)?;
     eprintln!(
-        "{BUILD}, and shows it at work for {} seconds between two network namespaces. Nothing outside of them is \
-         touched.",
+        "{BUILD}, and shows it at work between two network namespaces, for {} seconds in each mode that it shows. \
+         Nothing outside of them is touched.",
         demonstration::RUN_SECONDS
     );
     demonstrate(&build(&root)?, elevation)

@@ -41,7 +41,8 @@ pub struct RunArgs {
     /// Interface to receive on
     #[arg(short, long, value_name = "IFACE")]
     interface: String,
-    /// Receive mode: auto (the fastest that is available), zero-copy, copy, generic or socket (no XDP, no privilege)
+    /// Receive mode: auto (the first of these that is available), zero-copy, mapped, copy, generic or socket (no XDP,
+    /// no privilege)
     #[arg(short, long, default_value = "auto", value_parser = str::parse::<ModeRequest>)]
     mode: ModeRequest,
     /// Fail if no XDP mode is available: `auto` never falls back to `socket`

@@ -12,7 +12,7 @@ pub enum ReceiveMode {
     /// AF_XDP; the NIC writes frames into the receiver's memory. Needs a driver that can.
     ZeroCopy,
     /// A mapped ring: the XDP program copies each packet once into memory that the receiver has mapped. Needs a driver
-    /// with native XDP. Not among the modes that `auto` tries.
+    /// with native XDP, and no AF_XDP.
     Mapped,
     /// AF_XDP; the kernel copies each frame once into the receiver's memory. Needs a driver with native XDP.
     Copy,
@@ -25,9 +25,6 @@ pub enum ReceiveMode {
 impl ReceiveMode {
     /// All modes, fastest first.
     pub const ALL: [Self; 5] = [Self::ZeroCopy, Self::Mapped, Self::Copy, Self::Generic, Self::Socket];
-
-    /// The modes that `auto` tries, in this order.
-    pub const AUTO: [Self; 4] = [Self::ZeroCopy, Self::Copy, Self::Generic, Self::Socket];
 
     /// The name, as in options and output.
     pub const fn name(self) -> &'static str {

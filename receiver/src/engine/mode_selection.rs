@@ -60,7 +60,7 @@ pub(crate) struct Attached {
 struct Failure {
     error: Error,
     program: Option<Program>,
-    /// The program was not loaded, which depends on no mode.
+    /// The program was not loaded, for a reason that does not depend on the mode.
     not_loaded: bool,
 }
 
@@ -69,7 +69,7 @@ impl ModeSelection<'_> {
     pub fn select(&self) -> Result<Attached, Error> {
         let asked = self.config.mode;
         let modes: &[ReceiveMode] = match &asked {
-            ModeRequest::Auto => &ReceiveMode::AUTO,
+            ModeRequest::Auto => &ReceiveMode::ALL,
             ModeRequest::Exactly(mode) => std::slice::from_ref(mode),
         };
         let mut refused: Vec<Refused> = Vec::new();
@@ -87,11 +87,7 @@ impl ModeSelection<'_> {
                 continue;
             }
             let queues = self.queue_numbers()?;
-            let shape = self.ring_shape(mode, &queues)?;
-            let opened = self
-                .attach(attach, shape.as_ref(), attached.take())
-                .and_then(|program| self.open_queues(mode, &queues, shape.as_ref(), program));
-            match opened {
+            match self.open(mode, attach, &queues, &mut attached) {
                 Ok((program, sockets, rings)) => {
                     for limit in driver::silent(self.interface.driver.as_deref()) {
                         tracing::info!("{}: {limit}", self.interface.name);
@@ -164,6 +160,26 @@ impl ModeSelection<'_> {
         }
     }
 
+    /// Attaches the program, and opens a socket or a mapped ring for each queue. `attached` is the program of the mode
+    /// before.
+    fn open(
+        &self,
+        mode: ReceiveMode,
+        attach: Attach,
+        queues: &[u32],
+        attached: &mut Option<(Attach, Program)>,
+    ) -> Result<(Program, Sockets, Vec<Ring>), Box<Failure>> {
+        let shape = match self.ring_shape(mode, queues) {
+            Ok(shape) => shape,
+            Err(error) => {
+                let program = attached.take().filter(|(there, _)| *there == attach).map(|(_, program)| program);
+                return Err(Box::new(Failure { error, program, not_loaded: false }));
+            }
+        };
+        let program = self.attach(attach, shape.as_ref(), attached.take())?;
+        self.open_queues(mode, queues, shape.as_ref(), program)
+    }
+
     /// A socket or a mapped ring for each queue.
     fn open_queues(
         &self,
@@ -212,7 +228,7 @@ impl ModeSelection<'_> {
         attached: Option<(Attach, Program)>,
     ) -> Result<Program, Box<Failure>> {
         match attached {
-            Some((there, program)) if there == attach && shape.is_none() => return Ok(program),
+            Some((there, program)) if there == attach && shape.is_none() && !program.has_rings() => return Ok(program),
             other => drop(other),
         }
         let failed = |not_loaded| move |error| Box::new(Failure { error, program: None, not_loaded });
@@ -220,7 +236,9 @@ impl ModeSelection<'_> {
             true => PartialChecksums::Pass,
             false => PartialChecksums::Redirect,
         };
-        let mut program = Program::load_with(self.interface, self.config, checksums, shape).map_err(failed(true))?;
+        // Without rings the same program is loaded in every mode.
+        let mut program =
+            Program::load_with(self.interface, self.config, checksums, shape).map_err(failed(shape.is_none()))?;
         self.attach_entry(&mut program, attach).map_err(failed(false))?;
         Ok(program)
     }

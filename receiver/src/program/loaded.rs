@@ -139,6 +139,11 @@ impl Program {
         })
     }
 
+    /// Returns true if the program was loaded with mapped rings.
+    pub(crate) fn has_rings(&self) -> bool {
+        self.rings.is_some()
+    }
+
     /// The maps of the mapped rings; `None` if the program was loaded without.
     #[cfg(feature = "internals")]
     pub fn rings(&self) -> Option<&Rings> {

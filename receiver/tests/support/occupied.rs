@@ -13,7 +13,8 @@ pub const ASKED: &str = "10.0.0.2@232.1.1.2:5002";
 pub fn assert_refused(lab: &Lab, parts: &[&str]) {
     let before = Traces::of(lab);
     let id = before.xdp_program.expect("attached");
-    for mode in [ReceiveMode::Copy.into(), ReceiveMode::Generic.into(), ModeRequest::Auto] {
+    let modes = [ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Generic].map(ModeRequest::from);
+    for mode in modes.into_iter().chain([ModeRequest::Auto]) {
         let error = open(lab, |builder| builder.subscribe(subscription(ASKED)).mode(mode)).expect_err("refused");
         assert!(matches!(error, Error::XdpOccupied { program, .. } if program == id), "{error:?}");
         let message = error.to_string();

@@ -40,10 +40,10 @@ pub fn all(best: ReceiveMode) -> Vec<Row> {
     use ReceiveMode::{Copy, Generic, Socket};
     let had = |mode: &ReceiveMode| position(*mode) >= position(best);
     let mut rows = vec![Row { name: "mode_selection", mode: best, run: modes::selection }];
-    for mode in ReceiveMode::AUTO.into_iter().filter(|mode| !had(mode)) {
+    for mode in ReceiveMode::ALL.into_iter().filter(|mode| !had(mode)) {
         rows.push(Row { name: "refused by name", mode, run: modes::refused });
     }
-    for mode in ReceiveMode::AUTO.into_iter().filter(|mode| had(mode) && *mode != Socket) {
+    for mode in ReceiveMode::ALL.into_iter().filter(|mode| had(mode) && *mode != Socket) {
         rows.push(Row { name: "capabilities", mode, run: capabilities::run });
     }
     rows.push(Row { name: "receiver run, IPv4", mode: best, run: delivery::long });
@@ -62,7 +62,7 @@ pub fn all(best: ReceiveMode) -> Vec<Row> {
         rows.push(Row { name: "ethtool -L, fewer queues", mode, run: channels::fewer });
         rows.push(Row { name: "ethtool -L, more queues", mode, run: channels::more });
     }
-    for mode in ReceiveMode::AUTO.into_iter().filter(|mode| had(mode) && *mode != Socket) {
+    for mode in ReceiveMode::ALL.into_iter().filter(|mode| had(mode) && *mode != Socket) {
         rows.push(Row { name: "MTU 9000", mode, run: jumbo::run });
     }
     for mode in [best, Generic, Socket] {
@@ -72,5 +72,5 @@ pub fn all(best: ReceiveMode) -> Vec<Row> {
 }
 
 fn position(mode: ReceiveMode) -> Option<usize> {
-    ReceiveMode::AUTO.iter().position(|other| *other == mode)
+    ReceiveMode::ALL.iter().position(|other| *other == mode)
 }
