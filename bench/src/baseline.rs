@@ -1,6 +1,6 @@
 //! The baseline programs: loads, attaches and runs them by BPF_PROG_TEST_RUN.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use aya::Ebpf;
@@ -12,6 +12,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../receiver-ebpf/object/b
 
 /// Drops every frame.
 pub const DROP_ALL: &str = "drop_all";
+/// Hands every frame to the kernel stack.
+pub const PASS_ALL: &str = "pass_all";
 /// Redirects every frame.
 pub const REDIRECT_ONLY: &str = "redirect_only";
 const SOCKETS: &str = "SOCKETS";
@@ -38,6 +40,12 @@ impl Baseline {
     pub fn set_socket(&mut self, queue: u32, socket: BorrowedFd<'_>) -> Result<()> {
         let map = self.ebpf.map_mut(SOCKETS).context("the baseline has no XSKMAP")?;
         XskMap::try_from(map)?.set(queue, socket.as_raw_fd(), 0).context("putting a socket into the XSKMAP")
+    }
+
+    /// Returns a descriptor of the program.
+    pub fn descriptor(&mut self) -> Result<OwnedFd> {
+        let fd = self.xdp()?.fd().context("a baseline program that is not loaded")?;
+        fd.as_fd().try_clone_to_owned().context("duplicating a program's descriptor")
     }
 
     /// Returns the action, and the mean time of a run in nanoseconds.

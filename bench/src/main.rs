@@ -3,11 +3,14 @@
 //! `cargo xtask bench` builds and starts it as root. It uses its own network namespaces, which vanish with the process.
 
 mod baseline;
+mod chart;
 mod child;
 mod conditions;
+mod estimate;
 mod frames;
 mod json;
 mod lab;
+mod live;
 mod offered;
 mod peers;
 mod process;
@@ -19,6 +22,7 @@ mod search;
 mod statistics;
 mod suite;
 mod tables;
+mod target_list;
 mod targets;
 mod wake;
 
@@ -48,6 +52,9 @@ pub struct Options {
     /// Also write all results to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Also draw the rates as an SVG chart in this file.
+    #[arg(long, value_name = "FILE")]
+    pub chart: Option<PathBuf>,
     /// Only these rows.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub rows: Vec<String>,
@@ -70,6 +77,12 @@ enum Hidden {
     /// Measures a receiver's memory.
     #[command(hide = true)]
     Memory(child::memory::Arguments),
+    /// Measures a receiver without traffic.
+    #[command(hide = true)]
+    Idle(child::idle::Arguments),
+    /// Measures many joins and leaves.
+    #[command(hide = true)]
+    Joins(child::joins::Arguments),
     /// Runs one foreign receiver under test.
     #[command(hide = true)]
     Supervise(child::supervise::Arguments),
@@ -83,6 +96,8 @@ fn main() -> ExitCode {
         Some(Hidden::Control(arguments)) => child::control::run(arguments),
         Some(Hidden::Spin(arguments)) => child::spin::run(arguments),
         Some(Hidden::Memory(arguments)) => child::memory::run(arguments),
+        Some(Hidden::Idle(arguments)) => child::idle::run(arguments),
+        Some(Hidden::Joins(arguments)) => child::joins::run(arguments),
         Some(Hidden::Supervise(arguments)) => child::supervise::run(arguments),
     };
     match outcome {

@@ -8,6 +8,7 @@ use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use receiver_send::probe::PROBE_LEN;
 use receiver_send::{Burst, Load, LoadConfig, SendReport, StreamSpec};
 
 use crate::lab::{Bench, GENERATOR_CPU, GROUP, PORT, UNWANTED, WANTED};
@@ -23,12 +24,14 @@ pub struct Offer {
     pub duration: Duration,
     pub burst: Option<Burst>,
     pub count: Option<u64>,
+    /// Bytes of the UDP payload, at least [`PROBE_LEN`].
+    pub payload: usize,
 }
 
 impl Offer {
     /// The wanted source alone.
     pub fn wanted(rate: u64, duration: Duration) -> Self {
-        Self { streams: vec![(WANTED, 1)], rate, duration, burst: None, count: None }
+        Self { streams: vec![(WANTED, 1)], rate, duration, burst: None, count: None, payload: PROBE_LEN }
     }
 
     /// One wanted packet for every N others.
@@ -88,7 +91,7 @@ impl Generator {
         };
         let mut config = LoadConfig::new(bench.lab.tx_interface(), offer.streams.iter().map(stream).collect());
         (config.traffic.rate, config.traffic.duration, config.burst) = (offer.rate, Some(offer.duration), offer.burst);
-        (config.traffic.count, config.cpus) = (offer.count, vec![GENERATOR_CPU]);
+        (config.traffic.count, config.traffic.size, config.cpus) = (offer.count, offer.payload, vec![GENERATOR_CPU]);
         let (go, wait) = channel::<()>();
         let (loaded, ready) = channel::<()>();
         let stop = Arc::clone(&bench.stop);

@@ -72,15 +72,17 @@ const fn dropped(row: Row) -> Row {
 }
 
 /// All rows in the order of a round. Rows that are compared are adjacent.
-pub const ROWS: [Row; 19] = [
+pub const ROWS: [Row; 26] = [
     buffered(child(BASE, "UDP socket with an SSM join, recvmmsg", &["recvmmsg"])),
     buffered(child("packet_v3", "AF_PACKET, TPACKET_V3, BPF filter", &["packet-v3"])),
     peer("iperf2", "iperf 2 in SSM mode, its own generator", Kind::Iperf),
     buffered(child("socket", "ours, mode socket", &["ours", "--mode", "socket"])),
     child("generic", "ours, mode generic", &["ours", "--mode", "generic"]),
-    peer("testpmd", "DPDK, af_xdp driver, rxonly", Kind::Testpmd),
-    peer("xdpsock", "AF_XDP rxdrop, no filter", Kind::Xdpsock),
-    child("copy", "ours, mode copy, lending loop", &["ours", "--mode", "copy"]),
+    peer("testpmd", "DPDK, af_xdp driver, rxonly: reads no payload", Kind::Testpmd),
+    peer("xdpsock", "AF_XDP rxdrop, no filter: reads no payload", Kind::Xdpsock),
+    child("mapped", "ours, mode mapped, lending loop: verifies checksums", &["ours", "--mode", "mapped"]),
+    child("xsk_read", "a minimal AF_XDP loop, no filter: reads each payload and nothing else", &["xsk-read"]),
+    child("copy", "ours, mode copy, lending loop: verifies checksums", &["ours", "--mode", "copy"]),
     child("zero_copy", "ours, mode zero-copy", &["ours", "--mode", "zero-copy"]),
     child("copy_owned", "copy, each datagram as Bytes", &["ours", "--owned"]),
     child("copy_no_checksums", "copy, checksums not verified", &["ours", "--no-verify"]),
@@ -89,11 +91,31 @@ pub const ROWS: [Row; 19] = [
         ..child("copy_probe_check", "copy, each datagram checked as a probe", &["ours", "--probe"])
     },
     child("copy_busy_poll", "copy, SO_PREFER_BUSY_POLL", &["ours", "--busy-poll"]),
+    child("mapped_owned", "mapped, each datagram as Bytes", &["ours", "--mode", "mapped", "--owned"]),
+    child("mapped_no_checksums", "mapped, checksums not verified", &["ours", "--mode", "mapped", "--no-verify"]),
+    Row {
+        observes: false,
+        ..child(
+            "mapped_probe_check",
+            "mapped, each datagram checked as a probe",
+            &["ours", "--mode", "mapped", "--probe"],
+        )
+    },
     buffered(child(AGAIN, "the first row once more: the noise", &["recvmmsg"])),
+    dropped(child(
+        "mapped_blocked",
+        "ours, mode mapped, the source is blocked, the consumer sleeps",
+        &["ours", "--mode", "mapped", "--block", "--wait"],
+    )),
     dropped(child("xdp_drop", "XDP_DROP and nothing else: the ceiling", &["xdp-drop"])),
     dropped(child("copy_blocked", "ours, the source is blocked, the consumer sleeps", &["ours", "--block", "--wait"])),
     dropped(peer("kernel_dropped", "a socket joined to another source", Kind::Elsewhere(&["joined"]))),
     dropped(peer("copy_not_included", "ours, joined to another source", Kind::Elsewhere(&["ours", "--wait"]))),
+    dropped(peer(
+        "mapped_not_included",
+        "ours, mode mapped, joined to another source",
+        Kind::Elsewhere(&["ours", "--mode", "mapped", "--wait"]),
+    )),
     dropped(child("xdp_drop_again", "the ceiling once more: the noise", &["xdp-drop"])),
 ];
 

@@ -93,12 +93,12 @@ pub fn take(bench: &Bench, session: &mut dyn Session, row: &Row, offer: &Offer) 
 pub fn drain(session: &mut dyn Session) -> Result<()> {
     let start = Instant::now();
     let mut before = session.count()?.packets;
-    while start.elapsed() < DRAIN {
+    let mut unchanged = 0;
+    // Twice, since the consumer may just have been paused by other load.
+    while unchanged < 2 && start.elapsed() < DRAIN {
         sleep(DRAIN_STEP);
         let now = session.count()?.packets;
-        if now == before {
-            break;
-        }
+        unchanged = if now == before { unchanged + 1 } else { 0 };
         before = now;
     }
     Ok(())

@@ -41,6 +41,14 @@ pub fn ratio(of: &[Option<f64>], to: &[Option<f64>]) -> Option<Ratio> {
     Some(Ratio { median: median(&ratios), low, high })
 }
 
+/// A median with its 90 % confidence interval.
+pub type Interval = Ratio;
+
+/// The median of the values, and its confidence interval. `None` without a value.
+pub fn interval(values: &[Option<f64>]) -> Option<Interval> {
+    ratio(values, &vec![Some(1.0); values.len()])
+}
+
 /// The number of the lowest and of the highest of `count` values outside the confidence interval: the population median
 /// lies between the others with 90 % probability. Each value is above or below it with the same probability, for every
 /// distribution.

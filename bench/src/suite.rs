@@ -8,41 +8,68 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 
+use crate::chart;
 use crate::conditions::{Conditions, CpuTime};
+use crate::estimate;
 use crate::json::{self, Document};
 use crate::lab::Bench;
-use crate::rows::{AGAIN, BASE, ROWS, Row, find};
-use crate::statistics::{Ratio, median};
+use crate::rows::{AGAIN, BASE, Kind, ROWS, Row, find};
+use crate::statistics::median;
 use crate::tables::burst::{self, Longest};
 use crate::tables::control::{self, Control};
 use crate::tables::flood::{self, Flood};
+use crate::tables::idle::{self, Asleep};
+use crate::tables::joins::{self, Joins};
 use crate::tables::loss_free::{self, LossFree};
 use crate::tables::memory::{self, Taken};
-use crate::tables::rules::{self, Cost, cost};
-use crate::tables::throughput::Throughput;
+use crate::tables::pauses::{self, Paused};
+use crate::tables::receive_cost::{self, ReceiveCost};
+use crate::tables::rules::{self, Cost};
+use crate::tables::sizes::{self, Sizes};
+use crate::tables::throughput::{Throughput, better_testpmd};
 use crate::tables::wrong_source::{self, WrongSource};
 use crate::tables::{latency, latency::LatencyTable as Latencies};
-use crate::targets::{self, Target};
-use crate::{Options, report};
+use crate::{Options, report, target_list, targets};
 
 /// The tables, in their order.
-const TABLES: [&str; 9] =
-    ["throughput", "wrong_source", "loss_free", "latency", "flood", "rules", "burst", "control", "memory"];
+pub const TABLES: [&str; 14] = [
+    "throughput",
+    "sizes",
+    "receive_cost",
+    "wrong_source",
+    "loss_free",
+    "latency",
+    "pauses",
+    "flood",
+    "rules",
+    "burst",
+    "control",
+    "memory",
+    "idle",
+    "joins",
+];
 const ROUNDS: usize = 15;
 const QUICK_ROUNDS: usize = 5;
+/// Rounds of the latencies whose ratio is a target.
+const LATENCY_ROUNDS: usize = 9;
 
 /// The results.
 #[derive(Default)]
-struct Measured {
-    throughput: Throughput,
+pub struct Measured {
+    pub throughput: Throughput,
+    pub sizes: Sizes,
+    pub receive_cost: ReceiveCost,
     wrong_source: WrongSource,
-    loss_free: LossFree,
-    latency: Latencies,
-    flood: Vec<Flood>,
-    rules: Vec<Cost>,
+    pub loss_free: LossFree,
+    pub latency: Latencies,
+    pauses: Vec<Paused>,
+    pub flood: Vec<Flood>,
+    pub rules: Vec<Cost>,
     burst: Vec<Longest>,
     control: Vec<Control>,
     memory: Option<Taken>,
+    pub idle: Vec<Asleep>,
+    pub joins: Vec<Joins>,
 }
 
 /// Runs the suite.
@@ -59,9 +86,11 @@ pub fn run(options: &Options) -> Result<()> {
     let (start, cpu) = (Instant::now(), CpuTime::read()?);
     let bench = Bench::new(stop)?;
     let mut measured = Measured::default();
-    for table in tables {
+    let time = |table: &&str| estimate::seconds(table, &rows, rounds, options.quick);
+    for (nth, table) in tables.iter().copied().enumerate() {
         let begin = Instant::now();
-        eprintln!("{table} …");
+        let left: f64 = tables[nth..].iter().map(time).sum();
+        eprintln!("{table} … (about {} left)", estimate::shown(left));
         match measured.table(&bench, table, &rows, rounds, options.quick) {
             Ok(text) => println!("\n{text}"),
             // A failing table does not affect the others.
@@ -76,9 +105,13 @@ pub fn run(options: &Options) -> Result<()> {
     conditions.noise = measured.throughput.noise();
     conditions.steal_percent = CpuTime::read()?.since(&cpu).steal_percent();
     conditions.seconds = start.elapsed().as_secs_f64();
-    let targets = measured.targets();
+    let targets = target_list::all(&measured);
     println!("{}", targets::report(&targets));
     println!("{}", report::conditions(&conditions));
+    if let Some(path) = &options.chart {
+        chart::draw(path, &measured, &conditions)?;
+        println!("Written: {}", path.display());
+    }
     if let Some(path) = &options.json {
         let rows =
             rows.iter().filter_map(|row| json::row(&measured.throughput, row, measured.more(row.name))).collect();
@@ -105,6 +138,16 @@ impl Measured {
                 self.throughput = Throughput::measure(bench, rows, rounds)?;
                 report::throughput(&self.throughput, rows)
             }
+            "sizes" => {
+                self.need_testpmd(bench, rows)?;
+                self.sizes = sizes::measure(bench, rows, rounds, self.throughput.testpmd)?;
+                sizes::report(&self.sizes)
+            }
+            "receive_cost" => {
+                self.need_testpmd(bench, rows)?;
+                self.receive_cost = receive_cost::measure(bench, rows, rounds, self.throughput.testpmd)?;
+                receive_cost::report(&self.receive_cost)
+            }
             "wrong_source" => {
                 self.wrong_source = wrong_source::measure(bench, rows, self.throughput.testpmd)?;
                 report::wrong_source(&self.wrong_source, rows)
@@ -119,8 +162,12 @@ impl Measured {
                     self.need_rates(bench, rows)?;
                     self.loss_free = loss_free::measure(bench, rows, &self.throughput, true)?;
                 }
-                self.latency = latency::measure(bench, rows, &self.loss_free)?;
+                self.latency = latency::measure(bench, rows, &self.loss_free, rounds.min(LATENCY_ROUNDS))?;
                 latency::report(&self.latency, rows)
+            }
+            "pauses" => {
+                self.pauses = pauses::measure(bench, rows, some)?;
+                pauses::report(&self.pauses)
             }
             "flood" => {
                 self.flood = flood::measure(bench, some)?;
@@ -140,8 +187,17 @@ impl Measured {
             }
             "memory" => {
                 let taken = memory::measure(bench)?;
+                let text = memory::report(&taken);
                 self.memory = Some(taken);
-                memory::report(&taken)
+                text
+            }
+            "idle" => {
+                self.idle = idle::measure(bench, if quick { 3 } else { 5 })?;
+                idle::report(&self.idle)
+            }
+            "joins" => {
+                self.joins = joins::measure(bench, if quick { 1 } else { 3 })?;
+                joins::report(&self.joins)
             }
             other => bail!("there is no table {other}"),
         })
@@ -151,6 +207,15 @@ impl Measured {
     fn need_rates(&mut self, bench: &Bench, rows: &[&'static Row]) -> Result<()> {
         if self.throughput.medians(BASE).is_none() {
             self.throughput = Throughput::measure(bench, rows, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Finds testpmd's better settings, unless the main table has found them.
+    fn need_testpmd(&mut self, bench: &Bench, rows: &[&'static Row]) -> Result<()> {
+        let is_known = self.throughput.medians("testpmd").is_some();
+        if !is_known && rows.iter().any(|row| row.kind == Kind::Testpmd) {
+            self.throughput.testpmd = better_testpmd(bench)?;
         }
         Ok(())
     }
@@ -170,49 +235,20 @@ impl Measured {
 
     fn tables(&self) -> BTreeMap<&'static str, Value> {
         [
+            ("sizes", self.sizes.json()),
+            ("receive_cost", self.receive_cost.json()),
+            ("latency_rounds", json!(self.latency.rounds())),
+            ("pauses", json!(self.pauses)),
             ("flood", json!(self.flood)),
             ("rules", json!(self.rules)),
             ("burst", json!(self.burst)),
             ("control", json!(self.control)),
             ("memory", json!(self.memory)),
+            ("idle", json!(self.idle)),
+            ("joins", json!(self.joins)),
         ]
         .into_iter()
         .collect()
-    }
-
-    fn targets(&self) -> Vec<Target> {
-        let ratio = |of: &str, to: &str| self.throughput.ratio(of, to);
-        let rule = |verdict: &str, entries| cost(&self.rules, verdict, entries);
-        // Medians of rounds have about this error.
-        let by = |of: Option<f64>, to: Option<f64>, share| Some(Ratio::within(of? / to.filter(|to| *to > 0.0)?, share));
-        let p99 = |name: &str| self.latency.get(name).map(|latencies| latencies.common.latency.p99 as f64);
-        let flood =
-            |name: &str| self.flood.iter().find(|flood| flood.name == name && flood.others == 99 && !flood.flat_out);
-        let wanted = |name: &str| flood(name).map(|flood| Ratio::within(flood.share, 0.0));
-        let p99_of_ours = [p99("copy"), p99("copy_busy_poll")].into_iter().flatten().reduce(f64::min);
-        let allowed = |entries| rule("allowed, v4", Some(entries));
-        vec![
-            Target::at_least("copy / xdpsock", ratio("copy", "xdpsock"), 0.97),
-            Target::at_least("copy / testpmd", ratio("copy", "testpmd"), 1.15),
-            Target::at_least("copy / recvmmsg", ratio("copy", BASE), 5.5),
-            Target::at_least("copy_owned / copy", ratio("copy_owned", "copy"), 0.85),
-            Target::at_least("copy_blocked / xdp_drop", ratio("copy_blocked", "xdp_drop"), 0.95),
-            Target::at_least("copy_blocked / kernel_dropped", ratio("copy_blocked", "kernel_dropped"), 4.0),
-            Target::at_most(
-                "verdict allowed v4 / redirect_only, 1 entry",
-                by(allowed(1), rule("redirect_only", None), 0.05),
-                1.5,
-            ),
-            Target::at_most(
-                "verdict allowed v4, 1,000,000 entries / 1,000",
-                by(allowed(1_000_000), allowed(1_000), 0.05),
-                1.5,
-            ),
-            Target::at_least("flood 99:1, copy: share of the wanted", wanted("copy"), 1.0),
-            Target::at_most("flood 99:1, recvmmsg: share of the wanted", wanted(BASE), 0.5),
-            Target::at_least("socket / recvmmsg", ratio("socket", BASE), 0.97),
-            Target::at_most("latency p99, busy poll / recvmmsg, same rate", by(p99_of_ours, p99(BASE), 0.1), 0.5),
-        ]
     }
 }
 

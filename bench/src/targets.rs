@@ -58,9 +58,9 @@ pub fn report(targets: &[Target]) -> String {
         };
         let judgement = match target.met {
             None => "not measured",
-            Some(true) if target.within_noise => "met (the limit is within the noise)",
+            Some(true) if target.within_noise => "not certain (met; the limit is within the interval)",
             Some(true) => "met",
-            Some(false) if target.within_noise => "missed (the limit is within the noise)",
+            Some(false) if target.within_noise => "not certain (missed; the limit is within the interval)",
             Some(false) => "missed",
         };
         let measured = target.measured.map_or_else(|| "-".to_owned(), |measured| format!("{measured:.3}"));

@@ -1,4 +1,4 @@
-//! Baselines for the benchmark: XDP programs that only drop, or only redirect.
+//! Baselines for the benchmark: XDP programs that only drop, only pass, or only redirect.
 //!
 //! They parse, look up and count nothing. So their rates are upper bounds for every program that does more.
 #![no_std]
@@ -17,6 +17,12 @@ static SOCKETS: XskMap = XskMap::with_max_entries(64, 0);
 #[xdp]
 pub fn drop_all(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_DROP
+}
+
+/// Hands every frame to the kernel stack.
+#[xdp]
+pub fn pass_all(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
 }
 
 /// Hands every frame to the AF_XDP socket of its queue.

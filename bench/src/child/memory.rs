@@ -4,7 +4,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
-use receiver::{ModeRequest, Queues, ReceiveMode, Receiver, Subscription};
+use receiver::{ModeRequest, Queues, Receiver, ReceiverConfig, Subscription};
 use serde::{Deserialize, Serialize};
 
 use super::write_json;
@@ -18,6 +18,8 @@ pub struct Arguments {
     queues: u32,
     #[arg(long)]
     subscriptions: u32,
+    #[arg(long, default_value = "copy")]
+    mode: String,
 }
 
 /// Sizes in bytes.
@@ -29,12 +31,15 @@ pub struct Memory {
     pub maps: u64,
     /// File descriptors.
     pub descriptors: u64,
+    /// Packet memory of the AF_XDP queues (UMEM), resident in part; 0 in modes without AF_XDP.
+    #[serde(default)]
+    pub umem: u64,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let before = Memory::read()?;
     let mut builder = Receiver::builder(&arguments.interface)
-        .mode(ModeRequest::Exactly(ReceiveMode::Copy))
+        .mode(arguments.mode.parse::<ModeRequest>()?)
         .queues(Queues::First(arguments.queues));
     for nth in 0..arguments.subscriptions {
         let group = Ipv4Addr::from_bits(0xe801_0000 + nth);
@@ -44,10 +49,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let receiver = builder.build()?;
     let after = Memory::read()?;
     drop(receiver);
+    let has_umem = !["socket", "mapped"].contains(&arguments.mode.as_str());
+    let default = ReceiverConfig::default();
+    let each = u64::from(default.frames) * u64::from(default.frame_size);
     write_json(&Memory {
         resident: after.resident.saturating_sub(before.resident),
         maps: after.maps.saturating_sub(before.maps),
         descriptors: after.descriptors.saturating_sub(before.descriptors),
+        umem: if has_umem { u64::from(arguments.queues) * each } else { 0 },
     })
 }
 
@@ -63,7 +72,7 @@ impl Memory {
                 maps += field(&info, "memlock:").unwrap_or(0);
             }
         }
-        Ok(Self { resident, maps, descriptors })
+        Ok(Self { resident, maps, descriptors, umem: 0 })
     }
 }
 

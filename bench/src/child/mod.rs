@@ -5,7 +5,9 @@
 
 pub mod control;
 pub mod filter;
+pub mod idle;
 pub mod joined;
+pub mod joins;
 pub mod memory;
 pub mod observer;
 pub mod ours;
@@ -14,6 +16,7 @@ pub mod recvmmsg;
 pub mod spin;
 pub mod supervise;
 pub mod xdp_drop;
+pub mod xsk_read;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
@@ -21,6 +24,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -37,6 +41,8 @@ pub enum Kind {
     Recvmmsg,
     /// AF_PACKET with a TPACKET_V3 ring and a filter in the kernel.
     PacketV3,
+    /// A minimal AF_XDP loop without a filter, which reads each payload.
+    XskRead,
     /// An XDP program that drops everything.
     XdpDrop,
     /// A socket that is joined and not read.
@@ -84,6 +90,9 @@ pub struct Arguments {
     probe: bool,
     #[arg(long)]
     busy_poll: bool,
+    /// Slots of the receive ring, a power of two; four times as many frames. Default: the receiver's.
+    #[arg(long)]
+    ring: Option<u32>,
     /// Sleep until something arrives instead of polling without a pause.
     #[arg(long)]
     wait: bool,
@@ -140,6 +149,8 @@ pub struct Latency {
 pub const COUNT: &str = "count";
 /// Requests all of a child's counts.
 pub const TOTALS: &str = "totals";
+/// `pause PACKETS MICROSECONDS`: the consumer pauses once after PACKETS further packets.
+pub const PAUSE: &str = "pause";
 
 /// A running receiver, for the protocol.
 pub struct Running {
@@ -157,6 +168,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Kind::Ours => ours::start(arguments),
         Kind::Recvmmsg => recvmmsg::start(arguments),
         Kind::PacketV3 => packet_v3::start(arguments),
+        Kind::XskRead => xsk_read::start(arguments),
         Kind::XdpDrop => xdp_drop::start(arguments),
         Kind::Joined => joined::start(arguments),
     };
@@ -166,8 +178,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     write_json(&Started { got: running.got.clone(), refused: None })?;
     for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        if let Some(words) = line.strip_prefix(PAUSE) {
+            let (packets, length) = parse_pause(words).with_context(|| format!("not understood: {line}"))?;
+            running.shared.pause_after(packets, length);
+        }
         let mut counts = running.shared.counts();
-        if line? == TOTALS {
+        if line == TOTALS {
             (running.add_counts)(&mut counts);
             counts.latency = running.shared.take_latency();
         }
@@ -176,6 +193,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     running.shared.stop.store(true, Ordering::Relaxed);
     (running.end)();
     Ok(())
+}
+
+/// The numbers of [`PAUSE`].
+fn parse_pause(words: &str) -> Option<(u64, Duration)> {
+    let (packets, microseconds) = words.trim().split_once(' ')?;
+    Some((packets.parse().ok()?, Duration::from_micros(microseconds.parse().ok()?)))
 }
 
 /// Writes one line of JSON.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use receiver_send::probe::{ProbePayload, now_ns};
@@ -15,6 +16,9 @@ pub struct Shared {
     packets: AtomicU64,
     others: AtomicU64,
     latency: Mutex<Histogram<u64>>,
+    /// The count of packets at which the consumer pauses once. `u64::MAX`: never.
+    pause_at: AtomicU64,
+    pause_nanoseconds: AtomicU64,
     /// True when the consumer must end.
     pub stop: AtomicBool,
 }
@@ -29,6 +33,8 @@ impl Shared {
             packets: AtomicU64::new(0),
             others: AtomicU64::new(0),
             latency: Mutex::new(latency),
+            pause_at: AtomicU64::new(u64::MAX),
+            pause_nanoseconds: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         }
     }
@@ -36,7 +42,28 @@ impl Shared {
     /// Records delivered datagrams. Only the consumer's thread calls it.
     #[inline]
     pub fn add(&self, packets: u64) {
-        self.packets.store(self.packets.load(Ordering::Relaxed) + packets, Ordering::Relaxed);
+        let sum = self.packets.load(Ordering::Relaxed) + packets;
+        self.packets.store(sum, Ordering::Relaxed);
+        if sum >= self.pause_at.load(Ordering::Acquire) {
+            self.pause();
+        }
+    }
+
+    /// Lets the consumer pause once it has delivered this number of further packets.
+    pub fn pause_after(&self, packets: u64, length: Duration) {
+        self.pause_nanoseconds.store(length.as_nanos() as u64, Ordering::Relaxed);
+        self.pause_at.store(self.packets.load(Ordering::Relaxed) + packets, Ordering::Release);
+    }
+
+    /// Spins, since the end of a sleep is late by the time that an idle virtual CPU needs to wake.
+    #[cold]
+    fn pause(&self) {
+        self.pause_at.store(u64::MAX, Ordering::Relaxed);
+        let length = Duration::from_nanos(self.pause_nanoseconds.load(Ordering::Relaxed));
+        let start = Instant::now();
+        while start.elapsed() < length {
+            std::hint::spin_loop();
+        }
     }
 
     pub fn counts(&self) -> Counts {
@@ -128,3 +155,25 @@ macro_rules! with_observer {
     };
 }
 pub(crate) use with_observer;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_consumer_pauses_once_after_the_packets() {
+        let shared = Shared::new();
+        let length = Duration::from_millis(20);
+        shared.add(5);
+        shared.pause_after(10, length);
+        let timed = |packets| {
+            let start = Instant::now();
+            shared.add(packets);
+            start.elapsed()
+        };
+        assert!(timed(9) < length);
+        assert!(timed(1) >= length);
+        assert!(timed(100) < length);
+        assert_eq!(shared.counts().packets, 115);
+    }
+}

@@ -10,8 +10,13 @@ use receiver_send::probe::ProbeChecker;
 use super::observer::{Observer, Shared, with_observer};
 use super::{Arguments, Counts, Running, consumer};
 
+/// The least that every mode accepts.
+const FRAMES_PER_SLOT: u32 = 4;
 /// Names in the ledger of lost wanted datagrams.
-const LOSSES: [&str; 9] = [
+const LOSSES: [&str; 12] = [
+    "dropped_ring_full",
+    "dropped_ring_busy",
+    "passed_too_long",
     "xsk_rx_ring_full",
     "xsk_rx_dropped",
     "kernel_dropped",
@@ -31,13 +36,16 @@ pub fn start(arguments: &Arguments) -> Result<Running> {
     let subscription: Subscription = format!("{not}{source}@{group}:{port}").parse()?;
     let mode: ModeRequest = arguments.mode.parse()?;
     let busy_poll = arguments.busy_poll.then_some(BusyPoll { budget: 64, microseconds: 20 });
-    let receiver = Receiver::builder(&arguments.interface)
+    let mut builder = Receiver::builder(&arguments.interface)
         .subscribe(subscription)
         .mode(mode)
         .verify_checksums(!arguments.no_verify)
         .busy_poll(busy_poll)
-        .allow_asm_in_ssm_range(true)
-        .build()?;
+        .allow_asm_in_ssm_range(true);
+    if let Some(slots) = arguments.ring {
+        builder = builder.ring_size(slots).frames(FRAMES_PER_SLOT * slots);
+    }
+    let receiver = builder.build()?;
     let handle = receiver.handle();
     let got = handle.mode().to_string();
     let mut workers = receiver.into_workers();

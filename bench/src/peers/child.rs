@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::Session;
-use crate::child::{COUNT, Counts, Observation, Started, TOTALS};
+use crate::child::{COUNT, Counts, Observation, PAUSE, Started, TOTALS};
 use crate::lab::{Bench, CONSUMER_CPU, GROUP, PORT};
 use crate::process::Process;
 
@@ -58,6 +58,10 @@ impl Session for Child {
 
     fn totals(&mut self) -> Result<Counts> {
         self.ask(TOTALS)
+    }
+
+    fn pause_after(&mut self, packets: u64, length: Duration) -> Result<()> {
+        self.ask(&format!("{PAUSE} {packets} {}", length.as_micros())).map(drop)
     }
 
     fn end(self: Box<Self>) -> Result<Option<u64>> {

@@ -5,7 +5,9 @@ pub mod iperf;
 pub mod testpmd;
 pub mod xdpsock;
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
 
 use crate::child::Counts;
 use crate::lab::{Bench, CONSUMER_CPU};
@@ -19,6 +21,10 @@ pub trait Session {
     fn count(&mut self) -> Result<Counts>;
     /// All counts so far.
     fn totals(&mut self) -> Result<Counts>;
+    /// Lets the consumer pause once it has delivered this number of further packets.
+    fn pause_after(&mut self, _packets: u64, _length: Duration) -> Result<()> {
+        bail!("this receiver cannot be told to pause")
+    }
     /// Ends it. Some receivers then report their own count of packets.
     fn end(self: Box<Self>) -> Result<Option<u64>>;
 }

@@ -15,7 +15,7 @@ use crate::rows::{BASE, Row, find, start};
 use crate::sample::take;
 use crate::search::{Try, bisect};
 
-const ROWS: [&str; 6] = [BASE, "packet_v3", "xdpsock", "socket", "generic", "copy"];
+const ROWS: [&str; 8] = [BASE, "packet_v3", "xdpsock", "xsk_read", "socket", "generic", "copy", "mapped"];
 /// Longer sequences are no bursts.
 const LONGEST: u32 = 1 << 19;
 const SHORTEST: u32 = 64;

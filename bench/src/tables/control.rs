@@ -1,4 +1,5 @@
-//! Join to first packet, and block to last packet: this receiver in modes copy and socket, and a plain kernel socket.
+//! Join to first packet, and block to last packet: this receiver in modes socket, copy and mapped, and a plain kernel
+//! socket.
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use crate::statistics::median;
 
 /// One datagram every 20 microseconds.
 const RATE: u64 = 50_000;
-const MODES: [(&str, &str); 3] = [("kernel_socket", "kernel"), ("socket", "socket"), ("copy", "copy")];
+const MODES: [(&str, &str); 4] =
+    [("kernel_socket", "kernel"), ("socket", "socket"), ("copy", "copy"), ("mapped", "mapped")];
 
 /// Medians, in microseconds.
 #[derive(Clone, Debug, Serialize)]

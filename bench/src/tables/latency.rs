@@ -16,7 +16,7 @@ use crate::peers::testpmd::Settings;
 use crate::report::{Table, millions};
 use crate::rows::{AGAIN, BASE, Measures, Row, start};
 use crate::sample::take;
-use crate::statistics::median;
+use crate::statistics::{Ratio, median, ratio};
 
 /// Duration of the warm-up, and of the measurement.
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -41,17 +41,44 @@ pub struct Latencies {
     pub common: At,
 }
 
-pub type LatencyTable = BTreeMap<&'static str, Latencies>;
+/// By row, and by row and round at half of recvmmsg's PDR for the rows whose ratio is a target.
+#[derive(Clone, Debug, Default)]
+pub struct LatencyTable {
+    rows: BTreeMap<&'static str, Latencies>,
+    rounds: BTreeMap<&'static str, Vec<Option<Latency>>>,
+}
 
-pub fn measure(bench: &Bench, rows: &[&'static Row], rates: &LossFree) -> Result<LatencyTable> {
-    let mut table = LatencyTable::new();
+/// The rows whose ratio is a target: they are measured several times, in turn.
+const REPEATED: [&str; 2] = ["copy", "mapped"];
+
+impl LatencyTable {
+    pub fn get(&self, name: &str) -> Option<&Latencies> {
+        self.rows.get(name)
+    }
+
+    /// The ratio of two rows at half of recvmmsg's PDR, within the rounds.
+    pub fn ratio(&self, of: &str, to: &str, value: fn(&Latency) -> u64) -> Option<Ratio> {
+        let rounds = |name: &str| -> Option<Vec<Option<f64>>> {
+            Some(self.rounds.get(name)?.iter().map(|one| one.as_ref().map(|one| value(one) as f64)).collect())
+        };
+        ratio(&rounds(of)?, &rounds(to)?)
+    }
+
+    /// The latencies of each round, for the JSON.
+    pub fn rounds(&self) -> &BTreeMap<&'static str, Vec<Option<Latency>>> {
+        &self.rounds
+    }
+}
+
+pub fn measure(bench: &Bench, rows: &[&'static Row], rates: &LossFree, rounds: usize) -> Result<LatencyTable> {
+    let mut table = LatencyTable::default();
     let Some(common) = rates.get(BASE).map(|rates| rates.pdr / 2.0) else { return Ok(table) };
     for row in rows.iter().filter(|row| row.observes && row.measures == Measures::Delivered && row.name != AGAIN) {
         bench.go_on()?;
         let Some(own) = rates.get(row.name).map(|rates| rates.pdr / 2.0) else { continue };
         match one(bench, row, own, common) {
             Ok(latencies) => {
-                table.insert(row.name, latencies);
+                table.rows.insert(row.name, latencies);
             }
             Err(error) => {
                 bench.go_on()?;
@@ -59,7 +86,29 @@ pub fn measure(bench: &Bench, rows: &[&'static Row], rates: &LossFree) -> Result
             }
         }
     }
+    for _ in 0..rounds {
+        for row in rows.iter().filter(|row| REPEATED.contains(&row.name)) {
+            bench.go_on()?;
+            let latency = round(bench, row, common);
+            bench.go_on()?;
+            table.rounds.entry(row.name).or_default().push(latency.ok());
+        }
+    }
     Ok(table)
+}
+
+/// One measurement at a rate.
+fn round(bench: &Bench, row: &Row, rate: f64) -> Result<Latency> {
+    let mut session = start(bench, row, Observation::Latency, Settings::default())?;
+    take(bench, session.as_mut(), row, &Offer::wanted(rate.max(1000.0) as u64, WARM_UP))?;
+    session.totals()?;
+    let generator = Generator::load(bench, &Offer::wanted(rate.max(1000.0) as u64, LENGTH))?;
+    generator.start();
+    generator.finish()?;
+    sleep(Duration::from_millis(30));
+    let latency = session.totals()?.latency.context("nothing arrived")?;
+    session.end()?;
+    Ok(latency)
 }
 
 fn one(bench: &Bench, row: &Row, own: f64, common: f64) -> Result<Latencies> {

@@ -3,9 +3,14 @@
 pub mod burst;
 pub mod control;
 pub mod flood;
+pub mod idle;
+pub mod joins;
 pub mod latency;
 pub mod loss_free;
 pub mod memory;
+pub mod pauses;
+pub mod receive_cost;
 pub mod rules;
+pub mod sizes;
 pub mod throughput;
 pub mod wrong_source;

@@ -16,7 +16,7 @@ use crate::baseline::{Baseline, DROP_ALL, REDIRECT_ONLY};
 use crate::frames;
 use crate::lab::{Bench, GROUP, PORT};
 use crate::report::Table;
-use crate::statistics::median;
+use crate::statistics::{self, Ratio, median};
 
 const REPEAT: u32 = 1_000_000;
 const ENTRIES: [u32; 4] = [1, 1_000, 65_536, 1_000_000];
@@ -36,7 +36,15 @@ pub struct Cost {
     pub verdict: &'static str,
     /// `None` for the baselines, which have no entries.
     pub entries: Option<u32>,
+    /// The median.
     pub nanoseconds: f64,
+    pub rounds: Vec<f64>,
+}
+
+impl Cost {
+    fn new(verdict: &'static str, entries: Option<u32>, rounds: Vec<f64>) -> Self {
+        Self { verdict, entries, nanoseconds: median(&rounds), rounds }
+    }
 }
 
 /// Measures in a separate lab whose sending end is down.
@@ -59,8 +67,9 @@ fn baselines(lab: &Lab, rounds: usize) -> Result<Vec<Cost>> {
                 baseline.attach(interface.index)?;
                 let socket = XskSocket::bind(&BindConfig::new(interface.index, &*interface.name, 0, BindMode::Copy))?;
                 baseline.set_socket(0, socket.as_fd())?;
-                let nanoseconds = middle(rounds, action, || baseline.test(&frame, interface.index, REPEAT))?;
-                Ok(Cost { verdict: name, entries: None, nanoseconds })
+                let run = || took(action, baseline.test(&frame, interface.index, REPEAT)?);
+                let times = std::iter::repeat_with(run).take(rounds).collect::<Result<_>>()?;
+                Ok(Cost::new(name, None, times))
             })
             .collect()
     })?
@@ -106,29 +115,26 @@ fn verdicts(bench: &Bench, name: &str, rounds: usize) -> Result<Vec<Cost>> {
             program.set_flow(source_v6(number).into(), GROUP_V6.into(), PORT, FlowAction::accept(1))?;
         }
         there = entries;
-        for (verdict, action, frame) in &cases {
-            bench.go_on()?;
-            let nanoseconds = middle(rounds, *action, || {
+        let mut times = vec![Vec::new(); cases.len()];
+        for _ in 0..rounds {
+            for ((_, action, frame), times) in cases.iter().zip(&mut times) {
+                bench.go_on()?;
                 let ran = program.test(frame, &interface, 0, REPEAT)?;
-                Ok((ran.action, ran.nanoseconds))
-            })?;
-            costs.push(Cost { verdict, entries: Some(entries), nanoseconds });
+                times.push(took(*action, (ran.action, ran.nanoseconds))?);
+            }
         }
+        let new = |((verdict, ..), times): (&(&'static str, u32, Vec<u8>), _)| Cost::new(verdict, Some(entries), times);
+        costs.extend(cases.iter().zip(times).map(new));
     }
     Ok(costs)
 }
 
-/// The median of several runs, which must all return the expected action.
-fn middle(rounds: usize, action: u32, mut run: impl FnMut() -> Result<(u32, u64)>) -> Result<f64> {
-    let mut times = Vec::new();
-    for _ in 0..rounds {
-        let (got, nanoseconds) = run()?;
-        if got != action {
-            bail!("a frame of the table of rules got action {got} instead of {action}");
-        }
-        times.push(nanoseconds as f64);
+/// The time of a run, which must have returned the expected action.
+fn took(action: u32, (got, nanoseconds): (u32, u64)) -> Result<f64> {
+    if got != action {
+        bail!("a frame of the table of rules got action {got} instead of {action}");
     }
-    Ok(median(&times))
+    Ok(nanoseconds as f64)
 }
 
 fn source(number: u32) -> Ipv4Addr {
@@ -140,8 +146,16 @@ fn source_v6(number: u32) -> Ipv6Addr {
 }
 
 /// Finds a cost by its name.
-pub fn cost(costs: &[Cost], verdict: &str, entries: Option<u32>) -> Option<f64> {
-    costs.iter().find(|cost| cost.verdict == verdict && cost.entries == entries).map(|cost| cost.nanoseconds)
+fn find<'a>(costs: &'a [Cost], verdict: &str, entries: Option<u32>) -> Option<&'a Cost> {
+    costs.iter().find(|cost| cost.verdict == verdict && cost.entries == entries)
+}
+
+/// The ratio of two costs, within the rounds.
+pub fn ratio(costs: &[Cost], of: (&str, Option<u32>), to: (&str, Option<u32>)) -> Option<Ratio> {
+    let rounds = |(verdict, entries)| -> Option<Vec<Option<f64>>> {
+        Some(find(costs, verdict, entries)?.rounds.iter().copied().map(Some).collect())
+    };
+    statistics::ratio(&rounds(of)?, &rounds(to)?)
 }
 
 pub fn report(costs: &[Cost]) -> String {
@@ -150,7 +164,7 @@ pub fn report(costs: &[Cost]) -> String {
     words.extend(head.iter().map(String::as_str));
     words.push("");
     let mut text = Table::new(&words);
-    let shown = |cost: Option<f64>| cost.map_or_else(|| "-".to_owned(), |cost| format!("{cost:.0}"));
+    let shown = |cost: Option<&Cost>| cost.map_or_else(|| "-".to_owned(), |cost| format!("{:.0}", cost.nanoseconds));
     let mut names: Vec<&str> = Vec::new();
     for cost in costs {
         if !names.contains(&cost.verdict) {
@@ -159,12 +173,12 @@ pub fn report(costs: &[Cost]) -> String {
     }
     for name in names {
         let mut line = vec![name.to_owned()];
-        match cost(costs, name, None) {
-            Some(nanoseconds) => {
-                line.push(format!("{nanoseconds:.0}"));
+        match find(costs, name, None) {
+            Some(cost) => {
+                line.push(format!("{:.0}", cost.nanoseconds));
                 line.extend(ENTRIES[1..].iter().map(|_| String::new()));
             }
-            None => line.extend(ENTRIES.iter().map(|&entries| shown(cost(costs, name, Some(entries))))),
+            None => line.extend(ENTRIES.iter().map(|&entries| shown(find(costs, name, Some(entries))))),
         }
         line.push(String::new());
         text.line(line);

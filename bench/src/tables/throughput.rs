@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use receiver_send::probe::PROBE_LEN;
 
 use crate::child::Observation;
 use crate::conditions::other_load;
@@ -12,7 +13,7 @@ use crate::peers::iperf;
 use crate::peers::testpmd::Settings;
 use crate::rows::{AGAIN, BASE, Kind, ROWS, Row, start};
 use crate::sample::{RUN, Sample, take};
-use crate::statistics::{Ratio, median, noise, ratio};
+use crate::statistics::{Interval, Ratio, interval, median, noise, ratio};
 
 /// The factor by which a run is longer than its time, so that it contains the middle even if the machine is faster than
 /// before.
@@ -30,6 +31,8 @@ pub struct Throughput {
     pub other_load: Vec<f64>,
     /// The better of testpmd's settings.
     pub testpmd: Settings,
+    /// Bytes of payload.
+    payload: usize,
 }
 
 /// A row's medians.
@@ -46,12 +49,22 @@ pub struct Medians {
 }
 
 impl Throughput {
-    /// Measures `rows` N times.
+    /// Measures `rows` N times with frames of 64 bytes, and finds testpmd's better settings first.
     pub fn measure(bench: &Bench, rows: &[&'static Row], rounds: usize) -> Result<Self> {
-        let mut table = Self::default();
-        if rows.iter().any(|row| row.kind == Kind::Testpmd) {
-            table.testpmd = better_testpmd(bench, &ROWS)?;
-        }
+        let has_testpmd = rows.iter().any(|row| row.kind == Kind::Testpmd);
+        let testpmd = if has_testpmd { better_testpmd(bench)? } else { Settings::default() };
+        Self::measure_with(bench, rows, rounds, PROBE_LEN, testpmd)
+    }
+
+    /// Measures `rows` N times with payloads of this many bytes.
+    pub fn measure_with(
+        bench: &Bench,
+        rows: &[&'static Row],
+        rounds: usize,
+        payload: usize,
+        testpmd: Settings,
+    ) -> Result<Self> {
+        let mut table = Self { testpmd, payload, ..Self::default() };
         for round in 0..rounds {
             table.other_load.push(other_load()?);
             for row in rows {
@@ -74,7 +87,7 @@ impl Throughput {
                 };
                 if let Some(sample) = &sample {
                     let (rate, offered) = (sample.packets_per_second / 1e6, sample.offered_per_second / 1e6);
-                    eprintln!("  round {} {:18} {rate:6.3} of {offered:6.3} M/s", round + 1, row.name);
+                    eprintln!("  round {} {:19} {rate:6.3} of {offered:6.3} M/s", round + 1, row.name);
                 }
                 let samples = table.samples.entry(row.name).or_default();
                 samples.resize(round, None);
@@ -90,7 +103,7 @@ impl Throughput {
         }
         let mut session = start(bench, row, Observation::Count, self.testpmd)?;
         self.got.entry(row.name).or_insert_with(|| session.got().to_owned());
-        let mut offer = Offer::wanted(0, RUN);
+        let mut offer = Offer { payload: self.payload, ..Offer::wanted(0, RUN) };
         if let Some(before) = self.samples(row.name).last() {
             // By count if the rate is known: a run that ends by time still has to drop the surplus of its frames.
             offer.count = Some((before.offered_per_second * RUN.as_secs_f64() * MARGIN) as u64);
@@ -109,6 +122,11 @@ impl Throughput {
     pub fn rates(&self, name: &str) -> Vec<Option<f64>> {
         let samples = self.samples.get(name).map_or(&[][..], Vec::as_slice);
         samples.iter().map(|sample| sample.as_ref().map(|sample| sample.packets_per_second)).collect()
+    }
+
+    /// A row's rate in packets per second, with its confidence interval.
+    pub fn interval(&self, name: &str) -> Option<Interval> {
+        interval(&self.rates(name))
     }
 
     /// The ratio of two rows, within the rounds.
@@ -150,8 +168,8 @@ impl Throughput {
 }
 
 /// Runs testpmd once with each setting.
-fn better_testpmd(bench: &Bench, rows: &[Row]) -> Result<Settings> {
-    let Some(row) = rows.iter().find(|row| row.kind == Kind::Testpmd) else { return Ok(Settings::default()) };
+pub fn better_testpmd(bench: &Bench) -> Result<Settings> {
+    let Some(row) = ROWS.iter().find(|row| row.kind == Kind::Testpmd) else { return Ok(Settings::default()) };
     let mut best = (Settings::default(), 0.0);
     for settings in [Settings::Default, Settings::NoBusyPoll] {
         bench.go_on()?;
