@@ -156,7 +156,7 @@ fn capabilities_of_the_file_do_as_well() {
     let words = [0x0200_0001_u32, bits as u32, 0, (bits >> 32) as u32, 0];
     let value: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     setxattr(&installed.0, "security.capability", &value, XattrFlags::empty()).expect("as setcap does");
-    for mode in XDP_MODES {
+    for mode in ["mapped"].into_iter().chain(XDP_MODES) {
         // The capability is needed to reach the file, and is gone once the file runs.
         let mut command = installed.command(lab.rx(), &["dac_read_search"], LOCKED, "+all");
         command.args(["run", "-i", lab.rx_interface(), WANTED, "--mode", mode, "--json", "--interval", "3600"]);

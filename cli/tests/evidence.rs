@@ -30,9 +30,13 @@ fn run(lab: &Lab, arguments: &[&str], frame: &[u8]) -> String {
 
 #[test]
 fn the_command_explains_with_its_own_remedies() {
+    ["mapped", "copy"].into_iter().for_each(explains);
+}
+
+fn explains(mode: &str) {
     let lab = quiet_lab();
     let frame = tagged(&Frame::udp("10.0.0.1:4000", "232.1.1.1:5000", b"tagged"), 100);
-    let text = run(&lab, &["--mode", "copy", WANTED, WANTED_V6], &frame);
+    let text = run(&lab, &["--mode", mode, WANTED, WANTED_V6], &frame);
     for line in [
         "nothing came for 2 of 2 subscriptions:\n",
         "  20 frames on veth-rx carried a VLAN tag, and untagged ones are wanted; receive them with --vlan ID\n",
@@ -41,7 +45,7 @@ fn the_command_explains_with_its_own_remedies() {
     }
 
     let frame = Frame::udp("10.0.0.3:4000", "232.1.1.1:5000", b"unwanted").bytes;
-    let text = run(&lab, &["--mode", "copy", WANTED, "10.0.0.3@232.1.1.1:5000"], &frame);
+    let text = run(&lab, &["--mode", mode, WANTED, "10.0.0.3@232.1.1.1:5000"], &frame);
     for line in [
         "nothing came for 1 of 2 subscriptions:\n",
         "  10.0.0.1@232.1.1.1:5000: no frame of group 232.1.1.1, port 5000, arrived on veth-rx from a source of this \
@@ -50,18 +54,18 @@ fn the_command_explains_with_its_own_remedies() {
         assert!(text.contains(line), "{line} is missing: {text}");
     }
 
-    let text = run(&lab, &["--mode", "copy", WANTED], &frame);
+    let text = run(&lab, &["--mode", mode, WANTED], &frame);
     let line = "  10.0.0.1@232.1.1.1:5000: 20 frames of group 232.1.1.1, port 5000, came from sources that are not \
                 wanted, the latest from 10.0.0.3; for that one, subscribe to 10.0.0.3@232.1.1.1:5000\n";
     assert!(text.contains(line), "{line} is missing: {text}");
 
     let other = Frame::udp("10.0.0.1:4000", "232.1.1.1:5009", b"port").bytes;
-    let text = run(&lab, &["--mode", "copy", WANTED], &other);
+    let text = run(&lab, &["--mode", mode, WANTED], &other);
     let line = "  10.0.0.1@232.1.1.1:5000: frames of group 232.1.1.1 arrived for port 5009, not for 5000; for those, \
                 subscribe to 10.0.0.1@232.1.1.1:5009\n";
     assert!(text.contains(line), "{line} is missing: {text}");
 
-    let text = run(&lab, &["--mode", "copy", "10.0.0.3@232.1.1.1:5000"], &frame);
+    let text = run(&lab, &["--mode", mode, "10.0.0.3@232.1.1.1:5000"], &frame);
     assert!(!text.contains("nothing came"), "{text}");
 }
 

@@ -13,8 +13,7 @@ use support::{PATIENCE, Sending, causes, open, receive, stream, subscription};
 
 const WANTED: &str = "10.0.0.1@232.1.1.1:5000";
 
-#[test]
-fn killed_under_load() {
+fn killed_under_load(mode: ReceiveMode) {
     let lab = Lab::new().expect("lab");
     let before = Traces::of(&lab);
     let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
@@ -24,7 +23,8 @@ fn killed_under_load() {
         let mut child = lab
             .rx()
             .command(env!("CARGO_BIN_EXE_receiver"))
-            .args(["run", "-i", lab.rx_interface(), "--mode", "copy", "--json", "--interval", "0.1", WANTED])
+            .args(["run", "-i", lab.rx_interface(), "--mode", mode.name()])
+            .args(["--json", "--interval", "0.1", WANTED])
             .stdout(Stdio::piped())
             .spawn()
             .expect("the victim");
@@ -44,7 +44,7 @@ fn killed_under_load() {
     // A new one starts at once, and receives from the sender that never stopped.
     let all = |builder: Builder| {
         let wanted = [WANTED, "[2001:db8::1]@[ff3e::1]:5000", "!10.0.0.9@239.1.1.1:5001"];
-        wanted.into_iter().fold(builder, |builder, text| builder.subscribe(subscription(text))).mode(ReceiveMode::Copy)
+        wanted.into_iter().fold(builder, |builder, text| builder.subscribe(subscription(text))).mode(mode)
     };
     let mut receiver = open(&lab, all).expect("a new receiver");
     assert!(receiver.poll(Wait::For(PATIENCE), |_| {}).expect("poll") > 0);
@@ -52,4 +52,14 @@ fn killed_under_load() {
     receive(&mut receiver, &[], |_| {});
     let ledger = receiver.handle().ledger().expect("ledger");
     assert_eq!(ledger.unaccounted(), 0, "{}", causes(&ledger));
+}
+
+#[test]
+fn killed_under_load_copy() {
+    killed_under_load(ReceiveMode::Copy);
+}
+
+#[test]
+fn killed_under_load_mapped() {
+    killed_under_load(ReceiveMode::Mapped);
 }

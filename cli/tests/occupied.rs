@@ -10,17 +10,17 @@ use netlab::Lab;
 use receiver::ReceiveMode;
 use support::occupied::{ASKED, assert_refused};
 use support::traces::Traces;
-use support::{PATIENCE, open, subscription};
+use support::{NATIVE, PATIENCE, open, subscription};
 
 /// A `receiver run` in the lab. Dropping this value kills it.
 struct Running(Child);
 
 impl Running {
-    fn start(lab: &Lab) -> Self {
+    fn start(lab: &Lab, mode: ReceiveMode) -> Self {
         let child = lab
             .rx()
             .command(env!("CARGO_BIN_EXE_receiver"))
-            .args(["run", "-i", lab.rx_interface(), "--mode", "copy", "10.0.0.1@232.1.1.1:5000"])
+            .args(["run", "-i", lab.rx_interface(), "--mode", mode.name(), "10.0.0.1@232.1.1.1:5000"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -45,8 +45,12 @@ impl Drop for Running {
 
 #[test]
 fn a_receiver_in_another_process() {
+    NATIVE.into_iter().for_each(a_receiver_of);
+}
+
+fn a_receiver_of(mode: ReceiveMode) {
     let lab = Lab::new().expect("lab");
-    let first = Running::start(&lab);
+    let first = Running::start(&lab, mode);
     let holder = format!("held by receiver (pid {})", first.0.id());
     assert_refused(&lab, &["`receiver`", &holder, "give one receiver the subscriptions of both"]);
     let second = lab

@@ -44,10 +44,14 @@ fn written(path: &Scratch) -> Vec<u8> {
 
 #[test]
 fn a_fifo_that_nobody_reads_costs_counted_datagrams_and_no_time() {
+    ["mapped", "copy"].into_iter().for_each(a_fifo_that_nobody_reads);
+}
+
+fn a_fifo_that_nobody_reads(mode: &str) {
     let lab = Lab::new().expect("a lab");
     let fifo = Scratch::fifo();
     let mut reader = open_fifo(&fifo);
-    let arguments = ["--json", "--interval", "0.1", "--duration", "2", "--output", fifo.name(), WANTED];
+    let arguments = ["--mode", mode, "--json", "--interval", "0.1", "--duration", "2", "--output", fifo.name(), WANTED];
     let start = Instant::now();
     let (run, _) = Run::joined(&lab, &arguments);
     send_payloads(&lab, &payloads());
@@ -68,9 +72,13 @@ fn a_fifo_that_nobody_reads_costs_counted_datagrams_and_no_time() {
 
 #[test]
 fn a_hex_dump_that_nobody_reads_is_counted_likewise() {
+    ["mapped", "copy"].into_iter().for_each(a_hex_dump_that_nobody_reads);
+}
+
+fn a_hex_dump_that_nobody_reads(mode: &str) {
     let lab = Lab::new().expect("a lab");
     let summary = Scratch::new();
-    let mut run = Run::start(&lab, &["--hex", "--duration", "2", "--summary", summary.name(), WANTED]);
+    let mut run = Run::start(&lab, &["--mode", mode, "--hex", "--duration", "2", "--summary", summary.name(), WANTED]);
     run.err.read_line(&mut String::new()).expect("standard error");
     send_payloads(&lab, &payloads());
     assert_eq!(run.end_unread(), Some(0));
@@ -83,11 +91,15 @@ fn a_hex_dump_that_nobody_reads_is_counted_likewise() {
 
 #[test]
 fn a_fifo_without_a_reader_holds_up_nothing_and_a_late_reader_gets_all() {
+    ["mapped", "copy"].into_iter().for_each(a_fifo_without_a_reader);
+}
+
+fn a_fifo_without_a_reader(mode: &str) {
     let lab = Lab::new().expect("a lab");
     let before = Traces::of(&lab);
     // A signal ends the run while nobody has opened the FIFO.
     let fifo = Scratch::fifo();
-    let (run, _) = Run::joined(&lab, &["--json", "--output", fifo.name(), WANTED]);
+    let (run, _) = Run::joined(&lab, &["--mode", mode, "--json", "--output", fifo.name(), WANTED]);
     send_payloads(&lab, &payloads());
     run.signal(Signal::TERM);
     let (out, err, code) = run.end();
@@ -96,7 +108,8 @@ fn a_fifo_without_a_reader_holds_up_nothing_and_a_late_reader_gets_all() {
     assert_eq!(summary["output_dropped"], summary["packets"], "{summary}");
     assert_eq!(Traces::settled(&lab, &before), before);
 
-    let (run, _) = Run::joined(&lab, &["--json", "--count", &COUNT.to_string(), "--output", fifo.name(), WANTED]);
+    let count = COUNT.to_string();
+    let (run, _) = Run::joined(&lab, &["--mode", mode, "--json", "--count", &count, "--output", fifo.name(), WANTED]);
     send_payloads(&lab, &payloads());
     let mut all = Vec::new();
     File::open(&fifo.0).and_then(|mut file| file.read_to_end(&mut all)).expect("the FIFO");

@@ -10,7 +10,7 @@ use receiver::{
     SubscriptionError, Vlan, Wait,
 };
 use support::traces::{Traces, interface};
-use support::{burst, causes, open, stream, subscription, without_privilege};
+use support::{NATIVE, burst, causes, open, stream, subscription, without_privilege};
 
 const GOOD: &str = "10.0.0.1@232.1.1.1:5000";
 
@@ -87,15 +87,20 @@ fn subscriptions_that_do_not_go_together() {
         assert_names(&error, &[one, other, part, "once"]);
     }
     // The same at run time: refused, and the first goes on.
-    let mut receiver =
-        open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy)).expect("receiver");
+    for mode in NATIVE {
+        the_same_while_receiving(&lab, mode);
+    }
+}
+
+fn the_same_while_receiving(lab: &Lab, mode: ReceiveMode) {
+    let mut receiver = open(lab, |builder| builder.subscribe(subscription(GOOD)).mode(mode)).expect("receiver");
     let handle = receiver.handle();
-    let found = Traces::of(&lab);
+    let found = Traces::of(lab);
     let error = lab.rx().run(|| handle.join(&subscription(GOOD))).expect("run").expect_err("twice");
     assert!(matches!(error, Error::Overlap { .. }), "{error:?}");
-    assert_eq!(Traces::of(&lab), found);
+    assert_eq!(Traces::of(lab), found);
     assert_eq!(handle.subscriptions().expect("subscriptions").len(), 1);
-    assert_eq!(burst(&lab, &mut receiver, stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]), 100, |_| {}), 100);
+    assert_eq!(burst(lab, &mut receiver, stream(lab, "232.1.1.1", 5000, &["10.0.0.1"]), 100, |_| {}), 100);
 }
 
 #[test]
@@ -150,7 +155,7 @@ fn modes_and_queues_that_there_are_not() {
     let error = refused(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::ZeroCopy));
     assert!(matches!(error, Error::ModeUnavailable { mode: ReceiveMode::ZeroCopy, .. }), "{error:?}");
     assert_names(&error, &["zero-copy", lab.rx_interface(), "use copy mode"]);
-    for mode in [ReceiveMode::Copy, ReceiveMode::Generic] {
+    for mode in [ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Generic] {
         let ask =
             |queues: Queues| refused(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(mode).queues(queues));
         let error = ask(Queues::These(vec![0, 2]));
@@ -162,8 +167,10 @@ fn modes_and_queues_that_there_are_not() {
             assert_names(&error, &[lab.rx_interface(), &format!("the first {count}"), "at most 2", "ethtool -L"]);
         }
     }
-    let error = refused(&lab, |builder| builder.mode(ReceiveMode::Copy).queues(Queues::These(vec![])));
-    assert!(matches!(error, Error::Option { option: "queues", .. }), "{error:?}");
+    for mode in NATIVE {
+        let error = refused(&lab, |builder| builder.mode(mode).queues(Queues::These(vec![])));
+        assert!(matches!(error, Error::Option { option: "queues", .. }), "{error:?}");
+    }
 }
 
 #[test]
@@ -182,11 +189,11 @@ fn options_out_of_range() {
         (|b| b.max_flows(u32::MAX), "max_flows", "4294967295"),
         (|b| b.frame_size(3_000), "frame_size", "3000"),
     ];
-    for (set, name, value) in cases {
-        let error = refused(&lab, |builder| set(builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy)));
+    for ((set, name, value), mode) in cases.into_iter().flat_map(|case| NATIVE.map(|mode| (case, mode))) {
+        let error = refused(&lab, |builder| set(builder.subscribe(subscription(GOOD)).mode(mode)));
         let is =
             matches!(&error, Error::Option { option, value: reported, .. } if *option == name && reported == value);
-        assert!(is && error.is_usage(), "{name} {value}: {error:?}");
+        assert!(is && error.is_usage(), "{mode}: {name} {value}: {error:?}");
         assert_names(&error, &[name, value, "must be"]);
     }
     let error = refused(&lab, |b| b.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy).frame_size(3_000));
@@ -289,9 +296,13 @@ fn required_xdp_is_no_fall_back() {
 
 #[test]
 fn an_async_receiver_without_a_runtime() {
+    NATIVE.into_iter().for_each(without_a_runtime);
+}
+
+fn without_a_runtime(mode: ReceiveMode) {
     let lab = Lab::new().expect("lab");
     let before = Traces::of(&lab);
-    let receiver = || open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy)).expect("one");
+    let receiver = || open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(mode)).expect("one");
     let error = receiver().into_async().expect_err("there is no runtime");
     assert!(matches!(error, Error::NoRuntime { .. }), "{error:?}");
     assert_names(&error, &["the calling thread has no tokio runtime;", "enable_io()"]);
@@ -323,17 +334,20 @@ fn a_foreign_program() {
             assert_names(&error, &[&id.to_string(), lab.rx_interface(), "this process", "mode socket"]);
         }
         drop(foreign);
-        drop(
-            open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::Copy))
-                .expect("once it is gone"),
-        );
+        for mode in NATIVE {
+            drop(open(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(mode)).expect("once it is gone"));
+        }
     }
 }
 
 #[test]
 fn a_filter_that_is_full() {
+    NATIVE.into_iter().for_each(a_filter_that_is_full_in);
+}
+
+fn a_filter_that_is_full_in(mode: ReceiveMode) {
     let lab = Lab::new().expect("lab");
-    let mut receiver = open(&lab, |builder| builder.mode(ReceiveMode::Copy).max_flows(2)).expect("receiver");
+    let mut receiver = open(&lab, |builder| builder.mode(mode).max_flows(2)).expect("receiver");
     let handle = receiver.handle();
     let join = |text: &str| lab.rx().run(|| handle.join(&subscription(text))).expect("run");
     // Two of each family.

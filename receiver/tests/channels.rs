@@ -5,7 +5,7 @@ mod support;
 
 use netlab::{Channels, Lab};
 use receiver::{Handle, Path, ReceiveMode};
-use support::{PATIENCE, burst, causes, open, stream, subscription};
+use support::{NATIVE, PATIENCE, burst, causes, open, queue_end, stream, subscription};
 
 const COUNT: u64 = 1_600;
 /// Flows, so that each of two queues gets some.
@@ -22,6 +22,10 @@ fn wait_for_warnings(handle: &Handle, count: usize) -> String {
 
 #[test]
 fn queues_come_and_go_under_way() {
+    NATIVE.into_iter().for_each(queues_come_and_go);
+}
+
+fn queues_come_and_go(mode: ReceiveMode) {
     let lab = Lab::builder().queues(2).build().expect("lab");
     let rx = |count| lab.rx().set_channels(lab.rx_interface(), Channels::Rx, count).expect("receive queues");
     let tx = |count| lab.tx().set_channels(lab.tx_interface(), Channels::Tx, count).expect("transmit queues");
@@ -29,7 +33,7 @@ fn queues_come_and_go_under_way() {
     tx(1);
     rx(1);
     let wanted = subscription("10.0.0.1@232.1.1.1:5000");
-    let mut receiver = open(&lab, |builder| builder.subscribe(wanted).mode(ReceiveMode::Copy)).expect("receiver");
+    let mut receiver = open(&lab, |builder| builder.subscribe(wanted).mode(mode)).expect("receiver");
     let handle = receiver.handle();
     let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
     (config.traffic.rate, config.traffic.source_ports) = (20_000, FLOWS);
@@ -47,7 +51,8 @@ fn queues_come_and_go_under_way() {
     rx(2);
     tx(2);
     let message = wait_for_warnings(&handle, 1);
-    assert!(message.contains("2 receive queues now, 1 before; 1 have no AF_XDP socket"), "{message}");
+    let end = queue_end(mode);
+    assert!(message.contains(&format!("2 receive queues now, 1 before; 1 have no {end}")), "{message}");
     assert_eq!(handle.interface().queues, 2);
     round(&mut by_kernel);
     assert!((1..COUNT).contains(&by_kernel), "{by_kernel} of {COUNT} came on the other queue");
@@ -55,7 +60,7 @@ fn queues_come_and_go_under_way() {
     tx(1);
     rx(1);
     let message = wait_for_warnings(&handle, 2);
-    assert!(message.contains("each has its AF_XDP socket"), "{message}");
+    assert!(message.contains(&format!("each has its {end}")), "{message}");
     let before = by_kernel;
     round(&mut by_kernel);
     assert_eq!(by_kernel, before);

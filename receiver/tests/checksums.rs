@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use netlab::Lab;
 use receiver::{Ledger, ModeRequest, ReceiveMode};
 use support::frame::{Frame, FrameSocket};
-use support::{burst, causes, open, receive, stream, subscription};
+use support::{NATIVE, burst, causes, open, receive, stream, subscription};
 
 const V4: (&str, &str) = ("10.0.0.1:4000", "232.1.1.1:5000");
 const V6: (&str, &str) = ("[2001:db8::1]:4000", "[ff3e::1]:5000");
@@ -82,6 +82,11 @@ fn wrong_ones_are_refused() {
 }
 
 #[test]
+fn wrong_ones_are_refused_in_mode_mapped() {
+    refused(ReceiveMode::Mapped);
+}
+
+#[test]
 fn wrong_ones_are_refused_in_mode_generic() {
     refused(ReceiveMode::Generic);
 }
@@ -95,7 +100,11 @@ fn a_kernel_socket_agrees() {
 
 #[test]
 fn all_are_delivered_when_not_verified() {
-    let (names, ledger) = receive_frames(ReceiveMode::Copy, false);
+    NATIVE.into_iter().for_each(all_are_delivered);
+}
+
+fn all_are_delivered(mode: ReceiveMode) {
+    let (names, ledger) = receive_frames(mode, false);
     let message = causes(&ledger);
     let damaged = "payloae";
     let wrong = ["udp", "udp, v6", damaged, "header", "absent, v6"];
@@ -111,13 +120,17 @@ fn all_are_delivered_when_not_verified() {
 /// A sender on this machine leaves the sum to a NIC that is not there.
 #[test]
 fn partial_ones_of_local_senders_are_accepted() {
+    NATIVE.into_iter().for_each(partial_ones_are_accepted);
+}
+
+fn partial_ones_are_accepted(mode: ReceiveMode) {
     const COUNT: u64 = 500;
     let lab = Lab::new().expect("lab");
     let mut receiver = open(&lab, |builder| {
         builder
             .subscribe(subscription("10.0.0.1@232.1.1.1:5000"))
             .subscribe(subscription("[2001:db8::1]@[ff3e::1]:5000"))
-            .mode(ReceiveMode::Copy)
+            .mode(mode)
     })
     .expect("receiver");
     for (group, source) in [("232.1.1.1", "10.0.0.1"), ("ff3e::1", "2001:db8::1")] {

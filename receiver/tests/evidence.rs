@@ -13,7 +13,7 @@ use support::{burst, open, quiet_lab, stream, subscription};
 
 const WANTED: &str = "10.0.0.1@232.1.1.1:5000";
 const WANTED_V6: &str = "[2001:db8::1]@[ff3e::1]:5000";
-const XDP: [ReceiveMode; 2] = [ReceiveMode::Copy, ReceiveMode::Generic];
+const XDP: [ReceiveMode; 3] = [ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Generic];
 /// Longer than the kernel takes to count the frames that were sent.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -88,12 +88,14 @@ fn a_wrong_checksum_is_not_a_full_buffer() {
 
 #[test]
 fn wrong_checksums_in_xdp_modes_are_the_receivers_own() {
-    let lab = quiet_lab();
-    let mut receiver = start(&lab, ReceiveMode::Copy, &[WANTED]);
-    send(&lab, &damaged("10.0.0.1:4000", "232.1.1.1:5000"), 3);
-    receiver.poll(Wait::For(Duration::from_millis(100)), |_| panic!("delivered")).expect("poll");
-    let found = wait_for(&receiver.handle(), |finding| *finding == Finding::WrongChecksum { datagrams: 3 });
-    assert!(!has(&found, "nothing_seen") && !has(&found, "host_wrong_checksum"), "{found:#?}");
+    for mode in XDP {
+        let lab = quiet_lab();
+        let mut receiver = start(&lab, mode, &[WANTED]);
+        send(&lab, &damaged("10.0.0.1:4000", "232.1.1.1:5000"), 3);
+        receiver.poll(Wait::For(Duration::from_millis(100)), |_| panic!("delivered")).expect("poll");
+        let found = wait_for(&receiver.handle(), |finding| *finding == Finding::WrongChecksum { datagrams: 3 });
+        assert!(!has(&found, "nothing_seen") && !has(&found, "host_wrong_checksum"), "{mode}: {found:#?}");
+    }
 }
 
 #[test]
@@ -136,14 +138,15 @@ fn tagged_frames() {
 
 #[test]
 fn untagged_frames_where_a_tag_is_wanted() {
-    let lab = quiet_lab();
-    let vlan: Vlan = "100".parse().expect("a tag");
-    let receiver =
-        open(&lab, |builder| builder.subscribe(subscription(WANTED)).vlan(Some(vlan)).mode(ReceiveMode::Copy))
-            .expect("receiver");
-    send(&lab, &Frame::udp("10.0.0.1:4000", "232.1.1.1:5000", b"untagged").bytes, 5);
-    let tags = Finding::VlanTags { interface: "veth-rx".into(), frames: 5, wanted: Some(vlan) };
-    wait_for(&receiver.handle(), |finding| *finding == tags);
+    for mode in XDP {
+        let lab = quiet_lab();
+        let vlan: Vlan = "100".parse().expect("a tag");
+        let receiver = open(&lab, |builder| builder.subscribe(subscription(WANTED)).vlan(Some(vlan)).mode(mode));
+        let receiver = receiver.expect("receiver");
+        send(&lab, &Frame::udp("10.0.0.1:4000", "232.1.1.1:5000", b"untagged").bytes, 5);
+        let tags = Finding::VlanTags { interface: "veth-rx".into(), frames: 5, wanted: Some(vlan) };
+        wait_for(&receiver.handle(), |finding| *finding == tags);
+    }
 }
 
 #[test]
@@ -165,18 +168,22 @@ fn only_unwanted_sources() {
 
 #[test]
 fn no_frame_at_all_then_other_frames() {
-    for mode in [ReceiveMode::Copy, ReceiveMode::Socket] {
+    for mode in [ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Socket] {
         let lab = quiet_lab();
         let receiver = start(&lab, mode, &[WANTED]);
         let handle = receiver.handle();
         let none = Finding::NoFrames { interface: "veth-rx".into() };
         let found = findings(&handle);
         assert!(found.contains(&none), "{mode}: {found:#?}");
-        assert_eq!(has(&found, "no_querier"), mode == ReceiveMode::Copy, "the kernel does not count IGMP: {found:#?}");
+        assert_eq!(
+            has(&found, "no_querier"),
+            mode != ReceiveMode::Socket,
+            "the kernel does not count IGMP: {found:#?}"
+        );
 
         let unicast = [&[2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1, 0x88, 0xb5][..], &[0; 46]].concat();
         send(&lab, &unicast, 6);
-        if mode == ReceiveMode::Copy {
+        if mode != ReceiveMode::Socket {
             let other = Finding::NoMulticast { interface: "veth-rx".into(), frames: 6 };
             let found = wait_for(&handle, |finding| *finding == other);
             assert!(has(&found, "nothing_seen") && !found.contains(&none), "{found:#?}");
@@ -204,7 +211,8 @@ fn igmp_query() -> Vec<u8> {
 
 #[test]
 fn the_reverse_path_filter_is_warned_of_and_counted() {
-    for (filter, mode) in [("1", ReceiveMode::Socket), ("2", ReceiveMode::Socket), ("1", ReceiveMode::Copy)] {
+    use ReceiveMode::{Copy, Mapped, Socket};
+    for (filter, mode) in [("1", Socket), ("2", Socket), ("1", Copy), ("1", Mapped)] {
         let lab = quiet_lab();
         lab.rx().sysctl("net/ipv4/conf/veth-rx/rp_filter", filter).expect("sysctl");
         let sources = "10.0.0.1,192.0.2.1,192.0.2.2";

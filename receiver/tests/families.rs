@@ -114,6 +114,11 @@ fn mtu_copy() {
 }
 
 #[test]
+fn mtu_mapped() {
+    lost_and_back(ReceiveMode::Mapped, By::Mtu);
+}
+
+#[test]
 fn disabled_socket() {
     lost_and_back(ReceiveMode::Socket, By::Sysctl);
 }
@@ -126,4 +131,9 @@ fn disabled_generic() {
 #[test]
 fn disabled_copy() {
     lost_and_back(ReceiveMode::Copy, By::Sysctl);
+}
+
+#[test]
+fn disabled_mapped() {
+    lost_and_back(ReceiveMode::Mapped, By::Sysctl);
 }

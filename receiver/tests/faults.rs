@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use netlab::Lab;
 use receiver::{Error, ModeRequest, ReceiveMode, Receiver, Wait};
 use support::traces::{Traces, interface};
-use support::{PATIENCE, Sending, burst, causes, open, stream, subscription};
+use support::{NATIVE, PATIENCE, Sending, burst, causes, open, stream, subscription};
 
 const V4: &str = "10.0.0.1@232.1.1.1:5000";
 const V6: &str = "[2001:db8::1]@[ff3e::1]:5000";
@@ -53,6 +53,11 @@ fn dropping_leaves_nothing(mode: ReceiveMode) {
 #[test]
 fn dropping_leaves_nothing_of_mode_copy() {
     dropping_leaves_nothing(ReceiveMode::Copy);
+}
+
+#[test]
+fn dropping_leaves_nothing_of_mode_mapped() {
+    dropping_leaves_nothing(ReceiveMode::Mapped);
 }
 
 #[test]
@@ -107,25 +112,31 @@ fn shutdown_hands_over_the_rest_of_the_ring() {
 }
 
 #[test]
+fn shutdown_hands_over_the_rest_of_the_mapped_ring() {
+    shutdown_hands_over_the_rest(ReceiveMode::Mapped);
+}
+
+#[test]
 fn shutdown_hands_over_the_rest_of_the_sockets() {
     shutdown_hands_over_the_rest(ReceiveMode::Socket);
 }
 
 #[test]
 fn shutdown_wakes_who_waits() {
-    let lab = Lab::new().expect("lab");
-    let mut receiver = open_all(&lab, ReceiveMode::Copy).expect("receiver");
-    let handle = receiver.handle();
-    let waiting = std::thread::spawn(move || while receiver.poll(Wait::Forever, |_| {}).is_ok() {});
-    std::thread::sleep(Duration::from_millis(50));
-    handle.shutdown().expect("shutdown");
-    waiting.join().expect("it ended");
+    for mode in NATIVE {
+        let lab = Lab::new().expect("lab");
+        let mut receiver = open_all(&lab, mode).expect("receiver");
+        let handle = receiver.handle();
+        let waiting = std::thread::spawn(move || while receiver.poll(Wait::Forever, |_| {}).is_ok() {});
+        std::thread::sleep(Duration::from_millis(50));
+        handle.shutdown().expect("shutdown");
+        waiting.join().expect("it ended");
+    }
 }
 
-#[test]
-fn two_on_one_interface() {
+fn two_on_one_interface(mode: ReceiveMode) {
     let lab = Lab::new().expect("lab");
-    let mut first = open_all(&lab, ReceiveMode::Copy).expect("receiver");
+    let mut first = open_all(&lab, mode).expect("receiver");
     let found = Traces::of(&lab);
     let program = found.xdp_program.expect("attached");
     let asked = "10.0.0.2@232.1.1.2:5002";
@@ -147,6 +158,16 @@ fn two_on_one_interface() {
     assert_eq!(burst(&lab, &mut second, other, 100, |_| {}), 100);
     drop(second);
     assert_eq!(Traces::of(&lab), found);
+}
+
+#[test]
+fn two_on_one_interface_copy() {
+    two_on_one_interface(ReceiveMode::Copy);
+}
+
+#[test]
+fn two_on_one_interface_mapped() {
+    two_on_one_interface(ReceiveMode::Mapped);
 }
 
 fn interface_goes_down(mode: ReceiveMode) {
@@ -190,6 +211,11 @@ fn interface_goes_down_in_mode_copy() {
 }
 
 #[test]
+fn interface_goes_down_in_mode_mapped() {
+    interface_goes_down(ReceiveMode::Mapped);
+}
+
+#[test]
 fn interface_goes_down_in_mode_socket() {
     interface_goes_down(ReceiveMode::Socket);
 }
@@ -197,13 +223,15 @@ fn interface_goes_down_in_mode_socket() {
 /// The interface is gone for good: the receiver ends without a panic.
 #[test]
 fn interface_is_deleted() {
-    let lab = Lab::new().expect("lab");
-    let mut receiver = open_all(&lab, ReceiveMode::Copy).expect("receiver");
-    lab.rx().ip(&["link", "delete", lab.rx_interface()]).expect("delete");
-    for _ in 0..3 {
-        assert_eq!(receiver.poll(Wait::For(Duration::from_millis(20)), |_| {}).expect("poll goes on"), 0);
+    for mode in NATIVE {
+        let lab = Lab::new().expect("lab");
+        let mut receiver = open_all(&lab, mode).expect("receiver");
+        lab.rx().ip(&["link", "delete", lab.rx_interface()]).expect("delete");
+        for _ in 0..3 {
+            assert_eq!(receiver.poll(Wait::For(Duration::from_millis(20)), |_| {}).expect("poll goes on"), 0);
+        }
+        let handle = receiver.handle();
+        assert_eq!(handle.ledger().expect("ledger").unaccounted(), 0);
+        handle.shutdown().expect("shutdown");
     }
-    let handle = receiver.handle();
-    assert_eq!(handle.ledger().expect("ledger").unaccounted(), 0);
-    handle.shutdown().expect("shutdown");
 }

@@ -159,6 +159,11 @@ fn address_removed_copy() {
 }
 
 #[test]
+fn address_removed_mapped() {
+    address_removed(ReceiveMode::Mapped);
+}
+
+#[test]
 fn address_removed_socket() {
     address_removed(ReceiveMode::Socket);
 }

@@ -13,7 +13,7 @@ use receiver::{LinkLedger, ReceiveMode, Wait};
 use support::bpf_link::detach;
 use support::counting::{Counting, sending, sending_v6, table};
 use support::traces::interface;
-use support::{Checking, PATIENCE, causes, open, subscription};
+use support::{Checking, PATIENCE, causes, open, queue_end, subscription};
 
 static FOREIGN: &[u8] = aya::include_bytes_aligned!("../../receiver-ebpf/object/baseline.bpf.o");
 const FOREIGN_NAME: &str = "drop_all";
@@ -137,10 +137,9 @@ fn detached(mode: ReceiveMode) {
     counting.finish();
 }
 
-#[test]
-fn more_queues() {
+fn more_queues(mode: ReceiveMode) {
     let lab = Lab::new().expect("lab");
-    let counting = Counting::open(&lab, ReceiveMode::Copy);
+    let counting = Counting::open(&lab, mode);
     lab.rx().ip(&["link", "del", "veth-rx"]).expect("delete");
     connect(
         End { namespace: lab.rx(), interface: "veth-rx" },
@@ -149,7 +148,8 @@ fn more_queues() {
     )
     .expect("connect");
     counting.wait_for_outages(1);
-    counting.wait_for_warning("veth-rx has 4 receive queues now, 1 before; 3 have no AF_XDP socket");
+    let end = queue_end(mode);
+    counting.wait_for_warning(&format!("veth-rx has 4 receive queues now, 1 before; 3 have no {end}"));
     assert_eq!(warnings_with(&counting, "receive queues"), 1);
     counting.finish();
 }
@@ -190,7 +190,8 @@ fn foreign_after_a_relink(mode: ReceiveMode) {
     assert_eq!(link(&counting).outages, 0, "it lasts");
     drop(ebpf);
     counting.wait_for_outages(1);
-    assert_eq!(warnings_with(&counting, "2 receive queues now, 1 before; 1 have no AF_XDP socket"), 1);
+    let queues = format!("2 receive queues now, 1 before; 1 have no {}", queue_end(mode));
+    assert_eq!(warnings_with(&counting, &queues), 1);
     let stream = sending(&lab);
     counting.next_packet();
     drop(stream.stop());
@@ -278,6 +279,11 @@ fn renamed_copy() {
 }
 
 #[test]
+fn renamed_mapped() {
+    renamed(ReceiveMode::Mapped);
+}
+
+#[test]
 fn renamed_generic() {
     renamed(ReceiveMode::Generic);
 }
@@ -293,6 +299,11 @@ fn flaps_copy() {
 }
 
 #[test]
+fn flaps_mapped() {
+    flaps(ReceiveMode::Mapped);
+}
+
+#[test]
 fn flaps_generic() {
     flaps(ReceiveMode::Generic);
 }
@@ -300,6 +311,16 @@ fn flaps_generic() {
 #[test]
 fn flaps_socket() {
     flaps(ReceiveMode::Socket);
+}
+
+#[test]
+fn more_queues_copy() {
+    more_queues(ReceiveMode::Copy);
+}
+
+#[test]
+fn more_queues_mapped() {
+    more_queues(ReceiveMode::Mapped);
 }
 
 #[test]
@@ -318,6 +339,11 @@ fn detached_copy() {
 }
 
 #[test]
+fn detached_mapped() {
+    detached(ReceiveMode::Mapped);
+}
+
+#[test]
 fn detached_generic() {
     detached(ReceiveMode::Generic);
 }
@@ -328,6 +354,11 @@ fn foreign_after_a_relink_copy() {
 }
 
 #[test]
+fn foreign_after_a_relink_mapped() {
+    foreign_after_a_relink(ReceiveMode::Mapped);
+}
+
+#[test]
 fn foreign_after_a_relink_generic() {
     foreign_after_a_relink(ReceiveMode::Generic);
 }
@@ -335,6 +366,11 @@ fn foreign_after_a_relink_generic() {
 #[test]
 fn foreign_between_two_relinks_copy() {
     foreign_between_two_relinks(ReceiveMode::Copy);
+}
+
+#[test]
+fn foreign_between_two_relinks_mapped() {
+    foreign_between_two_relinks(ReceiveMode::Mapped);
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn joined(handle: &Handle) -> Vec<Subscription> {
 #[test]
 fn thousands_of_lines_of_one_group_cost_little_more_than_one_line() {
     const SOURCES: u32 = 4000;
-    for mode in [ReceiveMode::Socket, ReceiveMode::Copy] {
+    for mode in [ReceiveMode::Socket, ReceiveMode::Copy, ReceiveMode::Mapped] {
         let lab = Lab::new().expect("lab");
         let (receiver, one) = opened(&lab, mode, &one_group(SOURCES, 1));
         drop(receiver);
@@ -141,6 +141,11 @@ fn all_or_none(mode: ReceiveMode) {
 #[test]
 fn all_or_none_copy() {
     all_or_none(ReceiveMode::Copy);
+}
+
+#[test]
+fn all_or_none_mapped() {
+    all_or_none(ReceiveMode::Mapped);
 }
 
 #[test]

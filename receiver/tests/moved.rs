@@ -90,6 +90,11 @@ fn moved_and_back_copy() {
 }
 
 #[test]
+fn moved_and_back_mapped() {
+    moved_and_back(ReceiveMode::Mapped);
+}
+
+#[test]
 fn moved_and_back_generic() {
     moved_and_back(ReceiveMode::Generic);
 }
@@ -102,6 +107,11 @@ fn moved_and_back_socket() {
 #[test]
 fn made_again_with_its_index_copy() {
     made_again_with_its_index(ReceiveMode::Copy);
+}
+
+#[test]
+fn made_again_with_its_index_mapped() {
+    made_again_with_its_index(ReceiveMode::Mapped);
 }
 
 #[test]

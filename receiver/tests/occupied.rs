@@ -16,7 +16,7 @@ use receiver::{Error, ReceiveMode};
 use receiver_xsk::{BindConfig, BindMode, XskSocket};
 use support::occupied::{ASKED, assert_refused};
 use support::traces::interface;
-use support::{open, subscription};
+use support::{NATIVE, burst, open, stream, subscription};
 
 /// Programs that are not the receiver's.
 static FOREIGN: &[u8] = aya::include_bytes_aligned!("../../receiver-ebpf/object/baseline.bpf.o");
@@ -24,10 +24,12 @@ const FOREIGN_NAME: &str = "drop_all";
 
 #[test]
 fn a_receiver_in_this_process() {
-    let lab = Lab::new().expect("lab");
-    let _first = open(&lab, |builder| builder.mode(ReceiveMode::Copy)).expect("receiver");
-    let pid = format!("(pid {}, this process)", std::process::id());
-    assert_refused(&lab, &[&pid, "give one receiver the subscriptions of both"]);
+    for mode in NATIVE {
+        let lab = Lab::new().expect("lab");
+        let _first = open(&lab, |builder| builder.mode(mode)).expect("receiver");
+        let pid = format!("(pid {}, this process)", std::process::id());
+        assert_refused(&lab, &[&pid, "give one receiver the subscriptions of both"]);
+    }
 }
 
 #[test]
@@ -40,9 +42,7 @@ fn a_foreign_program_that_a_process_holds() {
     let pid = format!("(pid {}, this process)", std::process::id());
     assert_refused(&lab, &["`drop_all`", &pid, "Stop that process"]);
     drop(ebpf);
-    drop(
-        open(&lab, |builder| builder.subscribe(subscription(ASKED)).mode(ReceiveMode::Copy)).expect("the remedy helps"),
-    );
+    assert_remedy(&lab);
 }
 
 #[test]
@@ -56,9 +56,14 @@ fn a_foreign_program_that_no_process_holds() {
     let off = format!("ip link set {} xdp off", lab.rx_interface());
     assert_refused(&lab, &["`drop_all`, which no process holds", &off]);
     lab.rx().ip(&["link", "set", lab.rx_interface(), "xdp", "off"]).expect("the remedy");
-    drop(
-        open(&lab, |builder| builder.subscribe(subscription(ASKED)).mode(ReceiveMode::Copy)).expect("the remedy helps"),
-    );
+    assert_remedy(&lab);
+}
+
+/// Each native mode starts now.
+fn assert_remedy(lab: &Lab) {
+    for mode in NATIVE {
+        drop(open(lab, |builder| builder.subscribe(subscription(ASKED)).mode(mode)).expect("the remedy helps"));
+    }
 }
 
 fn foreign(ebpf: &mut Ebpf) -> &mut Xdp {
@@ -96,6 +101,11 @@ fn a_queue_that_another_socket_has() {
     let config = BindConfig::new(interface(&lab).index, lab.rx_interface(), 0, BindMode::Copy);
     let socket = lab.rx().run(|| XskSocket::bind(&config)).expect("run").expect("socket");
     let refused = || open(&lab, |builder| builder.subscribe(subscription(ASKED)).mode(ReceiveMode::Copy)).err();
+    // Mode mapped needs no AF_XDP socket.
+    let mapped = open(&lab, |builder| builder.subscribe(subscription(ASKED)).mode(ReceiveMode::Mapped));
+    let mut mapped = mapped.expect("a receiver beside the socket");
+    assert_eq!(burst(&lab, &mut mapped, stream(&lab, "232.1.1.2", 5002, &["10.0.0.2"]), 50, |_| {}), 50);
+    drop(mapped);
     let error = refused().expect("refused");
     assert!(matches!(error, Error::QueueTaken { queue: 0, .. }), "{error:?}");
     let message = error.to_string();

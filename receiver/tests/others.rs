@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use netlab::{End, Lab, LinkOptions, connect};
 use receiver::{DropUnwanted, Handle, ReceiveMode, Receiver, Verdict};
 use support::members::{Member, report, start, wait, wait_for_warning};
-use support::{Sending, burst, causes, stream, subscription};
+use support::{NATIVE, Sending, burst, causes, stream, subscription};
 
 /// The receiver takes it from 10.0.0.1.
 const GROUP: &str = "239.1.1.1";
@@ -66,7 +66,7 @@ fn passes_while_shared(mode: ReceiveMode, group: &str, wanted: &str, sources: [&
     let theirs = member.receive(COUNT + partial);
     let other: IpAddr = sources[1].parse().expect("an address");
     let taken = theirs.iter().filter(|source| **source != other).count();
-    assert_eq!(taken as u64, partial, "AF_XDP has taken the others: {theirs:?}");
+    assert_eq!(taken as u64, partial, "the receiver has taken the others: {theirs:?}");
     assert!(partial < COUNT, "{partial}");
     assert_eq!(unwanted(&handle), (0, COUNT), "{}", causes(&handle.ledger().expect("ledger")));
     let shared = report(&handle, wanted);
@@ -96,6 +96,11 @@ fn passes_while_shared_copy_v4() {
 }
 
 #[test]
+fn passes_while_shared_mapped_v4() {
+    passes_while_shared(ReceiveMode::Mapped, GROUP, WANTED, ["10.0.0.1", "10.0.0.2"]);
+}
+
+#[test]
 fn passes_while_shared_generic_v4() {
     passes_while_shared(ReceiveMode::Generic, GROUP, WANTED, ["10.0.0.1", "10.0.0.2"]);
 }
@@ -106,7 +111,16 @@ fn passes_while_shared_copy_v6() {
 }
 
 #[test]
+fn passes_while_shared_mapped_v6() {
+    passes_while_shared(ReceiveMode::Mapped, GROUP_V6, WANTED_V6, ["2001:db8::1", "2001:db8::2"]);
+}
+
+#[test]
 fn each_policy() {
+    NATIVE.into_iter().for_each(each_policy_in);
+}
+
+fn each_policy_in(mode: ReceiveMode) {
     for (policy, member, expected) in [
         (DropUnwanted::Always, true, (COUNT, 0)),
         (DropUnwanted::Always, false, (COUNT, 0)),
@@ -117,7 +131,7 @@ fn each_policy() {
     ] {
         let lab = Lab::new().expect("lab");
         let member = member.then(|| Member::join(&lab, GROUP, 5000));
-        let mut receiver = start(&lab, ReceiveMode::Copy, policy, &[WANTED]);
+        let mut receiver = start(&lab, mode, policy, &[WANTED]);
         let handle = receiver.handle();
         assert_eq!(send(&lab, &mut receiver, GROUP, 5000, &["10.0.0.1", "10.0.0.2"]), COUNT);
         assert_eq!(unwanted(&handle), expected, "{policy}, {member:?}");
@@ -139,8 +153,12 @@ fn each_policy() {
 /// A member that exists when the receiver joins a group later loses nothing: frames pass from the first one.
 #[test]
 fn joins_under_way_look_first() {
+    NATIVE.into_iter().for_each(joins_under_way_in);
+}
+
+fn joins_under_way_in(mode: ReceiveMode) {
     let lab = Lab::new().expect("lab");
-    let mut receiver = start(&lab, ReceiveMode::Copy, DropUnwanted::default(), &[WANTED_V6]);
+    let mut receiver = start(&lab, mode, DropUnwanted::default(), &[WANTED_V6]);
     let handle = receiver.handle();
     let member = Member::join(&lab, GROUP, 5000);
     let sending = {
@@ -169,10 +187,14 @@ fn joins_under_way_look_first() {
 /// Whatever changes in the filter or on the link, frames of unwanted sources pass while there is a member.
 #[test]
 fn changes_keep_it_shared() {
+    NATIVE.into_iter().for_each(changes_keep_it_shared_in);
+}
+
+fn changes_keep_it_shared_in(mode: ReceiveMode) {
     let any = "!10.0.0.9@239.1.1.2:5001";
     let lab = Lab::new().expect("lab");
     let members = [Member::join(&lab, GROUP, 5000), Member::join(&lab, "239.1.1.2", 5001)];
-    let mut receiver = start(&lab, ReceiveMode::Copy, DropUnwanted::default(), &[WANTED, any]);
+    let mut receiver = start(&lab, mode, DropUnwanted::default(), &[WANTED, any]);
     let handle = receiver.handle();
     let [included, excluded] = [report(&handle, WANTED).id, report(&handle, any).id];
     let ip = |text: &str| -> IpAddr { text.parse().expect(text) };
@@ -232,13 +254,17 @@ fn changes_keep_it_shared() {
 /// A member on another interface does not count; nor does one that is bound to another port get a warning.
 #[test]
 fn other_interfaces_and_ports() {
+    NATIVE.into_iter().for_each(other_interfaces_and_ports_in);
+}
+
+fn other_interfaces_and_ports_in(mode: ReceiveMode) {
     let lab = Lab::new().expect("lab");
     lab.rx().ip(&["link", "add", "veth-b", "type", "veth", "peer", "name", "veth-c"]).expect("a second interface");
     lab.rx().ip(&["link", "set", "veth-b", "up"]).expect("up");
     let _elsewhere = Member::join_on(lab.rx(), "veth-b", GROUP, 5000);
     let port = Member::join(&lab, "239.1.1.2", 6000);
     let wanted = [WANTED, "10.0.0.1@239.1.1.2:5001", "10.0.0.1@239.1.1.3:5000"];
-    let mut receiver = start(&lab, ReceiveMode::Copy, DropUnwanted::default(), &wanted);
+    let mut receiver = start(&lab, mode, DropUnwanted::default(), &wanted);
     let handle = receiver.handle();
     assert_eq!(handle.warnings(), [""; 0]);
     assert_eq!(wanted.map(|of| report(&handle, of).other_members), [Some(0), Some(1), Some(0)]);

@@ -136,6 +136,11 @@ fn an_async_receiver_holds_the_rest_in_mode_copy() {
 }
 
 #[test]
+fn an_async_receiver_holds_the_rest_in_mode_mapped() {
+    an_async_receiver_holds_the_rest(ReceiveMode::Mapped);
+}
+
+#[test]
 fn an_async_receiver_holds_the_rest_in_mode_socket() {
     an_async_receiver_holds_the_rest(ReceiveMode::Socket);
 }

@@ -1,4 +1,4 @@
-//! Ten thousand (S,G) pairs through the receiver, in copy mode, on the limits of a stock kernel. What it took is
+//! Ten thousand (S,G) pairs through the receiver, in native modes and mode socket, on the limits of a stock kernel. What it took is
 //! printed; what is asserted is that all are heard, and nothing beside them.
 
 mod support;
@@ -208,6 +208,16 @@ fn ten_thousand_pairs_copy_v6() {
 }
 
 #[test]
+fn ten_thousand_pairs_mapped_v4() {
+    distinct_groups(ReceiveMode::Mapped, true);
+}
+
+#[test]
+fn ten_thousand_pairs_mapped_v6() {
+    distinct_groups(ReceiveMode::Mapped, false);
+}
+
+#[test]
 fn ten_thousand_pairs_socket_v4() {
     distinct_groups(ReceiveMode::Socket, true);
 }
@@ -262,6 +272,11 @@ fn one_group(mode: ReceiveMode, v4: bool) {
 #[test]
 fn ten_thousand_sources_copy_v4() {
     one_group(ReceiveMode::Copy, true);
+}
+
+#[test]
+fn ten_thousand_sources_mapped_v4() {
+    one_group(ReceiveMode::Mapped, true);
 }
 
 #[test]

@@ -112,6 +112,12 @@ fn of_a_sender_in_copy_mode() {
 }
 
 #[test]
+fn of_a_sender_in_mapped_mode() {
+    let ledger = of_a_sender(ReceiveMode::Mapped);
+    assert_eq!(ledger.count("mapped").expect("a cause"), 2 * COUNT as u64, "{}", causes(&ledger));
+}
+
+#[test]
 fn of_a_sender_in_socket_mode() {
     of_a_sender(ReceiveMode::Socket);
 }

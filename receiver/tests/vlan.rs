@@ -5,7 +5,7 @@ mod support;
 use netlab::Lab;
 use receiver::{Path, ReceiveMode, Vlan};
 use receiver_common::Verdict;
-use support::{burst, causes, open, stream, subscription};
+use support::{burst, causes, open, stream, subscription, wanted_verdict};
 
 const COUNT: u64 = 300;
 
@@ -43,8 +43,7 @@ fn check(mode: ReceiveMode, wanted: &str, others: &[&[u16]]) {
     }
     let ledger = receiver.handle().ledger().expect("ledger");
     let message = causes(&ledger);
-    let way = if mode == ReceiveMode::Mapped { Verdict::Mapped } else { Verdict::Redirected };
-    assert_eq!(ledger.verdict(way), 2 * COUNT, "{message}");
+    assert_eq!(ledger.verdict(wanted_verdict(mode)), 2 * COUNT, "{message}");
     assert_eq!(ledger.verdict(Verdict::DroppedNotIncluded), 2 * COUNT, "{message}");
     // MLD and neighbour discovery of the lab itself are untagged, and may come on top.
     assert!(ledger.verdict(Verdict::PassedVlan) >= 2 * COUNT * others.len() as u64, "{message}");

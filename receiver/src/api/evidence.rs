@@ -452,8 +452,11 @@ impl Observed<'_> {
             Verdict::PassedUnicastMac,
             Verdict::PassedZeroLength,
             Verdict::PassedPartialChecksum,
+            Verdict::PassedTooLong,
+            Verdict::DroppedRingFull,
+            Verdict::DroppedRingBusy,
         ];
-        unknown.into_iter().all(|verdict| self.ledger.verdict(verdict) == 0)
-            && self.ledger.verdict(Verdict::Redirected) == self.ledger.delivered_by_xdp()
+        let taken = self.ledger.verdict(Verdict::Redirected) + self.ledger.verdict(Verdict::Mapped);
+        unknown.into_iter().all(|verdict| self.ledger.verdict(verdict) == 0) && taken == self.ledger.delivered_by_xdp()
     }
 }

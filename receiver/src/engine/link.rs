@@ -31,6 +31,7 @@ use self::outage::Outages;
 pub(crate) use self::outage::Over;
 use self::rate::Rate;
 use crate::api::error::Error;
+use crate::api::mode::ReceiveMode;
 use crate::engine::control::Control;
 use crate::engine::control::recovery::Mtu;
 use crate::engine::shared::Shared;
@@ -353,7 +354,8 @@ impl Watch {
         control.set_queues(interface.queues);
         let served: Vec<u32> =
             self.shared.queues.iter().filter(|cell| cell.is_served()).map(|cell| cell.queue).collect();
-        if let Some(warning) = warnings::queues(&interface.name, before, interface.queues, &served) {
+        let end = if control.mode() == ReceiveMode::Mapped { "mapped ring" } else { "AF_XDP socket" };
+        if let Some(warning) = warnings::queues(&interface.name, before, interface.queues, &served, end) {
             control.warn(warning);
         }
     }

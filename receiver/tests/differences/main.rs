@@ -98,6 +98,12 @@ fn mode_copy_does_as_the_table_says() {
 }
 
 #[test]
+fn mode_mapped_does_as_the_table_says() {
+    let cases = cases();
+    check(&cases, &by_the_receiver(&cases, ReceiveMode::Mapped), &by_plain_sockets(&cases), |case| case.copy);
+}
+
+#[test]
 fn mode_generic_does_as_the_table_says() {
     let cases = cases();
     check(&cases, &by_the_receiver(&cases, ReceiveMode::Generic), &by_plain_sockets(&cases), |case| case.generic);

@@ -1,5 +1,6 @@
 //! Frames made by hand, for what no UDP socket sends: wrong checksums, options, extension headers, tags.
 #![allow(unsafe_code)] // The address of an AF_PACKET socket.
+#![allow(dead_code, reason = "each test program takes what it needs")]
 
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;

@@ -10,6 +10,7 @@ pub mod bpf_link;
 pub mod counting;
 pub mod frame;
 pub mod members;
+pub mod numbered;
 pub mod occupied;
 pub mod traces;
 
@@ -21,7 +22,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use netlab::Lab;
-use receiver::{Datagram, Error, Handle, Ledger, Receiver, Subscription, Wait, Worker};
+use receiver::{Datagram, Error, Handle, Ledger, ReceiveMode, Receiver, Subscription, Verdict, Wait, Worker};
 use receiver_send::probe::{ProbeChecker, ProbeReport};
 use receiver_send::{SendConfig, SendReport, Sender};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
@@ -35,6 +36,19 @@ pub fn subscription(text: &str) -> Subscription {
 
 pub fn addresses(texts: &[&str]) -> Vec<IpAddr> {
     texts.iter().map(|text| text.parse().expect(text)).collect()
+}
+
+/// The modes in which the program runs in the driver and checks what AF_XDP's copy mode checks.
+pub const NATIVE: [ReceiveMode; 2] = [ReceiveMode::Copy, ReceiveMode::Mapped];
+
+/// The verdict of wanted frames in an XDP mode.
+pub fn wanted_verdict(mode: ReceiveMode) -> Verdict {
+    if mode == ReceiveMode::Mapped { Verdict::Mapped } else { Verdict::Redirected }
+}
+
+/// What a queue of the receiver has in a native mode, in its messages.
+pub fn queue_end(mode: ReceiveMode) -> &'static str {
+    if mode == ReceiveMode::Mapped { "mapped ring" } else { "AF_XDP socket" }
 }
 
 /// A sender's configuration on the lab's sending side.

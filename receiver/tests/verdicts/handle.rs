@@ -1,6 +1,7 @@
 //! A second handle of the attached program: it runs frames while [`receiver::internals::Program`] changes the maps, and
 //! shows what the program wrote before the frame. aya has no way to make one for XDP.
 #![allow(unsafe_code)]
+#![allow(dead_code, reason = "each test program takes what it needs")]
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -46,18 +47,24 @@ impl Handle {
 
     /// Runs a frame, in the calling thread's namespace.
     pub fn run(&self, frame: &[u8], repeat: u32) {
-        self.test(frame, repeat, &mut []);
+        self.test(frame, repeat, 0, &mut []);
+    }
+
+    /// Runs this number of copies of a frame as the driver does: in batches, softirqs off (Linux 5.18).
+    pub fn run_live(&self, frame: &[u8], copies: u32) {
+        const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
+        self.test(frame, copies, BPF_F_TEST_XDP_LIVE_FRAMES, &mut []);
     }
 
     /// Runs a frame once; the action, and the frame afterwards with its metadata before it.
     pub fn output(&self, frame: &[u8]) -> (u32, Vec<u8>) {
         let mut output = vec![0; frame.len() + 256];
-        let (action, length) = self.test(frame, 1, &mut output);
+        let (action, length) = self.test(frame, 1, 0, &mut output);
         output.truncate(length);
         (action, output)
     }
 
-    fn test(&self, frame: &[u8], repeat: u32, output: &mut [u8]) -> (u32, usize) {
+    fn test(&self, frame: &[u8], repeat: u32, flags: u32, output: &mut [u8]) -> (u32, usize) {
         const BPF_PROG_TEST_RUN: libc::c_long = 10;
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context = [0, frame.len() as u32, 0, self.if_index, 0, 0];
@@ -70,6 +77,7 @@ impl Handle {
             repeat,
             ctx_size_in: size_of_val(&context) as u32,
             ctx_in: context.as_ptr() as u64,
+            flags,
             ..TestRun::default()
         };
         // SAFETY: a live attribute and its size; the addresses in it are those of live slices, with their lengths.

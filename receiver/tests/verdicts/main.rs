@@ -4,15 +4,21 @@
 mod bench;
 mod buffers;
 mod changes;
+#[path = "../support/frame.rs"]
+mod frame_socket;
 #[path = "../support/frames.rs"]
 mod frames;
 mod full;
 mod handle;
 mod mapped;
+#[path = "../support/numbered.rs"]
+mod numbered;
 mod oracle;
 mod partial;
+mod producers;
 mod ring;
 mod shared;
+mod sleeps;
 mod stamp;
 mod table;
 

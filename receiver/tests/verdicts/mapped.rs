@@ -30,13 +30,13 @@ const DROP: u32 = 1;
 const PASS: u32 = 2;
 
 /// The program with the table's filter, on a link that is down.
-struct Subject {
-    program: Program,
-    interface: Interface,
+pub struct Subject {
+    pub program: Program,
+    pub interface: Interface,
 }
 
 impl Subject {
-    fn run(config: &Config, shape: &RingShape, test: impl FnOnce(&mut Self) + Send) {
+    pub fn run(config: &Config, shape: &RingShape, test: impl FnOnce(&mut Self) + Send) {
         Self::run_with(CapabilitySet::all(), config, shape, test);
     }
 

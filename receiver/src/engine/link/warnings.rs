@@ -2,21 +2,23 @@
 
 use receiver_host::Families;
 
-/// What another number of receive queues means for a receiver with sockets on the queues `served`; `None` without any.
-pub(super) fn queues(name: &str, before: u32, now: u32, served: &[u32]) -> Option<String> {
+/// What another number of receive queues means for a receiver with sockets or mapped rings, as `end` names them, on the
+/// queues `served`; `None` without any.
+pub(super) fn queues(name: &str, before: u32, now: u32, served: &[u32], end: &str) -> Option<String> {
     let there = served.iter().filter(|&&queue| queue < now).count();
     if served.is_empty() {
         return None;
     }
     let change = format!("{name} has {now} receive queues now, {before} before");
+    let article = if end.starts_with('A') { "an" } else { "a" };
     Some(match (served.len() - there, now as usize - there) {
-        (0, 0) => format!("{change}; each has its AF_XDP socket"),
+        (0, 0) => format!("{change}; each has its {end}"),
         (0, others) => format!(
-            "{change}; {others} have no AF_XDP socket, and what comes there takes the slower kernel path: start the \
+            "{change}; {others} have no {end}, and what comes there takes the slower kernel path: start the \
              receiver anew to serve them, or steer the streams (`ethtool -X`, `ethtool -N`)"
         ),
         (gone, _) => format!(
-            "{change}; {gone} of those that had an AF_XDP socket are gone, and their streams come by the other \
+            "{change}; {gone} of those that had {article} {end} are gone, and their streams come by the other \
              queues: start the receiver anew to serve them as they are"
         ),
     })
@@ -85,11 +87,14 @@ mod tests {
 
     #[test]
     fn a_changed_number_of_queues_is_told_with_what_it_means() {
-        let warning = |before, now, served: &[u32]| queues("eth7", before, now, served).unwrap_or_default();
+        let warning =
+            |before, now, served: &[u32]| queues("eth7", before, now, served, "AF_XDP socket").unwrap_or_default();
         assert!(warning(1, 4, &[0]).starts_with("eth7 has 4 receive queues now, 1 before; 3 have no AF_XDP socket"));
         assert!(warning(4, 2, &[0, 1]).ends_with("each has its AF_XDP socket"));
         assert!(warning(4, 2, &[0, 3]).contains("1 of those that had an AF_XDP socket are gone"));
-        assert_eq!(queues("eth7", 4, 2, &[]), None, "mode socket has nothing to do with queues");
+        let rings = queues("eth7", 4, 2, &[0, 3], "mapped ring").unwrap_or_default();
+        assert!(rings.contains("1 of those that had a mapped ring are gone"), "{rings}");
+        assert_eq!(queues("eth7", 4, 2, &[], "AF_XDP socket"), None, "mode socket has nothing to do with queues");
     }
 
     #[test]
