@@ -26,7 +26,7 @@ pub struct Arguments {
     /// Datagrams per second, of wanted and unwanted ones together
     #[arg(long, default_value_t = 10_000)]
     pub rate: u64,
-    /// Only rows whose names contain this
+    /// Only rows whose name or mode contains this
     #[arg(long, default_value = "")]
     pub only: String,
 }

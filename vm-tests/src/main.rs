@@ -46,7 +46,7 @@ fn run(arguments: &Arguments) -> Result<usize> {
     let mut failed = 0;
     let best = rows::modes::best(&bench)?;
     for row in rows::all(best) {
-        if !row.name.contains(&arguments.only) {
+        if !row.name.contains(&arguments.only) && !row.mode.name().contains(&arguments.only) {
             continue;
         }
         failed += usize::from(!carry_out(&bench, &row)?);

@@ -7,6 +7,7 @@ mod jumbo;
 mod leases;
 mod link;
 pub mod modes;
+mod replace;
 mod restarts;
 mod vlan;
 
@@ -37,8 +38,13 @@ pub struct Row {
 
 /// All rows for a system on which `best` is the fastest available mode.
 pub fn all(best: ReceiveMode) -> Vec<Row> {
-    use ReceiveMode::{Copy, Generic, Socket};
+    use ReceiveMode::{Copy, Generic, Mapped, Socket};
     let had = |mode: &ReceiveMode| position(*mode) >= position(best);
+    // The best mode, mode mapped, which is another path, and `more`.
+    let with = |more: &[ReceiveMode]| {
+        let all = ReceiveMode::ALL.into_iter().filter(had);
+        all.filter(|mode| *mode == best || *mode == Mapped || more.contains(mode)).collect::<Vec<_>>()
+    };
     let mut rows = vec![Row { name: "mode_selection", mode: best, run: modes::selection }];
     for mode in ReceiveMode::ALL.into_iter().filter(|mode| !had(mode)) {
         rows.push(Row { name: "refused by name", mode, run: modes::refused });
@@ -47,25 +53,28 @@ pub fn all(best: ReceiveMode) -> Vec<Row> {
         rows.push(Row { name: "capabilities", mode, run: capabilities::run });
     }
     rows.push(Row { name: "receiver run, IPv4", mode: best, run: delivery::long });
-    for mode in [Copy, Generic, Socket].into_iter().filter(|mode| had(mode) && *mode != best) {
+    for mode in with(&[Copy, Generic, Socket]).into_iter().filter(|mode| *mode != best) {
         rows.push(Row { name: "receiver run, IPv4", mode, run: delivery::short });
     }
-    rows.push(Row { name: "receiver run, IPv6", mode: best, run: delivery::v6 });
-    rows.push(Row { name: "leases held", mode: best, run: leases::run });
-    for mode in [best, Generic] {
+    for mode in with(&[]) {
+        rows.push(Row { name: "receiver run, IPv6", mode, run: delivery::v6 });
+        rows.push(Row { name: "leases held", mode, run: leases::run });
+        rows.push(Row { name: "sources replaced", mode, run: replace::run });
+    }
+    for mode in with(&[Generic]) {
         rows.push(Row { name: "ten starts and stops", mode, run: restarts::run });
     }
-    for mode in [best, Generic, Socket] {
+    for mode in with(&[Generic, Socket]) {
         rows.push(Row { name: "link down and up", mode, run: link::run });
     }
-    for mode in [best, Generic] {
+    for mode in with(&[Generic]) {
         rows.push(Row { name: "ethtool -L, fewer queues", mode, run: channels::fewer });
         rows.push(Row { name: "ethtool -L, more queues", mode, run: channels::more });
     }
     for mode in ReceiveMode::ALL.into_iter().filter(|mode| had(mode) && *mode != Socket) {
         rows.push(Row { name: "MTU 9000", mode, run: jumbo::run });
     }
-    for mode in [best, Generic, Socket] {
+    for mode in with(&[Generic, Socket]) {
         rows.push(Row { name: "VLAN tag", mode, run: vlan::run });
     }
     rows

@@ -33,7 +33,7 @@ pub struct Arguments {
     /// Look for newer kernel packages, even if matching ones were fetched before
     #[arg(long)]
     update: bool,
-    /// Run only rows and project tests whose names contain this
+    /// Run only rows whose name or mode contains this, and project tests whose name does
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
     /// Number of wanted datagrams in the longest row; there are as many unwanted ones
