@@ -12,9 +12,9 @@ use plotters::prelude::{
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::conditions::Conditions;
+use crate::measured::Measured;
 use crate::rows::{AGAIN, Measures, ROWS};
 use crate::statistics::Interval;
-use crate::suite::Measured;
 
 const WIDTH: u32 = 1000;
 /// Heights in pixels: of a bar, of a panel's title and axis, of the caption.

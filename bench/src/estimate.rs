@@ -76,8 +76,8 @@ pub fn shown(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measured::TABLES;
     use crate::rows::ROWS;
-    use crate::suite::TABLES;
 
     #[test]
     fn every_table_has_an_estimate() {

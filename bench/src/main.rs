@@ -11,6 +11,7 @@ mod frames;
 mod json;
 mod lab;
 mod live;
+mod measured;
 mod offered;
 mod peers;
 mod process;

@@ -2,9 +2,9 @@
 
 use receiver_send::probe::PROBE_LEN;
 
+use crate::measured::Measured;
 use crate::rows::BASE;
 use crate::statistics::Ratio;
-use crate::suite::Measured;
 use crate::tables::{joins, loss_free, rules};
 use crate::targets::Target;
 
