@@ -1,5 +1,5 @@
-//! Many subscriptions joined at once: all or none, at a cost that grows with their number, and with an ear for signals.
-//! Needs root.
+//! Many subscriptions joined and left, at once and one by one: all or none, at a cost that grows with their number, and
+//! with an ear for signals. Needs root.
 
 mod support;
 
@@ -90,6 +90,79 @@ fn leaving_four_times_as_many_groups_costs_about_four_times_as_much() {
     println!("2,500 groups left in {some:?}, 10,000 in {many:?}");
     // In the order of joining it is ten times as much and more: the kernel walks its list to the end for each.
     assert!(many < 8 * some, "{many:?}, and {some:?} for a fourth of them");
+}
+
+/// `count` groups, from number `first` on.
+fn groups(first: u32, count: u32) -> Vec<Subscription> {
+    let filter = SourceFilter::Include(sources(1).collect());
+    let group = |n| Ipv4Addr::from(0xe801_0000 + n).into();
+    (first..first + count).map(|n| Subscription::new(group(n), 5000, filter.clone()).expect("valid")).collect()
+}
+
+#[test]
+fn a_join_beside_thousands_costs_little_more_than_beside_none() {
+    let lab = Lab::new().expect("lab");
+    let (receiver, _) = opened(&lab, ReceiveMode::Copy, &groups(0, 1));
+    let handle = receiver.handle();
+    // The least of three: other work on the machine makes a run slower, never faster.
+    let least = |first| {
+        let time = |first| {
+            let all = groups(first, 100);
+            let before = busy();
+            for one in &all {
+                handle.join(one).expect("join");
+            }
+            busy() - before
+        };
+        lab.rx().run(|| (0..3_u32).map(|n| time(first + 100 * n)).min().expect("three runs")).expect("run")
+    };
+    let alone = least(1000);
+    lab.rx().run(|| handle.join_all(&groups(10_000, 8_000))).expect("run").expect("join");
+    let beside = least(2000);
+    println!("100 joins beside hundreds: {alone:?}, beside thousands: {beside:?}");
+    // If each join visited all groups, it would be more than ten times as much.
+    assert!(beside < 4 * alone, "{beside:?}, and {alone:?} beside hundreds");
+}
+
+fn left_at_once(mode: ReceiveMode) {
+    let lab = Lab::new().expect("lab");
+    let first = "10.0.0.1@232.1.1.1:5000";
+    let mut receiver = open(&lab, |builder| builder.subscribe(subscription(first)).mode(mode)).expect("receiver");
+    let handle = receiver.handle();
+    let before = Traces::of(&lab);
+    let texts = ["10.0.0.2@232.1.1.1:5000", "10.0.0.1@232.1.1.2:5000", "10.0.0.1@[ff3e::1]:5000", "239.1.1.1:5001"];
+    let texts = texts.map(|text| text.replace("10.0.0.1@[", "[2001:db8::1]@["));
+    let all: Vec<Subscription> = texts.iter().map(|text| subscription(text)).collect();
+    let ids = lab.rx().run(|| handle.join_all(&all)).expect("run").expect("join");
+    handle.leave(ids[3]).expect("leave");
+    let error = handle.leave_all(&ids).expect_err("one of them was left");
+    assert!(matches!(error, Error::UnknownSubscription { id } if id == ids[3].number()), "{error}");
+    assert_eq!(joined(&handle).len(), 4, "the others stay");
+    handle.leave_all(&[ids[0], ids[1], ids[2], ids[1]]).expect("leave");
+    assert_eq!(joined(&handle), [subscription(first)]);
+    let mut count =
+        |source: &str, group: &str| burst(&lab, &mut receiver, stream(&lab, group, 5000, &[source]), 50, |_| {});
+    assert_eq!(
+        [count("10.0.0.1", "232.1.1.1"), count("10.0.0.2", "232.1.1.1"), count("10.0.0.1", "232.1.1.2")],
+        [50, 0, 0]
+    );
+    assert_eq!(Traces::settled(&lab, &before), before);
+    handle.leave_all(&[]).expect("nothing");
+}
+
+#[test]
+fn left_at_once_copy() {
+    left_at_once(ReceiveMode::Copy);
+}
+
+#[test]
+fn left_at_once_mapped() {
+    left_at_once(ReceiveMode::Mapped);
+}
+
+#[test]
+fn left_at_once_socket() {
+    left_at_once(ReceiveMode::Socket);
 }
 
 fn all_or_none(mode: ReceiveMode) {

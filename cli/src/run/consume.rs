@@ -12,8 +12,6 @@ use crate::outlet::OutletError;
 use crate::panics;
 use crate::sink::{Sinks, lock};
 
-/// The longest wait of an idle worker. The end of the receiver wakes it at once.
-const WAIT: Duration = Duration::from_millis(100);
 /// The sleep of a worker that may not wait in the kernel: see [`Plan::next`].
 const NAP: Duration = Duration::from_micros(500);
 
@@ -55,7 +53,8 @@ impl Plan {
         Self { sinks: sinks.map(Mutex::new), busy, budget, alone: workers == 1, stop: AtomicBool::new(false) }
     }
 
-    /// Ends the threads at once, without delivering what the rings still hold.
+    /// Ends the threads without delivering what the rings still hold. Those that wait end with the receiver's shutdown,
+    /// which must follow.
     pub fn abandon(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
@@ -92,7 +91,7 @@ impl Plan {
     /// The most datagrams of the next batch, and how long to wait for it. A thread that shares the count with others
     /// must not keep its part while it waits, so it sleeps instead.
     fn next(&self) -> ControlFlow<EndReason, (u64, Wait)> {
-        let patient = if self.busy { Wait::Never } else { Wait::For(WAIT) };
+        let patient = if self.busy { Wait::Never } else { Wait::Forever };
         let Some(budget) = &self.budget else { return ControlFlow::Continue((u64::MAX, patient)) };
         if budget.left.load(Ordering::Acquire) == 0 {
             return ControlFlow::Break(EndReason::Enough);

@@ -68,7 +68,6 @@ pub struct UdpDataSocket {
     id: SocketId,
     address: SocketAddr,
     interface_index: u32,
-    receive_buffer: usize,
     /// True if the socket is bound to one group and one interface, so that datagrams need not carry theirs.
     only_destination: bool,
 }
@@ -109,10 +108,9 @@ impl UdpDataSocket {
         if set_socket_recv_buffer_size_force(&socket, options.receive_buffer / 2).is_err() {
             step("SO_RCVBUF", socket.set_recv_buffer_size(options.receive_buffer / 2))?;
         }
-        let receive_buffer = step("SO_RCVBUF", socket.recv_buffer_size())?;
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = SocketId(NEXT.fetch_add(1, Ordering::Relaxed));
-        Ok(Self { socket, id, address, interface_index, receive_buffer, only_destination })
+        Ok(Self { socket, id, address, interface_index, only_destination })
     }
 
     /// Binds to the address. From then on datagrams are queued.
@@ -160,8 +158,11 @@ impl UdpDataSocket {
 
     /// Bytes of receive buffer that the kernel granted. The kernel counts a datagram with its overhead: one with 64
     /// bytes of payload takes some 800 bytes.
-    pub fn receive_buffer(&self) -> usize {
-        self.receive_buffer
+    ///
+    /// # Errors
+    /// As `getsockopt`.
+    pub fn receive_buffer(&self) -> io::Result<usize> {
+        self.socket.recv_buffer_size()
     }
 
     /// Datagrams that this socket dropped since it was opened, modulo 2³²: its buffer was full, or a checksum was

@@ -13,7 +13,7 @@ use crate::api::mode::{ModeRequest, ReceiveMode, fallback_warning};
 use crate::api::queues::Queues;
 use crate::api::receiver::Receiver;
 use crate::api::vlan::Vlan;
-use crate::engine::control::others::{self, Others};
+use crate::engine::control::others::Others;
 use crate::engine::control::{Control, ControlParts, membership_interface, named_sources};
 use crate::engine::guard::Guard;
 use crate::engine::link;
@@ -326,7 +326,6 @@ impl Builder {
         }
         control.check_reverse_path(subscriptions.iter().flat_map(named_sources));
         control.check_others();
-        others::watch(&control)?;
         link::watch(&control)?;
         Ok(Receiver::new(workers, Handle { control }))
     }

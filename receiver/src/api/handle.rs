@@ -69,6 +69,16 @@ impl Handle {
         self.control.leave(id)
     }
 
+    /// Leaves several subscriptions, or none if one of them is unknown. Nothing is delivered for them after this has
+    /// returned. For thousands it takes a small part of the time that [`Handle::leave`] takes for one after another, as
+    /// the kernel looks for a membership from the latest on.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSubscription`]; [`Error::Membership`] if the kernel refused a change: the others were made.
+    pub fn leave_all(&self, ids: &[SubscriptionId]) -> Result<(), Error> {
+        self.control.leave_all(ids)
+    }
+
     /// Blocks a source of an any-source subscription. None of its datagrams is delivered after this has returned: the
     /// call waits for callbacks that are running, for one second at most, except for the one that it is called from.
     ///

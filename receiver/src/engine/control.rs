@@ -7,6 +7,7 @@
 
 mod evidence;
 mod join;
+mod leave;
 pub(crate) mod others;
 pub(crate) mod recovery;
 
@@ -55,6 +56,8 @@ struct Inner {
     program: Option<Program>,
     membership: MembershipSet,
     entries: HashMap<SubscriptionId, Arc<SubscriptionEntry>>,
+    /// The slots below this have had a group. The others have counted nothing.
+    slots_used: u32,
     /// What each group's slot had counted when the group got it: slots are used again.
     unwanted_before: HashMap<(IpAddr, u16), UnwantedCounts>,
     sharing: others::Sharing,
@@ -104,6 +107,7 @@ impl Control {
                 program: parts.program,
                 membership: parts.membership,
                 entries: HashMap::new(),
+                slots_used: 0,
                 unwanted_before: HashMap::new(),
                 sharing: others::Sharing::default(),
                 sockets: HashMap::new(),
@@ -156,25 +160,6 @@ impl Control {
     /// The interface on which the groups are joined.
     pub fn membership_interface(&self) -> InterfaceRef {
         lock(&self.inner).membership.interface().clone()
-    }
-
-    pub fn leave(&self, id: SubscriptionId) -> Result<(), Error> {
-        let mut inner = self.lock()?;
-        let removed = self.shared.filter.change(|table| table.remove(id));
-        let Some((subscription, _, last)) = removed else {
-            return Err(Error::UnknownSubscription { id: id.number() });
-        };
-        inner.entries.remove(&id);
-        inner.forget(&subscription, last);
-        let (group, port) = (subscription.group(), subscription.port());
-        let result = match self.group_filter(group, port) {
-            Some(rest) => inner.membership.set_filter(group, port, &rest),
-            None => inner.membership.leave(group, port),
-        };
-        inner.spread_socket_events(&self.shared);
-        drop(inner);
-        self.shared.wait_for_workers();
-        Ok(result?)
     }
 
     pub fn block(&self, id: SubscriptionId, source: IpAddr) -> Result<(), Error> {
@@ -378,7 +363,10 @@ impl Inner {
         let Some(program) = &mut self.program else { return Ok(()) };
         let (group, port) = (subscription.group(), subscription.port());
         if let Some(passes) = new {
-            self.unwanted_before.insert((group, port), program.unwanted_counts(slot)?);
+            if slot < self.slots_used {
+                self.unwanted_before.insert((group, port), program.unwanted_counts(slot)?);
+            }
+            self.slots_used = self.slots_used.max(slot + 1);
             program.set_slot_shared(slot, passes)?;
         }
         for &source in subscription.filter().sources() {

@@ -1,6 +1,7 @@
 //! Follows the link: the interface goes down and up, leaves and comes back, is made again, or loses a part of the
 //! receiver. A thread notices it by netlink and by a check every half second, has [`Control`] restore what is missing,
-//! and records how long it took.
+//! and records how long it took. The same thread makes all other regular checks, so that the receiver wakes up twice a
+//! second at most: those for other programs, and those of the kernel's tables.
 //!
 //! A link that goes down keeps all parts of the receiver, and the kernel reports the groups again by itself. A device
 //! that is deleted, or moves to another network namespace, takes the AF_XDP sockets and the memberships with it,
@@ -40,7 +41,8 @@ use receiver_membership::querier::{Compatibility, compatibility};
 
 /// The time between two checks: what no message reports is noticed within a second.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// The time between two reads of the packet rate, for the estimate of missed packets, and of the kernel's tables.
+/// The time between two reads of the packet rate, for the estimate of missed packets, and of the kernel's tables; and
+/// between two checks for other programs.
 const SECOND: Duration = Duration::from_secs(1);
 /// The time from a failed attempt to the next one, during [`EAGER`].
 const RETRY: Duration = Duration::from_millis(100);
@@ -76,6 +78,7 @@ pub(crate) fn watch(control: &Arc<Control>) -> Result<(), Error> {
         missing_groups: BTreeSet::new(),
         rate: Rate::default(),
         sampled: None,
+        others: Instant::now(),
         tables: None,
         reported: Vec::new(),
     };
@@ -109,6 +112,8 @@ struct Watch {
     /// The rate of delivered packets, and when the counters were last read.
     rate: Rate,
     sampled: Option<Instant>,
+    /// When the last check for other programs began.
+    others: Instant,
     /// What the kernel's tables had of older queriers, when, and how long it took to read them.
     tables: Option<(Compatibility, Instant, Duration)>,
     /// The warnings of queriers that were reported. Each is reported once while it lasts.
@@ -119,7 +124,7 @@ impl Watch {
     fn run(mut self) {
         while !self.shared.is_stopped() {
             if let Err(error) = self.wait() {
-                tracing::warn!("the link is no longer watched: {error}");
+                tracing::warn!("the link and other programs are no longer watched: {error}");
                 return;
             }
             let Some(control) = self.control.upgrade() else { return };
@@ -131,6 +136,10 @@ impl Watch {
             if !self.outages.is_away() {
                 self.take_sample(&control);
                 self.check_tables(&control);
+            }
+            if self.others.elapsed() >= SECOND {
+                self.others = Instant::now();
+                control.check_others();
             }
         }
     }

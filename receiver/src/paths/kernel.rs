@@ -170,6 +170,8 @@ impl Drop for KernelSockets {
             kernel.path.counters.drop_for(DropReason::Undelivered);
         }
         kernel.held.set(0);
+        // Nobody takes them any more, and they hold sockets.
+        drop(kernel.take_events());
     }
 }
 

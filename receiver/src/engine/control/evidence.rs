@@ -69,7 +69,11 @@ impl Control {
 
     /// Warns of (source, group) pairs that the reverse path filter drops, in one warning. To be called after they were
     /// joined, in the receiver's network namespace.
-    pub fn check_reverse_path(&self, mut joined: impl Iterator<Item = (Ipv4Addr, Ipv4Addr)>) {
+    pub fn check_reverse_path(&self, joined: impl Iterator<Item = (Ipv4Addr, Ipv4Addr)>) {
+        let mut joined = joined.peekable();
+        if joined.peek().is_none() {
+            return;
+        }
         let interface = self.membership_interface();
         if rp_filter(&interface.name) == 0 {
             return;

@@ -3,27 +3,23 @@
 //!
 //! The kernel counts the members of a group on an interface, but does not name them. Members beyond this receiver's own
 //! sockets are other programs, or other receivers of this process. The UDP sockets that are bound to the group's port
-//! tell who they may be. A thread checks every second, and so does each join.
+//! tell who they may be. The thread that follows the link checks every second, and so does each join.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, TryLockError, Weak};
+use std::sync::{Mutex, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstat;
 
 use super::{Control, Inner};
 use crate::api::error::Error;
 use crate::engine::filter::FilterTable;
-use crate::engine::lock::lock;
 use crate::engine::others::sharing::{Change, Reported, User, last_report, uses};
 use crate::engine::others::{DropUnwanted, Process, Tables, holders_of_sockets};
 use receiver_host::InterfaceError;
 
-/// The time between two checks.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause after a check, as a multiple of its duration: long tables cost at most a twentieth of a processor.
 const PAUSE_FACTOR: u32 = 20;
 /// The groups of which the kernel itself is a member on every interface that is up.
@@ -57,6 +53,10 @@ pub(super) struct Sharing {
     pace: Pace,
     /// The number of members of each group other than this receiver's sockets, if any; `None` before the first check.
     members: Option<HashMap<IpAddr, u64>>,
+    /// True if `members` is newer than what the XDP program does and than `shared`.
+    is_newer: bool,
+    /// This receiver's groups and ports that other programs have joined.
+    shared: BTreeSet<(IpAddr, u16)>,
     /// The groups and ports whose frames of unwanted sources pass to the kernel.
     passing: HashSet<(IpAddr, u16)>,
 }
@@ -72,6 +72,13 @@ impl Pace {
 
     fn ended(&mut self, start: Instant) {
         self.0 = Some((Instant::now(), start.elapsed()));
+    }
+
+    /// Adds the duration of what the check caused.
+    fn took(&mut self, more: Duration) {
+        if let Some((_, took)) = &mut self.0 {
+            *took += more;
+        }
     }
 }
 
@@ -104,6 +111,7 @@ impl Sharing {
 
     /// Forgets a group whose entry was removed from the XDP program.
     pub fn forget(&mut self, group: IpAddr, port: u16) {
+        self.shared.remove(&(group, port));
         self.passing.remove(&(group, port));
     }
 }
@@ -115,9 +123,14 @@ impl Control {
         if let Err(error) = self.read_members(inner) {
             tracing::debug!("{error}");
         }
-        let passes = self.others.policy.passes(inner.sharing.is_shared(group));
+        let sharing = &mut inner.sharing;
+        let is_shared = sharing.is_shared(group);
+        if is_shared {
+            sharing.shared.insert((group, port));
+        }
+        let passes = self.others.policy.passes(is_shared);
         if passes {
-            inner.sharing.passing.insert((group, port));
+            sharing.passing.insert((group, port));
         }
         passes
     }
@@ -194,26 +207,34 @@ impl Control {
     }
 
     /// Has the XDP program pass or drop unwanted frames by the memberships as they are now. Returns the groups and
-    /// ports that other programs have joined.
-    pub(super) fn share(&self, inner: &mut Inner) -> Result<Vec<(IpAddr, u16)>, Error> {
+    /// ports that other programs have joined. Visits all groups only if the memberships were read anew, since each join
+    /// of one of thousands calls this.
+    pub(super) fn share(&self, inner: &mut Inner) -> Result<BTreeSet<(IpAddr, u16)>, Error> {
         self.read_members(inner)?;
-        inner.leaving.retain(|socket| socket.strong_count() > 0);
-        let mut joined = self.shared.filter.read(FilterTable::groups);
-        let Inner { program: Some(program), sharing, .. } = inner else { return Ok(Vec::new()) };
-        for &(group, port) in &joined {
-            let passes = self.others.policy.passes(sharing.is_shared(group));
-            if passes == sharing.passing.contains(&(group, port)) {
-                continue;
+        let Inner { program: Some(program), sharing, leaving, .. } = inner else { return Ok(BTreeSet::new()) };
+        if std::mem::take(&mut sharing.is_newer) {
+            let start = Instant::now();
+            leaving.retain(|socket| socket.strong_count() > 0);
+            sharing.shared.clear();
+            for (group, port) in self.shared.filter.read(FilterTable::groups) {
+                let is_shared = sharing.is_shared(group);
+                if is_shared {
+                    sharing.shared.insert((group, port));
+                }
+                let passes = self.others.policy.passes(is_shared);
+                if passes == sharing.passing.contains(&(group, port)) {
+                    continue;
+                }
+                program.set_shared(group, port, passes).inspect_err(|_| sharing.is_newer = true)?;
+                if passes {
+                    sharing.passing.insert((group, port));
+                } else {
+                    sharing.passing.remove(&(group, port));
+                }
             }
-            program.set_shared(group, port, passes)?;
-            if passes {
-                sharing.passing.insert((group, port));
-            } else {
-                sharing.passing.remove(&(group, port));
-            }
+            sharing.pace.took(start.elapsed());
         }
-        joined.retain(|(group, _)| sharing.is_shared(*group));
-        Ok(joined)
+        Ok(sharing.shared.clone())
     }
 
     /// Reads how many other members each group has, unless that was just done. The control's lock is held, so that this
@@ -237,6 +258,7 @@ impl Control {
             *count > 0
         });
         inner.sharing.members = Some(members);
+        inner.sharing.is_newer = true;
         inner.sharing.pace.ended(start);
         Ok(())
     }
@@ -249,30 +271,6 @@ impl Inner {
         let sockets = self.sockets.values().cloned().chain(leaving).filter(|socket| ports.contains(&socket.port()));
         sockets.filter_map(|socket| fstat(socket.as_fd()).ok()).map(|status| status.st_ino).collect()
     }
-}
-
-/// Starts a thread that checks every second. It ends with the receiver.
-pub(crate) fn watch(control: &Arc<Control>) -> Result<(), Error> {
-    if !control.has_program() {
-        return Ok(());
-    }
-    let (shared, weak) = (Arc::clone(control.shared()), Arc::downgrade(control));
-    let watch = move || {
-        let timeout = Timespec::try_from(CHECK_INTERVAL).ok();
-        while !shared.is_stopped() {
-            let mut fds = [PollFd::from_borrowed_fd(shared.stop_fd(), PollFlags::IN)];
-            match poll(&mut fds, timeout.as_ref()) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return tracing::warn!("the receiver no longer checks for other programs: {errno}"),
-            }
-            let Some(control) = weak.upgrade() else { return };
-            control.check_others();
-        }
-    };
-    let name = lock(&control.interface).name.clone();
-    let operation = "start the thread that checks for other programs";
-    let failed = |source| Error::from(InterfaceError::Kernel { name, operation, source });
-    std::thread::Builder::new().name("receiver-others".into()).spawn(watch).map(drop).map_err(failed)
 }
 
 fn is_kernels(group: IpAddr) -> bool {

@@ -40,7 +40,11 @@ pub(crate) struct Change {
 /// Who uses which of these groups and ports, which other programs have joined. `sockets` are the UDP sockets on these
 /// ports that are not this receiver's, `processes` those that have a socket, by its inode. Linear where each socket is
 /// bound to a group; sockets bound to a port alone count once for each user.
-pub(crate) fn uses(joined: &[(IpAddr, u16)], sockets: &[UdpSocket], processes: &HashMap<u64, Vec<Process>>) -> Uses {
+pub(crate) fn uses(
+    joined: &BTreeSet<(IpAddr, u16)>,
+    sockets: &[UdpSocket],
+    processes: &HashMap<u64, Vec<Process>>,
+) -> Uses {
     let mut by_port = HashMap::<u16, HashSet<IpAddr>>::new();
     for &(group, port) in joined {
         by_port.entry(port).or_default().insert(group);
@@ -183,7 +187,7 @@ mod tests {
             socket("0.0.0.0", 5002, 5),
         ];
         let processes = [(1, vec![process(11)]), (2, vec![process(12), process(13)]), (3, vec![])].into();
-        let uses = uses(&joined, &sockets, &processes);
+        let uses = uses(&joined.into(), &sockets, &processes);
         let expected: Uses = [
             (User::Process(process(11)), [joined[0]].into()),
             (User::Process(process(12)), [joined[0], joined[1]].into()),

@@ -1,0 +1,60 @@
+//! The memory of a receiver with one queue and one subscription: the XDP program's maps, which are allocated whole
+//! when it starts, and what becomes resident in the process. Needs root.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use aya::maps::loaded_maps;
+use netlab::Lab;
+use receiver::{ReceiveMode, Wait};
+use support::{open, subscription};
+
+const MIB: f64 = (1 << 20) as f64;
+
+/// The bytes of each map that this process has open, by its id (`memlock`, proc_pid_fdinfo(5)).
+fn maps() -> BTreeMap<u32, u64> {
+    let mut maps = BTreeMap::new();
+    for descriptor in fs::read_dir("/proc/self/fdinfo").expect("descriptors") {
+        // The descriptor by which the directory is read has ended by then.
+        let Ok(info) = fs::read_to_string(descriptor.expect("a descriptor").path()) else { continue };
+        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        if let (Some(id), Some(bytes)) = (field("map_id:"), field("memlock:")) {
+            maps.insert(id as u32, bytes);
+        }
+    }
+    maps
+}
+
+/// Bytes of resident memory of this process: of its own, and of mapped files and maps.
+fn resident() -> [u64; 2] {
+    let status = fs::read_to_string("/proc/self/status").expect("status");
+    ["RssAnon:", "RssFile:"].map(|name| {
+        let text = status.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+        text.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+    })
+}
+
+#[test]
+fn one_queue_and_one_subscription_take_little_memory() {
+    // Megabytes of maps, at most. Those of each CPU are few, so that the limit holds for many CPUs.
+    for (mode, limit) in [(ReceiveMode::Mapped, 12.0), (ReceiveMode::Copy, 3.0), (ReceiveMode::Socket, 0.0)] {
+        let lab = Lab::new().expect("lab");
+        let (before, resident_before) = (maps(), resident());
+        let receiver = open(&lab, |builder| builder.mode(mode).subscribe(subscription("10.0.0.1@232.1.1.1:5000")));
+        let mut receiver = receiver.expect("receiver");
+        assert_eq!(receiver.poll(Wait::Never, |_| {}).expect("poll"), 0);
+        let names: BTreeMap<u32, String> =
+            loaded_maps().flatten().map(|map| (map.id(), map.name_as_str().unwrap_or("?").to_owned())).collect();
+        let mut total = 0;
+        for (id, bytes) in maps().into_iter().filter(|(id, _)| !before.contains_key(id)) {
+            println!("  {:16} {:8.3} MiB", names.get(&id).map_or("?", String::as_str), bytes as f64 / MIB);
+            total += bytes;
+        }
+        let [own, mapped] = [0, 1].map(|at| (resident()[at].saturating_sub(resident_before[at])) as f64 / MIB);
+        let total = total as f64 / MIB;
+        println!("mode {mode}: {total:.2} MiB of maps, {own:.2} MiB resident, {mapped:.2} MiB mapped and resident");
+        assert!(total <= limit, "mode {mode}: {total:.2} MiB of maps, more than {limit}");
+    }
+}
