@@ -1,5 +1,5 @@
-//! The results as an SVG chart: delivered packets per second by row, by length of payload, and of receiving alone. The
-//! background is white, so that the chart is readable on dark pages, too.
+//! The results as an SVG chart: delivered packets per second by row and by length of payload, and the cost of receiving
+//! alone. The background is white, so that the chart is readable on dark pages, too.
 
 use std::path::Path;
 
@@ -25,24 +25,31 @@ const CAPTION: u32 = 60;
 const NAMES: u32 = 210;
 const OURS: RGBColor = RGBColor(0x1f, 0x6f, 0xb2);
 const PEERS: RGBColor = RGBColor(0x8a, 0x8a, 0x8a);
+/// The rows that are not this project's.
+const FOREIGN: [&str; 7] = ["recvmmsg", "packet_v3", "iperf2", "testpmd", "xdpsock", "xsk_read", "xdp_drop"];
+const MILLION: f64 = 1e6;
 const FONT: &str = "sans-serif";
 
-/// One bar: a name and millions of packets per second.
+/// One bar: a name and a value with its confidence interval.
 #[derive(Clone, Debug, PartialEq)]
 struct Bar {
     name: String,
     is_ours: bool,
-    rate: f64,
+    value: f64,
     low: f64,
     high: f64,
 }
 
 impl Bar {
-    fn new(row: &str, name: String, rate: Interval) -> Self {
-        let foreign =
-            ["recvmmsg", "packet_v3", "iperf2", "testpmd", "xdpsock", "xsk_read", "xdp_drop", "xdp_drop_again"];
-        let is_ours = !foreign.contains(&row);
-        Self { name, is_ours, rate: rate.median / 1e6, low: rate.low / 1e6, high: rate.high / 1e6 }
+    /// `unit` is what the chart's unit is in the interval's.
+    fn new(row: &str, interval: Interval, unit: f64) -> Self {
+        Self {
+            name: row.to_owned(),
+            is_ours: !FOREIGN.contains(&row),
+            value: interval.median / unit,
+            low: interval.low / unit,
+            high: interval.high / unit,
+        }
     }
 }
 
@@ -66,24 +73,22 @@ fn panels(measured: &Measured) -> Vec<Panel> {
     let delivered = ROWS.iter().filter(|row| row.measures == Measures::Delivered && row.name != AGAIN);
     let ceiling = ROWS.iter().filter(|row| row.name == "xdp_drop");
     let main = delivered
+        .clone()
         .chain(ceiling)
-        .filter_map(|row| Some(Bar::new(row.name, row.name.to_owned(), measured.throughput.interval(row.name)?)))
+        .filter_map(|row| Some(Bar::new(row.name, measured.throughput.interval(row.name)?, MILLION)))
         .collect();
     let mut by_size: Vec<(usize, Vec<Bar>)> = Vec::new();
     for row in &ROWS {
         for (payload, rate) in measured.sizes.rates(row.name) {
-            let bar = Bar::new(row.name, row.name.to_owned(), rate);
+            let bar = Bar::new(row.name, rate, MILLION);
             match by_size.iter_mut().find(|(bytes, _)| *bytes == payload) {
                 Some((_, bars)) => bars.push(bar),
                 None => by_size.push((payload, vec![bar])),
             }
         }
     }
-    let cost = ROWS
-        .iter()
-        .filter(|row| row.measures == Measures::Delivered || row.name == "xdp_drop")
-        .filter_map(|row| Some(Bar::new(row.name, row.name.to_owned(), measured.receive_cost.rates(row.name)?)))
-        .collect();
+    let cost =
+        delivered.filter_map(|row| Some(Bar::new(row.name, measured.receive_cost.costs(row.name)?, 1.0))).collect();
     let mut panels =
         vec![Panel { title: "64-byte frames from the generator, million packets/s".to_owned(), bars: main }];
     panels.extend(
@@ -91,7 +96,10 @@ fn panels(measured: &Measured) -> Vec<Panel> {
             .into_iter()
             .map(|(payload, bars)| Panel { title: format!("{payload} bytes of payload, million packets/s"), bars }),
     );
-    panels.push(Panel { title: "Receiving alone: live frames of 64 bytes, million packets/s".to_owned(), bars: cost });
+    panels.push(Panel {
+        title: "Receiving alone: nanoseconds of a delivered 64-byte frame, shorter is better".to_owned(),
+        bars: cost,
+    });
     panels.retain(|panel| !panel.bars.is_empty());
     panels
 }
@@ -112,7 +120,7 @@ fn render(panels: &[Panel], caption: &str) -> Result<String> {
             draw_panel(&area, panel).map_err(|error| anyhow!("drawing the chart: {error}"))?;
             rest = below;
         }
-        let font = (FONT, 13).into_font().color(&BLACK);
+        let font = (FONT, 16).into_font().color(&BLACK);
         rest.draw(&Text::new(caption.to_owned(), (12, 20), font))
             .map_err(|error| anyhow!("drawing the chart: {error}"))?;
         root.present().map_err(|error| anyhow!("drawing the chart: {error}"))?;
@@ -120,28 +128,33 @@ fn render(panels: &[Panel], caption: &str) -> Result<String> {
     Ok(text)
 }
 
+/// A value with two or no decimals.
+fn shown(value: f64) -> String {
+    if value < 20.0 { format!("{value:.2}") } else { format!("{value:.0}") }
+}
+
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 fn draw_panel(area: &Area<'_>, panel: &Panel) -> Result<(), Box<dyn std::error::Error>> {
-    let most = panel.bars.iter().map(|bar| bar.high.max(bar.rate)).fold(0.0, f64::max) * 1.12;
+    let most = panel.bars.iter().map(|bar| bar.high.max(bar.value)).fold(0.0, f64::max) * 1.12;
     let count = panel.bars.len() as f64;
     let mut chart = ChartBuilder::on(area)
-        .caption(&panel.title, (FONT, 18).into_font().color(&BLACK))
+        .caption(&panel.title, (FONT, 22).into_font().color(&BLACK))
         .margin(10)
         .set_label_area_size(plotters::prelude::LabelAreaPosition::Left, NAMES)
         .set_label_area_size(plotters::prelude::LabelAreaPosition::Bottom, 24)
         .build_cartesian_2d(0.0..most.max(0.1), 0.0..count)?;
-    chart.configure_mesh().disable_y_mesh().disable_y_axis().x_labels(8).x_label_style((FONT, 13)).draw()?;
-    let right = (FONT, 14).into_font().color(&BLACK).pos(Pos::new(HPos::Right, VPos::Center));
+    chart.configure_mesh().disable_y_mesh().disable_y_axis().x_labels(8).x_label_style((FONT, 16)).draw()?;
+    let right = (FONT, 17).into_font().color(&BLACK).pos(Pos::new(HPos::Right, VPos::Center));
     for (nth, bar) in panel.bars.iter().enumerate() {
         // The first row is at the top.
         let bottom = count - nth as f64 - 1.0;
         let (middle, color) = (bottom + 0.5, if bar.is_ours { OURS } else { PEERS });
-        chart.draw_series([Rectangle::new([(0.0, bottom + 0.15), (bar.rate, bottom + 0.85)], color.filled())])?;
+        chart.draw_series([Rectangle::new([(0.0, bottom + 0.15), (bar.value, bottom + 0.85)], color.filled())])?;
         chart.draw_series([PathElement::new([(bar.low, middle), (bar.high, middle)], BLACK.stroke_width(2))])?;
         let (x, y) = chart.backend_coord(&(0.0, middle));
         let (left, top) = area.get_base_pixel();
-        area.draw(&Text::new(format!("{}  {:.2}", bar.name, bar.rate), (x - left - 6, y - top), right.clone()))?;
+        area.draw(&Text::new(format!("{}  {}", bar.name, shown(bar.value)), (x - left - 6, y - top), right.clone()))?;
     }
     Ok(())
 }
@@ -153,12 +166,13 @@ mod tests {
     #[test]
     fn bars_and_names_are_drawn() {
         let rate = Interval { median: 2.5e6, low: 2.0e6, high: 3.0e6 };
-        let bars = vec![Bar::new("mapped", "mapped".to_owned(), rate), Bar::new("xdpsock", "xdpsock".to_owned(), rate)];
+        let bars = vec![Bar::new("mapped", rate, MILLION), Bar::new("xdpsock", rate, MILLION)];
         assert!(bars[0].is_ours && !bars[1].is_ours);
         let text = render(&[Panel { title: "a title".to_owned(), bars }], "the machine").expect("no error");
         for part in ["<svg", "a title", "mapped  2.50", "xdpsock  2.50", "the machine", "#1F6FB2", "#FFFFFF"] {
             assert!(text.contains(part), "{part}: {text}");
         }
+        assert_eq!((shown(2.5), shown(88.4)), ("2.50".to_owned(), "88".to_owned()));
         assert!(panels(&Measured::default()).is_empty());
     }
 }

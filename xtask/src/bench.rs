@@ -27,7 +27,8 @@ pub struct Arguments {
     /// ethtool.
     #[arg(long)]
     install_peers: bool,
-    /// Options of the benchmark: --quick, --json FILE, --rows NAME,…, --tables NAME,…; `-- --help` prints all of them.
+    /// Options of the benchmark: --quick, --rounds N, --json FILE, --chart FILE.svg, --rows NAME,…, --tables NAME,…;
+    /// `-- --help` prints all of them.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }

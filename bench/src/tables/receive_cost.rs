@@ -27,7 +27,7 @@ use crate::lab::{Bench, GENERATOR_CPU, GROUP, PORT, WANTED};
 use crate::live;
 use crate::peers::Session;
 use crate::peers::testpmd::Settings;
-use crate::report::{Table, millions};
+use crate::report::{self, Table, millions};
 use crate::rows::{BASE, Measures, Row, find, start};
 use crate::sample::drain;
 use crate::statistics::{Interval, Ratio, interval, median, ratio};
@@ -235,13 +235,18 @@ impl ReceiveCost {
         self.feeds.get(name).into_iter().flatten().map(|fed| fed.as_ref().map(of)).collect()
     }
 
+    /// The nanoseconds of a frame in a burst.
+    pub fn costs(&self, name: &str) -> Option<Interval> {
+        interval(&self.values(name, |fed| fed.burst_nanoseconds))
+    }
+
     /// A row's delivered packets per second.
-    pub fn rates(&self, name: &str) -> Option<Interval> {
+    fn rates(&self, name: &str) -> Option<Interval> {
         interval(&self.values(name, Fed::per_second))
     }
 
     /// The ratio of the rates of two rows, within the rounds.
-    pub fn ratio(&self, of: &str, to: &str) -> Option<Ratio> {
+    fn ratio(&self, of: &str, to: &str) -> Option<Ratio> {
         ratio(&self.values(of, Fed::per_second), &self.values(to, Fed::per_second))
     }
 
@@ -350,15 +355,17 @@ pub fn report(table: &ReceiveCost) -> String {
             "xdp_drop" | "mapped_blocked" => "dropped/s".to_owned(),
             _ => String::new(),
         };
+        let to =
+            |other: &str, ratio: Option<Ratio>| if name == other { "1.00".to_owned() } else { report::ratio(ratio) };
         text.line(vec![
             name.to_owned(),
             format!("{:.0}", line.burst_nanoseconds),
-            crate::report::ratio(table.cost_ratio(name, "xdpsock")),
+            to("xdpsock", table.cost_ratio(name, "xdpsock")),
             line.burst_lost.map_or_else(|| "-".to_owned(), |lost| format!("{:.2}", 100.0 * lost)),
             format!("{:.0}", line.nanoseconds),
             millions(rates.median),
-            crate::report::ratio(table.ratio(name, BASE)),
-            crate::report::ratio(table.ratio(name, "xdpsock")),
+            to(BASE, table.ratio(name, BASE)),
+            to("xdpsock", table.ratio(name, "xdpsock")),
             format!("{:.2}", 100.0 * line.lost_share),
             line.unaccounted.to_string(),
             note,

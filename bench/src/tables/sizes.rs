@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::lab::Bench;
 use crate::peers::testpmd::Settings;
-use crate::report::{Table, millions};
+use crate::report::{Table, millions, ratio};
 use crate::rows::{BASE, Row, find};
 use crate::statistics::{Interval, Ratio, interval};
 use crate::tables::throughput::Throughput;
@@ -91,7 +91,7 @@ pub fn report(sizes: &Sizes) -> String {
             match table.medians(row.name) {
                 Some(medians) => line.extend([
                     millions(medians.packets_per_second),
-                    crate::report::ratio(table.ratio(row.name, "xdpsock")),
+                    if row.name == "xdpsock" { "1.00".to_owned() } else { ratio(table.ratio(row.name, "xdpsock")) },
                     format!("{:.2}", 100.0 * medians.loss_share),
                     medians.unaccounted.to_string(),
                 ]),
