@@ -203,7 +203,7 @@ fn blocked(ledger: &Ledger) -> u64 {
 }
 
 /// Causes of the ledger for which a frame was not delivered.
-const DROPS: [&str; 21] = [
+const DROPS: [&str; 22] = [
     "dropped_not_included",
     "dropped_blocked",
     "dropped_malformed",
@@ -214,6 +214,7 @@ const DROPS: [&str; 21] = [
     "xsk_rx_ring_full",
     "xsk_rx_invalid_descs",
     "xsk_refused_descs",
+    "ring_not_copied",
     "kernel_dropped",
     "kernel_unidentified",
     "kernel_truncated",

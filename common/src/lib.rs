@@ -91,10 +91,14 @@ pub mod names {
     pub const RING_ENTRIES: &str = "RING_ENTRIES";
     /// Array of [`Frame`](crate::mapped::Frame): the frames of all mapped rings.
     pub const RING_FRAMES: &str = "RING_FRAMES";
+    /// Array of [`LargeFrame`](crate::mapped::LargeFrame): the frames of all mapped rings, if they are large.
+    pub const RING_LARGE_FRAMES: &str = "RING_LARGE_FRAMES";
     /// Array of BPF ring buffers, by receive queue: a record wakes the consumer.
     pub const RING_WAKERS: &str = "RING_WAKERS";
     /// Global `u32`: 1 copies wanted packets into mapped rings; 0 hands them to AF_XDP sockets.
     pub const MAPPED: &str = "MAPPED";
+    /// Global `u32`: 1 copies them into large frames.
+    pub const LARGE_FRAMES: &str = "LARGE_FRAMES";
     /// Global `u32`: slots of each mapped ring, a power of two.
     pub const RING_SLOTS: &str = "RING_SLOTS";
     /// Global `u32`: 1 passes packets that go into a mapped ring to the kernel too.

@@ -8,6 +8,9 @@
 //!   frames        FrameHeader, then the packet                        written by the program alone
 //! ```
 //!
+//! There are two arrays of frames. One has frames of [`FRAME_SIZE`], the other of [`LARGE_FRAME_SIZE`], for jumbo
+//! frames. All rings of a program use the same array, chosen when it is loaded.
+//!
 //! Positions count packets from 0 in 64 bits (63 are used), so they do not wrap. The packet at position `p` has the
 //! slot `p % slots`; the slot's entry names the frame. The program writes the packet, then the frame's sequence
 //! number, `p + 1`. The consumer polls the sequence number of the next frame. So on the hot path neither side reads
@@ -33,14 +36,29 @@ pub const ASLEEP: u64 = 1 << 63;
 /// Bytes of a frame, its header included: one element of the frame array.
 pub const FRAME_SIZE: usize = 2048;
 
+/// Bytes of a large frame: one element of the array of large frames. It holds the packets of an MTU of up to 10,186
+/// with two VLAN tags.
+pub const LARGE_FRAME_SIZE: usize = 10_240;
+
 /// Where the packet begins in a frame.
 pub const PACKET_OFFSET: usize = size_of::<FrameHeader>();
 
 /// The longest packet that fits a frame, in bytes.
-pub const MAX_PACKET: usize = FRAME_SIZE - PACKET_OFFSET;
+pub const MAX_PACKET: usize = max_packet(FRAME_SIZE);
+
+/// The longest packet that fits a large frame, in bytes.
+pub const LARGE_MAX_PACKET: usize = max_packet(LARGE_FRAME_SIZE);
+
+/// The longest packet that fits a frame of this size, in bytes.
+pub const fn max_packet(frame_size: usize) -> usize {
+    frame_size - PACKET_OFFSET
+}
 
 /// One element of the frame array, in words of 64 bits.
 pub type Frame = [u64; FRAME_SIZE / 8];
+
+/// One element of the array of large frames, in words of 64 bits.
+pub type LargeFrame = [u64; LARGE_FRAME_SIZE / 8];
 
 /// Bytes of the BPF ring buffer that wakes the consumer of one queue; the kernel wants a power of two and whole pages.
 pub const WAKER_SIZE: usize = 65_536;
@@ -183,5 +201,8 @@ const _: () = {
     assert!(size_of::<FrameHeader>() == 32);
     assert!(PACKET_OFFSET.is_multiple_of(8), "the program copies words");
     assert!(size_of::<Frame>() == FRAME_SIZE && FRAME_SIZE.is_power_of_two());
+    assert!(size_of::<LargeFrame>() == LARGE_FRAME_SIZE);
+    assert!((64 * LARGE_FRAME_SIZE).is_multiple_of(65_536), "a ring's frames fill whole pages");
+    assert!(LARGE_MAX_PACKET <= 0xffff, "the bound that the program shows the verifier");
     assert!(WAKER_SIZE.is_power_of_two());
 };

@@ -12,7 +12,8 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::XdpContext;
 use receiver_common::mapped::{
-    Control, Frame, FrameHeader, MAX_PACKET, PACKET_OFFSET, Producer, Refused, WAKER_SIZE, reserve,
+    Control, Frame, FrameHeader, LARGE_MAX_PACKET, LargeFrame, MAX_PACKET, PACKET_OFFSET, Producer, Refused, WAKER_SIZE,
+    reserve,
 };
 use receiver_common::{MAX_QUEUES, Stamp, Verdict};
 
@@ -27,12 +28,17 @@ static RING_ENTRIES: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// The frames of all rings.
 #[map]
 static RING_FRAMES: Array<Frame> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// The frames of all rings, if they are large.
+#[map]
+static RING_LARGE_FRAMES: Array<LargeFrame> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// By queue, the ring buffer whose descriptor wakes the consumer.
 #[btf_map]
 static RING_WAKERS: ArrayOfMaps<RingBuf<u64, WAKER_SIZE>, { MAX_QUEUES as usize }> = ArrayOfMaps::new();
 
 #[unsafe(no_mangle)]
 static MAPPED: u32 = 0;
+#[unsafe(no_mangle)]
+static LARGE_FRAMES: u32 = 0;
 #[unsafe(no_mangle)]
 static RING_SLOTS: u32 = 1;
 #[unsafe(no_mangle)]
@@ -50,6 +56,23 @@ pub fn is_on() -> bool {
 #[inline(always)]
 pub fn is_shared() -> bool {
     global(&SHARE) != 0
+}
+
+/// The longest packet that fits a frame, in bytes.
+///
+/// To the verifier the global is a constant, and so is the result: a bound of the copy into the frame.
+#[inline(always)]
+fn max_packet() -> usize {
+    if global(&LARGE_FRAMES) != 0 { LARGE_MAX_PACKET } else { MAX_PACKET }
+}
+
+/// The start of a frame, by its number.
+#[inline(always)]
+fn frame(number: u32) -> Option<*mut FrameHeader> {
+    if global(&LARGE_FRAMES) != 0 {
+        return RING_LARGE_FRAMES.get_ptr_mut(number).map(|frame| frame.cast());
+    }
+    RING_FRAMES.get_ptr_mut(number).map(|frame| frame.cast())
 }
 
 /// Copies the packet into the ring of its queue.
@@ -71,7 +94,7 @@ fn deliver_packet(ctx: *mut xdp_md) -> Verdict {
         return Verdict::PassedNoSocket;
     }
     let length = length(ctx);
-    if length > MAX_PACKET {
+    if length > max_packet() {
         return Verdict::PassedTooLong;
     }
     let slots = global(&RING_SLOTS);
@@ -85,9 +108,8 @@ fn deliver_packet(ctx: *mut xdp_md) -> Verdict {
     let Some(number) = RING_ENTRIES.get_ptr(entry) else { return Verdict::DroppedRingFull };
     // SAFETY: a whole element of the map; user space may change it meanwhile, so it is read once.
     let number = unsafe { number.read_volatile() };
-    let Some(frame) = RING_FRAMES.get_ptr_mut(number as u32) else { return Verdict::DroppedRingFull };
-    let copied = copy(ctx, frame, length);
-    let header: *mut FrameHeader = frame.cast();
+    let Some(header) = frame(number as u32) else { return Verdict::DroppedRingFull };
+    let copied = copy(ctx, header, length);
     // SAFETY: the frame is a whole element of the map and begins with a header. The entry names it for this position,
     // so that no other producer writes to it, and user space reads it once it is published.
     unsafe {
@@ -122,15 +144,15 @@ fn length(ctx: &XdpContext) -> usize {
 
 /// Copies the packet behind the frame's header. Returns true if it did.
 #[inline(always)]
-fn copy(ctx: &XdpContext, frame: *mut Frame, length: usize) -> bool {
-    // SAFETY: the header's size is below the frame's.
-    let to = unsafe { frame.cast::<u8>().add(PACKET_OFFSET) };
+fn copy(ctx: &XdpContext, header: *mut FrameHeader, length: usize) -> bool {
+    // SAFETY: the packet begins there, behind the header.
+    let to = unsafe { header.cast::<u8>().add(PACKET_OFFSET) };
     if pointer_arithmetic() && (copy_words::<32>(ctx, to, length) || copy_words::<64>(ctx, to, length)) {
         return true;
     }
     // The verifier wants a length from 1 on.
     let less = bounded(length.wrapping_sub(1));
-    if less >= MAX_PACKET {
+    if less >= max_packet() {
         return false;
     }
     // SAFETY: `less + 1` is at most what is left of the frame behind its header; the helper checks the packet's side.

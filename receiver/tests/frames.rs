@@ -11,8 +11,16 @@ const GROUPS: [(&str, &str); 2] = [("10.0.0.1:4000", "232.1.1.1:5000"), ("[2001:
 
 /// Opens a receiver, sends these frames, and returns what `Datagram::frame` and `Datagram::payload` gave.
 fn received(mode: ReceiveMode, vlan: Option<Vlan>, frames: &[Vec<u8>]) -> Vec<(Option<Vec<u8>>, Vec<u8>)> {
-    let lab = Lab::new().expect("lab");
-    let mut receiver = open(&lab, |builder| {
+    received_in(&Lab::new().expect("lab"), mode, vlan, frames)
+}
+
+fn received_in(
+    lab: &Lab,
+    mode: ReceiveMode,
+    vlan: Option<Vlan>,
+    frames: &[Vec<u8>],
+) -> Vec<(Option<Vec<u8>>, Vec<u8>)> {
+    let mut receiver = open(lab, |builder| {
         builder
             .subscribe(subscription("10.0.0.1@232.1.1.1:5000"))
             .subscribe(subscription("[2001:db8::1]@[ff3e::1]:5000"))
@@ -20,7 +28,7 @@ fn received(mode: ReceiveMode, vlan: Option<Vlan>, frames: &[Vec<u8>]) -> Vec<(O
             .vlan(vlan)
     })
     .expect("receiver");
-    let socket = FrameSocket::open(&lab);
+    let socket = FrameSocket::open(lab);
     frames.iter().for_each(|frame| socket.send(frame));
     let mut received = Vec::new();
     receive(&mut receiver, &[], |datagram| {
@@ -64,6 +72,38 @@ fn of_mode_copy_with_its_vlan_tag() {
 fn of_mode_mapped() {
     whole(ReceiveMode::Mapped, None);
     whole(ReceiveMode::Mapped, Some(100));
+}
+
+/// Jumbo frames, which the program gathers, are as they were sent too, with one tag, two or none.
+#[test]
+fn of_mode_mapped_with_jumbo_frames_and_vlan_tags() {
+    for vlan in [None, Some("100"), Some("200.100")] {
+        let tags: Vec<u8> = match vlan {
+            None => vec![],
+            Some("100") => vec![0x81, 0, 0, 100],
+            Some(_) => vec![0x88, 0xa8, 0, 200, 0x81, 0, 0, 100],
+        };
+        let sizes = [1_000, 1_962, 1_967, 1_970, 2_100, 4_096, 8_900];
+        let frames: Vec<(Vec<u8>, Vec<u8>)> = sizes
+            .into_iter()
+            .flat_map(|size| GROUPS.map(|(source, group)| (size, source, group)))
+            .map(|(size, source, group)| {
+                let payload: Vec<u8> = (0..size).map(|at| (at * 7 + at / 251 + size) as u8).collect();
+                let mut frame = Frame::udp(source, group, &payload).bytes;
+                frame.splice(12..12, tags.iter().copied());
+                (frame, payload)
+            })
+            .collect();
+        let sent: Vec<Vec<u8>> = frames.iter().map(|(frame, _)| frame.clone()).collect();
+        let lab = Lab::builder().mtu(9000).build().expect("lab");
+        let vlan = vlan.map(|vlan| vlan.parse().expect("tags"));
+        let came = received_in(&lab, ReceiveMode::Mapped, vlan, &sent);
+        assert_eq!(came.len(), frames.len(), "{vlan:?}");
+        for ((frame, payload), (came_frame, came_payload)) in frames.into_iter().zip(came) {
+            let lengths = (frame.len(), came_frame.as_ref().map(Vec::len));
+            assert!(came_frame == Some(frame) && came_payload == payload, "{vlan:?}: {lengths:?}");
+        }
+    }
 }
 
 #[test]

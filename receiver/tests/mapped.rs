@@ -1,14 +1,18 @@
-//! Mode `mapped` alone: sleeps, packets that are longer than a frame, full rings, what the mode refuses.
+//! Mode `mapped` alone: sleeps, packets that are longer than a frame or that were not copied, full rings, what the mode
+//! refuses.
 
 mod support;
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use aya::maps::{Array, Map, MapData};
 use netlab::Lab;
 use receiver::{BusyPoll, Error, Path, ReceiveMode, Verdict, Wait};
+use receiver_common::mapped::{FRAME_SIZE, Frame};
 use receiver_send::probe::ProbePayload;
-use support::{PATIENCE, Sending, burst, causes, open, stream, subscription};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use support::{PATIENCE, Sending, burst, causes, open, receive, stream, subscription};
 
 const WANTED: &str = "10.0.0.1@232.1.1.1:5000";
 
@@ -43,15 +47,26 @@ fn no_sleep_is_missed() {
     assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{}", causes(&ledger));
 }
 
-/// A packet that no frame holds comes by the kernel path.
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < PATIENCE, "waited for: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A packet that no frame holds comes by the kernel path: the MTU grew after the rings were made.
 #[test]
 fn long_packets_pass_to_the_kernel_path() {
     let lab = Lab::new().expect("lab");
-    for (namespace, interface) in [(lab.tx(), lab.tx_interface()), (lab.rx(), lab.rx_interface())] {
-        namespace.ip(&["link", "set", interface, "mtu", "9000"]).expect("the MTU");
-    }
     let mut receiver =
         open(&lab, |builder| builder.subscribe(subscription(WANTED)).mode(ReceiveMode::Mapped)).expect("receiver");
+    let handle = receiver.handle();
+    lab.rx().ip(&["link", "set", lab.rx_interface(), "mtu", "9000"]).expect("the MTU");
+    wait_until("the MTU is followed", || handle.warnings().iter().any(|warning| warning.contains("MTU of 9000")));
+    let warning = handle.warnings().pop().expect("a warning");
+    assert!(warning.contains("Start the receiver anew") && warning.contains("mtu 1994"), "{warning}");
+    lab.tx().ip(&["link", "set", lab.tx_interface(), "mtu", "9000"]).expect("the MTU");
     for (size, path) in [(1900, Path::Xdp), (8000, Path::Kernel)] {
         let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
         (config.traffic.size, config.traffic.rate) = (size, 20_000);
@@ -63,6 +78,65 @@ fn long_packets_pass_to_the_kernel_path() {
     let ledger = receiver.handle().ledger().expect("ledger");
     assert_eq!((ledger.verdict(Verdict::Mapped), ledger.verdict(Verdict::PassedTooLong)), (100, 100));
     assert_eq!(ledger.unaccounted(), 0, "{}", causes(&ledger));
+    assert_eq!((ledger.lost(), ledger.link().outages), (0, 0), "{}", causes(&ledger));
+    // Anew, it takes both by the ring.
+    drop(receiver);
+    let mut receiver =
+        open(&lab, |builder| builder.subscribe(subscription(WANTED)).mode(ReceiveMode::Mapped)).expect("receiver");
+    for size in [1900, 8000] {
+        let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
+        (config.traffic.size, config.traffic.rate) = (size, 20_000);
+        let came = burst(&lab, &mut receiver, config, 100, |datagram| assert_eq!(datagram.path(), Path::Xdp));
+        assert_eq!(came, 100, "{size} bytes");
+    }
+}
+
+/// A descriptor of this process for the frames of the one receiver with so many.
+fn frames_map(frames: u32) -> Array<MapData, Frame> {
+    let process = pidfd_open(getpid(), PidfdFlags::empty()).expect("this process");
+    let has = |info: &str, line: String| info.lines().any(|found| found.replace('\t', " ") == line);
+    let found = std::fs::read_dir("/proc/self/fdinfo").expect("descriptors").find_map(|entry| {
+        let number = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+        let is_it = has(&info, format!("max_entries: {frames}")) && has(&info, format!("value_size: {FRAME_SIZE}"));
+        is_it.then_some(number)
+    });
+    let number: i32 = found.expect("the map of the frames");
+    let fd = pidfd_getfd(process, number, PidfdGetfdFlags::empty()).expect("a descriptor of the map");
+    Array::try_from(Map::Array(MapData::from_fd(fd).expect("a map"))).expect("an array")
+}
+
+/// The program marks a packet that it could not copy by a length of 0. No real packet gets there, so the test writes
+/// that into the ring's memory. The ledger has it under a name of its own.
+#[test]
+fn a_packet_that_was_not_copied_is_counted_and_lost() {
+    const FRAMES: u32 = 512;
+    let lab = Lab::new().expect("lab");
+    let mut receiver = open(&lab, |builder| {
+        builder.subscribe(subscription(WANTED)).mode(ReceiveMode::Mapped).ring_size(128).frames(FRAMES)
+    })
+    .expect("receiver");
+    let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
+    (config.traffic.count, config.traffic.rate) = (Some(5), 1_000);
+    Sending::start(&lab, config).wait();
+    let mut frames = frames_map(FRAMES);
+    // The frame of the third packet, by its sequence number. The length follows that.
+    let is_third = |number: &u32| frames.get(number, 0).expect("a frame")[0] == 3;
+    let number = (0..FRAMES).find(is_third).expect("the third packet");
+    let mut frame = frames.get(&number, 0).expect("a frame");
+    assert!(frame[1] > 0);
+    frame[1] = 0;
+    frames.set(number, frame, 0).expect("the frame");
+    let mut came = Vec::new();
+    receive(&mut receiver, &[], |datagram| {
+        came.push(ProbePayload::parse(datagram.payload()).map(|probe| probe.sequence));
+    });
+    assert_eq!(came, [0, 1, 3, 4].map(Some));
+    let ledger = receiver.handle().ledger().expect("ledger");
+    let message = causes(&ledger);
+    assert_eq!((ledger.count("ring_not_copied"), ledger.count("xsk_refused_descs")), (Some(1), Some(0)), "{message}");
+    assert_eq!((ledger.verdict(Verdict::Mapped), ledger.delivered(), ledger.lost()), (5, 4, 1), "{message}");
+    assert_eq!(ledger.unaccounted(), 0, "{message}");
 }
 
 /// What finds no room is counted, and no more than that is lost.
@@ -142,7 +216,6 @@ fn what_the_mode_cannot_do_is_refused_with_the_reason() {
             other => panic!("{other:?}"),
         }
     };
-    assert!(refused(|builder| builder.frame_size(4096)).contains("frame_size of 2048"));
     assert!(
         refused(|builder| builder.busy_poll(Some(BusyPoll { budget: 64, microseconds: 50 }))).contains("busy polling")
     );

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use netlab::Lab;
-use receiver::{Datagram, Ledger, ModeRequest, OwnedDatagram, ReceiveMode, Receiver, Wait};
+use receiver::{Datagram, Ledger, ModeRequest, OwnedDatagram, Path, ReceiveMode, Receiver, Wait};
 use receiver_common::Verdict;
 use socket2::{Domain, Protocol, Socket, Type};
 use support::{causes, open, subscription};
@@ -16,7 +16,8 @@ use support::{causes, open, subscription};
 const SIZES: [usize; 5] = [100, 1472, 3000, 4000, 8972];
 /// The longest IPv6 payload is 20 bytes shorter.
 const LONGEST_V6: usize = 8952;
-/// Rounds of all sizes in both families: less than the RX ring holds in one go.
+/// Rounds of all sizes in both families: less than a ring holds in one go, where a packet takes up to five slots of an
+/// RX ring, and one of a mapped ring.
 const ROUNDS: usize = 60;
 const COUNT: usize = ROUNDS * SIZES.len() * 2;
 
@@ -44,8 +45,8 @@ fn jumbo_receiver(lab: &Lab, mode: ReceiveMode, build: fn(receiver::Builder) -> 
                 .subscribe(subscription("10.0.0.1@232.1.1.1:5000"))
                 .subscribe(subscription("[2001:db8::1]@[ff3e::1]:5000"))
                 .mode(ModeRequest::Exactly(mode))
-                .ring_size(8192)
-                .frames(32_768)
+                .ring_size(if mode == ReceiveMode::Mapped { 1024 } else { 8192 })
+                .frames(if mode == ReceiveMode::Mapped { 4096 } else { 32_768 })
                 .huge_pages(receiver::HugePages::Never),
         )
     })
@@ -94,10 +95,13 @@ fn check(number: usize, from: IpAddr, bytes: &[u8]) {
 }
 
 /// Everything came by XDP, and the ledger balances.
-fn check_books(ledger: &Ledger) {
+fn check_books(ledger: &Ledger, mode: ReceiveMode) {
     let message = causes(ledger);
     assert_eq!(ledger.count("xdp_delivered").expect("a cause"), COUNT as u64, "{message}");
-    assert_eq!(ledger.verdict(Verdict::Redirected), COUNT as u64, "{message}");
+    let way = if mode == ReceiveMode::Mapped { Verdict::Mapped } else { Verdict::Redirected };
+    assert_eq!(ledger.verdict(way), COUNT as u64, "{message}");
+    let others = ["passed_too_long", "ring_not_copied", "kernel_delivered"].map(|name| ledger.count(name));
+    assert_eq!(others, [Some(0); 3], "{message}");
     assert_eq!(
         (ledger.unaccounted(), ledger.lost(), ledger.count("xsk_refused_descs").expect("a cause")),
         (0, 0, 0),
@@ -127,7 +131,7 @@ fn lent(mode: ReceiveMode, build: fn(receiver::Builder) -> receiver::Builder) ->
     });
     let ledger = receiver.handle().ledger().expect("ledger");
     assert_eq!(number, COUNT, "{}", causes(&ledger));
-    check_books(&ledger);
+    check_books(&ledger, mode);
     let partial = if generic { 0 } else { COUNT as u64 };
     assert_eq!(
         ledger.count("checksum_partial").expect("a cause"),
@@ -146,6 +150,19 @@ fn lent_in_copy_mode() {
 }
 
 #[test]
+fn lent_in_mapped_mode() {
+    let ledger = lent(ReceiveMode::Mapped, |builder| builder);
+    assert_eq!(ledger.count("xsk_further_descs"), Some(0), "the program gathers: {}", causes(&ledger));
+    assert_eq!(ledger.count("copied"), Some(0), "nothing was kept, nor copied in user space");
+}
+
+/// The MTU decides how large the frames are.
+#[test]
+fn lent_in_mapped_mode_whatever_the_frame_size() {
+    lent(ReceiveMode::Mapped, |builder| builder.frame_size(4096));
+}
+
+#[test]
 fn lent_in_copy_mode_from_larger_frames() {
     lent(ReceiveMode::Copy, |builder| builder.frame_size(4096));
 }
@@ -157,14 +174,16 @@ fn lent_in_generic_mode() {
 
 #[test]
 fn stamped_by_the_program() {
-    let ledger = lent(ReceiveMode::Copy, |builder| builder.timestamps(true));
-    assert_eq!(ledger.count("unstamped").expect("a cause"), 0, "{}", causes(&ledger));
+    for mode in [ReceiveMode::Copy, ReceiveMode::Mapped] {
+        let ledger = lent(mode, |builder| builder.timestamps(true));
+        assert_eq!(ledger.count("unstamped").expect("a cause"), 0, "{mode}: {}", causes(&ledger));
+    }
 }
 
-#[test]
-fn owned_in_copy_mode() {
+/// Keeps all datagrams until the last one came, and compares the bytes. Returns the ledger while all are kept.
+fn owned(mode: ReceiveMode) -> Ledger {
     let lab = jumbo_lab();
-    let mut receiver = jumbo_receiver(&lab, ReceiveMode::Copy, |builder| builder);
+    let mut receiver = jumbo_receiver(&lab, mode, |builder| builder);
     send(&lab);
     let mut kept: Vec<OwnedDatagram> = Vec::new();
     poll_all(&mut receiver, |datagram| kept.push(datagram.into_owned().expect("within the limit of copies")));
@@ -175,17 +194,41 @@ fn owned_in_copy_mode() {
     for (number, datagram) in kept.iter().enumerate() {
         check(number, datagram.source.ip(), &datagram.payload);
     }
-    check_books(&ledger);
+    check_books(&ledger, mode);
+    // All frames come back, and carry packets again: in every frame, the longest one.
+    drop(kept);
+    send(&lab);
+    let mut number = 0;
+    poll_all(&mut receiver, |datagram| {
+        check(number, datagram.source().ip(), datagram.payload());
+        number += 1;
+    });
+    let after = receiver.handle().ledger().expect("ledger");
+    assert_eq!((number, after.count("xsk_leased"), after.lost()), (COUNT, Some(0), 0), "{}", causes(&after));
+    ledger
+}
+
+#[test]
+fn owned_in_mapped_mode() {
+    let ledger = owned(ReceiveMode::Mapped);
+    let message = causes(&ledger);
+    assert_eq!(ledger.count("copied"), Some(0), "{message}");
+    assert_eq!(ledger.count("xsk_leased"), Some(COUNT as u64), "{message}");
+}
+
+#[test]
+fn owned_in_copy_mode() {
+    let ledger = owned(ReceiveMode::Copy);
+    let message = causes(&ledger);
     // Sizes over one buffer are three of five.
     assert_eq!(ledger.count("copied").expect("a cause"), (COUNT / 5 * 3) as u64, "{message}");
     assert_eq!(ledger.count("xsk_leased").expect("a cause"), (COUNT / 5 * 2) as u64, "{message}");
 }
 
 /// A consumer that stops after each datagram loses none of the packets behind it.
-#[test]
-fn one_at_a_time() {
+fn one_at_a_time_in(mode: ReceiveMode) {
     let lab = jumbo_lab();
-    let receiver = jumbo_receiver(&lab, ReceiveMode::Copy, |builder| builder);
+    let receiver = jumbo_receiver(&lab, mode, |builder| builder);
     send(&lab);
     let mut workers = receiver.into_workers();
     let mut number = 0;
@@ -200,10 +243,20 @@ fn one_at_a_time() {
 }
 
 #[test]
-fn the_ladder_ends_in_copy_mode() {
+fn one_at_a_time() {
+    one_at_a_time_in(ReceiveMode::Copy);
+}
+
+#[test]
+fn one_at_a_time_in_mapped_mode() {
+    one_at_a_time_in(ReceiveMode::Mapped);
+}
+
+#[test]
+fn auto_takes_mode_mapped() {
     let lab = jumbo_lab();
     let receiver = open(&lab, |builder| builder.subscribe(subscription("10.0.0.1@232.1.1.1:5000"))).expect("receiver");
-    assert_eq!(receiver.handle().mode(), ReceiveMode::Copy, "{:?}", receiver.handle().refused());
+    assert_eq!(receiver.handle().mode(), ReceiveMode::Mapped, "{:?}", receiver.handle().refused());
 }
 
 /// The interface's own MTU asks for one buffer, but veth goes by its peer's.
@@ -211,8 +264,10 @@ fn the_ladder_ends_in_copy_mode() {
 fn the_peer_alone_is_jumbo() {
     let lab = jumbo_lab();
     lab.rx().ip(&["link", "set", lab.rx_interface(), "mtu", "1500"]).expect("mtu");
-    let receiver = jumbo_receiver(&lab, ReceiveMode::Copy, |builder| builder);
-    assert_eq!(receiver.handle().interface().mtu, 1500);
+    for mode in [ReceiveMode::Copy, ReceiveMode::Mapped] {
+        let receiver = jumbo_receiver(&lab, mode, |builder| builder);
+        assert_eq!(receiver.handle().interface().mtu, 1500);
+    }
 }
 
 /// A driver without native XDP is named with the MTU and the remedy, and nothing was joined.
@@ -225,23 +280,24 @@ fn a_refusal_tells_the_mtu_before_anything_is_joined() {
     ] {
         lab.rx().ip(arguments).expect("a bridge");
     }
-    let refuse = || {
+    let refuse = |mode: ReceiveMode| {
         let builder = Receiver::builder("jumbo0").subscribe(subscription("10.0.0.1@232.1.1.1:5000"));
-        let error = builder.mode(ReceiveMode::Copy).build().expect_err("refused").to_string();
+        let error = builder.mode(mode).build().expect_err("refused").to_string();
         (error, std::fs::read_to_string("/proc/thread-self/net/igmp").expect("the groups joined"))
     };
-    let (error, joined) = lab.rx().run(refuse).expect("a thread in rx");
-    for part in ["jumbo0", "MTU", "9000", "ip link set jumbo0 mtu 1770", "mode generic"] {
-        assert!(error.contains(part), "{part}: {error}");
+    for mode in [ReceiveMode::Copy, ReceiveMode::Mapped] {
+        let (error, joined) = lab.rx().run(|| refuse(mode)).expect("a thread in rx");
+        for part in ["jumbo0", "MTU", "9000", "ip link set jumbo0 mtu 1770", "mode generic"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert!(!joined.contains("010101E8"), "{joined}");
     }
-    assert!(!joined.contains("010101E8"), "{joined}");
 }
 
 /// An MTU that the driver takes as one buffer, and the packet memory's frames do not.
-#[test]
-fn between_the_limits() {
+fn between_the_limits_in(mode: ReceiveMode) {
     let lab = Lab::builder().mtu(3400).build().expect("lab");
-    let mut receiver = jumbo_receiver(&lab, ReceiveMode::Copy, |builder| builder);
+    let mut receiver = jumbo_receiver(&lab, mode, |builder| builder);
     let v4 = sender(&lab, false);
     let bytes: Vec<u8> = (0..3372_u32).map(|at| at as u8).collect();
     v4.send_to(&bytes, "232.1.1.1:5000").expect("send");
@@ -252,4 +308,38 @@ fn between_the_limits() {
     });
     let ledger = receiver.handle().ledger().expect("ledger");
     assert_eq!((seen, ledger.lost(), ledger.unaccounted()), (1, 0, 0), "{}", causes(&ledger));
+}
+
+#[test]
+fn between_the_limits() {
+    between_the_limits_in(ReceiveMode::Copy);
+}
+
+#[test]
+fn between_the_limits_in_mapped_mode() {
+    between_the_limits_in(ReceiveMode::Mapped);
+}
+
+/// The longest packet that fits a large frame, and packets that are longer.
+#[test]
+fn the_longest_packet_of_a_mapped_ring() {
+    /// Of UDP in IPv4: a large frame less the headers.
+    const FITS: usize = receiver_common::mapped::LARGE_MAX_PACKET - 14 - 28;
+    let lab = Lab::builder().mtu(16_000).build().expect("lab");
+    let mut receiver = jumbo_receiver(&lab, ReceiveMode::Mapped, |builder| builder);
+    let v4 = sender(&lab, false);
+    for (size, path) in [(FITS, Path::Xdp), (FITS + 1, Path::Kernel), (15_972, Path::Kernel)] {
+        let bytes: Vec<u8> = (0..size).map(|at| (at * 7 + at / 251) as u8).collect();
+        v4.send_to(&bytes, "232.1.1.1:5000").expect("send");
+        let mut seen = 0;
+        poll_all(&mut receiver, |datagram| {
+            assert!(datagram.payload() == bytes && datagram.path() == path, "{size} bytes by {:?}", datagram.path());
+            seen += 1;
+        });
+        assert_eq!(seen, 1, "{size} bytes");
+    }
+    let ledger = receiver.handle().ledger().expect("ledger");
+    let message = causes(&ledger);
+    assert_eq!((ledger.verdict(Verdict::Mapped), ledger.verdict(Verdict::PassedTooLong)), (1, 2), "{message}");
+    assert_eq!((ledger.lost(), ledger.unaccounted()), (0, 0), "{message}");
 }

@@ -71,7 +71,7 @@ impl Deref for Lease {
             }
         };
         let first = pool.locate(frame, self.extent.start);
-        // SAFETY: the extent lies within the frame (`Umem::extent`, and `narrow` only shrinks it). The memory is
+        // SAFETY: the extent lies within the frame (`Umem::extent_from`, and `narrow` only shrinks it). The memory is
         // initialized (mmap zeroes it) and stays mapped while `pool` lives. This lease holds the frame's only token, so
         // neither the kernel nor another lease writes to it.
         unsafe { std::slice::from_raw_parts(first.as_ptr(), self.extent.length as usize) }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use receiver_common::mapped::{
-    ASLEEP, Control, FRAME_SIZE, FrameHeader, MAX_PACKET, PACKET_OFFSET, Sleeper, fall_asleep,
+    ASLEEP, Control, FRAME_SIZE, FrameHeader, LARGE_FRAME_SIZE, PACKET_OFFSET, Sleeper, fall_asleep,
 };
 
 use receiver_common::STAMP_SIZE;
@@ -42,6 +42,8 @@ pub struct MappedMaps<'a> {
     pub slots: u32,
     /// Frames of each ring, a power of two, at least `slots`, and a whole number of pages.
     pub frames_per_ring: u32,
+    /// Bytes of a frame: one of the two sizes that the program knows.
+    pub frame_size: usize,
 }
 
 /// The memory that all rings share, and where one of them has its state.
@@ -68,6 +70,7 @@ pub struct MappedQueue {
     /// The published position: the slots of all packets before it have entries again.
     consumed: u64,
     refused: u64,
+    not_copied: u64,
     is_asleep: bool,
 }
 
@@ -86,13 +89,16 @@ impl MappedQueue {
     ///
     /// `EINVAL` for sizes that [`MappedMaps`] does not allow; `ENOMEM` and others from mmap(2).
     pub fn map(maps: &MappedMaps<'_>, queues: &[u32]) -> Result<Vec<Self>, Errno> {
-        let &MappedMaps { slots, frames_per_ring, .. } = maps;
-        let is_sound = slots.is_power_of_two() && frames_per_ring.is_power_of_two() && frames_per_ring >= slots;
+        let &MappedMaps { slots, frames_per_ring, frame_size, .. } = maps;
+        let is_sound = slots.is_power_of_two()
+            && frames_per_ring.is_power_of_two()
+            && frames_per_ring >= slots
+            && [FRAME_SIZE, LARGE_FRAME_SIZE].contains(&frame_size);
         let Some(last) = queues.iter().max().filter(|_| is_sound) else { return Err(Errno::INVAL) };
         let control_length = (*last as usize + 1) * size_of::<Control>();
         let control = Arc::new(Mapping::of_fd(maps.control, control_length, 0)?);
         let entries = Arc::new(Mapping::of_fd(maps.entries, queues.len() * slots as usize * size_of::<u64>(), 0)?);
-        let length = frames_per_ring as usize * FRAME_SIZE;
+        let length = frames_per_ring as usize * frame_size;
         (0..)
             .zip(queues)
             .map(|(ring, &queue): (u32, _)| {
@@ -103,7 +109,7 @@ impl MappedQueue {
                     queue,
                     first_entry: ring * slots,
                 };
-                Ok(Self::new(Umem::over(memory, frames_per_ring, FRAME_SIZE as u32, RESERVED), place, slots, ring))
+                Ok(Self::new(Umem::over(memory, frames_per_ring, frame_size as u32, RESERVED), place, slots, ring))
             })
             .collect()
     }
@@ -111,8 +117,17 @@ impl MappedQueue {
     fn new(umem: Umem, place: Place, slots: u32, ring: u32) -> Self {
         let first_frame = ring * umem.frame_count();
         let named = vec![u32::MAX; slots as usize].into_boxed_slice();
-        let mut queue =
-            Self { umem, place, named, first_frame, position: 0, consumed: 0, refused: 0, is_asleep: false };
+        let mut queue = Self {
+            umem,
+            place,
+            named,
+            first_frame,
+            position: 0,
+            consumed: 0,
+            refused: 0,
+            not_copied: 0,
+            is_asleep: false,
+        };
         queue.name(0, slots);
         queue.place.first_entry_word().store(queue.place.first_entry, Ordering::Release);
         queue
@@ -159,16 +174,14 @@ impl MappedQueue {
             let Some(index) = self.next_frame() else { break };
             taken += 1;
             self.position += 1;
-            let address = u64::from(index) * FRAME_SIZE as u64;
-            let Some(frame) = self.umem.reclaim(address) else {
+            let Some(frame) = self.umem.reclaim_number(index) else {
                 self.refused += 1;
                 continue;
             };
             // SAFETY: within the frame. The packet is published, and its slot is not given back: nobody writes to it.
             let length = unsafe { (&raw const (*self.header(index)).length).read_volatile() };
-            let packet = self.umem.extent(address + PACKET_OFFSET as u64, length);
-            let Some(extent) = packet.filter(|_| (1..=MAX_PACKET as u32).contains(&length)) else {
-                self.refused += 1;
+            let Some(extent) = self.umem.extent_from(PACKET_OFFSET as u32, length).filter(|_| length > 0) else {
+                self.count_without_packet(length);
                 self.umem.release(frame);
                 continue;
             };
@@ -198,8 +211,8 @@ impl MappedQueue {
     fn name(&mut self, mut at: u64, count: u32) -> u64 {
         let Self { umem, place, named, first_frame, .. } = self;
         let mask = named.len() as u64 - 1;
-        for address in umem.lend(count) {
-            let (slot, frame) = ((at & mask) as usize, (address / FRAME_SIZE as u64) as u32);
+        for frame in umem.lend_numbers(count) {
+            let slot = (at & mask) as usize;
             if named[slot] != frame {
                 named[slot] = frame;
                 place.entry(slot as u32).store(u64::from(*first_frame + frame), Ordering::Relaxed);
@@ -238,6 +251,19 @@ impl MappedQueue {
         self.refused
     }
 
+    /// Packets that the program had reserved a slot for, and could not copy.
+    pub fn not_copied(&self) -> u64 {
+        self.not_copied
+    }
+
+    #[cold]
+    fn count_without_packet(&mut self, length: u32) {
+        match length {
+            0 => self.not_copied += 1,
+            _ => self.refused += 1,
+        }
+    }
+
     /// Returns what reads the ring's positions.
     pub fn monitor(&self) -> MappedMonitor {
         MappedMonitor { place: self.place.clone() }
@@ -250,8 +276,9 @@ impl MappedQueue {
 
     #[inline]
     fn header(&self, frame: u32) -> *const FrameHeader {
-        // Within the memory: `named` holds numbers that `Umem::lend` gave.
-        self.umem.address().as_ptr().cast_const().wrapping_add(frame as usize * FRAME_SIZE).cast()
+        // Within the memory: `named` holds numbers that `Umem::lend_numbers` gave.
+        let start = frame as usize * self.umem.frame_size() as usize;
+        self.umem.address().as_ptr().cast_const().wrapping_add(start).cast()
     }
 }
 

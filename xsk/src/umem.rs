@@ -101,7 +101,8 @@ pub struct Umem {
 #[derive(Debug)]
 pub(super) struct Pool {
     memory: Arc<Mapping>,
-    /// log2 of the frame size.
+    frame_size: u32,
+    /// log2 of the frame size, if that is a power of two.
     frame_shift: u32,
     page_size: PageSize,
     /// Bytes at the start of each frame that are not for metadata.
@@ -140,7 +141,9 @@ impl Umem {
     }
 
     /// Over memory that is shared with the kernel otherwise than by an AF_XDP socket: `frame_count` frames of
-    /// `frame_size` bytes, a power of two. The first `reserved` bytes of each are not for the metadata of a packet.
+    /// `frame_size` bytes. The first `reserved` bytes of each are not for the metadata of a packet.
+    ///
+    /// Unless the size is a power of two, frames have numbers alone, and no addresses.
     pub(super) fn over(memory: Arc<Mapping>, frame_count: u32, frame_size: u32, reserved: u32) -> Self {
         assert!(memory.length() >= frame_count as usize * frame_size as usize, "frames beyond the memory");
         Self::of(memory, PageSize::Base, frame_count, frame_size, reserved)
@@ -149,7 +152,7 @@ impl Umem {
     fn of(memory: Arc<Mapping>, page_size: PageSize, frame_count: u32, frame_size: u32, reserved: u32) -> Self {
         let count = frame_count as usize;
         let returns = ArrayQueue::new(count);
-        let pool = Pool { memory, frame_shift: frame_size.trailing_zeros(), page_size, reserved, returns };
+        let pool = Pool { memory, frame_size, frame_shift: frame_size.trailing_zeros(), page_size, reserved, returns };
         Self {
             pool: Arc::new(pool),
             free: (0..frame_count).map(Frame).collect(),
@@ -166,7 +169,7 @@ impl Umem {
 
     /// Returns the size of a frame in bytes.
     pub fn frame_size(&self) -> u32 {
-        1 << self.pool.frame_shift
+        self.pool.frame_size
     }
 
     /// Returns the size of the pages that back the memory.
@@ -215,38 +218,54 @@ impl Umem {
     }
 
     /// Gives the `count` frames that became free last to the kernel. Returns their addresses for the fill ring.
+    #[inline]
+    pub(super) fn lend(&mut self, count: u32) -> impl Iterator<Item = u64> {
+        let shift = self.pool.frame_shift;
+        self.lend_numbers(count).map(move |number| u64::from(number) << shift)
+    }
+
+    /// Gives the `count` frames that became free last to the kernel. Returns their numbers.
     ///
     /// The caches still hold the memory of the latest frames. Among these the oldest come first. So batches keep the
     /// order in which the kernel filled them, and the kernel walks its tables and the memory upwards.
     #[inline]
-    pub(super) fn lend(&mut self, count: u32) -> impl Iterator<Item = u64> {
-        let Self { pool, free, with_kernel, kernel_frames, .. } = self;
+    pub(super) fn lend_numbers(&mut self, count: u32) -> impl Iterator<Item = u32> {
+        let Self { free, with_kernel, kernel_frames, .. } = self;
         let first = free.len().saturating_sub(count as usize);
         free.drain(first..).map(|Frame(index)| {
             with_kernel[index as usize] = true;
             *kernel_frames += 1;
-            u64::from(index) << pool.frame_shift
+            index
         })
     }
 
     /// Takes a frame back from the kernel, by an address in it. Returns `None` if the kernel does not have that frame.
     #[inline]
     pub(super) fn reclaim(&mut self, address: u64) -> Option<Frame> {
-        let index = usize::try_from(address >> self.pool.frame_shift).ok()?;
-        let held = self.with_kernel.get_mut(index)?;
+        self.reclaim_number(u32::try_from(address >> self.pool.frame_shift).ok()?)
+    }
+
+    /// Takes a frame back from the kernel, by its number. Returns `None` if the kernel does not have that frame.
+    #[inline]
+    pub(super) fn reclaim_number(&mut self, number: u32) -> Option<Frame> {
+        let held = self.with_kernel.get_mut(number as usize)?;
         if !std::mem::take(held) {
             return None;
         }
         self.kernel_frames -= 1;
-        Some(Frame(index as u32))
+        Some(Frame(number))
     }
 
     /// The extent of the packet that a descriptor names, if it lies within one frame.
     #[inline]
     pub(super) fn extent(&self, address: u64, length: u32) -> Option<Extent> {
-        let size = self.frame_size();
-        let start = (address & u64::from(size - 1)) as u32;
-        (length <= size - start).then_some(Extent { start, length })
+        self.extent_from((address & u64::from(self.frame_size() - 1)) as u32, length)
+    }
+
+    /// The extent of a packet that starts at `start`, below the frame's size, if it lies within one frame.
+    #[inline]
+    pub(super) fn extent_from(&self, start: u32, length: u32) -> Option<Extent> {
+        (length <= self.frame_size() - start).then_some(Extent { start, length })
     }
 
     /// The bytes of an extent of a frame: initialized, and mapped while `self` lives. Only the holder of the frame's
@@ -321,9 +340,9 @@ impl Pool {
     /// while no reference to it lives.
     #[inline]
     pub(super) fn locate(&self, frame: &Frame, start: u32) -> NonNull<u8> {
-        let offset = ((frame.0 as usize) << self.frame_shift) + start as usize;
+        let offset = frame.0 as usize * self.frame_size as usize + start as usize;
         // SAFETY: a token's index is below the number of frames, and a start is at most the frame's size, since
-        // `Umem::extent` makes all extents. So the offset is within the mapping or one past its end.
+        // `Umem::extent_from` makes all extents. So the offset is within the mapping or one past its end.
         unsafe { self.memory.start().add(offset) }
     }
 

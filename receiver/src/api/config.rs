@@ -70,7 +70,8 @@ pub struct ReceiverConfig {
     pub ring_size: u32,
     /// Frames of each queue, a power of two up to 1,048,576, at least four times `ring_size`. Default: 8,192.
     pub frames: u32,
-    /// Bytes of a frame, 2,048 or 4,096. Default: 2,048.
+    /// Bytes of a frame, 2,048 or 4,096. Default: 2,048. In mode `mapped` the MTU decides instead: frames have 2,048
+    /// bytes up to an MTU of 1,994, and 10,240 bytes above that. Packets that are longer take the kernel path.
     pub frame_size: u32,
     /// Huge pages for the frames: `try` or `never`. Default: `try`.
     #[serde(with = "config_text::huge_pages")]

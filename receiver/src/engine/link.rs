@@ -400,6 +400,7 @@ impl Watch {
         match control.follow_mtu(state)? {
             Mtu::Fits => {}
             Mtu::Followed => tracing::info!("{name} has an MTU of {mtu} now; longer packets come over several buffers"),
+            Mtu::KernelPath(fits) => control.warn(warnings::beyond_frames(name, mtu, fits)),
             Mtu::TooLong => control.warn(warnings::too_long(name, mtu, control.single_buffer_mtu())),
         }
         Ok(())

@@ -13,7 +13,7 @@ use crate::api::queues::Queues;
 use crate::engine::others::holders_of_xdp_sockets;
 use crate::program::driver;
 use crate::program::{Attach, Buffers, PartialChecksums, Program, Ring, RingShape};
-use receiver_common::mapped::FRAME_SIZE;
+use receiver_common::mapped::{FRAME_SIZE, LARGE_FRAME_SIZE, max_packet};
 use receiver_common::wire::{ETHERNET_LEN, VLAN_TAG_LEN};
 use receiver_host::{Capability, Interface, Lack, XDP};
 use receiver_xsk::{self as xsk, BindConfig, BindMode, XskSocket};
@@ -34,6 +34,16 @@ fn single_buffer(frame_size: u32) -> u32 {
 /// The largest MTU whose packets are sure to fit one buffer.
 pub(crate) fn single_buffer_mtu(frame_size: u32) -> u32 {
     single_buffer(frame_size).saturating_sub(FRAME_AROUND_MTU)
+}
+
+/// The largest MTU whose packets fit a frame of a mapped ring.
+pub(crate) fn ring_mtu(frame_size: usize) -> u32 {
+    max_packet(frame_size) as u32 - FRAME_AROUND_MTU
+}
+
+/// Bytes of a frame of the mapped rings: the smaller size that holds the packets of an MTU, or else the larger one.
+pub(crate) fn ring_frame_size(mtu: u32) -> usize {
+    if mtu > ring_mtu(FRAME_SIZE) { LARGE_FRAME_SIZE } else { FRAME_SIZE }
 }
 
 /// Receive queues and the sockets bound to them.
@@ -208,16 +218,21 @@ impl ModeSelection<'_> {
         let unavailable = |reason: &str| {
             Err(Error::ModeUnavailable { mode, name: self.interface.name.clone(), reason: reason.to_owned() })
         };
-        if self.config.frame_size as usize != FRAME_SIZE {
-            return unavailable("frames of a mapped ring have 2,048 bytes; use a frame_size of 2048, or mode copy");
-        }
         if self.config.busy_poll.is_some() {
             return unavailable("preferred busy polling needs an AF_XDP socket; use it with mode zero-copy or copy");
         }
         let count = queues.len() as u32;
         let [entries, frames] = [self.config.ring_size, self.config.frames].map(|each| each.saturating_mul(count));
         let last = queues.iter().max().copied().unwrap_or(0);
-        Ok(Some(RingShape { queues: last + 1, slots: self.config.ring_size, frames, entries, share: false }))
+        let frame_size = ring_frame_size(self.interface.mtu);
+        Ok(Some(RingShape {
+            queues: last + 1,
+            slots: self.config.ring_size,
+            frames,
+            frame_size,
+            entries,
+            share: false,
+        }))
     }
 
     /// Attaches the program, or returns the one that is attached already, if it is where this mode needs it.
@@ -347,5 +362,12 @@ mod tests {
     fn one_buffer_holds_what_fits_a_frame_and_every_driver() {
         assert_eq!((single_buffer(2048), single_buffer(4096)), (1792, 3072));
         assert_eq!((single_buffer_mtu(2048), single_buffer_mtu(4096)), (1770, 3050));
+    }
+
+    #[test]
+    fn the_mtu_decides_how_large_the_frames_of_a_mapped_ring_are() {
+        assert_eq!((ring_mtu(FRAME_SIZE), ring_mtu(LARGE_FRAME_SIZE)), (1994, 10_186));
+        assert_eq!([1500, 1994].map(ring_frame_size), [FRAME_SIZE; 2]);
+        assert_eq!([1995, 9000, 10_186, 65_535].map(ring_frame_size), [LARGE_FRAME_SIZE; 4]);
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct QueueShared {
     pub leased: Gauge,
     /// Descriptors that the worker's side of the ring refused.
     pub refused_descriptors: Counter,
+    /// Packets that the program had reserved a slot of the mapped ring for, and could not copy.
+    pub not_copied: Counter,
     /// Descriptors beyond the one that each packet has.
     pub continuation_descriptors: Counter,
     /// Reads the socket's counters, as long as the worker has it.
@@ -135,6 +137,7 @@ impl QueueShared {
             path: PathShared::default(),
             leased: Gauge::default(),
             refused_descriptors: Counter::default(),
+            not_copied: Counter::default(),
             continuation_descriptors: Counter::default(),
             monitor: Mutex::default(),
             before: Mutex::default(),
@@ -195,6 +198,7 @@ impl QueueShared {
             queue: self.queue,
             leased: self.leased.get(),
             refused: self.refused_descriptors.get(),
+            not_copied: self.not_copied.get(),
             continuation_descriptors: self.continuation_descriptors.get(),
             ..monitor.ledger()?
         };

@@ -86,6 +86,7 @@ impl ReceivePath for Mapped {
         self.ring.queue.receive(BATCH as u32, |frame| each(FramePacket::new(frame, &batch)));
         queue.leased.set(self.ring.queue.umem().leased_frames().into());
         queue.refused_descriptors.advance_to(self.ring.queue.refused());
+        queue.not_copied.advance_to(self.ring.queue.not_copied());
         Ok(())
     }
 

@@ -130,7 +130,7 @@ impl Program {
             shared: map(&mut ebpf, names::SHARED, name)?,
             other_ports: map(&mut ebpf, names::OTHER_PORTS, name)?,
             sockets: map(&mut ebpf, names::SOCKETS, name)?,
-            rings: rings.map(|_| Rings::take(&mut ebpf, name)).transpose()?,
+            rings: rings.map(|shape| Rings::take(&mut ebpf, name, shape)).transpose()?,
             max_flows: config.max_flows,
             _tables: [flows, groups],
             trace,
@@ -163,6 +163,7 @@ impl Program {
             frames: rings.frames(),
             slots: shape.slots,
             frames_per_ring: shape.frames / queues.len().max(1) as u32,
+            frame_size: rings.frame_size(),
         };
         let mapped = MappedQueue::map(&maps, queues).map_err(|errno| {
             let error = std::io::Error::from_raw_os_error(errno.raw_os_error());
@@ -175,6 +176,11 @@ impl Program {
             rings.push(Ring { queue, waker });
         }
         Ok(rings)
+    }
+
+    /// Bytes of a frame of the mapped rings; `None` if the program was loaded without.
+    pub(crate) fn ring_frame_size(&self) -> Option<usize> {
+        self.rings.as_ref().map(Rings::frame_size)
     }
 
     /// Makes what wakes the consumer of a queue's ring. `None` if the program was loaded without rings.

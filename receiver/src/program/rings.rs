@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use aya::maps::{ArrayOfMaps, Map, MapData, MapError, RingBuf};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
+use receiver_common::mapped::{FRAME_SIZE, LARGE_FRAME_SIZE};
 use receiver_common::names;
 use receiver_xsk::MappedQueue;
 
@@ -20,15 +21,24 @@ pub struct RingShape {
     pub slots: u32,
     /// Frames of all rings together.
     pub frames: u32,
+    /// Bytes of a frame: [`FRAME_SIZE`] or [`LARGE_FRAME_SIZE`].
+    pub frame_size: usize,
     /// Entries of all rings together.
     pub entries: u32,
     /// If true, the kernel gets each packet too.
     pub share: bool,
 }
 
+impl RingShape {
+    fn has_large_frames(&self) -> bool {
+        self.frame_size == LARGE_FRAME_SIZE
+    }
+}
+
 /// What the rings need of the program: its globals, for as long as the loader needs them.
 pub(super) struct RingGlobals {
     mapped: u32,
+    large_frames: u32,
     slots: u32,
     share: u32,
     stores_in_order: u32,
@@ -38,6 +48,7 @@ impl RingGlobals {
     pub(super) fn of(shape: Option<&RingShape>) -> Self {
         Self {
             mapped: shape.is_some().into(),
+            large_frames: shape.is_some_and(RingShape::has_large_frames).into(),
             slots: shape.map_or(1, |shape| shape.slots),
             share: shape.is_some_and(|shape| shape.share).into(),
             stores_in_order: cfg!(target_arch = "x86_64").into(),
@@ -48,13 +59,16 @@ impl RingGlobals {
     pub(super) fn set<'a>(&'a self, loader: &mut EbpfLoader<'a>, shape: Option<&RingShape>) {
         loader
             .override_global(names::MAPPED, &self.mapped, true)
+            .override_global(names::LARGE_FRAMES, &self.large_frames, true)
             .override_global(names::RING_SLOTS, &self.slots, true)
             .override_global(names::SHARE, &self.share, true)
             .override_global(names::STORES_IN_ORDER, &self.stores_in_order, true);
+        let frames = |size| shape.filter(|shape| shape.frame_size == size).map_or(1, |shape| shape.frames);
         loader
             .map_max_entries(names::RING_CONTROL, shape.map_or(1, |shape| shape.queues))
             .map_max_entries(names::RING_ENTRIES, shape.map_or(1, |shape| shape.entries))
-            .map_max_entries(names::RING_FRAMES, shape.map_or(1, |shape| shape.frames))
+            .map_max_entries(names::RING_FRAMES, frames(FRAME_SIZE))
+            .map_max_entries(names::RING_LARGE_FRAMES, frames(LARGE_FRAME_SIZE))
             .map_max_entries(names::RING_WAKERS, shape.map_or(1, |shape| shape.queues));
     }
 }
@@ -64,15 +78,18 @@ pub struct Rings {
     control: MapData,
     entries: MapData,
     frames: MapData,
+    frame_size: usize,
     wakers: ArrayOfMaps<MapData, MapData>,
 }
 
 impl Rings {
-    pub(super) fn take(ebpf: &mut Ebpf, interface: &str) -> Result<Self, Error> {
+    pub(super) fn take(ebpf: &mut Ebpf, interface: &str, shape: &RingShape) -> Result<Self, Error> {
+        let frames = if shape.has_large_frames() { names::RING_LARGE_FRAMES } else { names::RING_FRAMES };
         Ok(Self {
             control: array(ebpf, names::RING_CONTROL, interface)?,
             entries: array(ebpf, names::RING_ENTRIES, interface)?,
-            frames: array(ebpf, names::RING_FRAMES, interface)?,
+            frames: array(ebpf, frames, interface)?,
+            frame_size: shape.frame_size,
             wakers: map(ebpf, names::RING_WAKERS, interface)?,
         })
     }
@@ -90,6 +107,11 @@ impl Rings {
     /// The array of frames, to be mapped.
     pub fn frames(&self) -> BorrowedFd<'_> {
         self.frames.fd().as_fd()
+    }
+
+    /// Bytes of a frame.
+    pub fn frame_size(&self) -> usize {
+        self.frame_size
     }
 
     /// Makes what wakes the consumer of a queue's ring.

@@ -41,6 +41,8 @@ pub struct XskLedger {
     pub leased: u64,
     /// Packets that the worker's side of the ring refused: outside the memory, or incomplete over several buffers.
     pub refused: u64,
+    /// Packets that the XDP program had reserved a slot of the mapped ring for, and could not copy: lost.
+    pub not_copied: u64,
     /// Descriptors beyond the first of each packet: packets over several buffers have them.
     pub continuation_descriptors: u64,
     /// The position of the ring's shared index: descriptors taken, modulo 2^32.
@@ -79,7 +81,7 @@ impl XskLedger {
     /// Frames that came to the socket's ring, or that the kernel counts as dropped there. `taken` were taken from its
     /// queue.
     pub(crate) fn arrived(&self, taken: u64) -> u64 {
-        taken + self.refused + self.in_ring + self.rx_dropped + self.rx_ring_full
+        taken + self.refused + self.not_copied + self.in_ring + self.rx_dropped + self.rx_ring_full
     }
 
     /// Adds the counts of another socket of the same queue that came before.
@@ -93,6 +95,7 @@ impl XskLedger {
             in_ring: self.in_ring + before.in_ring,
             leased: self.leased,
             refused: self.refused,
+            not_copied: self.not_copied,
             continuation_descriptors: self.continuation_descriptors,
             consumer_position: self.consumer_position.wrapping_add(before.consumer_position),
         }
@@ -255,7 +258,7 @@ impl Ledger {
     /// had gone.
     pub fn lost(&self) -> u64 {
         let of_rings = self.verdict(Verdict::DroppedRingFull) + self.verdict(Verdict::DroppedRingBusy);
-        let of_sockets: u64 = self.sockets.iter().map(|s| s.rx_dropped + s.rx_ring_full).sum();
+        let of_sockets: u64 = self.sockets.iter().map(|s| s.rx_dropped + s.rx_ring_full + s.not_copied).sum();
         of_rings + of_sockets + self.kernel.dropped + self.unbound
     }
 
@@ -267,7 +270,7 @@ impl Ledger {
     /// Every count by its name.
     ///
     /// - `redirected`, `dropped_*` and `passed_*` are the verdicts of the XDP program.
-    /// - `xsk_*` are counts of the AF_XDP sockets, `kernel_*` of the kernel path's sockets, `link_*` of link changes,
+    /// - `xsk_*` are counts of the AF_XDP sockets and of the mapped rings, `ring_*` of the latter alone, `kernel_*` of the kernel path's sockets, `link_*` of link changes,
     ///   `host_*` and `interface_*` of the kernel ([`HostLedger`]).
     /// - `xdp_taken` and `xdp_delivered` are the frames that the workers took from the rings, and the datagrams that
     ///   they handed over; `kernel_taken` and `kernel_delivered` are the same on the kernel path.
@@ -288,6 +291,7 @@ impl Ledger {
             ("xsk_in_ring", self.in_rings()),
             ("xsk_leased", total(|s| s.leased)),
             ("xsk_refused_descs", total(|s| s.refused)),
+            ("ring_not_copied", total(|s| s.not_copied)),
             ("xsk_further_descs", total(|s| s.continuation_descriptors)),
             ("xsk_unbound", self.unbound),
             ("kernel_received", self.kernel.received),
@@ -336,8 +340,8 @@ impl Default for Ledger {
 /// The difference between the worker's count of frames taken and the index that it shares with the kernel.
 fn ring_gap(socket: &XskLedger, taken: u64) -> u64 {
     // Both count modulo 2^32 here; the gap is small, whichever way it goes.
-    let ahead =
-        socket.consumer_position.wrapping_sub((taken + socket.refused + socket.continuation_descriptors) as u32);
+    let passed = taken + socket.refused + socket.not_copied + socket.continuation_descriptors;
+    let ahead = socket.consumer_position.wrapping_sub(passed as u32);
     ahead.min(ahead.wrapping_neg()).into()
 }
 
@@ -388,6 +392,15 @@ mod tests {
         path.taken.add(5);
         path.delivered.add(4);
         assert_eq!(unaccounted(20, &queue, socket, &path), 7, "one forgotten on the kernel path, five never received");
+    }
+
+    #[test]
+    fn a_packet_that_was_not_copied_is_lost_under_its_own_name() {
+        let path = QueueCounters::default();
+        let (queue, socket) = balanced();
+        let socket = XskLedger { not_copied: 2, consumer_position: socket.consumer_position + 2, ..socket };
+        let ledger = Ledger::new(verdicts(22), vec![socket], &[&queue], &path, KernelLedger::default(), 0);
+        assert_eq!((ledger.count("ring_not_copied"), ledger.lost(), ledger.unaccounted()), (Some(2), 9, 0));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::thread;
 use netlab::Lab;
 use receiver::Interface;
 use receiver::internals::{Attach, Buffers, Program, RingShape};
-use receiver_common::mapped::MAX_PACKET;
+use receiver_common::mapped::{FRAME_SIZE, LARGE_FRAME_SIZE, LARGE_MAX_PACKET, MAX_PACKET};
 use receiver_common::{Stamp, Verdict};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{CapabilitySet, capabilities};
@@ -25,7 +25,11 @@ pub const OF_THE_RING: [Verdict; 4] =
     [Verdict::Mapped, Verdict::DroppedRingFull, Verdict::DroppedRingBusy, Verdict::PassedTooLong];
 
 const SLOTS: u32 = 8;
-const SHAPE: RingShape = RingShape { queues: 1, slots: SLOTS, frames: SLOTS, entries: SLOTS, share: false };
+/// A ring with a frame for each slot.
+pub const SHAPE: RingShape =
+    RingShape { queues: 1, slots: SLOTS, frames: SLOTS, frame_size: FRAME_SIZE, entries: SLOTS, share: false };
+/// With frames for jumbo frames.
+const LARGE: RingShape = RingShape { frame_size: LARGE_FRAME_SIZE, ..SHAPE };
 const DROP: u32 = 1;
 const PASS: u32 = 2;
 
@@ -65,6 +69,13 @@ impl Subject {
             Verdict::ALL.into_iter().filter(|&v| after[v as usize] != before[v as usize]).collect();
         assert_eq!(moved.len(), 1, "{moved:?}");
         (ran.action, moved[0])
+    }
+
+    /// Attaches the entry for packets over several buffers.
+    fn take_several_buffers(&mut self) {
+        self.program.detach().expect("the program is detached");
+        self.program.set_buffers(Buffers::Several).expect("the other entry loads");
+        self.program.attach(&self.interface, Attach::Native).expect("the other entry is attached");
     }
 
     fn verdict(&mut self, frame: &[u8]) -> Verdict {
@@ -110,14 +121,71 @@ fn packets_of_every_length_arrive_whole() {
 #[test]
 fn packets_over_several_buffers_are_gathered() {
     Subject::run(&Config::default(), &SHAPE, |subject| {
-        subject.program.detach().expect("the program is detached");
-        subject.program.set_buffers(Buffers::Several).expect("the other entry loads");
-        subject.program.attach(&subject.interface, Attach::Native).expect("the other entry is attached");
+        subject.take_several_buffers();
         let mut ring = Ring::open(&subject.program, SLOTS);
         for (length, first) in [(100, 80), (128, 100), (1500, 90), (1500, 1400), (2000, 1999)] {
             let frame = wanted(length, 7);
             subject.program.test_split(&frame, first, &subject.interface, 0, 1).expect("a test run");
             assert!(ring.take(|_, packet| assert_eq!(packet, frame)), "{length} bytes, {first} in the first buffer");
+        }
+    });
+}
+
+/// Large frames hold all of a packet: it may end in its first buffer, or go over several pages.
+#[test]
+fn large_frames_hold_packets_of_every_length() {
+    for kept in PRIVILEGES {
+        Subject::run_with(kept, &Config::default(), &LARGE, |subject| {
+            subject.take_several_buffers();
+            let mut ring = Ring::open(&subject.program, SLOTS);
+            for length in lengths() {
+                let frame = wanted(length, length as u8);
+                assert_eq!(subject.judge(&frame), (DROP, Verdict::Mapped), "{length} bytes");
+                assert!(ring.take(|_, packet| assert!(packet == frame, "{length} bytes differ")), "{length} bytes");
+            }
+            let count = |subject: &Subject, verdict| subject.program.verdicts().expect("the counts")[verdict as usize];
+            for length in [MAX_PACKET + 1, 3_000, 4_096, 5_000, 8_192, 9_022, LARGE_MAX_PACKET - 1, LARGE_MAX_PACKET] {
+                for first in [80, 128, 1_500, 2_000] {
+                    let frame = wanted(length, length as u8);
+                    let ran = subject.program.test_split(&frame, first, &subject.interface, 0, 1).expect("a test run");
+                    assert_eq!(ran.action, DROP, "{length} bytes, {first} in the first buffer");
+                    let whole = ring.take(|header, packet| {
+                        assert_eq!(header.length as usize, length);
+                        assert!(packet == frame, "{length} bytes, {first} in the first buffer, differ");
+                    });
+                    assert!(whole, "{length} bytes, {first} in the first buffer");
+                }
+            }
+            let before = count(subject, Verdict::PassedTooLong);
+            for length in [LARGE_MAX_PACKET + 1, 12_000, 40_000] {
+                let frame = wanted(length, 1);
+                let ran = subject.program.test_split(&frame, 1_000, &subject.interface, 0, 1).expect("a test run");
+                assert_eq!(ran.action, PASS, "{length} bytes");
+                assert!(!ring.take(|_, _| ()), "{length} bytes");
+            }
+            assert_eq!(count(subject, Verdict::PassedTooLong), before + 3);
+            assert_eq!(ring.next(), ring.position, "no slot was reserved for what passed");
+        });
+    }
+}
+
+/// Neighbours do not write over each other, and a number beyond the large frames is bounded.
+#[test]
+fn large_frames_lie_side_by_side() {
+    Subject::run(&Config::default(), &LARGE, |subject| {
+        subject.take_several_buffers();
+        let mut ring = Ring::open(&subject.program, SLOTS);
+        let frames: Vec<_> = (0..SLOTS as usize).map(|at| wanted(LARGE_MAX_PACKET - at, at as u8)).collect();
+        for frame in &frames {
+            subject.program.test_split(frame, 1_000, &subject.interface, 0, 1).expect("a test run");
+        }
+        assert_eq!(subject.judge(&wanted(100, 1)), (DROP, Verdict::DroppedRingFull));
+        for frame in &frames {
+            assert!(ring.take(|_, packet| assert!(packet == frame)));
+        }
+        for wrong in [u64::from(SLOTS), u32::MAX.into()] {
+            ring.set_entry((ring.next() % u64::from(SLOTS)) as u32, wrong);
+            assert_eq!(subject.verdict(&wanted(100, 1)), Verdict::DroppedRingFull, "{wrong}");
         }
     });
 }
@@ -215,7 +283,7 @@ fn wrong_entries_are_bounded() {
 fn two_cpus_share_a_ring() {
     const SHARED_SLOTS: u32 = 64;
     const ENOUGH: u64 = 20_000;
-    let shape = RingShape { queues: 1, slots: SHARED_SLOTS, frames: SHARED_SLOTS, entries: SHARED_SLOTS, share: false };
+    let shape = RingShape { slots: SHARED_SLOTS, frames: SHARED_SLOTS, entries: SHARED_SLOTS, ..SHAPE };
     Subject::run(&Config::default(), &shape, |subject| {
         let mut ring = Ring::open(&subject.program, SHARED_SLOTS);
         let handles = [Handle::of(&subject.interface.name), Handle::of(&subject.interface.name)];

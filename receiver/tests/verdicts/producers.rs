@@ -13,7 +13,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::bench::Config;
 use crate::frame_socket::{Frame, FrameSocket};
-use crate::mapped::OF_THE_RING;
+use crate::mapped::{OF_THE_RING, SHAPE};
 use crate::numbered::{Tally, payload};
 use crate::oracle::Filter;
 use crate::ring::Ring;
@@ -31,7 +31,7 @@ fn two_cpus_run_generic_xdp_for_one_queue() {
     let lab = Lab::new().expect("root, and iproute2");
     let load = || {
         let interface = Interface::lookup(lab.rx_interface()).expect("the interface");
-        let shape = RingShape { queues: 1, slots: SLOTS, frames: SLOTS, entries: SLOTS, share: false };
+        let shape = RingShape { slots: SLOTS, frames: SLOTS, entries: SLOTS, ..SHAPE };
         let mut program = Config::default().load_with(&interface, Some(&shape));
         program.attach(&interface, Attach::Generic).expect("the program is attached");
         Filter::of_the_table().install(&mut program);

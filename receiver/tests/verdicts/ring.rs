@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use receiver::internals::Program;
-use receiver_common::mapped::{ASLEEP, Control, FRAME_SIZE, FrameHeader, PACKET_OFFSET};
+use receiver_common::mapped::{ASLEEP, Control, FrameHeader, PACKET_OFFSET};
 use receiver_xsk::Mapping;
 
 /// The ring of queue 0, whose entries and frames begin at 0.
@@ -13,6 +13,7 @@ pub struct Ring {
     control: Mapping,
     entries: Mapping,
     frames: Mapping,
+    frame_size: usize,
     slots: u64,
     pub position: u64,
 }
@@ -25,7 +26,8 @@ impl Ring {
         let ring = Self {
             control: map(rings.control(), size_of::<Control>()),
             entries: map(rings.entries(), slots as usize * 8),
-            frames: map(rings.frames(), slots as usize * FRAME_SIZE),
+            frames: map(rings.frames(), slots as usize * rings.frame_size()),
+            frame_size: rings.frame_size(),
             slots: slots.into(),
             position: 0,
         };
@@ -73,7 +75,7 @@ impl Ring {
     /// Takes the next packet, and gives its slot back after `each` has seen header and packet. Returns false if none is
     /// there.
     pub fn take(&mut self, each: impl FnOnce(&FrameHeader, &[u8])) -> bool {
-        let at = (self.position % self.slots) as usize * FRAME_SIZE;
+        let at = (self.position % self.slots) as usize * self.frame_size;
         if word_at(&self.frames, at).load(Ordering::Acquire) != self.position + 1 {
             return false;
         }

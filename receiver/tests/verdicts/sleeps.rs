@@ -17,7 +17,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use crate::bench::Config;
 use crate::frames::v4;
 use crate::handle::Handle;
-use crate::mapped::Subject;
+use crate::mapped::{SHAPE, Subject};
 use crate::numbered::mixed;
 use crate::table::{GROUP_V4, PORT, WANTED_V4};
 
@@ -44,7 +44,7 @@ fn no_sleep_of_ten_million_misses_its_packet() {
 
 /// Sleeps `count` times.
 fn sleeps(count: u64) {
-    let shape = RingShape { queues: 1, slots: SLOTS, frames: FRAMES, entries: SLOTS, share: false };
+    let shape = RingShape { slots: SLOTS, frames: FRAMES, entries: SLOTS, ..SHAPE };
     Subject::run(&Config::default(), &shape, |subject| {
         let mut waker = subject.program.make_waker(0).expect("a waker").expect("rings");
         let rings = subject.program.rings().expect("rings");
@@ -54,6 +54,7 @@ fn sleeps(count: u64) {
             frames: rings.frames(),
             slots: SLOTS,
             frames_per_ring: FRAMES,
+            frame_size: rings.frame_size(),
         };
         let mut queue = MappedQueue::map(&maps, &[0]).expect("a ring").pop().expect("one");
         queue.open();

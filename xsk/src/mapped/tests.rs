@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
-use receiver_common::mapped::{Producer, Refused, reserve};
+use receiver_common::mapped::{MAX_PACKET, Producer, Refused, max_packet, reserve};
 
 use super::*;
 use crate::lease::Lease;
@@ -16,6 +16,7 @@ const FRAMES: u32 = 32;
 struct Program {
     place: Place,
     memory: Arc<Mapping>,
+    frame_size: usize,
     wakes: u32,
 }
 
@@ -50,7 +51,8 @@ impl Program {
             Err(Refused::Busy) => panic!("nobody else reserves"),
         };
         let slot = (reserved.position % u64::from(SLOTS)) as u32;
-        let at = self.place.entry(slot).load(Ordering::Relaxed) as usize * FRAME_SIZE;
+        let at = self.place.entry(slot).load(Ordering::Relaxed) as usize * self.frame_size;
+        assert!(packet.len() <= max_packet(self.frame_size));
         assert!(at < self.memory.length(), "the entry names a frame");
         // SAFETY: within the memory. The entry names the frame, so no lease holds it; tests have one thread.
         unsafe {
@@ -66,6 +68,10 @@ impl Program {
 }
 
 fn ring() -> (Program, MappedQueue) {
+    ring_of(FRAME_SIZE)
+}
+
+fn ring_of(frame_size: usize) -> (Program, MappedQueue) {
     let map = |length| Arc::new(Mapping::anonymous(length).expect("memory"));
     let place = Place {
         control: map(size_of::<Control>()),
@@ -73,10 +79,10 @@ fn ring() -> (Program, MappedQueue) {
         queue: 0,
         first_entry: 0,
     };
-    let memory = map(FRAMES as usize * FRAME_SIZE);
-    let umem = Umem::over(Arc::clone(&memory), FRAMES, FRAME_SIZE as u32, RESERVED);
+    let memory = map(FRAMES as usize * frame_size);
+    let umem = Umem::over(Arc::clone(&memory), FRAMES, frame_size as u32, RESERVED);
     let queue = MappedQueue::new(umem, place.clone(), SLOTS, 0);
-    (Program { place, memory, wakes: 0 }, queue)
+    (Program { place, memory, frame_size, wakes: 0 }, queue)
 }
 
 /// Every frame is free, named by an entry, or leased, and each once.
@@ -93,15 +99,21 @@ fn check(queue: &MappedQueue, leases: usize) {
 
 proptest! {
     #[test]
-    fn frames_are_conserved(steps in prop::collection::vec((0u8..4, 1u32..12), 1..200)) {
-        let (mut program, mut queue) = ring();
+    fn frames_are_conserved(
+        large in any::<bool>(),
+        steps in prop::collection::vec((0u8..4, 1u32..12), 1..200),
+    ) {
+        let frame_size = if large { LARGE_FRAME_SIZE } else { FRAME_SIZE };
+        let (mut program, mut queue) = ring_of(frame_size);
+        // From 42 bytes to the longest packet.
+        let step = (max_packet(frame_size) - 42) / 255;
         let (mut sent, mut expected) = (0u8, VecDeque::new());
         let mut kept: Vec<(Lease, Vec<u8>)> = Vec::new();
         for (what, count) in steps {
             match what {
                 0 | 1 => for _ in 0..count {
                     sent = sent.wrapping_add(1);
-                    let packet = vec![sent; 42 + usize::from(sent) * 5];
+                    let packet = vec![sent; 42 + usize::from(sent) * step];
                     let pending = program.place.next().load(Ordering::Relaxed) - queue.consumed;
                     prop_assert_eq!(program.deliver(&packet), pending < SLOTS.into());
                     if pending < SLOTS.into() {
@@ -202,19 +214,69 @@ fn metadata_does_not_reach_the_sequence_number() {
     });
 }
 
+/// Delivers a packet and gives its header another length, for which `receive` must show nothing.
+fn deliver_with_length(program: &mut Program, queue: &mut MappedQueue, length: u32) {
+    let slot = (program.place.next().load(Ordering::Relaxed) % u64::from(SLOTS)) as u32;
+    let at = program.place.entry(slot).load(Ordering::Relaxed) as usize * program.frame_size;
+    assert!(program.deliver(&[1; 60]));
+    // SAFETY: the header of a frame that is published and not taken; tests have one thread.
+    unsafe {
+        (&raw mut (*program.memory.start().add(at).cast::<FrameHeader>().as_ptr()).length).write_volatile(length)
+    };
+    assert_eq!(queue.receive(1, |_| panic!("shown")), 1);
+}
+
 #[test]
 fn headers_that_no_program_writes_are_refused() {
-    let (mut program, mut queue) = ring();
-    for length in [0, MAX_PACKET as u32 + 1, u32::MAX] {
-        let slot = (program.place.next().load(Ordering::Relaxed) % u64::from(SLOTS)) as u32;
-        let at = program.place.entry(slot).load(Ordering::Relaxed) as usize * FRAME_SIZE;
-        assert!(program.deliver(&[1; 60]));
-        // SAFETY: the header of a frame that is published and not taken; tests have one thread.
-        unsafe {
-            (&raw mut (*program.memory.start().add(at).cast::<FrameHeader>().as_ptr()).length).write_volatile(length)
-        };
-        assert_eq!(queue.receive(1, |_| panic!("shown")), 1);
+    for frame_size in [FRAME_SIZE, LARGE_FRAME_SIZE] {
+        let (mut program, mut queue) = ring_of(frame_size);
+        for length in [max_packet(frame_size) as u32 + 1, 1 << 31, u32::MAX] {
+            deliver_with_length(&mut program, &mut queue, length);
+        }
+        assert_eq!((queue.refused(), queue.not_copied()), (3, 0));
+        check(&queue, 0);
     }
-    assert_eq!(queue.refused(), 3);
+}
+
+#[test]
+fn a_packet_that_was_not_copied_is_counted_as_such() {
+    let (mut program, mut queue) = ring();
+    deliver_with_length(&mut program, &mut queue, 0);
+    assert_eq!((queue.refused(), queue.not_copied()), (0, 1));
     check(&queue, 0);
+}
+
+#[test]
+fn a_large_frame_holds_and_leases_its_longest_packet() {
+    let (mut program, mut queue) = ring_of(LARGE_FRAME_SIZE);
+    let packets: Vec<Vec<u8>> = (0..2 * SLOTS as usize)
+        .map(|number| {
+            let length = max_packet(LARGE_FRAME_SIZE) - number % 2 * (LARGE_FRAME_SIZE - MAX_PACKET);
+            (0..length).map(|at| (number * 7 + at + at / 251) as u8).collect()
+        })
+        .collect();
+    let mut kept = Vec::new();
+    for packet in &packets {
+        assert!(program.deliver(packet));
+        queue.receive(1, |received| {
+            kept.push(received.into_lease());
+            ControlFlow::Continue(())
+        });
+    }
+    // Read after all came: neighbours did not write over each other.
+    assert!(kept.len() == packets.len() && kept.iter().zip(&packets).all(|(lease, packet)| lease[..] == packet[..]));
+    check(&queue, kept.len());
+}
+
+#[test]
+fn other_sizes_of_frames_are_refused() {
+    let memory = rustix::fs::memfd_create("ring", rustix::fs::MemfdFlags::CLOEXEC).expect("memory");
+    let fd = std::os::fd::AsFd::as_fd(&memory);
+    let map = |frame_size| {
+        let maps = MappedMaps { control: fd, entries: fd, frames: fd, slots: 8, frames_per_ring: 32, frame_size };
+        MappedQueue::map(&maps, &[0]).map(drop)
+    };
+    for frame_size in [0, 1024, 4096, LARGE_FRAME_SIZE * 2] {
+        assert_eq!(map(frame_size), Err(Errno::INVAL), "{frame_size}");
+    }
 }

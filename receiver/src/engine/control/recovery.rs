@@ -14,7 +14,9 @@ use crate::api::error::Error;
 use crate::engine::filter::EntryCounters;
 use crate::engine::link::{FamilyOver, Over};
 use crate::engine::lock::lock;
-use crate::engine::mode_selection::{ModeSelection, attach_for, publish, single_buffer_mtu, take_several_buffers};
+use crate::engine::mode_selection::{
+    ModeSelection, attach_for, publish, ring_mtu, single_buffer_mtu, take_several_buffers,
+};
 use crate::engine::shared::QueueShared;
 use crate::program::{Attach, Buffers};
 use receiver_host::{Families, Interface, LinkState};
@@ -39,6 +41,9 @@ pub(crate) enum Mtu {
     Fits,
     /// They take several buffers from now on.
     Followed,
+    /// They do not fit the frames of the mapped rings, which hold those of an MTU of up to this: they take the kernel
+    /// path.
+    KernelPath(u32),
     /// They do not fit one buffer, and the sockets or the driver do not support more: they are dropped.
     TooLong,
 }
@@ -252,7 +257,11 @@ impl Control {
         let mut inner = self.lock()?;
         let followed = self.fit_mtu(&mut inner, state)?;
         lock(&self.interface).mtu = state.interface.mtu;
-        Ok(followed)
+        let fits = inner.program.as_ref().and_then(|program| program.ring_frame_size()).map(ring_mtu);
+        Ok(match (followed, fits) {
+            (Mtu::Fits | Mtu::Followed, Some(fits)) if state.interface.mtu > fits => Mtu::KernelPath(fits),
+            _ => followed,
+        })
     }
 
     fn fit_mtu(&self, inner: &mut Inner, state: &LinkState) -> Result<Mtu, Error> {

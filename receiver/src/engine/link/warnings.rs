@@ -1,6 +1,9 @@
 //! Warnings of changes of the link that the receiver cannot undo.
 
+use receiver_common::mapped::LARGE_FRAME_SIZE;
 use receiver_host::Families;
+
+use crate::engine::mode_selection::ring_mtu;
 
 /// What another number of receive queues means for a receiver with sockets or mapped rings, as `end` names them, on the
 /// queues `served`; `None` without any.
@@ -81,6 +84,18 @@ pub(super) fn too_long(name: &str, mtu: u32, fits: u32) -> String {
     )
 }
 
+/// Packets may be too long for the frames of the mapped rings, which hold those of an MTU of up to `fits`.
+pub(super) fn beyond_frames(name: &str, mtu: u32, fits: u32) -> String {
+    let remedy = match mtu <= ring_mtu(LARGE_FRAME_SIZE) {
+        true => format!("Start the receiver anew for larger frames, or lower the MTU (ip link set {name} mtu {fits})"),
+        false => format!("Lower the MTU (ip link set {name} mtu {fits}), or use mode copy"),
+    };
+    format!(
+        "{name} has an MTU of {mtu} now. The frames of the mapped rings hold packets of an MTU of up to {fits}; longer \
+         ones take the slower kernel path and are counted as passed_too_long. {remedy}"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +118,16 @@ mod tests {
         for part in ["eth7 has an MTU of 9000 now", "xsk_rx_dropped", "ip link set eth7 mtu 1770", "Linux 6.6"] {
             assert!(message.contains(part), "{part}: {message}");
         }
+    }
+
+    #[test]
+    fn packets_that_are_longer_than_a_frame_are_told_with_their_path() {
+        let message = beyond_frames("eth7", 9000, 1994);
+        for part in ["eth7 has an MTU of 9000 now", "kernel path", "Start the receiver anew", "mtu 1994"] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        let message = beyond_frames("eth7", 16_000, 10_186);
+        assert!(!message.contains("anew") && message.contains("ip link set eth7 mtu 10186"), "{message}");
     }
 
     #[test]
