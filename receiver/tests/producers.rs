@@ -15,6 +15,7 @@ use netlab::Lab;
 use receiver::{ReceiveMode, Receiver, Verdict, Wait};
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
+use support::ending::Ending;
 use support::frame::{Frame, FrameSocket};
 use support::numbered::{Tally, mixed, payload};
 use support::{PATIENCE, causes, open, subscription};
@@ -102,13 +103,13 @@ fn feed(lab: &Lab, mut receiver: Receiver, moves: impl Fn(usize) + Sync) {
                 }
             });
         });
+        let _ending = Ending(&done);
         let start = Instant::now();
         let is_enough = |tally: &Tally<SENDERS>| tally.total() >= ENOUGH && tally.taken.iter().all(|&n| n >= SHARE);
         while !is_enough(&tally) && start.elapsed() < PATIENCE {
             let each = |datagram: receiver::Datagram<'_>| tally.take(datagram.payload(), copies);
             receiver.poll(Wait::For(Duration::from_millis(10)), each).expect("poll");
         }
-        done.store(true, Ordering::Relaxed);
         println!("{:?} taken in {:?}, {} changes of sender", tally.taken, start.elapsed(), tally.changes);
     });
     let mut each = |datagram: receiver::Datagram<'_>| tally.take(datagram.payload(), copies);

@@ -4,6 +4,8 @@
 mod bench;
 mod buffers;
 mod changes;
+#[path = "../support/ending.rs"]
+mod ending;
 #[path = "../support/frame.rs"]
 mod frame_socket;
 #[path = "../support/frames.rs"]

@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::bench::{Config, PRIVILEGES, keep_capabilities};
+use crate::ending::Ending;
 use crate::frames::{v4, v6};
 use crate::handle::Handle;
 use crate::oracle::Filter;
@@ -312,8 +313,9 @@ fn two_cpus_share_a_ring() {
                 })
                 .then_some(seen)
             };
+            let ending = Ending(&done);
             while take().is_none_or(|seen| seen.into_iter().any(|count| count < ENOUGH)) {}
-            done.store(true, Ordering::Release);
+            drop(ending);
             senders.into_iter().for_each(|sender| sender.join().expect("a sender"));
             while take().is_some() {}
         });

@@ -12,6 +12,7 @@ use receiver_common::Verdict;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::bench::Config;
+use crate::ending::Ending;
 use crate::frame_socket::{Frame, FrameSocket};
 use crate::mapped::{OF_THE_RING, SHAPE};
 use crate::numbered::{Tally, payload};
@@ -63,6 +64,7 @@ fn two_cpus_run_generic_xdp_for_one_queue() {
                 })
             })
             .collect();
+        let ending = Ending(&done);
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             match take() {
@@ -71,7 +73,7 @@ fn two_cpus_run_generic_xdp_for_one_queue() {
                 None => thread::yield_now(),
             }
         }
-        done.store(true, Ordering::Relaxed);
+        drop(ending);
         senders.into_iter().for_each(|sender| sender.join().expect("a sender"));
         thread::sleep(Duration::from_millis(100));
         while take().is_some() {}
