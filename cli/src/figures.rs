@@ -17,6 +17,8 @@ pub struct Facts {
     pub interface: String,
     /// The receive mode.
     pub mode: ReceiveMode,
+    /// The kernel gets each packet too.
+    pub share: bool,
     /// The faster modes, each with the reason why it was refused.
     pub refused: Vec<Refused>,
     /// Queues with an AF_XDP socket.

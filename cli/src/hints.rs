@@ -32,6 +32,7 @@ fn of_receiver(error: &Error) -> Option<String> {
         Error::ModeUnavailable { .. } => {
             Some("The option --mode auto selects the fastest mode that is available".to_owned())
         }
+        Error::ShareUnavailable { .. } => Some(options(&["--share", "--mode socket"])),
         Error::FilterFull { .. } => Some(options(&["--max-flows"])),
         Error::Option { option, .. } => of_setting(option),
         _ => None,
@@ -45,6 +46,7 @@ fn of_setting(field: &str) -> Option<String> {
         "require_xdp" => "--require-xdp",
         "queues" => "--queues",
         "drop_unwanted" => "--drop-unwanted",
+        "share" => "--share",
         "vlan" => "--vlan",
         "max_flows" => "--max-flows",
         "verify_checksums" => "--no-verify-checksum",

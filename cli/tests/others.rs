@@ -62,6 +62,41 @@ fn the_command_reports_it() {
     assert!(summary["warnings"][0].as_str().is_some_and(|warning| warning.contains(&begins)), "{summary}");
 }
 
+/// With `--share` the other program gets every packet, and the command says so.
+#[test]
+fn the_command_shares() {
+    let lab = Lab::new().expect("lab");
+    let member = Member::join(&lab, GROUP, 5000);
+    for json in [true, false] {
+        let arguments = ["--share", "--busy-poll", "--interval", "0.1", WANTED];
+        let (run, line) = Run::joined(&lab, &[&arguments[..], if json { &["--json"] } else { &[] }].concat());
+        for size in [100, 4_000] {
+            let mut config = stream(&lab, GROUP, 5000, &["10.0.0.1", "10.0.0.2"]);
+            (config.traffic.count, config.traffic.size) = (Some(2 * COUNT), size);
+            Sending::start(&lab, config).wait();
+            member.receive(2 * COUNT);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        run.signal(rustix::process::Signal::TERM);
+        let (out, err, code) = run.end();
+        // Each of 200 datagrams that are too long comes in three fragments.
+        if !json {
+            assert_eq!(line, "veth-rx: mode mapped, shared with the kernel, queue 0, 1 subscription\n");
+            assert!(out.contains("shared: 300 multicast frames passed to other programs only"), "{out}");
+            assert_eq!(code, Some(0), "{err}");
+            continue;
+        }
+        assert_eq!((code, command::object(&line)["share"].as_bool()), (Some(0), Some(true)), "{err}");
+        let summary = command::last_object(&out);
+        assert_eq!((&summary["mode"], &summary["share"]), (&"mapped".into(), &true.into()), "{summary}");
+        assert_eq!((&summary["packets"], &summary["unaccounted"]), (&COUNT.into(), &0.into()), "{summary}");
+        assert_eq!(summary["subscriptions"][0]["passed_shared"], COUNT, "{summary}");
+        assert_eq!(summary["subscriptions"][0]["blocked"], 0, "{summary}");
+        let warning = summary["warnings"][0].as_str().unwrap_or_default();
+        assert!(warning.contains("do not reach this receiver, which shares its packets"), "{summary}");
+    }
+}
+
 /// Neither many groups, nor several sockets for one group, nor what was left a moment ago are others. A look that sees
 /// all of it has been taken once the one member that is there is seen.
 #[test]

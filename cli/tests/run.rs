@@ -380,6 +380,12 @@ fn bad_requests_say_why_and_exit_with_their_code() {
         ),
         (vec!["-i", i, "--mode", "zero-copy", WANTED], 1, "mode zero-copy is not available on veth-rx"),
         (
+            vec!["-i", i, "--share", "--mode", "copy", WANTED],
+            2,
+            "share is true: mode copy takes packets away from the other programs on the host; ask for mode mapped or \
+             auto, or for mode socket, where each program gets its packets anyway. The option is --share",
+        ),
+        (
             vec!["-i", i, "--queues", "7", WANTED],
             1,
             "veth-rx has 1 receive queue, and the first 7 were asked for; ask for at most 1, or change their number \

@@ -14,13 +14,14 @@
 //! shares, it raises the soft limit (often 1,024) to the hard one, which needs no privilege. With a hard limit of 1,024
 //! descriptors, 10,000 IPv4 groups take 512 sockets with one group and 475 shared ones.
 //!
-//! # No sockets that only signal
+//! # Sockets that only signal
 //!
-//! A socket with a filter that accepts nothing would signal a join without queueing. There is no use for it here. In
-//! the XDP modes the wanted frames are redirected and the unwanted dropped before they reach the stack. The sockets see
-//! neither; what they see (fragments, frames of a queue that is not served) they must deliver. In mode `socket` they
-//! deliver everything. Each (source, group, port) is in the filter of exactly one socket, so that nothing is queued
-//! twice. Thousands of joins cost no copies; the test `scale` counts that.
+//! A socket that is bound to no port signals a join, and the kernel delivers nothing to it ([`Options::join_only`]).
+//! That is for a receiver that gets its packets by another way while the kernel gets them too. Otherwise there is no
+//! use for it. In the XDP modes the wanted frames are redirected and the unwanted dropped before they reach the stack.
+//! The sockets see neither; what they see (fragments, frames of a queue that is not served) they must deliver. In mode
+//! `socket` they deliver everything. Each (source, group, port) is in the filter of exactly one socket, so that nothing
+//! is queued twice. Thousands of joins cost no copies; the test `scale` counts that.
 //!
 //! # More sources than a socket can name
 //!
@@ -78,6 +79,9 @@ pub struct Options {
     pub socket: SocketOptions,
     /// Allow any-source memberships in 232.0.0.0/8 and ff3x::/32, which RFC 4607 reserves for source-specific ones.
     pub allow_asm_in_ssm_range: bool,
+    /// If true, the sockets are bound to no port: they join, so that the interface receives the groups, and the kernel
+    /// delivers nothing to them. [`MembershipSet::take_events`] then has none of them. Default: false.
+    pub join_only: bool,
 }
 
 /// A data socket was opened or closed. [`KernelPath::add`](crate::udp::KernelPath::add) and
@@ -220,7 +224,7 @@ impl MembershipSet {
         // that grows with the square of their number.
         while let Some((id, slot)) = self.sockets.pop_last() {
             slot.memberships.abandon_all();
-            self.events.push(SocketEvent::Removed { id });
+            self.announce_removal(id);
         }
     }
 

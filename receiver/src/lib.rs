@@ -49,8 +49,9 @@
 //! # Warnings
 //!
 //! - In the modes with XDP the frames of a subscription do **not** reach other programs on the host: XDP takes them
-//!   before the kernel's sockets can, packet captures included. Frames of other sources of a subscribed group and port
-//!   are dropped, unless another program has joined the group ([`DropUnwanted`]). All other frames pass to the kernel.
+//!   before the kernel's sockets can, packet captures included. With [`Builder::share`] they do. Frames of other
+//!   sources of a subscribed group and port are dropped, unless another program has joined the group
+//!   ([`DropUnwanted`]). All other frames pass to the kernel.
 //! - One receiver can use an interface in a mode with XDP at a time. A program that is attached already is left alone,
 //!   and [`Error::XdpOccupied`] names it.
 //! - On a bond, a bridge or a VLAN interface, receive on the underlying interface, with

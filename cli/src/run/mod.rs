@@ -127,6 +127,7 @@ fn facts(handle: &Handle, workers: &[Worker]) -> Result<Facts, receiver::Error> 
     Ok(Facts {
         interface: handle.interface().name.clone(),
         mode: handle.mode(),
+        share: handle.is_shared(),
         refused: handle.refused().to_vec(),
         queues: workers.iter().filter_map(Worker::queue).collect(),
         subscriptions: handle.subscriptions()?.iter().map(|report| report.subscription.to_string()).collect(),

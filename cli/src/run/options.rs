@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use receiver::{Builder, BusyPoll, DropUnwanted, ModeRequest, Queues, Receiver, Vlan};
+use receiver::{Builder, BusyPoll, DropUnwanted, ModeRequest, Queues, ReceiveMode, Receiver, Vlan};
 
 use super::subscriptions;
 use crate::sink::{self, Target};
@@ -22,7 +22,8 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(1_000_000_000);
 /// A terminal shows a table that is updated in place; otherwise each interval prints a line. Ctrl-C, SIGTERM and SIGHUP
 /// end the run with a summary. Bits and bytes are those of the UDP payload.
 ///
-/// In the XDP modes (all but socket) the frames of a subscription do not reach other programs on this host.
+/// In the XDP modes (all but socket) the frames of a subscription do not reach other programs on this host, unless
+/// --share is given.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = crate::EXIT_CODES)]
 pub struct RunArgs {
@@ -55,6 +56,10 @@ pub struct RunArgs {
     /// while another program has joined the group) or never (always pass them). Has no effect in mode socket
     #[arg(long, value_name = "WHEN", default_value = "unless-shared", value_parser = str::parse::<DropUnwanted>)]
     drop_unwanted: DropUnwanted,
+    /// Let other programs on this host receive the same packets: the kernel gets each one too. Takes mode mapped. IP
+    /// fragments, packets with IP options and packets longer than a frame then reach the other programs only
+    #[arg(long)]
+    share: bool,
     /// VLAN id that frames must carry, or outer and inner id with a dot between them: 100 or 200.100
     #[arg(long, value_name = "ID[.ID]", value_parser = str::parse::<Vlan>)]
     vlan: Option<Vlan>,
@@ -87,7 +92,8 @@ pub struct RunArgs {
     /// Check the streams of `receiver send` for loss, reordering and duplicates, and measure their latency
     #[arg(long)]
     pub probe: bool,
-    /// Poll without sleeping: the lowest latency, for one whole CPU per queue
+    /// Poll without sleeping: the lowest latency, for one whole CPU per queue. With AF_XDP the kernel polls the device
+    /// in the same calls; mode mapped has none, so that auto goes on to copy unless --share is given
     #[arg(long)]
     pub busy_poll: bool,
     /// Do not verify IPv4 header and UDP checksums of frames from XDP. Mode generic still verifies them, except on a
@@ -138,6 +144,11 @@ impl RunArgs {
         view::Request { json: self.json, interval: self.interval, summary: self.summary.clone(), stdout_is_taken }
     }
 
+    /// Returns true if the kernel is to poll the device: mode `mapped` has no AF_XDP socket for it.
+    fn kernel_polls(&self) -> bool {
+        self.busy_poll && !self.share && self.mode != ModeRequest::Exactly(ReceiveMode::Mapped)
+    }
+
     /// The receiver that the options describe, not yet opened.
     ///
     /// # Errors
@@ -152,7 +163,8 @@ impl RunArgs {
             .verify_checksums(!self.no_verify_checksum)
             .timestamps(self.timestamps)
             .trace_verdicts(self.trace_verdicts)
-            .busy_poll(self.busy_poll.then_some(BUSY_POLL))
+            .busy_poll(self.kernel_polls().then_some(BUSY_POLL))
+            .share(self.share)
             .allow_asm_in_ssm_range(self.allow_asm_in_ssm_range);
         if let Some(entries) = self.max_flows {
             builder = builder.max_flows(entries);

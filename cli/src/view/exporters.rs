@@ -80,6 +80,7 @@ mod tests {
         let facts = Facts {
             interface: "eth1".into(),
             mode: ReceiveMode::Copy,
+            share: false,
             refused: Vec::new(),
             queues: Vec::new(),
             subscriptions: Vec::new(),

@@ -62,7 +62,8 @@ pub fn heading(facts: &Facts) -> String {
         many => format!(", queues {}", many.iter().map(u32::to_string).collect::<Vec<_>>().join(",")),
     };
     let fallback = if has_fallen_back(facts) { " (XDP is not available)" } else { "" };
-    format!("{}: mode {}{fallback}{queues}", printable(&facts.interface, 64), facts.mode)
+    let shared = if facts.share { ", shared with the kernel" } else { "" };
+    format!("{}: mode {}{fallback}{shared}{queues}", printable(&facts.interface, 64), facts.mode)
 }
 
 /// Returns true if kernel sockets stand in for XDP.
@@ -116,6 +117,11 @@ pub fn write_summary(out: &mut impl Write, facts: &Facts, figures: &Figures) -> 
     let dropped = drops(&figures.ledger);
     if !dropped.is_empty() {
         writeln!(out, "dropped: {}", listed(dropped))?;
+    }
+    let kernel_only = figures.ledger.kernel_only();
+    if facts.share && kernel_only > 0 {
+        let frames = count(kernel_only, "multicast frame");
+        writeln!(out, "shared: {frames} passed to other programs only: fragments, IP options, or longer than a frame")?;
     }
     writeln!(out, "ledger: {}", listed(figures.ledger.causes().filter(|(_, count)| *count > 0)))?;
     if let Some(probe) = &figures.probe {

@@ -300,6 +300,7 @@ mod tests {
         Facts {
             interface: "eth1".into(),
             mode: ReceiveMode::Copy,
+            share: false,
             refused: vec![Refused { mode: ReceiveMode::ZeroCopy, reason: "the driver cannot".into() }],
             queues: vec![0, 1],
             subscriptions: Vec::new(),

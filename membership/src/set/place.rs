@@ -78,12 +78,13 @@ impl MembershipSet {
         // Bound before the join, a port that is taken leaves no trace on the wire. But with blocked sources the filter
         // takes two steps, and datagrams that arrive between them must find no socket.
         let bind_last = filter.is_exclude() && !filter.sources().is_empty();
-        if !bind_last {
+        let binds = !self.options.join_only;
+        if binds && !bind_last {
             socket.bind().map_err(|error| self.open_reason(error))?;
         }
         let mut memberships = MembershipSocket::new(Arc::clone(&socket), self.interface.clone(), self.options.style);
         establish(&mut memberships, group, filter).map_err(|error| self.reason(error, group))?;
-        if bind_last {
+        if binds && bind_last {
             socket.bind().map_err(|error| self.open_reason(error))?;
         }
         self.sockets.insert(id, Slot { memberships, full: false });
@@ -149,11 +150,20 @@ impl MembershipSet {
     }
 
     pub(super) fn announce(&mut self, placed: &[Placed]) {
+        if self.options.join_only {
+            return;
+        }
         for part in placed.iter().filter(|part| part.fresh) {
             if let Some(slot) = self.sockets.get(&part.id) {
                 let socket = Arc::clone(slot.memberships.socket());
                 self.events.push(SocketEvent::Added { id: part.id, socket });
             }
+        }
+    }
+
+    pub(super) fn announce_removal(&mut self, id: SocketId) {
+        if !self.options.join_only {
+            self.events.push(SocketEvent::Removed { id });
         }
     }
 
@@ -170,7 +180,7 @@ impl MembershipSet {
             }
             if last {
                 self.sockets.remove(&id);
-                self.events.push(SocketEvent::Removed { id });
+                self.announce_removal(id);
             }
         }
         if let Some(membership) = self.memberships.get_mut(&(group, port)) {

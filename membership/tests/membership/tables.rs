@@ -7,10 +7,10 @@ use netlab::Lab;
 use receiver_membership::conformance;
 use receiver_membership::querier::{Compatibility, Warning, compatibility};
 use receiver_membership::tables::{IgmpVersion, KernelGroup, KernelMode, KernelTables};
-use receiver_membership::{Layout, Options};
+use receiver_membership::{Layout, MembershipSet, Options};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::support::{Receiving, exclude, include, interface, ip};
+use crate::support::{Receiving, exclude, include, interface, ip, sender, sending_socket};
 
 const PORT: u16 = 5000;
 
@@ -36,6 +36,45 @@ fn read(lab: &Lab) -> Vec<KernelGroup> {
     let tables = lab.rx().run(KernelTables::read).expect("run").expect("tables");
     assert_eq!(tables.not_understood, 0);
     tables.on(index).cloned().collect()
+}
+
+/// Sockets that only join: the kernel's tables have the filter, and nothing is delivered or reported as a data socket.
+fn sockets_that_only_join(group: IpAddr) {
+    let lab = Lab::new().expect("lab");
+    let [one, two] = [1, 2].map(|n| sender(&lab, group, n));
+    let options = Options { join_only: true, ..Options::default() };
+    let mut set = lab.rx().run(|| MembershipSet::new(interface(&lab), options)).expect("run");
+    let found = || read(&lab).into_iter().find(|held| held.group == group);
+    for filter in [include(&[one]), exclude(&[]), exclude(&[two]), include(&[one, two])] {
+        let change = || match set.state(group, PORT).is_member() {
+            true => set.set_filter(group, PORT, &filter),
+            false => set.join(group, PORT, &filter),
+        };
+        lab.rx().run(change).expect("run").expect("a change");
+        let held = found().expect("joined");
+        let mode = if filter.is_exclude() { KernelMode::Exclude } else { KernelMode::Include };
+        assert_eq!((held.users, held.mode()), (1, mode), "{filter:?}");
+        assert!(filter.is_exclude() || filter.sources().iter().all(|source| held.includes(*source)), "{held:?}");
+        let to = std::net::SocketAddr::new(group, PORT);
+        assert_eq!(sending_socket(&lab, one).send_to(b"to nobody", to).expect("send"), 9);
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    let socket = set.sockets().next().expect("a socket").clone();
+    assert_eq!(socket.drops().expect("drops"), 0);
+    let queued = rustix::net::recv(&socket, &mut [0; 64][..], rustix::net::RecvFlags::empty());
+    assert_eq!(queued.err(), Some(rustix::io::Errno::AGAIN));
+    lab.rx().run(|| set.leave(group, PORT)).expect("run").expect("leave");
+    assert!(found().is_none() && set.take_events().is_empty());
+}
+
+#[test]
+fn sockets_that_only_join_v4() {
+    sockets_that_only_join(ip("239.1.1.9"));
+}
+
+#[test]
+fn sockets_that_only_join_v6() {
+    sockets_that_only_join(ip("ff15::9"));
 }
 
 fn tables_show_what_is_joined(group: IpAddr, asm: IpAddr, sources: [IpAddr; 3]) {

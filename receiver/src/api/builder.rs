@@ -222,6 +222,25 @@ impl Builder {
         self
     }
 
+    /// If true, the kernel gets each packet too: the other programs on the host, packet captures included, receive as
+    /// they would without this receiver. Default: false.
+    ///
+    /// This takes mode `mapped`. [`ModeRequest::Auto`] then selects it or fails ([`Error::ShareUnavailable`]), and
+    /// another mode with XDP is refused; in mode `socket` each program gets its packets anyway.
+    ///
+    /// Packets of unwanted sources pass to the kernel as well
+    /// ([`Verdict::PassedShared`](crate::Verdict::PassedShared)). Malformed packets and those of martian sources are
+    /// dropped; the kernel would drop them too.
+    ///
+    /// The receiver joins its groups without receiving from the kernel, which would deliver each packet a second time.
+    /// So what XDP leaves to the kernel reaches the other programs only: IP fragments, packets with IP options or
+    /// extension headers, packets that are longer than a frame, and frames on queues that are not served.
+    /// [`Ledger::kernel_only`](crate::Ledger::kernel_only) counts them.
+    pub fn share(mut self, share: bool) -> Self {
+        self.config.share = share;
+        self
+    }
+
     /// A flag that ends [`Builder::build`] early once it is true. Everything is then undone, and the error is
     /// [`Error::Cancelled`]. Joining 10,000 groups takes seconds; a signal handler can set the flag meanwhile.
     pub fn cancel(mut self, flag: Arc<AtomicBool>) -> Self {
@@ -262,6 +281,8 @@ impl Builder {
         self.check_cancelled()?;
         let selection = ModeSelection { interface: &interface, config: &self.config };
         let Attached { mode, refused, program, sockets, rings } = selection.select()?;
+        // The kernel shares by itself.
+        self.config.share &= mode != ReceiveMode::Socket;
         let kernel_is_untagged = self.config.vlan.is_some() && joined.index == interface.index;
         if let (ReceiveMode::Socket, true, Some(reason)) = (mode, kernel_is_untagged, warnings.first()) {
             // The last mode that `auto` tries: it would receive only the untagged streams of the same groups.
@@ -281,7 +302,7 @@ impl Builder {
         }
         let mut kernel = Some(KernelSockets::new(Arc::clone(&shared), kernel_is_untagged)?);
         let membership = MembershipSet::new(joined, self.config.membership());
-        let (others, blind) = Others::open(self.config.drop_unwanted);
+        let (others, blind) = Others::open(self.config.drop_policy(), self.config.share);
         warnings.extend(blind.filter(|_| program.is_some()));
         let may_be_joined = mode == ReceiveMode::Generic && !interface.physical;
         let options = FrameOptions {
@@ -363,7 +384,7 @@ mod tests {
     #[test]
     fn each_setter_fills_its_field() {
         type Set = fn(Builder) -> Builder;
-        let setters: [(&str, Set); 19] = [
+        let setters: [(&str, Set); 20] = [
             ("subscriptions", |b| b.subscribe("10.0.0.1@232.1.1.1:5000".parse().expect("a subscription"))),
             ("subscriptions", |b| b.subscribe_all(["239.1.1.1:5000".parse().expect("a subscription")])),
             ("mode", |b| b.mode(ReceiveMode::Generic)),
@@ -383,6 +404,7 @@ mod tests {
             ("socket_buffer", |b| b.socket_buffer(7)),
             ("allow_asm_in_ssm_range", |b| b.allow_asm_in_ssm_range(true)),
             ("drop_unwanted", |b| b.drop_unwanted(DropUnwanted::Always)),
+            ("share", |b| b.share(true)),
         ];
         let fields = |builder: &Builder| match serde_json::to_value(builder.config()) {
             Ok(serde_json::Value::Object(fields)) => fields,

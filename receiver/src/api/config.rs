@@ -86,6 +86,9 @@ pub struct ReceiverConfig {
     /// When the XDP program drops frames of subscribed groups from sources that are not wanted. Default:
     /// `unless-shared`.
     pub drop_unwanted: DropUnwanted,
+    /// If true, the kernel gets each packet too, so that other programs on the host lose nothing. Takes mode `mapped`.
+    /// Default: false.
+    pub share: bool,
 }
 
 impl Default for ReceiverConfig {
@@ -111,6 +114,7 @@ impl Default for ReceiverConfig {
             socket_buffer: SocketOptions::default().receive_buffer,
             allow_asm_in_ssm_range: false,
             drop_unwanted: DropUnwanted::default(),
+            share: false,
         }
     }
 }
@@ -132,6 +136,7 @@ impl ReceiverConfig {
             let reason = "it has no XDP, which is required; ask for another mode, or do not require XDP";
             return Err(wrong("mode", &self.mode, reason));
         }
+        self.validate_share()?;
         if matches!(&self.queues, Queues::These(numbers) if numbers.is_empty()) || self.queues == Queues::First(0) {
             return Err(wrong("queues", &"none", "there must be at least one queue; use queue 0, or all queues"));
         }
@@ -166,6 +171,40 @@ impl ReceiverConfig {
         Ok(())
     }
 
+    /// Checks that no setting contradicts `share`.
+    fn validate_share(&self) -> Result<(), Error> {
+        if !self.share {
+            return Ok(());
+        }
+        match self.mode {
+            ModeRequest::Exactly(mode @ (ReceiveMode::ZeroCopy | ReceiveMode::Copy | ReceiveMode::Generic)) => {
+                let reason = format!(
+                    "mode {mode} takes packets away from the other programs on the host; ask for mode mapped or auto, \
+                     or for mode socket, where each program gets its packets anyway"
+                );
+                return Err(wrong("share", &true, reason));
+            }
+            ModeRequest::Auto | ModeRequest::Exactly(_) => {}
+        }
+        if self.drop_unwanted == DropUnwanted::Always {
+            let reason = "packets of unwanted sources are shared like all others; use unless-shared or never, or do \
+                          not share";
+            return Err(wrong("drop_unwanted", &self.drop_unwanted, reason));
+        }
+        if let (Some(busy_poll), false) = (self.busy_poll, self.mode == ModeRequest::Exactly(ReceiveMode::Socket)) {
+            let reason = "preferred busy polling needs an AF_XDP socket, and sharing takes mode mapped, which has \
+                          none; do without one of the two";
+            let value = format!("{} packets in {} us", busy_poll.budget, busy_poll.microseconds);
+            return Err(wrong("busy_poll", &value, reason));
+        }
+        Ok(())
+    }
+
+    /// When unwanted frames are dropped: never, if packets are shared.
+    pub(crate) fn drop_policy(&self) -> DropUnwanted {
+        if self.share { DropUnwanted::Never } else { self.drop_unwanted }
+    }
+
     /// Checks that the sources of a subscription can send to its group, and that it may be any-source.
     pub(crate) fn check_range(&self, subscription: &Subscription) -> Result<(), Error> {
         if !self.allow_asm_in_ssm_range && subscription.is_asm_in_ssm_range() {
@@ -182,7 +221,8 @@ impl ReceiverConfig {
         UmemConfig { frame_count: self.frames, frame_size: self.frame_size, headroom: 0, huge_pages: self.huge_pages }
     }
 
-    /// How the kernel path's sockets join.
+    /// How the kernel path's sockets join. If packets are shared, they only join: otherwise each packet would be
+    /// received a second time.
     pub(crate) fn membership(&self) -> MembershipOptions {
         MembershipOptions {
             socket: SocketOptions {
@@ -191,6 +231,7 @@ impl ReceiverConfig {
                 ..SocketOptions::default()
             },
             allow_asm_in_ssm_range: self.allow_asm_in_ssm_range,
+            join_only: self.share,
             ..MembershipOptions::default()
         }
     }
@@ -228,6 +269,7 @@ mod tests {
             socket_buffer: 2,
             allow_asm_in_ssm_range: true,
             drop_unwanted: DropUnwanted::Never,
+            share: true,
         }
     }
 
@@ -283,9 +325,10 @@ mod tests {
 
     #[test]
     fn wrong_values_are_named_with_reason_and_remedy() {
-        assert!(ReceiverConfig::default().validate().is_ok() && unusual().validate().is_ok());
+        let together = ReceiverConfig { share: false, ..unusual() };
+        assert!(ReceiverConfig::default().validate().is_ok() && together.validate().is_ok());
         type Change = fn(&mut ReceiverConfig);
-        let cases: [(Change, &str, &str, &str); 10] = [
+        let cases: [(Change, &str, &str, &str); 13] = [
             (|c| c.ring_size = 1000, "ring_size", "1000", "use 1024"),
             (|c| c.ring_size = 0, "ring_size", "0", "use 64"),
             (|c| c.ring_size = u32::MAX, "ring_size", "4294967295", "use 1048576"),
@@ -300,6 +343,14 @@ mod tests {
                 "mode",
                 "socket",
                 "ask for another mode",
+            ),
+            (|c| (c.share, c.mode) = (true, ReceiveMode::Copy.into()), "share", "true", "ask for mode mapped or auto"),
+            (|c| (c.share, c.drop_unwanted) = (true, DropUnwanted::Always), "drop_unwanted", "always", "unless-shared"),
+            (
+                |c| (c.share, c.busy_poll) = (true, Some(BusyPoll { budget: 64, microseconds: 50 })),
+                "busy_poll",
+                "64 packets in 50 us",
+                "do without one of the two",
             ),
         ];
         for (change, name, given, remedy) in cases {

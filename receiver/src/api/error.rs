@@ -168,6 +168,18 @@ pub enum Error {
         refused: Vec<Refused>,
     },
 
+    /// Packets are to be shared with the kernel, and the mode for that is not available.
+    #[error(
+        "packets of {name} cannot be shared with the other programs on the host, because mode mapped is not \
+         available: {reason}. Remove the cause, or use mode socket, where each program gets its packets anyway"
+    )]
+    ShareUnavailable {
+        /// The interface.
+        name: String,
+        /// Why mode `mapped` is not available.
+        reason: String,
+    },
+
     /// An XDP map has no room left.
     #[error(
         "the XDP filter has room for {limit} entries, and all are in use; leave a subscription, or start with a larger \
@@ -392,6 +404,7 @@ mod tests {
             Error::Cancelled,
             Error::NoRuntime { found: "no tokio runtime" },
             Error::Stopped,
+            Error::ShareUnavailable { name: name(), reason: "Operation not supported".into() },
         ]
     }
 
@@ -423,6 +436,7 @@ mod tests {
             Error::Cancelled => 22,
             Error::NoRuntime { .. } => 23,
             Error::Stopped => 24,
+            Error::ShareUnavailable { .. } => 25,
         }
     }
 
@@ -448,7 +462,7 @@ mod tests {
             assert_eq!(index(error), place, "{error:?}");
             assert_eq!(fault(&error.to_string()), None, "{error}");
         }
-        assert_eq!(samples.len(), 25, "each place of `index` has its sample");
+        assert_eq!(samples.len(), 26, "each place of `index` has its sample");
     }
 
     #[test]

@@ -115,6 +115,13 @@ pub enum Finding {
         /// How many.
         datagrams: u64,
     },
+    /// Packets are shared, and multicast frames passed to the kernel which its sockets alone can deliver.
+    KernelOnly {
+        /// The interface.
+        interface: String,
+        /// How many frames, of any group.
+        frames: u64,
+    },
     /// The kernel had no socket for multicast datagrams that it received.
     HostIgnoredMulticast {
         /// How many, in the whole network namespace.
@@ -188,6 +195,7 @@ impl Finding {
             Self::WrongChecksum { .. } => "wrong_checksum",
             Self::HostWrongChecksum { .. } => "host_wrong_checksum",
             Self::Lost { .. } => "lost",
+            Self::KernelOnly { .. } => "kernel_only",
             Self::HostIgnoredMulticast { .. } => "host_ignored_multicast",
             Self::OlderIgmp { .. } => "older_igmp",
             Self::NoQuerier { .. } => "no_querier",
@@ -256,6 +264,12 @@ impl fmt::Display for Finding {
             Self::Lost { datagrams } => {
                 write!(f, "the kernel dropped {} because the consumer was too slow", number(*datagrams, "datagram"))
             }
+            Self::KernelOnly { interface, frames } => write!(
+                f,
+                "{} on {interface} were fragments, had IP options, were longer than a ring's frame or came on a queue \
+                 that is not served; a receiver that shares packets does not take these",
+                number(*frames, "multicast frame")
+            ),
             Self::HostIgnoredMulticast { datagrams } => write!(
                 f,
                 "no socket in this network namespace took {}, because of the port or the source",
@@ -316,6 +330,8 @@ pub(crate) fn listed<T: ToString>(items: &[T]) -> String {
 /// The counts that the explanation is made from.
 pub(crate) struct Observed<'a> {
     pub mode: ReceiveMode,
+    /// The kernel gets each packet too.
+    pub share: bool,
     pub interface: &'a str,
     /// Where the groups are joined.
     pub joined_on: &'a InterfaceRef,
@@ -391,6 +407,8 @@ impl Observed<'_> {
         // A drop of a socket is due to a full buffer only if the kernel counted it as such.
         let datagrams = ledger.lost() - ledger.kernel().dropped + ledger.kernel().dropped.min(host.udp_buffer_full);
         add(datagrams > 0, Finding::Lost { datagrams });
+        let frames = ledger.kernel_only();
+        add(self.share && frames > 0, Finding::KernelOnly { interface: interface.clone(), frames });
         let datagrams = host.udp_ignored_multicast;
         add(datagrams > 0 && !xdp, Finding::HostIgnoredMulticast { datagrams });
         let igmp = self.tables.as_ref().and_then(|tables| tables.igmp.get(&self.joined_on.index).copied());

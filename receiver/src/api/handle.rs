@@ -156,6 +156,12 @@ impl Handle {
         self.control.mode()
     }
 
+    /// Returns true if the kernel gets each packet too ([`Builder::share`](crate::Builder::share)). False in mode
+    /// `socket`, where the kernel shares them.
+    pub fn is_shared(&self) -> bool {
+        self.control.is_shared()
+    }
+
     /// The faster modes that are not available, and why.
     pub fn refused(&self) -> &[Refused] {
         self.control.refused()

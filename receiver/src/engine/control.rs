@@ -138,6 +138,11 @@ impl Control {
         self.mode
     }
 
+    /// Returns true if the kernel gets each packet too.
+    pub fn is_shared(&self) -> bool {
+        self.config.share
+    }
+
     pub fn refused(&self) -> &[Refused] {
         &self.refused
     }

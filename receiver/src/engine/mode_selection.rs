@@ -79,6 +79,7 @@ impl ModeSelection<'_> {
     pub fn select(&self) -> Result<Attached, Error> {
         let asked = self.config.mode;
         let modes: &[ReceiveMode] = match &asked {
+            ModeRequest::Auto if self.config.share => &[ReceiveMode::Mapped],
             ModeRequest::Auto => &ReceiveMode::ALL,
             ModeRequest::Exactly(mode) => std::slice::from_ref(mode),
         };
@@ -109,6 +110,9 @@ impl ModeSelection<'_> {
                     not_loaded = failure.not_loaded;
                     if asked != ModeRequest::Auto || !allows_next_mode(&error) {
                         return Err(named(mode, self.interface, error));
+                    }
+                    if self.config.share {
+                        return Err(self.cannot_share(&error));
                     }
                     tracing::debug!("mode {mode}: {error}");
                     refused.push(Refused { mode, reason: error.to_string() });
@@ -168,6 +172,15 @@ impl ModeSelection<'_> {
             }
             _ => error.into(),
         }
+    }
+
+    /// `auto` does not fall back to a mode that shares no packets.
+    fn cannot_share(&self, error: &Error) -> Error {
+        let reason = match error {
+            Error::ModeUnavailable { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        };
+        Error::ShareUnavailable { name: self.interface.name.clone(), reason }
     }
 
     /// Attaches the program, and opens a socket or a mapped ring for each queue. `attached` is the program of the mode
@@ -231,7 +244,7 @@ impl ModeSelection<'_> {
             frames,
             frame_size,
             entries,
-            share: false,
+            share: self.config.share,
         }))
     }
 

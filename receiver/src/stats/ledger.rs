@@ -262,6 +262,14 @@ impl Ledger {
         of_rings + of_sockets + self.kernel.dropped + self.unbound
     }
 
+    /// Multicast frames that passed to the kernel which its sockets alone can deliver: fragments, IP options, extension
+    /// headers, lengths beyond a frame, queues that are not served. The receiver's own sockets deliver those of its
+    /// subscriptions, unless packets are shared ([`Builder::share`](crate::Builder::share)). Frames of other groups are
+    /// among them, if the XDP program could not read the port.
+    pub fn kernel_only(&self) -> u64 {
+        kernel_only(&self.verdicts)
+    }
+
     /// One count of [`Ledger::causes`] by its name; `None` if no cause has that name.
     pub fn count(&self, name: &str) -> Option<u64> {
         self.causes().find(|(cause, _)| *cause == name).map(|(_, count)| count)
@@ -335,6 +343,22 @@ impl Default for Ledger {
         Self::new([0; Verdict::COUNT], Vec::new(), &[], &QueueCounters::default(), kernel, 0)
             .with_host(Some(HostLedger::default()))
     }
+}
+
+/// As [`Ledger::kernel_only`], of the verdicts' counts.
+pub(crate) fn kernel_only(verdicts: &[u64; Verdict::COUNT]) -> u64 {
+    let passed = [
+        Verdict::PassedNoSocket,
+        Verdict::PassedFragment,
+        Verdict::PassedOptions,
+        Verdict::PassedExtensionHeader,
+        Verdict::PassedSplitHeaders,
+        Verdict::PassedUnicastMac,
+        Verdict::PassedZeroLength,
+        Verdict::PassedPartialChecksum,
+        Verdict::PassedTooLong,
+    ];
+    passed.into_iter().map(|verdict| verdicts[verdict as usize]).sum()
 }
 
 /// The difference between the worker's count of frames taken and the index that it shares with the kernel.

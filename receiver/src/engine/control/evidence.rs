@@ -44,6 +44,7 @@ impl Control {
         };
         let observed = Observed {
             mode: self.mode,
+            share: self.config.share,
             interface: &interface.name,
             joined_on: &joined_on,
             vlan: self.config.vlan,
@@ -91,6 +92,7 @@ impl Control {
         };
         let lost = match self.mode {
             ReceiveMode::Socket => "nothing of them is received",
+            _ if self.config.share => "the other programs on the host receive nothing of them",
             _ => "their fragments and packets with IP options are lost",
         };
         self.warn(format!(

@@ -16,8 +16,10 @@ use rustix::fs::fstat;
 use super::{Control, Inner};
 use crate::api::error::Error;
 use crate::engine::filter::FilterTable;
+use crate::engine::lock::lock;
 use crate::engine::others::sharing::{Change, Reported, User, last_report, uses};
 use crate::engine::others::{DropUnwanted, Process, Tables, holders_of_sockets};
+use crate::stats::ledger::kernel_only;
 use receiver_host::InterfaceError;
 
 /// The pause after a check, as a multiple of its duration: long tables cost at most a twentieth of a processor.
@@ -30,6 +32,8 @@ const KERNELS_V6: [Ipv6Addr; 2] =
 /// Finds other programs that use the groups.
 pub(crate) struct Others {
     policy: DropUnwanted,
+    /// The kernel gets each packet too.
+    share: bool,
     /// `None` if they cannot be read.
     tables: Option<Tables>,
     /// Never locked by a thread that holds the control's lock and would wait for this one.
@@ -45,6 +49,8 @@ struct Names {
     reported: Reported,
     /// Why the last check failed. The same failure is reported once.
     failure: Option<String>,
+    /// It was reported that frames reach the other programs only.
+    has_reported_kernel_only: bool,
 }
 
 /// What other programs have joined, and for which groups the XDP program passes unwanted frames.
@@ -84,9 +90,11 @@ impl Pace {
 
 impl Others {
     /// Opens the kernel's tables in the calling thread's network namespace. Returns a warning if they cannot be read.
-    pub fn open(policy: DropUnwanted) -> (Self, Option<String>) {
+    pub fn open(policy: DropUnwanted, share: bool) -> (Self, Option<String>) {
         let (tables, warning) = match Tables::open() {
             Ok(tables) => (Some(tables), None),
+            // Nobody loses a packet.
+            Err(_) if share => (None, None),
             Err(error) => {
                 let warning = format!(
                     "the memberships of other programs cannot be read in /proc/net: {error}. Programs that use the \
@@ -95,7 +103,7 @@ impl Others {
                 (None, Some(warning))
             }
         };
-        (Self { policy, tables, names: Mutex::default() }, warning)
+        (Self { policy, share, tables, names: Mutex::default() }, warning)
     }
 }
 
@@ -156,6 +164,16 @@ impl Control {
             self.warn(failure.clone());
         }
         names.failure = failure;
+        if self.others.share && !names.has_reported_kernel_only && self.has_kernel_only_frames() {
+            names.has_reported_kernel_only = true;
+            self.warn(kernel_only_warning(&self.interface().name));
+        }
+    }
+
+    fn has_kernel_only_frames(&self) -> bool {
+        let inner = lock(&self.inner);
+        let verdicts = inner.program.as_ref().and_then(|program| program.verdicts().ok());
+        verdicts.is_some_and(|verdicts| kernel_only(&verdicts) > 0)
     }
 
     fn find_others(&self, names: &mut Names) -> Result<(), Error> {
@@ -193,15 +211,16 @@ impl Control {
 
     fn report(&self, (changes, is_last): (Vec<Change>, bool), interface: &str) {
         for change in changes {
-            let text = change.text(interface, self.others.policy);
-            // In most cases it is the same group on another port, and no program misses frames.
-            if change.user == User::NoSocket {
+            let text = change.text(interface, self.others.policy, self.others.share);
+            // In most cases it is the same group on another port. Then, and if packets are shared, no program misses
+            // frames.
+            if change.user == User::NoSocket || self.others.share {
                 tracing::info!("{text}");
             } else {
                 self.warn(text);
             }
         }
-        if is_last {
+        if is_last && !self.others.share {
             self.warn(last_report());
         }
     }
@@ -271,6 +290,15 @@ impl Inner {
         let sockets = self.sockets.values().cloned().chain(leaving).filter(|socket| ports.contains(&socket.port()));
         sockets.filter_map(|socket| fstat(socket.as_fd()).ok()).map(|status| status.st_ino).collect()
     }
+}
+
+/// The warning that the receiver misses what only the kernel's sockets could deliver.
+fn kernel_only_warning(interface: &str) -> String {
+    format!(
+        "IP fragments, packets with IP options or packets that are too long for a frame arrive on {interface}, of this \
+         receiver's groups or of others. They pass to the other programs, and do not reach this receiver, which shares \
+         its packets. To receive them as well, use mode socket, or do not share"
+    )
 }
 
 fn is_kernels(group: IpAddr) -> bool {

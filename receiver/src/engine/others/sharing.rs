@@ -114,7 +114,7 @@ impl Reported {
 
 impl Change {
     /// The message about the change.
-    pub fn text(&self, interface: &str, policy: DropUnwanted) -> String {
+    pub fn text(&self, interface: &str, policy: DropUnwanted, share: bool) -> String {
         let keys = &self.keys;
         let named: Vec<String> =
             keys.iter().take(MOST_NAMED).map(|&(group, port)| SocketAddr::new(group, port).to_string()).collect();
@@ -138,6 +138,9 @@ impl Change {
         if !self.began {
             return format!("{user} no longer uses {keys}");
         }
+        if share {
+            return format!("{user} uses {keys} too, and gets its packets as well: they are shared");
+        }
         let unwanted = match policy {
             DropUnwanted::Always => {
                 "Frames of the sources that this receiver does not want are dropped: it is set to drop them always"
@@ -147,9 +150,9 @@ impl Change {
             }
         };
         format!(
-            "{user} uses {keys} too, and gets nothing of what this receiver takes there: AF_XDP takes the frames \
-             before the kernel's sockets can. {unwanted}. To serve both, run this receiver in mode socket, or have \
-             the other program take its data from this receiver"
+            "{user} uses {keys} too, and gets nothing of what this receiver takes there: XDP takes the frames \
+             before the kernel's sockets can. {unwanted}. To serve both, let this receiver share its packets, or run \
+             this receiver in mode socket, or have the other program take its data from this receiver"
         )
     }
 }
@@ -203,18 +206,23 @@ mod tests {
     fn words_name_group_program_and_remedy() {
         let keys: Vec<_> = (1..=10).map(|n| (IpAddr::from([232, 1, 1, n]), 5000)).collect();
         let change = |user, began, count: usize| Change { user, began, keys: keys[..count].to_vec() };
-        let one = change(User::Process(process(11)), true, 1).text("eth7", DropUnwanted::UnlessShared);
+        let one = change(User::Process(process(11)), true, 1).text("eth7", DropUnwanted::UnlessShared, false);
         for part in ["other (pid 11) uses 232.1.1.1:5000 on eth7 too", "pass to the kernel", "mode socket"] {
             assert!(one.contains(part), "{part}: {one}");
         }
-        let always = change(User::Hidden(7), true, 10).text("eth7", DropUnwanted::Always);
+        let always = change(User::Hidden(7), true, 10).text("eth7", DropUnwanted::Always, false);
         for part in
             ["a program of user 7, which /proc does not show, uses", "232.1.1.8:5000 and 2 more on eth7", "always"]
         {
             assert!(always.contains(part), "{part}: {always}");
         }
-        let ended = change(User::Process(process(11)), false, 1).text("eth7", DropUnwanted::UnlessShared);
+        let ended = change(User::Process(process(11)), false, 1).text("eth7", DropUnwanted::UnlessShared, false);
         assert_eq!(ended, "other (pid 11) no longer uses 232.1.1.1:5000 on eth7");
+        let shared = change(User::Process(process(11)), true, 1).text("eth7", DropUnwanted::Never, true);
+        assert_eq!(
+            shared,
+            "other (pid 11) uses 232.1.1.1:5000 on eth7 too, and gets its packets as well: they are shared"
+        );
     }
 
     #[test]
