@@ -48,27 +48,25 @@ pub mod names {
     pub const PROGRAM: &str = "receiver";
     /// The entry that also accepts frames in several buffers (section `xdp.frags`).
     pub const PROGRAM_FRAGS: &str = "receiver_frags";
-    /// Array of [`Bucket`](crate::table::Bucket) of [`FlowEntry`](crate::table::FlowEntry).
+    /// Array of [`v4::Bucket`](crate::table::v4::Bucket) of [`v4::FlowEntry`](crate::table::v4::FlowEntry).
     pub const FLOWS_V4: &str = "FLOWS_V4";
-    /// Hash: [`FlowKeyV6`](crate::FlowKeyV6) to [`FlowAction`](crate::FlowAction).
+    /// Array of [`v6::Bucket`](crate::table::v6::Bucket) of [`v6::FlowEntry`](crate::table::v6::FlowEntry).
     pub const FLOWS_V6: &str = "FLOWS_V6";
-    /// Array of [`Bucket`](crate::table::Bucket) of [`GroupEntry`](crate::table::GroupEntry).
+    /// Array of [`v4::Bucket`](crate::table::v4::Bucket) of [`v4::GroupEntry`](crate::table::v4::GroupEntry).
     pub const GROUPS_V4: &str = "GROUPS_V4";
-    /// Hash: [`GroupKeyV6`](crate::GroupKeyV6) to [`GroupAction`](crate::GroupAction).
+    /// Array of [`v6::Bucket`](crate::table::v6::Bucket) of [`v6::GroupEntry`](crate::table::v6::GroupEntry).
     pub const GROUPS_V6: &str = "GROUPS_V6";
     /// Per-CPU array with one `u64` for each [`Verdict`](crate::Verdict): frames.
     pub const VERDICTS: &str = "VERDICTS";
     /// Per-CPU array with one [`Unwanted`](crate::Unwanted) for each group slot.
     pub const BLOCKED: &str = "BLOCKED";
-    /// Array of `u64`: one bit for each group slot, set while frames of its unwanted sources must pass to the kernel.
-    pub const SHARED: &str = "SHARED";
     /// Per-CPU array of [`OtherPort`](crate::OtherPort), indexed by a hash of group and port.
     pub const OTHER_PORTS: &str = "OTHER_PORTS";
     /// XSKMAP: from receive queue to AF_XDP socket.
     pub const SOCKETS: &str = "SOCKETS";
-    /// Global `u32`: number of buckets of [`FLOWS_V4`], minus one.
+    /// Global `u32`: number of buckets of [`FLOWS_V4`], and of [`FLOWS_V6`], minus one.
     pub const FLOWS_MASK: &str = "FLOWS_MASK";
-    /// Global `u32`: number of buckets of [`GROUPS_V4`], minus one.
+    /// Global `u32`: number of buckets of [`GROUPS_V4`], and of [`GROUPS_V6`], minus one.
     pub const GROUPS_MASK: &str = "GROUPS_MASK";
     /// Global `u32`: number of VLAN tags that a frame must carry (0, 1 or 2).
     pub const VLAN_TAGS: &str = "VLAN_TAGS";
@@ -115,41 +113,28 @@ pub const MAX_QUEUES: u32 = 1_024;
 
 /// (source, group, port) of an IPv4 datagram, in wire order: the key in user space. [`table`] defines the XDP
 /// program's.
-#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowKeyV4 {
     /// Source address.
     pub source: u32,
     /// Group (destination) address.
     pub group: u32,
-    /// Destination UDP port in the low-addressed two bytes, then two zero bytes.
+    /// Destination UDP port.
     pub port: Port,
 }
 
-/// (source, group, port) of an IPv6 datagram, in wire order.
-#[repr(C)]
+/// (source, group, port) of an IPv6 datagram, in wire order, as [`FlowKeyV4`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowKeyV6 {
     /// Source address.
-    pub source: [u32; 4],
+    pub source: AnyAddress,
     /// Group (destination) address.
-    pub group: [u32; 4],
+    pub group: AnyAddress,
     /// Destination UDP port.
     pub port: Port,
 }
 
-/// (group, port) of an IPv6 datagram, in wire order.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct GroupKeyV6 {
-    /// Group (destination) address.
-    pub group: [u32; 4],
-    /// Destination UDP port.
-    pub port: Port,
-}
-
-/// A UDP port as the last word of a map key. Kernel and user space of one machine agree on its value, which is
-/// unspecified otherwise.
+/// A UDP port as the last word of a key. Its value is unspecified.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Port(u32);
@@ -172,64 +157,53 @@ impl Port {
     }
 }
 
-/// The action for the datagrams of one flow, and the group slot that counts dropped ones.
-#[repr(transparent)]
+/// The action for the datagrams of one flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowAction(u32);
+pub struct FlowAction {
+    /// The slot of the flow's group.
+    pub slot: u32,
+    /// True if the source is wanted.
+    pub is_accept: bool,
+}
 
-/// The action for datagrams to a (group, port) whose source has no flow entry, and the slot that counts dropped ones.
-#[repr(transparent)]
+/// The action for datagrams to a (group, port) whose source has no flow entry, and for unwanted ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GroupAction(u32);
-
-/// The bit for redirect; the other 31 bits are the slot.
-const ACCEPT: u32 = 1 << 31;
+pub struct GroupAction {
+    /// The slot that counts datagrams of unwanted sources.
+    pub slot: u32,
+    /// True if sources without an entry are wanted (EXCLUDE).
+    pub is_exclude: bool,
+    /// True if datagrams of unwanted sources pass to the kernel, since another program on the host may want them.
+    pub is_shared: bool,
+}
 
 impl FlowAction {
     /// The source is wanted: redirect.
     pub const fn accept(slot: u32) -> Self {
-        Self(slot | ACCEPT)
+        Self { slot, is_accept: true }
     }
 
     /// The source is blocked: drop and count under `slot`.
     pub const fn block(slot: u32) -> Self {
-        Self(slot & !ACCEPT)
-    }
-
-    /// Returns true if the source is wanted.
-    #[inline(always)]
-    pub const fn is_accept(self) -> bool {
-        self.0 & ACCEPT != 0
-    }
-
-    /// The group slot.
-    #[inline(always)]
-    pub const fn slot(self) -> u32 {
-        self.0 & !ACCEPT
+        Self { slot, is_accept: false }
     }
 }
 
 impl GroupAction {
     /// INCLUDE: a source without an entry is unwanted.
     pub const fn include(slot: u32) -> Self {
-        Self(slot & !ACCEPT)
+        Self { slot, is_exclude: false, is_shared: false }
     }
 
     /// EXCLUDE: a source without an entry is wanted.
     pub const fn exclude(slot: u32) -> Self {
-        Self(slot | ACCEPT)
+        Self { slot, is_exclude: true, is_shared: false }
     }
 
-    /// Returns true if sources without an entry are wanted.
-    #[inline(always)]
-    pub const fn is_exclude(self) -> bool {
-        self.0 & ACCEPT != 0
-    }
-
-    /// The group slot.
-    #[inline(always)]
-    pub const fn slot(self) -> u32 {
-        self.0 & !ACCEPT
+    /// The same action, with what becomes of datagrams of unwanted sources: they pass if `shared`, and are dropped
+    /// otherwise.
+    pub const fn shared(self, shared: bool) -> Self {
+        Self { is_shared: shared, ..self }
     }
 }
 
@@ -267,11 +241,6 @@ pub struct OtherPort {
 /// Capacity of the map of [`OtherPort`]; a power of two.
 pub const OTHER_PORTS: u32 = 64;
 
-/// Number of words that the map of shared slots needs for `slots` slots.
-pub const fn shared_words(slots: u32) -> u32 {
-    slots.div_ceil(u64::BITS)
-}
-
 /// A time stamp, which the XDP program writes directly before a redirected frame if it is configured to.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,11 +261,6 @@ impl Stamp {
 pub const STAMP_SIZE: usize = size_of::<Stamp>();
 
 const _: () = {
-    assert!(size_of::<FlowKeyV4>() == 12);
-    assert!(size_of::<FlowKeyV6>() == 36);
-    assert!(size_of::<GroupKeyV6>() == 20);
-    assert!(size_of::<FlowAction>() == 4);
-    assert!(size_of::<GroupAction>() == 4);
     assert!(size_of::<Unwanted>() == 32);
     assert!(size_of::<OtherPort>() == 24);
     assert!(OTHER_PORTS.is_power_of_two());
@@ -310,14 +274,6 @@ mod pod {
     #![allow(unsafe_code)]
     use super::*;
 
-    // SAFETY: repr(C) with u32 fields only, without padding (sizes asserted above): every bit pattern is a value.
-    unsafe impl aya::Pod for FlowKeyV6 {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for GroupKeyV6 {}
-    // SAFETY: a transparent u32.
-    unsafe impl aya::Pod for FlowAction {}
-    // SAFETY: a transparent u32.
-    unsafe impl aya::Pod for GroupAction {}
     // SAFETY: repr(C) with u64 fields only, without padding (sizes asserted above).
     unsafe impl aya::Pod for Unwanted {}
     // SAFETY: as above.

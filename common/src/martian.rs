@@ -4,6 +4,8 @@
 //! allowed there. The host's own IPv4 addresses are martian too, but the XDP program does not know them
 //! (docs/differences.md).
 
+use crate::AnyAddress;
+
 /// Returns true if the kernel drops a datagram from this source (`ip_mc_validate_source`). Both addresses are in wire
 /// order.
 #[inline(always)]
@@ -17,7 +19,7 @@ pub const fn is_martian_v4(source: u32, group: u32) -> bool {
 /// Returns true if the kernel drops a datagram from this source (`ip6_rcv_core`): the loopback address, or a group. The
 /// address is in wire order.
 #[inline(always)]
-pub const fn is_martian_v6(source: [u32; 4]) -> bool {
-    let [a, b, c, d] = source;
-    u32::from_be(a) >> 24 == 0xff || a | b | c | (d ^ 1_u32.to_be()) == 0
+pub const fn is_martian_v6(source: AnyAddress) -> bool {
+    let [first, last] = source;
+    u64::from_be(first) >> 56 == 0xff || first | (last ^ 1_u64.to_be()) == 0
 }

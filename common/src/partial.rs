@@ -16,10 +16,14 @@ pub const fn is_partial_v4(datagram: &UdpV4) -> bool {
 /// Returns true if the datagram's checksum covers the pseudo header alone.
 #[inline(always)]
 pub const fn is_partial_v6(datagram: &UdpV6) -> bool {
-    let ([a, b, c, d], [e, f, g, h]) = (datagram.source, datagram.group);
-    let source = halves(a) + halves(b) + halves(c) + halves(d);
-    let group = halves(e) + halves(f) + halves(g) + halves(h);
-    is_sum(source + group, datagram.udp.len, datagram.udp.checksum)
+    let ([a, b], [c, d]) = (datagram.source, datagram.group);
+    is_sum(quarters(a) + quarters(b) + quarters(c) + quarters(d), datagram.udp.len, datagram.udp.checksum)
+}
+
+/// The sum of a long word's 16-bit words.
+#[inline(always)]
+const fn quarters(word: u64) -> u32 {
+    halves(word as u32) + halves((word >> 32) as u32)
 }
 
 /// The sum of a word's halves. The Internet checksum may be computed in any byte order (RFC 1071, section 2 (B)).

@@ -1,36 +1,98 @@
-//! The filter's tables for IPv4: open addressing over words, in array maps that user space changes by plain stores.
+//! The filter's tables: open addressing over words, in array maps that user space changes by plain stores.
 //!
 //! An entry is one word of 64 bits that holds key, action and slot. So every change is one store, and a reader never
 //! sees half an entry. A look-up takes the XDP program a few loads, where a hash map takes a call.
 //!
-//! A filter has two tables. [Group and port](GroupEntry) give a slot of 18 bits. [Source and slot](FlowEntry) give the
-//! action for the source. That way an entry for 80 bits of addresses and port fits one word.
+//! A filter has two tables for each IP version. Group and port give a slot of 18 bits. Source and slot give the action
+//! for the source. [`v4`] and [`v6`] define the words. An IPv6 address does not fit in a word: it is the entry's
+//! [`Record`].
 //!
-//! A search starts at the key's home bucket, which is one cache line. It ends when it finds the key or an empty word,
-//! or after [`MAX_PROBES`] words. A removed entry leaves a tombstone unless the word after it is empty.
+//! A search starts at the key's home bucket, whose words are one cache line. It ends when it finds the key or an empty
+//! word, or after [`MAX_PROBES`] words. A removed entry leaves a tombstone unless the word after it is empty.
 //!
 //! The home bucket of a source depends on source, group and port, but not on the slot. So the CPU can fetch both cache
 //! lines before it knows the slot.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// A cache line of entries: one element of the array map.
-pub type Bucket = [u64; BUCKET];
+use crate::AnyAddress;
+
+pub mod v4;
+pub mod v6;
 
 /// Read access to a bucket that another party may write at the same time. Each word is read whole.
+///
+/// Positions are constants: without CAP_PERFMON the kernel's verifier lets the XDP program add only constants to a
+/// pointer, and the compiler must not merge the additions of several.
 pub trait ReadBucket {
-    /// The word at `at`, which is below [`BUCKET`].
-    fn word(&self, at: usize) -> u64;
+    /// The word of the entry at a position below [`BUCKET`].
+    fn word<const AT: usize>(&self) -> u64;
+
+    /// The same word, read once more.
+    fn word_again<const AT: usize>(&self) -> u64;
+
+    /// The record of that entry, in a bucket with IPv6 addresses as records.
+    fn record<const AT: usize>(&self) -> AnyAddress;
+
+    /// Keeps the reads before it before the reads after it.
+    fn fence(&self);
 }
 
-impl ReadBucket for &[AtomicU64; BUCKET] {
-    fn word(&self, at: usize) -> u64 {
-        // Relaxed: an entry is complete in itself, so nothing has to be visible before it.
-        self[at].load(Ordering::Relaxed)
+impl<const WORDS: usize> ReadBucket for &[AtomicU64; WORDS] {
+    fn word<const AT: usize>(&self) -> u64 {
+        // Relaxed: an entry without a record is complete in itself, and readers of a record call `fence`.
+        self[AT].load(Ordering::Relaxed)
+    }
+
+    fn word_again<const AT: usize>(&self) -> u64 {
+        self.word::<AT>()
+    }
+
+    fn record<const AT: usize>(&self) -> AnyAddress {
+        let at = record_at::<AnyAddress>(AT);
+        [self[at].load(Ordering::Relaxed), self[at + 1].load(Ordering::Relaxed)]
+    }
+
+    fn fence(&self) {
+        fence(Ordering::Acquire);
     }
 }
 
-/// Words of a bucket.
+/// The part of a key that stands beside the entry's word.
+///
+/// User space writes a record only while its word holds no entry, and gives the entry that it then publishes another
+/// generation. So a record belongs to the entry if the word is the same before and after the record was read. If the
+/// word has changed, its key was not in the table at some moment of the search, and the search may go on without it.
+pub trait Record: Copy {
+    /// Words of a record.
+    const WORDS: usize;
+
+    /// Returns true if this is the record of `entry`, which was read from the word at a position.
+    fn is_of<const AT: usize>(self, bucket: &impl ReadBucket, entry: u64) -> bool;
+}
+
+/// No record: the word holds the whole key.
+impl Record for () {
+    const WORDS: usize = 0;
+
+    #[inline(always)]
+    fn is_of<const AT: usize>(self, _: &impl ReadBucket, _: u64) -> bool {
+        true
+    }
+}
+
+/// What a search looks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<R> {
+    /// The bits that the entry's word has under `mask`.
+    pub bits: u64,
+    /// The bits of a word that are its key.
+    pub mask: u64,
+    /// The entry's record.
+    pub record: R,
+}
+
+/// Words of a bucket that are entries. Their records follow.
 pub const BUCKET: usize = 8;
 /// Upper bound of the buckets that a search visits.
 pub const MAX_BUCKETS: u32 = 8;
@@ -39,124 +101,18 @@ pub const MAX_PROBES: u32 = MAX_BUCKETS * BUCKET as u32;
 /// No entry. A search ends here: no entry was displaced past this word.
 pub const EMPTY: u64 = 0;
 /// A removed entry. A search continues, since displaced entries may follow.
-pub const TOMBSTONE: u64 = 2;
+pub const TOMBSTONE: u64 = 1 << 5;
 /// Number of slots that an entry can name: the upper bound of IPv4 and IPv6 groups together.
 pub const MAX_SLOTS: u32 = 1 << 18;
 
-/// (group, port) to slot and action.
-///
-/// The key is the packet's eight bytes from the destination address to the destination port, so the XDP program loads
-/// it by one instruction. The source port between them, and the bits that all group addresses share, make room for slot
-/// and action. The bits of the word in little-endian order:
-///
-/// | bits | |
-/// | --- | --- |
-/// | 0..4, 8..32 | key: the group's address without its upper four bits, which are 0xe |
-/// | 4 | action: unnamed sources are wanted |
-/// | 5 | key: one of those four bits, which is set in every entry |
-/// | 6..8 | slot, its upper 2 bits |
-/// | 32..48 | slot, its lower 16 bits; in the packet, the source port |
-/// | 48..64 | key: the destination port |
-#[derive(Clone, Copy, Debug)]
-pub struct GroupEntry;
-
-/// (source, slot) to action. The bits of the word:
-///
-/// | bits | |
-/// | --- | --- |
-/// | 0..32 | key: the source's address as it lies in the packet, read in little-endian order |
-/// | 32..48 | key: slot, its lower 16 bits |
-/// | 48 | key: set in every entry |
-/// | 49..51 | key: slot, its upper 2 bits |
-/// | 51 | action: the source is wanted |
-#[derive(Clone, Copy, Debug)]
-pub struct FlowEntry;
-
-impl GroupEntry {
-    /// The bits that must agree.
-    pub const KEY: u64 = 0xffff_0000_ffff_ff2f;
-    /// Set in every entry, and in neither [`EMPTY`] nor [`TOMBSTONE`].
-    const OCCUPIED: u64 = 1 << 5;
-    const ACCEPT: u64 = 1 << 4;
-    const SLOT_LOWER: u64 = 0xffff << 32;
-    const SLOT_UPPER: u64 = 3 << 6;
-
-    /// The key in a packet: its eight bytes from the destination address to the destination port, in memory order.
-    #[inline(always)]
-    pub const fn key_of_packet(destination: u64) -> u64 {
-        u64::from_le(destination) & Self::KEY
-    }
-
-    /// The key of a multicast address and a port, both in host order.
-    pub const fn key(group: u32, port: u16) -> u64 {
-        (group.swap_bytes() as u64 | (port.swap_bytes() as u64) << 48) & Self::KEY | Self::OCCUPIED
-    }
-
-    /// The hash that determines a key's [`home`].
-    #[inline(always)]
-    pub const fn hash(key: u64) -> u64 {
-        mix(key)
-    }
-
-    /// The entry. `slot` is below [`MAX_SLOTS`].
-    pub const fn word(group: u32, port: u16, slot: u32, exclude: bool) -> u64 {
-        let slot = (slot as u64 & 0xffff) << 32 | (slot as u64 >> 16) << 6;
-        Self::key(group, port) | slot | if exclude { Self::ACCEPT } else { 0 }
-    }
-
-    /// The slot of an entry.
-    #[inline(always)]
-    pub const fn slot(entry: u64) -> u32 {
-        ((entry & Self::SLOT_LOWER) >> 32 | (entry & Self::SLOT_UPPER) << 10) as u32
-    }
-
-    /// Returns true if sources without an entry of their own are wanted.
-    #[inline(always)]
-    pub const fn is_exclude(entry: u64) -> bool {
-        entry & Self::ACCEPT != 0
-    }
+/// Words of a bucket with such records.
+pub const fn bucket_words<R: Record>() -> usize {
+    BUCKET * (1 + R::WORDS)
 }
 
-impl FlowEntry {
-    /// The bits that must agree.
-    pub const KEY: u64 = !Self::ACCEPT;
-    const ACCEPT: u64 = 1 << 51;
-
-    /// The key of `source`, as [`source`](Self::source) returns it, under the slot of its group's entry.
-    #[inline(always)]
-    pub const fn key_under(source: u64, group: u64) -> u64 {
-        let rest = group & (GroupEntry::SLOT_UPPER | GroupEntry::OCCUPIED);
-        source | group & GroupEntry::SLOT_LOWER | rest << 43
-    }
-
-    /// The key: `source` in host order, `slot` below [`MAX_SLOTS`].
-    pub const fn key(source: u32, slot: u32) -> u64 {
-        Self::key_under(source.swap_bytes() as u64, GroupEntry::word(0, 0, slot, false))
-    }
-
-    /// A source's part of key and hash, from its address in the packet, in memory order.
-    #[inline(always)]
-    pub const fn source(source: u32) -> u64 {
-        u32::from_le(source) as u64
-    }
-
-    /// The hash that determines a key's [`home`]: of `source`, as [`source`](Self::source) returns it, and of `group`,
-    /// the [hash](GroupEntry::hash) of its group's key.
-    #[inline(always)]
-    pub const fn hash(source: u64, group: u64) -> u64 {
-        mix(group ^ source)
-    }
-
-    /// The entry: `source` in host order, `slot` below [`MAX_SLOTS`].
-    pub const fn word(source: u32, slot: u32, accept: bool) -> u64 {
-        Self::key(source, slot) | if accept { Self::ACCEPT } else { 0 }
-    }
-
-    /// Returns true if the source is wanted.
-    #[inline(always)]
-    pub const fn is_accept(entry: u64) -> bool {
-        entry & Self::ACCEPT != 0
-    }
+/// The word with which the record of the entry at `at` begins.
+pub const fn record_at<R: Record>(at: usize) -> usize {
+    BUCKET + at * R::WORDS
 }
 
 /// Number of buckets of a table with up to `entries` entries: a power of two, and enough that the table is at most half
@@ -179,58 +135,65 @@ const fn mix(key: u64) -> u64 {
     (key ^ (key >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15).swap_bytes()
 }
 
-/// Finds the entry whose bits under `mask_key` equal `key` in its [`home`] bucket. Calls `further` if the search has to
-/// continue in the next buckets ([`find_displaced`]), which few keys need.
-#[inline(always)]
-pub fn find(home: impl ReadBucket, key: u64, mask_key: u64, further: impl FnOnce() -> Option<u64>) -> Option<u64> {
-    match look(home, key, mask_key) {
-        Seen::Entry(entry) => Some(entry),
-        Seen::End => None,
-        Seen::Others => further(),
-    }
+/// Expands a macro for each position of a bucket, in place of a loop, whose position would be a variable.
+macro_rules! each_position {
+    ($visit:ident) => {
+        $visit!(0);
+        $visit!(1);
+        $visit!(2);
+        $visit!(3);
+        $visit!(4);
+        $visit!(5);
+        $visit!(6);
+        $visit!(7);
+    };
 }
 
-/// Finds an entry as [`find`] does, in the buckets after `home`, in a table of `mask + 1` buckets. `bucket` returns the
-/// bucket with a number.
+const _: () = assert!(BUCKET == 8, "`each_position` names all positions");
+
+/// Finds the entry with a key in its [`home`] bucket. Calls `further` if the search has to continue
+/// ([`find_displaced`]), which few keys need.
 #[inline(always)]
-pub fn find_displaced<B: ReadBucket>(
+pub fn find<R: Record>(home: impl ReadBucket, key: Key<R>, further: impl FnOnce() -> Option<u64>) -> Option<u64> {
+    macro_rules! visit {
+        ($at:literal) => {
+            let entry = home.word::<$at>();
+            if entry & key.mask == key.bits {
+                return if key.record.is_of::<$at>(&home, entry) { Some(entry) } else { further() };
+            }
+            if entry == EMPTY {
+                return None;
+            }
+        };
+    }
+    each_position!(visit);
+    further()
+}
+
+/// Finds an entry that [`find`] did not, in a table of `mask + 1` buckets. `bucket` returns the bucket with a number.
+#[inline(always)]
+pub fn find_displaced<R: Record, B: ReadBucket>(
     home: u32,
     mask: u32,
-    key: u64,
-    mask_key: u64,
+    key: Key<R>,
     bucket: impl Fn(u32) -> Option<B>,
 ) -> Option<u64> {
-    for step in 1..MAX_BUCKETS {
-        match look(bucket(home.wrapping_add(step) & mask)?, key, mask_key) {
-            Seen::Entry(entry) => return Some(entry),
-            Seen::End => return None,
-            Seen::Others => {}
+    // With records, the home bucket may hold the key behind another with the same bits.
+    let first = if R::WORDS == 0 { 1 } else { 0 };
+    for step in first..MAX_BUCKETS {
+        let bucket = bucket(home.wrapping_add(step) & mask)?;
+        macro_rules! visit {
+            ($at:literal) => {
+                let entry = bucket.word::<$at>();
+                if entry & key.mask == key.bits && key.record.is_of::<$at>(&bucket, entry) {
+                    return Some(entry);
+                }
+                if entry == EMPTY {
+                    return None;
+                }
+            };
         }
+        each_position!(visit);
     }
     None
-}
-
-/// The result of a search in one bucket.
-enum Seen {
-    /// The key's entry.
-    Entry(u64),
-    /// An empty word: the key is not in the table.
-    End,
-    /// Other entries only: the next bucket may have the key.
-    Others,
-}
-
-/// Searches one bucket.
-#[inline(always)]
-fn look(bucket: impl ReadBucket, key: u64, mask_key: u64) -> Seen {
-    for at in 0..BUCKET {
-        let entry = bucket.word(at);
-        if entry & mask_key == key {
-            return Seen::Entry(entry);
-        }
-        if entry == EMPTY {
-            return Seen::End;
-        }
-    }
-    Seen::Others
 }

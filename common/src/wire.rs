@@ -4,7 +4,7 @@
 //! understands; the other window is a slice. So tests and fuzzing on slices cover the code that runs in the kernel.
 //! The parser does no look-ups: the caller decides whether a datagram is wanted.
 
-use crate::Verdict;
+use crate::{AnyAddress, Verdict};
 
 /// Length of an Ethernet header in bytes.
 pub const ETHERNET_LEN: usize = 14;
@@ -97,9 +97,9 @@ pub struct UdpV4 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UdpV6 {
     /// Source address, wire order.
-    pub source: [u32; 4],
+    pub source: AnyAddress,
     /// Destination address, wire order; always multicast.
-    pub group: [u32; 4],
+    pub group: AnyAddress,
     /// The UDP header.
     pub udp: Udp,
 }
@@ -221,7 +221,7 @@ pub fn udp_v4<W: Window + ?Sized>(window: &W, offset: usize) -> Result<UdpV4, Ve
     Ok(UdpV4 {
         source: ne32(header, 12),
         group,
-        destination: u64::from_ne_bytes(piece(header, 16)),
+        destination: ne64(header, 16),
         udp: Udp {
             source_port: ne16(header, 20),
             destination_port: ne16(header, 22),
@@ -272,42 +272,49 @@ fn other_v4(version_ihl: u8, protocol: u8, destination: u32, fragment: u16) -> V
 /// As [`udp_v4`], and the verdict for a UDP length of 0.
 #[inline(always)]
 pub fn udp_v6<W: Window + ?Sized>(window: &W, offset: usize) -> Result<UdpV6, Verdict> {
-    let Some(header) = window.bytes::<IPV6_LEN>(offset) else {
-        return Err(Verdict::DroppedMalformed);
+    // One check for both headers suffices for most frames.
+    let Some(header) = window.bytes::<{ IPV6_LEN + UDP_LEN }>(offset) else {
+        return Err(short_v6(window, offset));
     };
-    if header[0] >> 4 != 6 {
-        return Err(Verdict::DroppedMalformed);
+    if header[0] >> 4 != 6 || header[6] != PROTOCOL_UDP || header[24] != 0xff {
+        return Err(other_v6(window, offset, header[0], header[6], header[24]));
     }
-    if header[6] != PROTOCOL_UDP || header[24] != 0xff {
-        return Err(other_v6(window, offset, header[6], header[24]));
-    }
-    let Some(udp) = window.bytes::<UDP_LEN>(offset + IPV6_LEN) else {
-        return Err(Verdict::DroppedMalformed);
-    };
-    let payload_len = be16(header, 4) as usize;
-    let udp_len = be16(udp, 4);
-    if udp_len == 0 {
+    let (payload_len, udp_len) = (be16(header, 4), be16(header, 44));
+    let lengths_agree = usize::from(udp_len) >= UDP_LEN
+        && udp_len <= payload_len
+        && window.has(usize::from(payload_len) + IPV6_LEN + offset);
+    if !lengths_agree && udp_len == 0 {
         return Err(Verdict::PassedZeroLength);
     }
     Ok(UdpV6 {
-        source: [ne32(header, 8), ne32(header, 12), ne32(header, 16), ne32(header, 20)],
-        group: [ne32(header, 24), ne32(header, 28), ne32(header, 32), ne32(header, 36)],
+        source: [ne64(header, 8), ne64(header, 16)],
+        group: [ne64(header, 24), ne64(header, 32)],
         udp: Udp {
-            source_port: ne16(udp, 0),
-            destination_port: ne16(udp, 2),
+            source_port: ne16(header, 40),
+            destination_port: ne16(header, 42),
             len: udp_len,
-            checksum: ne16(udp, 6),
+            checksum: ne16(header, 46),
             offset: offset + IPV6_LEN,
-            lengths_agree: udp_len as usize >= UDP_LEN
-                && udp_len as usize <= payload_len
-                && window.has(payload_len + IPV6_LEN + offset),
+            lengths_agree,
         },
     })
 }
 
-/// The verdict for an IPv6 packet whose first header is not UDP, or which is not for a group.
+/// The verdict for an IPv6 packet that is too short for a UDP header behind its fixed header.
 #[inline(always)]
-fn other_v6<W: Window + ?Sized>(window: &W, offset: usize, next_header: u8, destination: u8) -> Verdict {
+fn short_v6<W: Window + ?Sized>(window: &W, offset: usize) -> Verdict {
+    match window.bytes::<IPV6_LEN>(offset) {
+        Some(header) => other_v6(window, offset, header[0], header[6], header[24]),
+        None => Verdict::DroppedMalformed,
+    }
+}
+
+/// The verdict for an IPv6 packet that is not a UDP datagram to a group directly behind the fixed header.
+#[inline(always)]
+fn other_v6<W: Window + ?Sized>(window: &W, offset: usize, version: u8, next_header: u8, destination: u8) -> Verdict {
+    if version >> 4 != 6 {
+        return Verdict::DroppedMalformed;
+    }
     if next_header == PROTOCOL_ICMPV6 {
         return icmp_v6(window.bytes::<1>(offset + IPV6_LEN), destination);
     }
@@ -325,6 +332,8 @@ fn other_v6<W: Window + ?Sized>(window: &W, offset: usize, next_header: u8, dest
         return Verdict::PassedUnicast;
     }
     match next_header {
+        // Without a UDP header.
+        PROTOCOL_UDP => Verdict::DroppedMalformed,
         PROTOCOL_FRAGMENT => Verdict::PassedFragment,
         PROTOCOL_HOP_BY_HOP
         | PROTOCOL_ROUTING
@@ -365,6 +374,11 @@ fn ne16<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
 #[inline(always)]
 fn ne32<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
     u32::from_ne_bytes(piece(bytes, at))
+}
+
+#[inline(always)]
+fn ne64<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
+    u64::from_ne_bytes(piece(bytes, at))
 }
 
 /// Reads the bytes at once, since the compiler for BPF does not combine loads of single bytes.

@@ -17,7 +17,7 @@ use receiver_common::mapped::{
 };
 use receiver_common::{MAX_QUEUES, Stamp, Verdict};
 
-use crate::maps::{global, pointer_arithmetic, stamp};
+use crate::maps::{global, pointer_arithmetic, stamp, stores_in_order};
 
 /// The state of each queue's ring. User space makes it and the others as large as they have to be.
 #[map]
@@ -43,8 +43,6 @@ static LARGE_FRAMES: u32 = 0;
 static RING_SLOTS: u32 = 1;
 #[unsafe(no_mangle)]
 static SHARE: u32 = 0;
-#[unsafe(no_mangle)]
-static STORES_IN_ORDER: u32 = 0;
 
 /// Returns true if wanted packets go into mapped rings, and not to AF_XDP sockets.
 #[inline(always)]
@@ -250,7 +248,7 @@ impl Producer for Shared {
         // SAFETY: as above. Loads stay in order where stores do.
         unsafe {
             let consumed = &raw mut (*self.0).consumed;
-            if global(&STORES_IN_ORDER) != 0 {
+            if stores_in_order() {
                 return consumed.read_volatile();
             }
             let mut found = 0_u64;
@@ -269,7 +267,7 @@ impl Producer for Shared {
 unsafe fn store_release(word: *mut u64, value: u64) {
     // SAFETY: the caller's promise.
     unsafe {
-        if global(&STORES_IN_ORDER) != 0 {
+        if stores_in_order() {
             asm!("", options(nostack));
             word.write_volatile(value);
         } else {

@@ -1,37 +1,35 @@
 //! The maps and globals by which user space configures the program and reads its counters.
 
+use core::arch::asm;
+
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, xdp_action};
 use aya_ebpf::helpers::bpf_redirect_map;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, XskMap};
+use aya_ebpf::maps::{Array, PerCpuArray, XskMap};
 use receiver_common::{
-    AnyAddress, DEFAULT_MAX_FLOWS, FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, MAX_QUEUES, OtherPort, Unwanted,
-    Verdict, shared_words,
-    table::{self, Bucket, EMPTY, FlowEntry, GroupEntry, MAX_BUCKETS, ReadBucket},
+    AnyAddress, DEFAULT_MAX_FLOWS, GroupAction, MAX_QUEUES, OtherPort, Unwanted, Verdict,
+    table::{self, EMPTY, Key, MAX_BUCKETS, ReadBucket, Record, record_at, v4, v6},
     wire::VlanTags,
 };
 
 /// Wanted and blocked (source, group, port).
 #[map]
-static FLOWS_V4: Array<Bucket> = Array::with_max_entries(MAX_BUCKETS, BPF_F_MMAPABLE);
+static FLOWS_V4: Array<v4::Bucket> = Array::with_max_entries(MAX_BUCKETS, BPF_F_MMAPABLE);
 /// The same for IPv6.
 #[map]
-static FLOWS_V6: HashMap<FlowKeyV6, FlowAction> = HashMap::with_max_entries(DEFAULT_MAX_FLOWS, 0);
+static FLOWS_V6: Array<v6::Bucket> = Array::with_max_entries(MAX_BUCKETS, BPF_F_MMAPABLE);
 /// The action for sources without an entry above.
 #[map]
-static GROUPS_V4: Array<Bucket> = Array::with_max_entries(MAX_BUCKETS, BPF_F_MMAPABLE);
+static GROUPS_V4: Array<v4::Bucket> = Array::with_max_entries(MAX_BUCKETS, BPF_F_MMAPABLE);
 /// The same for IPv6.
 #[map]
-static GROUPS_V6: HashMap<GroupKeyV6, GroupAction> = HashMap::with_max_entries(DEFAULT_MAX_FLOWS, 0);
+static GROUPS_V6: Array<v6::Bucket> = Array::with_max_entries(MAX_BUCKETS, BPF_F_MMAPABLE);
 /// Number of frames by verdict.
 #[map]
 static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Verdict::COUNT as u32, 0);
 /// Number of frames from unwanted sources, by group slot.
 #[map]
 static BLOCKED: PerCpuArray<Unwanted> = PerCpuArray::with_max_entries(DEFAULT_MAX_FLOWS, 0);
-/// One bit for each group slot: frames from unwanted sources pass, since another program on the host may want them.
-#[map]
-static SHARED: Array<u64> = Array::with_max_entries(shared_words(DEFAULT_MAX_FLOWS), 0);
 /// Groups and ports without a subscription for which datagrams arrived, by a hash of both.
 #[map]
 static OTHER_PORTS: PerCpuArray<OtherPort> = PerCpuArray::with_max_entries(receiver_common::OTHER_PORTS, 0);
@@ -57,19 +55,42 @@ static OWN_MAC: u64 = 0;
 static PASS_PARTIAL: u32 = 0;
 #[unsafe(no_mangle)]
 static POINTER_ARITHMETIC: u32 = 0;
+#[unsafe(no_mangle)]
+static STORES_IN_ORDER: u32 = 0;
 
-/// Looks up a source under its group's slot. `hash` is [`FlowEntry::hash`].
+/// Looks up a source under its group's slot. `hash` is [`v4::FlowEntry::hash`].
 #[inline(always)]
 pub fn flow_v4(key: u64, hash: u64) -> Option<u64> {
     let home = table::home(hash, global(&FLOWS_MASK));
-    table::find(bucket(&FLOWS_V4, home)?, key, FlowEntry::KEY, || some(flow_v4_displaced(home, key)))
+    let further = || some(flow_v4_displaced(home, key));
+    table::find(bucket(&FLOWS_V4, home)?, v4::FlowEntry::search(key), further)
 }
 
-/// Looks up a group and port. `hash` is [`GroupEntry::hash`].
+/// Looks up a group and port. `hash` is [`v4::GroupEntry::hash`].
 #[inline(always)]
 pub fn group_v4(key: u64, hash: u64) -> Option<u64> {
+    if key == v4::GroupEntry::NO_KEY {
+        return None;
+    }
     let home = table::home(hash, global(&GROUPS_MASK));
-    table::find(bucket(&GROUPS_V4, home)?, key, GroupEntry::KEY, || some(group_v4_displaced(home, key)))
+    let further = || some(group_v4_displaced(home, key));
+    table::find(bucket(&GROUPS_V4, home)?, v4::GroupEntry::search(key), further)
+}
+
+/// Looks up a source under its group's slot. The key is [`v6::FlowEntry::search`], `hash` [`v6::FlowEntry::hash`].
+#[inline(always)]
+pub fn flow_v6(key: Key<AnyAddress>, hash: u64) -> Option<u64> {
+    let home = table::home(hash, global(&FLOWS_MASK));
+    let further = || some(flow_v6_displaced(home, key.bits, key.record[0], key.record[1]));
+    table::find(bucket(&FLOWS_V6, home)?, key, further)
+}
+
+/// Looks up a group and port. The key is [`v6::GroupEntry::search`], `hash` [`v6::GroupEntry::hash`].
+#[inline(always)]
+pub fn group_v6(key: Key<AnyAddress>, hash: u64) -> Option<u64> {
+    let home = table::home(hash, global(&GROUPS_MASK));
+    let further = || some(group_v6_displaced(home, key.bits, key.record[0], key.record[1]));
+    table::find(bucket(&GROUPS_V6, home)?, key, further)
 }
 
 /// Looks up a source that is not in its home bucket. Returns [`EMPTY`] if there is none.
@@ -79,30 +100,35 @@ pub fn group_v4(key: u64, hash: u64) -> Option<u64> {
 #[inline(never)]
 #[unsafe(no_mangle)]
 fn flow_v4_displaced(home: u32, key: u64) -> u64 {
-    let mask = global(&FLOWS_MASK);
-    table::find_displaced(home, mask, key, FlowEntry::KEY, |at| bucket(&FLOWS_V4, at)).unwrap_or(EMPTY)
+    displaced(&FLOWS_V4, home, global(&FLOWS_MASK), v4::FlowEntry::search(key))
 }
 
 /// Looks up a group and port that are not in their home bucket, as [`flow_v4_displaced`] does.
 #[inline(never)]
 #[unsafe(no_mangle)]
 fn group_v4_displaced(home: u32, key: u64) -> u64 {
-    let mask = global(&GROUPS_MASK);
-    table::find_displaced(home, mask, key, GroupEntry::KEY, |at| bucket(&GROUPS_V4, at)).unwrap_or(EMPTY)
+    displaced(&GROUPS_V4, home, global(&GROUPS_MASK), v4::GroupEntry::search(key))
 }
 
-/// Looks up the action of a source, IPv6.
-#[inline(always)]
-pub fn flow_v6(key: FlowKeyV6) -> Option<FlowAction> {
-    // SAFETY: the kernel returns a whole value of one word or nothing. A change by user space replaces the element.
-    FLOWS_V6.get_ptr(key).map(|action| unsafe { action.read() })
+/// Looks up a source that [`table::find`] did not find, as [`flow_v4_displaced`] does.
+#[inline(never)]
+#[unsafe(no_mangle)]
+fn flow_v6_displaced(home: u32, bits: u64, first: u64, last: u64) -> u64 {
+    let key = Key { bits, mask: v6::FlowEntry::KEY, record: [first, last] };
+    displaced(&FLOWS_V6, home, global(&FLOWS_MASK), key)
 }
 
-/// Looks up the action of a group and port, IPv6.
+/// Looks up a group and port that [`table::find`] did not find, as [`flow_v4_displaced`] does.
+#[inline(never)]
+#[unsafe(no_mangle)]
+fn group_v6_displaced(home: u32, bits: u64, first: u64, last: u64) -> u64 {
+    let key = Key { bits, mask: v6::GroupEntry::KEY, record: [first, last] };
+    displaced(&GROUPS_V6, home, global(&GROUPS_MASK), key)
+}
+
 #[inline(always)]
-pub fn group_v6(key: GroupKeyV6) -> Option<GroupAction> {
-    // SAFETY: as in `flow_v6`.
-    GROUPS_V6.get_ptr(key).map(|action| unsafe { action.read() })
+fn displaced<B, R: Record>(buckets: &'static Array<B>, home: u32, mask: u32, key: Key<R>) -> u64 {
+    table::find_displaced(home, mask, key, |at| bucket(buckets, at)).unwrap_or(EMPTY)
 }
 
 #[inline(always)]
@@ -111,20 +137,55 @@ fn some(entry: u64) -> Option<u64> {
 }
 
 /// A bucket in the memory of its map, which user space may write at any time.
-struct SharedBucket(*const Bucket);
+struct SharedBucket(*const u64);
 
 impl ReadBucket for SharedBucket {
     #[inline(always)]
-    fn word(&self, at: usize) -> u64 {
-        // SAFETY: the kernel returned a whole bucket, aligned to 8 bytes, and `at` is below its length. The load takes
-        // the word whole.
-        unsafe { self.0.cast::<u64>().add(at).read_volatile() }
+    fn word<const AT: usize>(&self) -> u64 {
+        // SAFETY: the kernel returned a whole bucket, aligned to 8 bytes, and the position is below its length. The
+        // load takes the word whole.
+        unsafe { self.0.add(AT).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn word_again<const AT: usize>(&self) -> u64 {
+        let mut word = self.0;
+        // SAFETY: the instruction only changes the register that it names; then as in `word`.
+        unsafe {
+            asm!("{0} += {1}", inout(reg) word, const AT * size_of::<u64>(), options(pure, nomem, nostack));
+            word.read_volatile()
+        }
+    }
+
+    #[inline(always)]
+    fn record<const AT: usize>(&self) -> AnyAddress {
+        let mut record = self.0;
+        // SAFETY: as in `word_again`.
+        unsafe {
+            asm!(
+                "{0} += {1}",
+                inout(reg) record,
+                const record_at::<AnyAddress>(AT) * size_of::<u64>(),
+                options(pure, nomem, nostack)
+            );
+            [record.read_volatile(), record.add(1).read_volatile()]
+        }
+    }
+
+    #[inline(always)]
+    fn fence(&self) {
+        // Volatile loads stay in order; so do the CPU's where stores do.
+        if !stores_in_order() {
+            let mut word = 0_u64;
+            // SAFETY: the word is on the stack. An atomic exchange is a barrier.
+            unsafe { asm!("{1} = xchg_64({0} + 0, {1})", in(reg) &raw mut word, inout(reg) 0_u64 => _) };
+        }
     }
 }
 
 #[inline(always)]
-fn bucket(buckets: &'static Array<Bucket>, at: u32) -> Option<SharedBucket> {
-    buckets.get_ptr(at).map(SharedBucket)
+fn bucket<B>(buckets: &'static Array<B>, at: u32) -> Option<SharedBucket> {
+    buckets.get_ptr(at).map(|bucket| SharedBucket(bucket.cast()))
 }
 
 /// The VLAN tags that a frame must carry, if any. The verifier knows the globals as constants and removes unused
@@ -161,6 +222,12 @@ pub fn pointer_arithmetic() -> bool {
     global(&POINTER_ARITHMETIC) != 0
 }
 
+/// Returns true if the CPU keeps the order of stores and that of loads.
+#[inline(always)]
+pub fn stores_in_order() -> bool {
+    global(&STORES_IN_ORDER) != 0
+}
+
 /// Redirects the frame to the AF_XDP socket of a queue. Returns false if there is none.
 #[inline(always)]
 pub fn redirect(queue: u32) -> bool {
@@ -181,14 +248,11 @@ pub fn count(verdict: Verdict) {
 /// Counts a frame from an unwanted source under its group's slot, and returns its verdict: `dropped`, unless another
 /// program on the host may want it.
 #[inline(always)]
-pub fn unwanted(slot: u32, source: AnyAddress, dropped: Verdict) -> Verdict {
-    // SAFETY: the kernel returns a whole element of one word or nothing. User space may write it at any time.
-    let word = SHARED.get_ptr(slot / u64::BITS).map_or(0, |word| unsafe { word.read_volatile() });
-    let is_shared = word >> (slot % u64::BITS) & 1 != 0;
-    if let Some(value) = BLOCKED.get_ptr_mut(slot) {
+pub fn unwanted(group: GroupAction, source: AnyAddress, dropped: Verdict) -> Verdict {
+    if let Some(value) = BLOCKED.get_ptr_mut(group.slot) {
         // SAFETY: the kernel gives this CPU's own slot, and the program is not interrupted by itself on one CPU.
         unsafe {
-            if is_shared {
+            if group.is_shared {
                 (*value).passed += 1;
             } else {
                 (*value).dropped += 1;
@@ -196,7 +260,7 @@ pub fn unwanted(slot: u32, source: AnyAddress, dropped: Verdict) -> Verdict {
             (*value).source = source;
         }
     }
-    if is_shared { Verdict::PassedShared } else { dropped }
+    if group.is_shared { Verdict::PassedShared } else { dropped }
 }
 
 /// Records a group and port without a subscription; `hash` covers both.

@@ -4,9 +4,9 @@ use aya_ebpf::helpers::{bpf_ktime_get_tai_ns, bpf_xdp_adjust_meta};
 use aya_ebpf::programs::XdpContext;
 use receiver_common::martian::{is_martian_v4, is_martian_v6};
 use receiver_common::partial::{is_partial_v4, is_partial_v6};
-use receiver_common::table::{FlowEntry, GroupEntry};
-use receiver_common::wire::{self, Network, UdpV6, VlanTags};
-use receiver_common::{AnyAddress, FlowKeyV6, GroupKeyV6, OtherPort, Port, STAMP_SIZE, Stamp, Verdict, mapped_v4};
+use receiver_common::table::{v4, v6};
+use receiver_common::wire::{self, Network, VlanTags};
+use receiver_common::{AnyAddress, GroupAction, OtherPort, STAMP_SIZE, Stamp, Verdict, mapped_v4};
 
 use crate::mapped;
 use crate::maps;
@@ -37,27 +37,22 @@ pub fn judge<const FRAGS: bool>(ctx: &XdpContext) -> Verdict {
 #[inline(always)]
 fn judge_v4<const FRAGS: bool>(packet: &Packet<FRAGS>) -> Result<(), Verdict> {
     let datagram = wire::udp_v4(packet, 0)?;
-    let key = GroupEntry::key_of_packet(datagram.destination);
+    let key = v4::GroupEntry::key_of_packet(datagram.destination);
     if !datagram.udp.lengths_agree {
         return Err(malformed_v4(key));
     }
-    let hash = GroupEntry::hash(key);
+    let hash = v4::GroupEntry::hash(key);
     let Some(group) = maps::group_v4(key, hash) else {
         return Err(other_group_v4(datagram.destination, hash));
     };
-    let source = FlowEntry::source(datagram.source);
-    match maps::flow_v4(FlowEntry::key_under(source, group), FlowEntry::hash(source, hash)) {
-        Some(flow) if FlowEntry::is_accept(flow) => {}
-        None if GroupEntry::is_exclude(group) => {
-            if is_martian_v4(datagram.source, datagram.group) {
-                return Err(Verdict::DroppedMartian);
-            }
-        }
-        flow => {
-            let dropped = if flow.is_some() { Verdict::DroppedBlocked } else { Verdict::DroppedNotIncluded };
-            return Err(maps::unwanted(GroupEntry::slot(group), mapped_v4(datagram.source), dropped));
-        }
-    }
+    let source = v4::FlowEntry::source(datagram.source);
+    let flow = maps::flow_v4(v4::FlowEntry::key_under(source, group), v4::FlowEntry::hash(source, hash));
+    decide(
+        flow.map(v4::FlowEntry::is_accept),
+        v4::GroupEntry::action(group),
+        || is_martian_v4(datagram.source, datagram.group),
+        || mapped_v4(datagram.source),
+    )?;
     if maps::pass_partial() && is_partial_v4(&datagram) { Err(Verdict::PassedPartialChecksum) } else { Ok(()) }
 }
 
@@ -66,7 +61,7 @@ fn judge_v4<const FRAGS: bool>(packet: &Packet<FRAGS>) -> Result<(), Verdict> {
 #[inline(never)]
 #[unsafe(no_mangle)]
 fn malformed_v4(key: u64) -> Verdict {
-    match maps::group_v4(key, GroupEntry::hash(key)) {
+    match maps::group_v4(key, v4::GroupEntry::hash(key)) {
         Some(_) => Verdict::DroppedMalformed,
         None => Verdict::PassedOtherGroup,
     }
@@ -88,42 +83,66 @@ fn other_group_v4(destination: u64, hash: u64) -> Verdict {
 #[inline(always)]
 fn judge_v6<const FRAGS: bool>(packet: &Packet<FRAGS>) -> Result<(), Verdict> {
     let datagram = wire::udp_v6(packet, 0)?;
-    let port = Port::from_wire(datagram.udp.destination_port);
-    let flow = FlowKeyV6 { source: datagram.source, group: datagram.group, port };
-    if let Some(action) = maps::flow_v6(flow) {
-        return decide(action.is_accept(), action.slot(), &datagram, Verdict::DroppedBlocked);
-    }
-    match maps::group_v6(GroupKeyV6 { group: datagram.group, port }) {
-        Some(action) if action.is_exclude() && datagram.udp.lengths_agree && is_martian_v6(datagram.source) => {
-            Err(Verdict::DroppedMartian)
-        }
-        Some(action) => decide(action.is_exclude(), action.slot(), &datagram, Verdict::DroppedNotIncluded),
-        None => {
-            let group = two_words(datagram.group);
-            let port = u64::from(datagram.udp.destination_port);
-            let hash = GroupEntry::hash(group[0] ^ group[1] ^ port.rotate_left(20));
-            maps::note_other(hash, OtherPort { group, port: port.to_le() });
-            Err(Verdict::PassedOtherGroup)
-        }
-    }
-}
-
-/// Decides by the source's own entry or by its group's. `dropped` is the verdict for an unwanted source.
-#[inline(always)]
-fn decide(accept: bool, slot: u32, datagram: &UdpV6, dropped: Verdict) -> Result<(), Verdict> {
+    let port = datagram.udp.destination_port;
     if !datagram.udp.lengths_agree {
-        return Err(Verdict::DroppedMalformed);
+        return Err(malformed_v6(datagram.group[0], datagram.group[1], port));
     }
-    if !accept {
-        return Err(maps::unwanted(slot, two_words(datagram.source), dropped));
-    }
-    if maps::pass_partial() && is_partial_v6(datagram) { Err(Verdict::PassedPartialChecksum) } else { Ok(()) }
+    let hash = v6::GroupEntry::hash(datagram.group, port);
+    let Some(group) = maps::group_v6(v6::GroupEntry::search(datagram.group, port, hash), hash) else {
+        return Err(other_group_v6(datagram.group[0], datagram.group[1], port, hash));
+    };
+    let flow_hash = v6::FlowEntry::hash(datagram.source, hash);
+    let flow = maps::flow_v6(v6::FlowEntry::search(datagram.source, flow_hash, group), flow_hash);
+    decide(
+        flow.map(v6::FlowEntry::is_accept),
+        v6::GroupEntry::action(group),
+        || is_martian_v6(datagram.source),
+        || datagram.source,
+    )?;
+    if maps::pass_partial() && is_partial_v6(&datagram) { Err(Verdict::PassedPartialChecksum) } else { Ok(()) }
 }
 
+/// As [`malformed_v4`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+fn malformed_v6(first: u64, last: u64, port: u16) -> Verdict {
+    let hash = v6::GroupEntry::hash([first, last], port);
+    match maps::group_v6(v6::GroupEntry::search([first, last], port, hash), hash) {
+        Some(_) => Verdict::DroppedMalformed,
+        None => Verdict::PassedOtherGroup,
+    }
+}
+
+/// As [`other_group_v4`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+fn other_group_v6(first: u64, last: u64, port: u16, hash: u64) -> Verdict {
+    maps::note_other(hash, OtherPort { group: [first, last], port: u64::from(u16::from_le(port)).to_le() });
+    Verdict::PassedOtherGroup
+}
+
+/// Decides by the source's own entry, of which `flow` is `Some(true)` if the source is wanted, or by its group's.
 #[inline(always)]
-fn two_words([a, b, c, d]: [u32; 4]) -> AnyAddress {
-    let word = |low: u32, high: u32| (u64::from(u32::from_le(low)) | u64::from(u32::from_le(high)) << 32).to_le();
-    [word(a, b), word(c, d)]
+fn decide(
+    flow: Option<bool>,
+    group: GroupAction,
+    is_martian: impl FnOnce() -> bool,
+    source: impl FnOnce() -> AnyAddress,
+) -> Result<(), Verdict> {
+    match flow {
+        Some(true) => Ok(()),
+        None if group.is_exclude => {
+            if is_martian() {
+                Err(Verdict::DroppedMartian)
+            } else {
+                Ok(())
+            }
+        }
+        flow => {
+            let dropped = if flow.is_some() { Verdict::DroppedBlocked } else { Verdict::DroppedNotIncluded };
+            Err(maps::unwanted(group, source(), dropped))
+        }
+    }
 }
 
 /// Redirects the frame to the AF_XDP socket of its queue. Without a socket the kernel path gets the frame.

@@ -39,8 +39,8 @@ pub fn payload(frame: &[u8], tags: VlanTags) -> Option<std::ops::Range<usize>> {
             let datagram = needs_no_filter(wire::udp_v6(frame, offset))?;
             let header = &frame[offset..];
             assert_eq!((header[0] >> 4, header[6], header[24]), (6, 17, 0xff));
-            assert_eq!(datagram.source.map(u32::to_ne_bytes).concat(), header[8..24]);
-            assert_eq!(datagram.group.map(u32::to_ne_bytes).concat(), header[24..40]);
+            assert_eq!(datagram.source.map(u64::to_ne_bytes).concat(), header[8..24]);
+            assert_eq!(datagram.group.map(u64::to_ne_bytes).concat(), header[24..40]);
             let ip_end = offset + 40 + usize::from(u16::from_be_bytes([header[4], header[5]]));
             udp_payload(frame, &datagram.udp, offset + 40, ip_end)
         }

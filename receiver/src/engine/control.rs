@@ -255,7 +255,7 @@ impl Control {
                 program.set_flow(source, group, port, action(to.filter(), slot))?;
             }
             for &source in from.filter().sources().difference(to.filter().sources()) {
-                program.remove_flow(source, group, port)?;
+                program.remove_flow(source, group, port);
             }
         }
         let filter = self.group_filter(group, port).unwrap_or_else(|| to.filter().clone());
@@ -367,22 +367,21 @@ impl Inner {
     fn allow(&mut self, subscription: &Subscription, slot: u32, new: Option<bool>) -> Result<(), Error> {
         let Some(program) = &mut self.program else { return Ok(()) };
         let (group, port) = (subscription.group(), subscription.port());
-        if let Some(passes) = new {
+        if new.is_some() {
             if slot < self.slots_used {
                 self.unwanted_before.insert((group, port), program.unwanted_counts(slot)?);
             }
             self.slots_used = self.slots_used.max(slot + 1);
-            program.set_slot_shared(slot, passes)?;
         }
         for &source in subscription.filter().sources() {
             program.set_flow(source, group, port, action(subscription.filter(), slot))?;
         }
-        if new.is_some() {
+        if let Some(passes) = new {
             let action = match subscription.filter() {
                 SourceFilter::Include(_) => GroupAction::include(slot),
                 SourceFilter::Exclude(_) => GroupAction::exclude(slot),
             };
-            program.set_group(group, port, action)?;
+            program.set_group(group, port, action.shared(passes))?;
         }
         Ok(())
     }
@@ -395,14 +394,11 @@ impl Inner {
             self.sharing.forget(group, port);
         }
         let Some(program) = &mut self.program else { return };
-        // The entries exist, so that removing them does not fail. If it did, nothing could be done about it.
-        if last && let Err(error) = program.remove_group(group, port) {
-            tracing::warn!("{error}");
+        if last {
+            program.remove_group(group, port);
         }
         for &source in subscription.filter().sources() {
-            if let Err(error) = program.remove_flow(source, group, port) {
-                tracing::warn!("{error}");
-            }
+            program.remove_flow(source, group, port);
         }
     }
 

@@ -6,11 +6,11 @@
 //! epoch changes.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use receiver_common::{FlowKeyV4, FlowKeyV6, Port};
+use receiver_common::{AnyAddress, FlowKeyV4, FlowKeyV6, Port};
 use rustc_hash::FxHashMap;
 
 use crate::api::error::Error;
@@ -366,17 +366,14 @@ pub(crate) fn wire_v4(address: Ipv4Addr) -> u32 {
     u32::from_ne_bytes(address.octets())
 }
 
-pub(crate) fn wire_v6(address: IpAddr) -> [u32; 4] {
-    let octets = match address {
-        IpAddr::V6(address) => address.octets(),
+fn wire_v6(address: IpAddr) -> AnyAddress {
+    let address = match address {
+        IpAddr::V6(address) => address,
         // Subscriptions are of one family; a mixed key could match no frame.
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
     };
-    let mut words = [0; 4];
-    for (word, bytes) in words.iter_mut().zip(octets.as_chunks::<4>().0) {
-        *word = u32::from_ne_bytes(*bytes);
-    }
-    words
+    let bits = address.to_bits();
+    [((bits >> 64) as u64).to_be(), (bits as u64).to_be()]
 }
 
 /// An address from its wire-order word.
@@ -385,12 +382,8 @@ pub(crate) fn address_v4(word: u32) -> IpAddr {
 }
 
 /// An address from its wire-order words.
-pub(crate) fn address_v6(words: [u32; 4]) -> IpAddr {
-    let mut octets = [0; 16];
-    for (bytes, word) in octets.chunks_exact_mut(4).zip(words) {
-        bytes.copy_from_slice(&word.to_ne_bytes());
-    }
-    IpAddr::from(octets)
+pub(crate) fn address_v6([first, last]: AnyAddress) -> IpAddr {
+    IpAddr::from(Ipv6Addr::from_bits(u128::from(u64::from_be(first)) << 64 | u128::from(u64::from_be(last))))
 }
 
 #[cfg(test)]

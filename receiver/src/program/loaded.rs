@@ -2,14 +2,14 @@
 
 use std::os::fd::AsFd;
 
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, XskMap};
+use aya::maps::{MapData, PerCpuArray, XskMap};
 use aya::programs::xdp::XdpLinkId;
-use aya::{Ebpf, EbpfLoader, Pod};
+use aya::{Ebpf, EbpfLoader};
 use receiver_common::table::{MAX_SLOTS, buckets};
-use receiver_common::{FlowAction, FlowKeyV6, GroupAction, GroupKeyV6, OtherPort, names, shared_words, wire};
+use receiver_common::{OtherPort, names, wire};
 
 use super::entry::{Buffers, PartialChecksums, xdp};
-use super::filter_v4::FilterV4;
+use super::filter_tables::{FilterTables, V4, V6};
 use super::map::{array, map};
 use super::operation;
 use super::refused::{foreign, refused};
@@ -32,18 +32,15 @@ pub struct Program {
     pub(super) interface: String,
     /// The entry that was loaded last.
     pub(super) buffers: Buffers,
-    pub(super) filter_v4: FilterV4,
-    pub(super) flows_v6: HashMap<MapData, FlowKeyV6, FlowAction>,
-    pub(super) groups_v6: HashMap<MapData, GroupKeyV6, GroupAction>,
+    pub(super) filter_v4: FilterTables<V4>,
+    pub(super) filter_v6: FilterTables<V6>,
     pub(super) verdicts: PerCpuArray<MapData, u64>,
     pub(super) blocked: SlotCounters,
-    pub(super) shared: Array<MapData, u64>,
     pub(super) other_ports: PerCpuArray<MapData, OtherPort>,
     pub(super) sockets: XskMap<MapData>,
     pub(super) rings: Option<Rings>,
-    pub(super) max_flows: u32,
-    /// The maps behind `filter_v4`: the instructions of an entry that is loaded later name them by descriptor.
-    pub(super) _tables: [MapData; 2],
+    /// The maps behind `filter_v4` and `filter_v6`: the instructions of an entry that is loaded later name them by descriptor.
+    pub(super) _tables: [MapData; 4],
     pub(super) trace: Option<Trace>,
     pub(super) link: Option<XdpLinkId>,
     pub(super) ebpf: Ebpf,
@@ -104,11 +101,10 @@ impl Program {
         loader
             .map_max_entries(names::FLOWS_V4, flow_buckets)
             .map_max_entries(names::GROUPS_V4, group_buckets)
-            .map_max_entries(names::FLOWS_V6, config.max_flows)
-            .map_max_entries(names::GROUPS_V6, max_groups);
+            .map_max_entries(names::FLOWS_V6, flow_buckets)
+            .map_max_entries(names::GROUPS_V6, group_buckets);
         // Groups of both families share the slots, and a group for which there turns out to be no room has had one too.
-        let slots = 2 * max_groups + 1;
-        loader.map_max_entries(names::BLOCKED, slots).map_max_entries(names::SHARED, shared_words(slots));
+        loader.map_max_entries(names::BLOCKED, 2 * max_groups + 1);
         ring_globals.set(&mut loader, rings);
         let mut ebpf = loader.load(OBJECT).map_err(|error| refused(name, operation::LOAD, &error))?;
         let trace = match config.trace_verdicts {
@@ -116,23 +112,26 @@ impl Program {
             false => None,
         };
         xdp(&mut ebpf, name, Buffers::One)?.load().map_err(|error| refused(name, operation::LOAD, &error))?;
-        let (flows, groups) = (array(&mut ebpf, names::FLOWS_V4, name)?, array(&mut ebpf, names::GROUPS_V4, name)?);
-        let filter_v4 = FilterV4::of_maps(flows.fd().as_fd(), config.max_flows, groups.fd().as_fd(), max_groups)
-            .map_err(|error| refused(name, operation::MAP, &std::io::Error::from(error)))?;
+        let unmapped = |errno| refused(name, operation::MAP, &std::io::Error::from(errno));
+        let (flows_v4, groups_v4) =
+            (array(&mut ebpf, names::FLOWS_V4, name)?, array(&mut ebpf, names::GROUPS_V4, name)?);
+        let (flows_v6, groups_v6) =
+            (array(&mut ebpf, names::FLOWS_V6, name)?, array(&mut ebpf, names::GROUPS_V6, name)?);
+        let (flows, groups) = (flows_v4.fd().as_fd(), groups_v4.fd().as_fd());
+        let filter_v4 = FilterTables::of_maps(flows, config.max_flows, groups, max_groups).map_err(unmapped)?;
+        let (flows, groups) = (flows_v6.fd().as_fd(), groups_v6.fd().as_fd());
+        let filter_v6 = FilterTables::of_maps(flows, config.max_flows, groups, max_groups).map_err(unmapped)?;
         Ok(Self {
             interface: name.to_owned(),
             buffers: Buffers::One,
             filter_v4,
-            flows_v6: map(&mut ebpf, names::FLOWS_V6, name)?,
-            groups_v6: map(&mut ebpf, names::GROUPS_V6, name)?,
+            filter_v6,
             verdicts: map(&mut ebpf, names::VERDICTS, name)?,
             blocked: ebpf.take_map(names::BLOCKED).and_then(SlotCounters::new).ok_or_else(|| foreign(name))?,
-            shared: map(&mut ebpf, names::SHARED, name)?,
             other_ports: map(&mut ebpf, names::OTHER_PORTS, name)?,
             sockets: map(&mut ebpf, names::SOCKETS, name)?,
             rings: rings.map(|shape| Rings::take(&mut ebpf, name, shape)).transpose()?,
-            max_flows: config.max_flows,
-            _tables: [flows, groups],
+            _tables: [flows_v4, groups_v4, flows_v6, groups_v6],
             trace,
             link: None,
             ebpf,
@@ -192,10 +191,3 @@ impl Program {
         made.map_err(|error| refused(&self.interface, operation::MAKE_WAKER, &error))
     }
 }
-
-/// Keeps the bound that the maps ask for in sight: keys and values are plain bytes.
-const _: fn() = || {
-    fn pod<T: Pod>() {}
-    pod::<FlowKeyV6>();
-    pod::<GroupAction>();
-};

@@ -5,7 +5,7 @@ mod counts;
 pub(crate) mod driver;
 mod entry;
 mod filter_maps;
-mod filter_v4;
+mod filter_tables;
 mod loaded;
 mod map;
 mod map_batch;

@@ -19,7 +19,6 @@ operations! {
     SET_SOCKET = "give the frames of a queue to its AF_XDP socket";
     UNSET_SOCKET = "take the frames of a queue from its AF_XDP socket";
     CHANGE_FILTER = "change the XDP filter";
-    READ_FILTER = "read the XDP filter";
     COUNTER = "read a counter of the XDP program";
     READ_MAP = "read a map of the XDP program";
     OPEN_MAP = "open a map of the XDP program";

@@ -59,7 +59,7 @@ impl Filter {
             [(ip(UNBLOCKED_V4), ip(GROUP_ANY_V4), SLOT_ANY_V4), (ip(UNBLOCKED_V6), ip(GROUP_ANY_V6), SLOT_ANY_V6)]
         {
             program.set_flow(source, group, ANY_PORT, FlowAction::block(slot)).expect("a blocked flow");
-            program.remove_flow(source, group, ANY_PORT).expect("an unblocked flow");
+            program.remove_flow(source, group, ANY_PORT);
         }
     }
 
@@ -78,13 +78,13 @@ impl Filter {
         if !udp.lengths_agree {
             return (Verdict::DroppedMalformed, None);
         }
-        if flow.is_none() && group.is_some_and(|group| group.is_exclude()) && is_martian(source, address) {
+        if flow.is_none() && group.is_some_and(|group| group.is_exclude) && is_martian(source, address) {
             return (Verdict::DroppedMartian, None);
         }
         let for_host = frame[0] & 1 == 1 || frame[..6] == OWN_MAC;
         match (flow, group) {
-            (Some(flow), _) if !flow.is_accept() => (Verdict::DroppedBlocked, Some(flow.slot())),
-            (None, Some(group)) if !group.is_exclude() => (Verdict::DroppedNotIncluded, Some(group.slot())),
+            (Some(flow), _) if !flow.is_accept => (Verdict::DroppedBlocked, Some(flow.slot)),
+            (None, Some(group)) if !group.is_exclude => (Verdict::DroppedNotIncluded, Some(group.slot)),
             _ if !for_host => (Verdict::PassedUnicastMac, None),
             _ if socket => (Verdict::Redirected, None),
             _ => (Verdict::PassedNoSocket, None),
@@ -117,9 +117,9 @@ fn read(frame: &[u8], tags: VlanTags) -> Result<(IpAddr, IpAddr, Udp), Verdict> 
     }
 }
 
-fn words(words: [u32; 4]) -> IpAddr {
+fn words(words: [u64; 2]) -> IpAddr {
     let mut bytes = [0; 16];
-    for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
+    for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
         to.copy_from_slice(&word.to_ne_bytes());
     }
     ip(bytes)
