@@ -36,6 +36,8 @@ pub struct Seconds {
     pub leave: f64,
     /// One call for all channels; `None` for bare sockets.
     pub join_all: Option<f64>,
+    /// One call for all channels; `None` for bare sockets.
+    pub leave_all: Option<f64>,
     /// The receiver's shutdown with all channels joined.
     pub shutdown: Option<f64>,
 }
@@ -66,12 +68,9 @@ fn ours(arguments: &Arguments) -> Result<Seconds> {
         Subscription::new(group, PORT, SourceFilter::Include([source].into()))
     };
     let all = (1..=arguments.count).map(subscription).collect::<Result<Vec<_>, _>>()?;
-    let open = || -> Result<Receiver> {
-        let builder = Receiver::builder(&arguments.interface).mode(arguments.mode.parse::<ModeRequest>()?);
-        Ok(builder.subscribe(subscription(0)?).max_flows(arguments.count + 1).build()?)
-    };
     let timed = |start: Instant| start.elapsed().as_secs_f64();
-    let receiver = open()?;
+    let builder = Receiver::builder(&arguments.interface).mode(arguments.mode.parse::<ModeRequest>()?);
+    let receiver = builder.subscribe(subscription(0)?).max_flows(arguments.count + 1).build()?;
     let handle = receiver.handle();
     let start = Instant::now();
     let ids = all.iter().map(|subscription| handle.join(subscription)).collect::<Result<Vec<_>, _>>()?;
@@ -81,15 +80,16 @@ fn ours(arguments: &Arguments) -> Result<Seconds> {
         handle.leave(id)?;
     }
     let leave = timed(start);
-    drop(receiver);
-    let receiver = open()?;
-    let handle = receiver.handle();
     let start = Instant::now();
+    let ids = handle.join_all(&all)?;
+    let join_all = Some(timed(start));
+    let start = Instant::now();
+    handle.leave_all(&ids)?;
+    let leave_all = Some(timed(start));
     handle.join_all(&all)?;
-    let join_all = timed(start);
     let start = Instant::now();
     handle.shutdown()?;
-    Ok(Seconds { join, leave, join_all: Some(join_all), shutdown: Some(timed(start)) })
+    Ok(Seconds { join, leave, join_all, leave_all, shutdown: Some(timed(start)) })
 }
 
 /// One socket for each channel: socket(2), bind(2), MCAST_JOIN_SOURCE_GROUP; then MCAST_LEAVE_SOURCE_GROUP, close(2).
@@ -110,7 +110,7 @@ fn kernel(arguments: &Arguments) -> Result<Seconds> {
     for (socket, source, group) in sockets {
         change(&socket, libc::MCAST_LEAVE_SOURCE_GROUP, interface, source, group).context("leaving a channel")?;
     }
-    Ok(Seconds { join, leave: start.elapsed().as_secs_f64(), join_all: None, shutdown: None })
+    Ok(Seconds { join, leave: start.elapsed().as_secs_f64(), ..Seconds::default() })
 }
 
 /// `struct group_source_req`.

@@ -55,6 +55,7 @@ pub fn measure(bench: &Bench, rounds: usize) -> Result<Vec<Joins>> {
             join: middle(|one| Some(one.join)).unwrap_or(0.0),
             leave: middle(|one| Some(one.leave)).unwrap_or(0.0),
             join_all: middle(|one| one.join_all),
+            leave_all: middle(|one| one.leave_all),
             shutdown: middle(|one| one.shutdown),
         };
     }
@@ -88,7 +89,16 @@ pub fn seconds(table: &[Joins], name: &str, family: &str, of: fn(&Seconds) -> f6
 }
 
 pub fn report(table: &[Joins]) -> String {
-    let mut text = Table::new(&["row", "family", "join s", "leave s", "join in one call s", "shutdown s", ""]);
+    let mut text = Table::new(&[
+        "row",
+        "family",
+        "join s",
+        "leave s",
+        "join in one call s",
+        "leave in one call s",
+        "shutdown s",
+        "",
+    ]);
     let shown = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.3}"));
     for Joins { name, family, seconds, .. } in table {
         text.line(vec![
@@ -97,6 +107,7 @@ pub fn report(table: &[Joins]) -> String {
             shown(Some(seconds.join)),
             shown(Some(seconds.leave)),
             shown(seconds.join_all),
+            shown(seconds.leave_all),
             shown(seconds.shutdown),
             if *name == MODES[0].0 { "socket, bind, join; leave, close: the floor".to_owned() } else { String::new() },
         ]);
