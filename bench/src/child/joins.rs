@@ -4,10 +4,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use receiver::{Interface, ModeRequest, Receiver, SourceFilter, Subscription};
+use receiver::{Interface, ModeRequest, Receiver, SourceFilter, Subscription, Wait};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -72,6 +73,12 @@ fn ours(arguments: &Arguments) -> Result<Seconds> {
     let builder = Receiver::builder(&arguments.interface).mode(arguments.mode.parse::<ModeRequest>()?);
     let receiver = builder.subscribe(subscription(0)?).max_flows(arguments.count + 1).build()?;
     let handle = receiver.handle();
+    // The worker closes the sockets of groups that were left.
+    let consumers: Vec<_> = receiver
+        .into_workers()
+        .into_iter()
+        .map(|mut worker| thread::spawn(move || while worker.poll(Wait::Forever, |_| {}).is_ok() {}))
+        .collect();
     let start = Instant::now();
     let ids = all.iter().map(|subscription| handle.join(subscription)).collect::<Result<Vec<_>, _>>()?;
     let join = timed(start);
@@ -89,7 +96,11 @@ fn ours(arguments: &Arguments) -> Result<Seconds> {
     handle.join_all(&all)?;
     let start = Instant::now();
     handle.shutdown()?;
-    Ok(Seconds { join, leave, join_all, leave_all, shutdown: Some(timed(start)) })
+    let shutdown = Some(timed(start));
+    for consumer in consumers {
+        let _ = consumer.join();
+    }
+    Ok(Seconds { join, leave, join_all, leave_all, shutdown })
 }
 
 /// One socket for each channel: socket(2), bind(2), MCAST_JOIN_SOURCE_GROUP; then MCAST_LEAVE_SOURCE_GROUP, close(2).
