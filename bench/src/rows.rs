@@ -72,7 +72,7 @@ const fn dropped(row: Row) -> Row {
 }
 
 /// All rows in the order of a round. Rows that are compared are adjacent.
-pub const ROWS: [Row; 26] = [
+pub const ROWS: [Row; 27] = [
     buffered(child(BASE, "UDP socket with an SSM join, recvmmsg", &["recvmmsg"])),
     buffered(child("packet_v3", "AF_PACKET, TPACKET_V3, BPF filter", &["packet-v3"])),
     peer("iperf2", "iperf 2 in SSM mode, its own generator", Kind::Iperf),
@@ -101,6 +101,7 @@ pub const ROWS: [Row; 26] = [
             &["ours", "--mode", "mapped", "--probe"],
         )
     },
+    child("mapped_share", "mapped, every packet also passes to the kernel", &["ours", "--mode", "mapped", "--share"]),
     buffered(child(AGAIN, "the first row once more: the noise", &["recvmmsg"])),
     dropped(child(
         "mapped_blocked",

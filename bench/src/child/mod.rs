@@ -90,6 +90,9 @@ pub struct Arguments {
     probe: bool,
     #[arg(long)]
     busy_poll: bool,
+    /// Leave every packet to the kernel too.
+    #[arg(long)]
+    share: bool,
     /// Slots of the receive ring, a power of two; four times as many frames. Default: the receiver's.
     #[arg(long)]
     ring: Option<u32>,

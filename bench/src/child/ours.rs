@@ -41,6 +41,7 @@ pub fn start(arguments: &Arguments) -> Result<Running> {
         .mode(mode)
         .verify_checksums(!arguments.no_verify)
         .busy_poll(busy_poll)
+        .share(arguments.share)
         .allow_asm_in_ssm_range(true);
     if let Some(slots) = arguments.ring {
         builder = builder.ring_size(slots).frames(FRAMES_PER_SLOT * slots);
