@@ -1,5 +1,6 @@
 //! How long tables take, so that the run can print the time that is left. The figures are from a machine with two CPUs.
 
+use crate::measured::FEWER_ROUNDS;
 use crate::rows::{Measures, Row};
 
 /// Seconds of one row in one round of the main table, its start and end included.
@@ -7,18 +8,33 @@ const ROUND: f64 = 1.25;
 /// Seconds of one search for the highest rates.
 const SEARCH: f64 = 14.0;
 
+/// The rows of the tables of sizes and of the receive cost.
+const SIZED: [&str; 8] =
+    ["recvmmsg", "testpmd", "xdpsock", "mapped", "xsk_read", "copy", "mapped_owned", "mapped_no_checksums"];
+const FED: [&str; 11] = [
+    "recvmmsg",
+    "socket",
+    "generic",
+    "testpmd",
+    "xdpsock",
+    "mapped",
+    "xsk_read",
+    "copy",
+    "mapped_owned",
+    "mapped_blocked",
+    "xdp_drop",
+];
+
 /// The seconds that a table takes.
 pub fn seconds(table: &str, rows: &[&'static Row], rounds: usize, quick: bool) -> f64 {
     let count = rows.len() as f64;
     let delivering = rows.iter().filter(|row| row.measures == Measures::Delivered).count() as f64;
-    let rounds = rounds as f64;
     let chosen = |names: &[&str]| rows.iter().filter(|row| names.contains(&row.name)).count() as f64;
+    let (fewer, rounds) = (rounds.min(FEWER_ROUNDS) as f64, rounds as f64);
     match table {
         "throughput" => count * rounds * ROUND,
-        "sizes" => 3.0 * rounds * ROUND * chosen(&["recvmmsg", "testpmd", "xdpsock", "xsk_read", "copy", "mapped"]),
-        "receive_cost" => {
-            rounds * 2.0 * chosen(&["recvmmsg", "testpmd", "xdpsock", "xsk_read", "copy", "mapped"]) + 5.0
-        }
+        "sizes" => 3.0 * fewer * ROUND * chosen(&SIZED),
+        "receive_cost" => 5.0 + 2.0 * fewer * chosen(&FED),
         "loss_free" => {
             let repeated = if quick { 0.0 } else { 4.0 * chosen(&["xdpsock", "mapped"]) };
             SEARCH * (delivering + repeated)
@@ -58,9 +74,9 @@ pub fn seconds(table: &str, rows: &[&'static Row], rounds: usize, quick: bool) -
         }
         "joins" => {
             if quick {
-                30.0
+                35.0
             } else {
-                60.0
+                100.0
             }
         }
         _ => 0.0,

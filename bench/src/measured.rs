@@ -42,6 +42,8 @@ pub const TABLES: [&str; 14] = [
 ];
 /// Rounds of the latencies whose ratio is a target.
 const LATENCY_ROUNDS: usize = 9;
+/// Most rounds of the tables of sizes and of the receive cost.
+pub const FEWER_ROUNDS: usize = 9;
 
 /// The results.
 #[derive(Default)]
@@ -80,12 +82,13 @@ impl Measured {
             }
             "sizes" => {
                 self.need_testpmd(bench, rows)?;
-                self.sizes = sizes::measure(bench, rows, rounds, self.throughput.testpmd)?;
+                self.sizes = sizes::measure(bench, rows, rounds.min(FEWER_ROUNDS), self.throughput.testpmd)?;
                 sizes::report(&self.sizes)
             }
             "receive_cost" => {
                 self.need_testpmd(bench, rows)?;
-                self.receive_cost = receive_cost::measure(bench, rows, rounds, self.throughput.testpmd)?;
+                self.receive_cost =
+                    receive_cost::measure(bench, rows, rounds.min(FEWER_ROUNDS), self.throughput.testpmd)?;
                 receive_cost::report(&self.receive_cost)
             }
             "wrong_source" => {
