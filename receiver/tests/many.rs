@@ -37,7 +37,7 @@ fn one_group(count: u32, subscriptions: u32) -> Vec<Subscription> {
 /// Opens a receiver on a thread in the lab. Returns it, and how long it kept the thread busy.
 fn opened(lab: &Lab, mode: ReceiveMode, subscriptions: &[Subscription]) -> (Receiver, Duration) {
     let build = || {
-        let builder = Receiver::builder(lab.rx_interface()).mode(mode);
+        let builder = Receiver::builder(lab.rx_interface()).mode(mode).max_flows(65_536);
         let builder = subscriptions.iter().fold(builder, |builder, one| builder.subscribe(one.clone()));
         let before = busy();
         let receiver = builder.build().expect("receiver");

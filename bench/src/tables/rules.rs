@@ -80,7 +80,7 @@ fn verdicts(bench: &Bench, name: &str, rounds: usize) -> Result<Vec<Cost>> {
     let most = ENTRIES.into_iter().max().unwrap_or(1);
     // One further entry blocks.
     let mut config = ReceiverConfig::default();
-    config.max_flows = most + 1;
+    config.max_flows = Some(most + 1);
     let mut program = Program::load(&interface, &config, PartialChecksums::Redirect)?;
     program.attach(&interface, Attach::Native)?;
     let socket = XskSocket::bind(&BindConfig::new(interface.index, name, 0, BindMode::Copy))?;

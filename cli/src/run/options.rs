@@ -110,13 +110,14 @@ pub struct RunArgs {
     /// Log decisions to standard error; given twice (-vv), every detail, such as the verifier's log
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Entries of the XDP filter for each IP version: one for each source, group and port. Default: 65536
+    /// Entries of the XDP filter for each IP version: one for each source, group and port. Default: twice as many as
+    /// needed, at least 4096
     #[arg(long, value_name = "N", value_parser = whole::<u32>)]
     max_flows: Option<u32>,
     /// Slots of each queue's RX ring, a power of two. Default: 2048
     #[arg(long, value_name = "SLOTS", value_parser = whole::<u32>)]
     ring_size: Option<u32>,
-    /// Frames of each queue, a power of two, at least four times the ring. Default: 8192
+    /// Frames of each queue, a power of two, at least four times the ring, or twice in mode mapped. Default: as few
     #[arg(long, value_name = "N", value_parser = whole::<u32>)]
     frames: Option<u32>,
     /// Bytes of a frame, 2048 or 4096; 256 of them are reserved. Default: 2048

@@ -128,10 +128,11 @@ impl Builder {
         self
     }
 
-    /// How many (source, group, port) entries of each IP version the XDP filter holds, 1 to 16,777,216. Default:
-    /// 65,536.
+    /// How many (source, group, port) entries of each IP version the XDP filter holds, 1 to 16,777,216: the table cannot
+    /// grow later. Default: twice as many as the subscriptions at the start need, at least 4,096. An entry takes some
+    /// 100 bytes of kernel memory, and 64 for each CPU.
     pub fn max_flows(mut self, entries: u32) -> Self {
-        self.config.max_flows = entries;
+        self.config.max_flows = Some(entries);
         self
     }
 
@@ -176,9 +177,10 @@ impl Builder {
         self
     }
 
-    /// Frames of each queue, a power of two up to 1,048,576, at least four times the RX ring. Default: 8,192.
+    /// Frames of each queue, a power of two up to 1,048,576, at least four times the RX ring, or twice in mode `mapped`.
+    /// Half of them can be kept as owned datagrams. Default: as few as the mode allows.
     pub fn frames(mut self, frames: u32) -> Self {
-        self.config.frames = frames;
+        self.config.frames = Some(frames);
         self
     }
 
@@ -309,7 +311,7 @@ impl Builder {
             verify_checksums: self.config.verify_checksums || may_be_joined,
             stamp: self.config.timestamps,
             vlan: self.config.vlan,
-            reserve: self.config.frames / 2,
+            reserve: self.config.queue_frames(mode) / 2,
         };
         let subscriptions = std::mem::take(&mut self.config.subscriptions);
         let parts = ControlParts {

@@ -17,6 +17,8 @@ use crate::engine::others::DropUnwanted;
 const MAX_SOCKET_BUFFER: usize = 1 << 30;
 /// Entries that each of the XDP filter's maps can have.
 const MAX_FLOWS: u32 = 1 << 24;
+/// Entries that they have at least, unless fewer are asked for.
+const LEAST_FLOWS: u32 = 4_096;
 /// The smallest and the largest ring.
 const RING_SIZES: std::ops::RangeInclusive<u32> = 64..=1 << 20;
 
@@ -54,9 +56,9 @@ pub struct ReceiverConfig {
     pub queues: Queues,
     /// The VLAN tags that frames must carry. Default: none; tagged frames then pass to the kernel.
     pub vlan: Option<Vlan>,
-    /// How many (source, group, port) entries of each IP version the XDP filter holds, 1 to 16,777,216. Default:
-    /// 65,536.
-    pub max_flows: u32,
+    /// How many (source, group, port) entries of each IP version the XDP filter holds, 1 to 16,777,216. Default: twice
+    /// as many as `subscriptions` need, at least 4,096.
+    pub max_flows: Option<u32>,
     /// If true, IPv4 header and UDP checksums of frames from XDP are verified. Default: true.
     pub verify_checksums: bool,
     /// If true, the XDP program or the kernel takes the time of each datagram. Default: false.
@@ -68,8 +70,9 @@ pub struct ReceiverConfig {
     pub busy_poll: Option<BusyPoll>,
     /// Slots of each queue's RX ring, a power of two from 64 to 1,048,576. Default: 2,048.
     pub ring_size: u32,
-    /// Frames of each queue, a power of two up to 1,048,576, at least four times `ring_size`. Default: 8,192.
-    pub frames: u32,
+    /// Frames of each queue, a power of two up to 1,048,576, at least four times `ring_size`, or twice in mode `mapped`.
+    /// Default: as few as the mode allows.
+    pub frames: Option<u32>,
     /// Bytes of a frame, 2,048 or 4,096. Default: 2,048. In mode `mapped` the MTU decides instead: frames have 2,048
     /// bytes up to an MTU of 1,994, and 10,240 bytes above that. Packets that are longer take the kernel path.
     pub frame_size: u32,
@@ -101,13 +104,13 @@ impl Default for ReceiverConfig {
             require_xdp: false,
             queues: Queues::default(),
             vlan: None,
-            max_flows: receiver_common::DEFAULT_MAX_FLOWS,
+            max_flows: None,
             verify_checksums: true,
             timestamps: false,
             trace_verdicts: false,
             busy_poll: None,
             ring_size: umem.frame_count / 4,
-            frames: umem.frame_count,
+            frames: None,
             frame_size: umem.frame_size,
             huge_pages: umem.huge_pages,
             copy_limit: 64 << 20,
@@ -140,11 +143,12 @@ impl ReceiverConfig {
         if matches!(&self.queues, Queues::These(numbers) if numbers.is_empty()) || self.queues == Queues::First(0) {
             return Err(wrong("queues", &"none", "there must be at least one queue; use queue 0, or all queues"));
         }
-        if !(1..=MAX_FLOWS).contains(&self.max_flows) {
-            let reason = "it must be 1 to 16777216 entries; use 65536 unless there are more sources";
-            return Err(wrong("max_flows", &self.max_flows, reason));
+        if let Some(entries) = self.max_flows.filter(|entries| !(1..=MAX_FLOWS).contains(entries)) {
+            let reason = "it must be 1 to 16777216 entries; leave it out, or use 65536 unless there are more sources";
+            return Err(wrong("max_flows", &entries, reason));
         }
-        for (name, value) in [("ring_size", self.ring_size), ("frames", self.frames)] {
+        for (name, value) in [("ring_size", Some(self.ring_size)), ("frames", self.frames)] {
+            let Some(value) = value else { continue };
             if !value.is_power_of_two() || !RING_SIZES.contains(&value) {
                 let next = value.checked_next_power_of_two().unwrap_or(u32::MAX);
                 let near = next.clamp(*RING_SIZES.start(), *RING_SIZES.end());
@@ -152,13 +156,29 @@ impl ReceiverConfig {
                 return Err(wrong(name, &value, reason));
             }
         }
-        if self.frames < 4 * self.ring_size {
-            let reason = format!(
-                "it must be at least four times ring_size, so that the kernel's two rings and datagrams that are kept \
-                 each have enough; use {} or more, or a smaller ring",
-                4 * self.ring_size
-            );
-            return Err(wrong("frames", &self.frames, reason));
+        let mode = match self.mode {
+            ModeRequest::Exactly(mode) => mode,
+            // Any of them.
+            ModeRequest::Auto => ReceiveMode::Copy,
+        };
+        let least = least_frames(self.ring_size, mode);
+        if least > *RING_SIZES.end() {
+            let most = *RING_SIZES.end() / (least / self.ring_size);
+            let reason = format!("a queue can have 1048576 frames, which are not enough for it; use {most} or less");
+            return Err(wrong("ring_size", &self.ring_size, reason));
+        }
+        if let Some(frames) = self.frames.filter(|frames| *frames < least) {
+            let reason = match mode {
+                ReceiveMode::Mapped => format!(
+                    "it must be at least twice ring_size, so that the ring and datagrams that are kept each have \
+                     enough; use {least} or more, or a smaller ring"
+                ),
+                _ => format!(
+                    "it must be at least four times ring_size, so that the kernel's two rings and datagrams that are \
+                     kept each have enough; use {least} or more, or a smaller ring"
+                ),
+            };
+            return Err(wrong("frames", &frames, reason));
         }
         if ![2048, 4096].contains(&self.frame_size) {
             let reason = "it must be 2048 or 4096 bytes; use 2048 unless packets are longer than 1792 bytes";
@@ -216,9 +236,33 @@ impl ReceiverConfig {
         Ok(())
     }
 
-    /// The packet memory of one queue.
+    /// How many entries of each IP version the XDP filter is to have.
+    pub(crate) fn filter_entries(&self) -> u32 {
+        self.max_flows.unwrap_or_else(|| {
+            let mut needed = [0_u32; 2];
+            for subscription in &self.subscriptions {
+                // An any-source subscription needs an entry for its group, and one for each blocked source.
+                let sources = u32::try_from(subscription.filter().sources().len()).unwrap_or(u32::MAX).max(1);
+                let needed = &mut needed[usize::from(subscription.group().is_ipv6())];
+                *needed = needed.saturating_add(sources);
+            }
+            needed[0].max(needed[1]).saturating_mul(2).clamp(LEAST_FLOWS, MAX_FLOWS)
+        })
+    }
+
+    /// The number of frames of one queue in a mode.
+    pub(crate) fn queue_frames(&self, mode: ReceiveMode) -> u32 {
+        self.frames.unwrap_or_else(|| least_frames(self.ring_size, mode))
+    }
+
+    /// The packet memory of one AF_XDP socket.
     pub(crate) fn umem(&self) -> UmemConfig {
-        UmemConfig { frame_count: self.frames, frame_size: self.frame_size, headroom: 0, huge_pages: self.huge_pages }
+        UmemConfig {
+            frame_count: self.queue_frames(ReceiveMode::Copy),
+            frame_size: self.frame_size,
+            headroom: 0,
+            huge_pages: self.huge_pages,
+        }
     }
 
     /// How the kernel path's sockets join. If packets are shared, they only join: otherwise each packet would be
@@ -234,6 +278,15 @@ impl ReceiverConfig {
             join_only: self.share,
             ..MembershipOptions::default()
         }
+    }
+}
+
+/// The fewest frames of a queue. Half of them are never lent to the user for longer than a batch. An AF_XDP socket has
+/// two rings that hold frames, of which the fill ring has twice as many slots.
+fn least_frames(ring_size: u32, mode: ReceiveMode) -> u32 {
+    match mode {
+        ReceiveMode::Mapped => ring_size.saturating_mul(2),
+        _ => ring_size.saturating_mul(4),
     }
 }
 
@@ -256,13 +309,13 @@ mod tests {
             require_xdp: true,
             queues: Queues::These(vec![0, 2]),
             vlan: Some("200.100".parse().expect("tags")),
-            max_flows: 1,
+            max_flows: Some(1),
             verify_checksums: false,
             timestamps: true,
             trace_verdicts: true,
             busy_poll: Some(BusyPoll { budget: 64, microseconds: 50 }),
             ring_size: 64,
-            frames: 256,
+            frames: Some(256),
             frame_size: 4096,
             huge_pages: HugePages::Never,
             copy_limit: 1,
@@ -306,6 +359,37 @@ mod tests {
     }
 
     #[test]
+    fn sizes_that_are_left_out_are_those_that_are_needed() {
+        let of = |texts: &[&str]| ReceiverConfig {
+            subscriptions: texts.iter().map(|text| text.parse().expect(text)).collect(),
+            ..ReceiverConfig::default()
+        };
+        assert_eq!(of(&["10.0.0.1@232.1.1.1:5000"]).filter_entries(), LEAST_FLOWS);
+        let sources: Vec<String> = (1..=3000).map(|n| format!("10.1.{}.{}", n >> 8, n & 255)).collect();
+        let many = format!("{}@232.1.1.1:5000", sources.join(","));
+        let mut config = of(&[&many, "[2001:db8::1]@[ff3e::1]:5000", "239.1.1.1:5000"]);
+        assert_eq!(config.filter_entries(), 2 * 3001, "the larger of both families");
+        config.max_flows = Some(7);
+        assert_eq!(config.filter_entries(), 7, "what is asked for");
+        let frames = |config: &ReceiverConfig| {
+            [ReceiveMode::ZeroCopy, ReceiveMode::Mapped, ReceiveMode::Copy].map(|mode| config.queue_frames(mode))
+        };
+        config.ring_size = 64;
+        assert_eq!(frames(&config), [256, 128, 256]);
+        assert_eq!(config.umem().frame_count, 256);
+        config.frames = Some(512);
+        assert_eq!(frames(&config), [512; 3]);
+        config.frames = Some(128);
+        assert!(config.validate().is_err(), "any mode could be selected");
+        config.mode = ReceiveMode::Mapped.into();
+        assert!(config.validate().is_ok());
+        config.frames = Some(64);
+        assert!(config.validate().is_err_and(|error| error.to_string().contains("at least twice ring_size")));
+        (config.ring_size, config.frames) = (1 << 20, None);
+        assert!(config.validate().is_err_and(|error| error.to_string().contains("use 524288 or less")));
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         for (text, parts) in [
             (r#"{ "ringsize": 64 }"#, ["ringsize", "ring_size"]),
@@ -332,9 +416,9 @@ mod tests {
             (|c| c.ring_size = 1000, "ring_size", "1000", "use 1024"),
             (|c| c.ring_size = 0, "ring_size", "0", "use 64"),
             (|c| c.ring_size = u32::MAX, "ring_size", "4294967295", "use 1048576"),
-            (|c| c.frames = 4096, "frames", "4096", "use 8192 or more"),
+            (|c| c.frames = Some(4096), "frames", "4096", "use 8192 or more"),
             (|c| c.frame_size = 3000, "frame_size", "3000", "2048 or 4096"),
-            (|c| c.max_flows = 0, "max_flows", "0", "1 to 16777216"),
+            (|c| c.max_flows = Some(0), "max_flows", "0", "1 to 16777216"),
             (|c| c.socket_buffer = usize::MAX, "socket_buffer", "18446744073709551615", "1073741824"),
             (|c| c.queues = Queues::First(0), "queues", "none", "at least one queue"),
             (|c| c.queues = Queues::These(vec![]), "queues", "none", "at least one queue"),

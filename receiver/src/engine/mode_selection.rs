@@ -235,7 +235,8 @@ impl ModeSelection<'_> {
             return unavailable("preferred busy polling needs an AF_XDP socket; use it with mode zero-copy or copy");
         }
         let count = queues.len() as u32;
-        let [entries, frames] = [self.config.ring_size, self.config.frames].map(|each| each.saturating_mul(count));
+        let [entries, frames] =
+            [self.config.ring_size, self.config.queue_frames(mode)].map(|each| each.saturating_mul(count));
         let last = queues.iter().max().copied().unwrap_or(0);
         let frame_size = ring_frame_size(self.interface.mtu);
         Ok(Some(RingShape {

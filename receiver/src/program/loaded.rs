@@ -82,8 +82,9 @@ impl Program {
         }
         // 0 is "off" (aya_log::Level starts at 1); the verifier then removes the calls.
         let level = if config.trace_verdicts { aya_log::Level::Debug as u8 } else { 0 };
-        let max_groups = config.max_flows.min(MAX_SLOTS / 2);
-        let (flow_buckets, group_buckets) = (buckets(config.max_flows), buckets(max_groups));
+        let max_flows = config.filter_entries();
+        let max_groups = max_flows.min(MAX_SLOTS / 2);
+        let (flow_buckets, group_buckets) = (buckets(max_flows), buckets(max_groups));
         let (flows_mask, groups_mask) = (flow_buckets - 1, group_buckets - 1);
         let ring_globals = RingGlobals::of(rings);
         let mut loader = EbpfLoader::new();
@@ -118,9 +119,9 @@ impl Program {
         let (flows_v6, groups_v6) =
             (array(&mut ebpf, names::FLOWS_V6, name)?, array(&mut ebpf, names::GROUPS_V6, name)?);
         let (flows, groups) = (flows_v4.fd().as_fd(), groups_v4.fd().as_fd());
-        let filter_v4 = FilterTables::of_maps(flows, config.max_flows, groups, max_groups).map_err(unmapped)?;
+        let filter_v4 = FilterTables::of_maps(flows, max_flows, groups, max_groups).map_err(unmapped)?;
         let (flows, groups) = (flows_v6.fd().as_fd(), groups_v6.fd().as_fd());
-        let filter_v6 = FilterTables::of_maps(flows, config.max_flows, groups, max_groups).map_err(unmapped)?;
+        let filter_v6 = FilterTables::of_maps(flows, max_flows, groups, max_groups).map_err(unmapped)?;
         Ok(Self {
             interface: name.to_owned(),
             buffers: Buffers::One,

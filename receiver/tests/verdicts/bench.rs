@@ -29,13 +29,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            vlan: None,
-            stamp: false,
-            pass_partial: false,
-            trace: false,
-            max_flows: ReceiverConfig::default().max_flows,
-        }
+        Self { vlan: None, stamp: false, pass_partial: false, trace: false, max_flows: 65_536 }
     }
 }
 
@@ -50,7 +44,7 @@ impl Config {
         config.vlan = self.vlan;
         config.timestamps = self.stamp;
         config.trace_verdicts = self.trace;
-        config.max_flows = self.max_flows;
+        config.max_flows = Some(self.max_flows);
         let checksums = if self.pass_partial { PartialChecksums::Pass } else { PartialChecksums::Redirect };
         Program::load_with(interface, &config, checksums, rings).expect("the program loads")
     }
