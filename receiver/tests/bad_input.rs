@@ -183,7 +183,7 @@ fn options_out_of_range() {
         (|b| b.ring_size(32), "ring_size", "32"),
         (|b| b.frames(10_000), "frames", "10000"),
         (|b| b.frames(1 << 21), "frames", "2097152"),
-        (|b| b.ring_size(4_096).frames(8_192), "frames", "8192"),
+        (|b| b.ring_size(4_096).frames(4_096), "frames", "4096"),
         (|b| b.socket_buffer(usize::MAX), "socket_buffer", "18446744073709551615"),
         (|b| b.max_flows(0), "max_flows", "0"),
         (|b| b.max_flows(u32::MAX), "max_flows", "4294967295"),

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
-use receiver::{ModeRequest, Queues, Receiver, ReceiverConfig, Subscription};
+use receiver::{ModeRequest, Queues, ReceiveMode, Receiver, ReceiverConfig, Subscription};
 use serde::{Deserialize, Serialize};
 
 use super::write_json;
@@ -51,7 +51,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     drop(receiver);
     let has_umem = !["socket", "mapped"].contains(&arguments.mode.as_str());
     let default = ReceiverConfig::default();
-    let each = u64::from(default.frames) * u64::from(default.frame_size);
+    let each = u64::from(default.queue_frames(ReceiveMode::Copy)) * u64::from(default.frame_size);
     write_json(&Memory {
         resident: after.resident.saturating_sub(before.resident),
         maps: after.maps.saturating_sub(before.maps),

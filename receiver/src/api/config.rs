@@ -250,8 +250,8 @@ impl ReceiverConfig {
         })
     }
 
-    /// The number of frames of one queue in a mode.
-    pub(crate) fn queue_frames(&self, mode: ReceiveMode) -> u32 {
+    /// The number of frames of one queue in a mode: `frames`, or its default.
+    pub fn queue_frames(&self, mode: ReceiveMode) -> u32 {
         self.frames.unwrap_or_else(|| least_frames(self.ring_size, mode))
     }
 
