@@ -94,8 +94,8 @@ pub fn drain(session: &mut dyn Session) -> Result<()> {
     let start = Instant::now();
     let mut before = session.count()?.packets;
     let mut unchanged = 0;
-    // Twice, since the consumer may just have been paused by other load.
-    while unchanged < 2 && start.elapsed() < DRAIN {
+    // Twice, and until no ring holds a packet, since the consumer may just have been paused by other load.
+    while (unchanged < 2 || session.totals()?.waiting > 0) && start.elapsed() < DRAIN {
         sleep(DRAIN_STEP);
         let now = session.count()?.packets;
         unchanged = if now == before { unchanged + 1 } else { 0 };

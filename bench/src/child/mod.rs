@@ -129,6 +129,9 @@ pub struct Counts {
     pub loss: BTreeMap<String, u64>,
     /// Datagrams dropped because they are unwanted, in the receiver's own count.
     pub unwanted: u64,
+    /// Packets that wait in a ring; 1 for any number in a socket's buffer.
+    #[serde(default)]
+    pub waiting: u64,
     /// Datagrams that the receiver's ledger does not account for.
     pub unaccounted: u64,
     /// Latencies since the last request; with [`Observation::Latency`].

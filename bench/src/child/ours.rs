@@ -78,6 +78,7 @@ fn count_losses(handle: &Handle, counts: &mut Counts) {
     };
     counts.loss = named(&LOSSES, &ledger).into_iter().collect();
     counts.unwanted = named(&UNWANTED, &ledger).iter().map(|(_, count)| count).sum();
+    counts.waiting = ledger.in_flight();
     counts.unaccounted = ledger.unaccounted();
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::observer::{Observer, Shared, with_observer};
@@ -27,6 +28,8 @@ pub fn start(arguments: &Arguments) -> Result<Running> {
         consumer(arguments.cpu, move || with_observer!(arguments, |observer| consume(&socket, observer, &shared)))?
     };
     let add_counts = move |counts: &mut Counts| {
+        let mut ready = [PollFd::new(&*socket, PollFlags::IN)];
+        counts.waiting = u64::from(poll(&mut ready, Some(&Timespec::default())).is_ok_and(|ready| ready > 0));
         let dropped = drops(&socket);
         if dropped > 0 {
             counts.loss.insert("socket_buffer_full".to_owned(), dropped);

@@ -40,6 +40,7 @@ pub fn start(arguments: &Arguments) -> Result<Running> {
         consumer(arguments.cpu, move || with_observer!(arguments, |observer| consume(socket, observer, &shared)))?
     };
     let add_counts = move |counts: &mut Counts| {
+        counts.waiting = monitor.pending().into();
         let Ok(statistics) = monitor.statistics() else { return };
         let losses = [("xsk_rx_ring_full", statistics.rx_ring_full), ("xsk_rx_dropped", statistics.rx_dropped)];
         counts.loss =
