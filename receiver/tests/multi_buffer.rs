@@ -308,6 +308,7 @@ fn between_the_limits_in(mode: ReceiveMode) {
     });
     let ledger = receiver.handle().ledger().expect("ledger");
     assert_eq!((seen, ledger.lost(), ledger.unaccounted()), (1, 0, 0), "{}", causes(&ledger));
+    assert_eq!(ledger.count("xdp_delivered"), Some(1), "{}", causes(&ledger));
 }
 
 #[test]
