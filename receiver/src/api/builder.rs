@@ -128,8 +128,8 @@ impl Builder {
         self
     }
 
-    /// How many (source, group, port) entries of each IP version the XDP filter holds, 1 to 16,777,216: the table cannot
-    /// grow later. Default: twice as many as the subscriptions at the start need, at least 4,096. An entry takes some
+    /// How many (source, group, port) entries of each IP version the XDP filter holds, 1 to 16,777,216. The table
+    /// cannot grow later. Default: twice as many as the subscriptions at the start need, at least 4,096. An entry takes some
     /// 130 bytes of kernel memory, and 64 for each CPU.
     pub fn max_flows(mut self, entries: u32) -> Self {
         self.config.max_flows = Some(entries);
@@ -177,7 +177,7 @@ impl Builder {
         self
     }
 
-    /// Frames of each queue, a power of two up to 1,048,576, at least four times the RX ring, or twice in mode `mapped`.
+    /// Frames of each queue, a power of two up to 1,048,576, at least four times the RX ring, twice in mode `mapped`.
     /// Half of them can be kept as owned datagrams. Default: as few as the mode allows.
     pub fn frames(mut self, frames: u32) -> Self {
         self.config.frames = Some(frames);

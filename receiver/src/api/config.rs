@@ -70,7 +70,7 @@ pub struct ReceiverConfig {
     pub busy_poll: Option<BusyPoll>,
     /// Slots of each queue's RX ring, a power of two from 64 to 1,048,576. Default: 2,048.
     pub ring_size: u32,
-    /// Frames of each queue, a power of two up to 1,048,576, at least four times `ring_size`, or twice in mode `mapped`.
+    /// Frames of each queue, a power of two up to 1,048,576, at least four times `ring_size`, twice in mode `mapped`.
     /// Default: as few as the mode allows.
     pub frames: Option<u32>,
     /// Bytes of a frame, 2,048 or 4,096. Default: 2,048. In mode `mapped` the MTU decides instead: frames have 2,048
