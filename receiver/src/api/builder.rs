@@ -129,8 +129,8 @@ impl Builder {
     }
 
     /// How many (source, group, port) entries of each IP version the XDP filter holds, 1 to 16,777,216. The table
-    /// cannot grow later. Default: twice as many as the subscriptions at the start need, at least 4,096. An entry takes some
-    /// 130 bytes of kernel memory, and 64 for each CPU.
+    /// cannot grow later. Default: twice as many as the subscriptions at the start need, at least 4,096. An entry takes
+    /// some 130 bytes of kernel memory, and 64 for each CPU.
     pub fn max_flows(mut self, entries: u32) -> Self {
         self.config.max_flows = Some(entries);
         self
