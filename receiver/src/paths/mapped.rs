@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -11,6 +12,7 @@ use crate::api::vlan::Vlan;
 use crate::engine::shared::Shared;
 use crate::paths::ReceivePath;
 use crate::paths::frame::{BATCH, FrameOptions, FramePacket, FrameQueue};
+use crate::paths::gathering::Gathering;
 use crate::program::Ring;
 
 /// How often the worker looks for a packet that the program is copying, before it lets the caller look.
@@ -23,6 +25,7 @@ pub(crate) struct Mapped {
     /// Readable if a packet came while the worker was about to sleep.
     ready_fd: OwnedFd,
     is_ready_fd_raised: bool,
+    gathering: Gathering,
 }
 
 impl Mapped {
@@ -30,7 +33,8 @@ impl Mapped {
     pub fn new(shared: Arc<Shared>, number: usize, ring: Ring, options: FrameOptions) -> Result<Self, Error> {
         let ready_fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| Error::Wait { doing: "make an eventfd", source: errno.into() })?;
-        Ok(Self { queue: FrameQueue::new(shared, number, options), ring, ready_fd, is_ready_fd_raised: false })
+        let queue = FrameQueue::new(shared, number, options);
+        Ok(Self { queue, ring, ready_fd, is_ready_fd_raised: false, gathering: Gathering::new(Instant::now()) })
     }
 
     /// The receive queue's number.
@@ -73,6 +77,7 @@ impl ReceivePath for Mapped {
     #[inline]
     fn look(&mut self) -> Result<bool, Error> {
         self.wake();
+        self.gathering.wait();
         if self.ring.queue.is_ready() {
             return Ok(true);
         }
@@ -83,7 +88,16 @@ impl ReceivePath for Mapped {
     #[inline]
     fn receive(&mut self, mut each: impl FnMut(FramePacket<'_>) -> ControlFlow<()>) -> Result<(), Error> {
         let (queue, batch) = (self.queue.shared(), self.queue.batch());
-        self.ring.queue.receive(BATCH as u32, |frame| each(FramePacket::new(frame, &batch)));
+        let mut stopped = false;
+        let taken = self.ring.queue.receive(BATCH as u32, |frame| {
+            let flow = each(FramePacket::new(frame, &batch));
+            stopped = flow.is_break();
+            flow
+        });
+        self.gathering.took(taken);
+        if taken < BATCH as u32 && !stopped {
+            self.gathering.emptied(Instant::now());
+        }
         queue.leased.set(self.ring.queue.umem().leased_frames().into());
         queue.refused_descriptors.advance_to(self.ring.queue.refused());
         queue.not_copied.advance_to(self.ring.queue.not_copied());

@@ -6,6 +6,7 @@
 pub(crate) mod af_xdp;
 pub(crate) mod checksum;
 pub(crate) mod frame;
+mod gathering;
 pub(crate) mod kernel;
 pub(crate) mod mapped;
 pub(crate) mod parse;
