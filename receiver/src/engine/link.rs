@@ -387,8 +387,13 @@ impl Watch {
 
     /// Has the groups of one IP version joined again that the kernel's tables lack. Returns true if there are any.
     fn lose_missing(&self, control: &Control, ipv6: bool) -> Result<bool, Error> {
-        let missing = control.groups_missing_in_tables();
-        let groups: BTreeSet<_> = missing.into_iter().filter(|group| group.is_ipv6() == ipv6).collect();
+        let mut groups = control.groups_missing_in_tables();
+        groups.retain(|group| group.is_ipv6() == ipv6);
+        if !groups.is_empty() {
+            // What changes while the files are read can be missing once.
+            let again = control.groups_missing_in_tables();
+            groups.retain(|group| again.contains(group));
+        }
         let is_missing = !groups.is_empty();
         control.lose_groups(groups)?;
         Ok(is_missing)
