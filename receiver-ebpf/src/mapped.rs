@@ -12,8 +12,8 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::XdpContext;
 use receiver_common::mapped::{
-    Control, Frame, FrameHeader, LARGE_MAX_PACKET, LargeFrame, MAX_PACKET, PACKET_OFFSET, Producer, Refused, WAKER_SIZE,
-    reserve,
+    Control, Frame, FrameHeader, LARGE_MAX_PACKET, LargeFrame, MAX_PACKET, PACKET_OFFSET, Producer, Refused,
+    WAKER_SIZE, reserve,
 };
 use receiver_common::{MAX_QUEUES, Stamp, Verdict};
 
