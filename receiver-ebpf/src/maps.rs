@@ -149,17 +149,17 @@ impl ReadBucket for SharedBucket {
 
     #[inline(always)]
     fn word_again<const AT: usize>(&self) -> u64 {
-        let mut word = self.0;
+        let mut word = self.0 as usize;
         // SAFETY: the instruction only changes the register that it names; then as in `word`.
         unsafe {
             asm!("{0} += {1}", inout(reg) word, const AT * size_of::<u64>(), options(pure, nomem, nostack));
-            word.read_volatile()
+            (word as *const u64).read_volatile()
         }
     }
 
     #[inline(always)]
     fn record<const AT: usize>(&self) -> AnyAddress {
-        let mut record = self.0;
+        let mut record = self.0 as usize;
         // SAFETY: as in `word_again`.
         unsafe {
             asm!(
@@ -168,6 +168,7 @@ impl ReadBucket for SharedBucket {
                 const record_at::<AnyAddress>(AT) * size_of::<u64>(),
                 options(pure, nomem, nostack)
             );
+            let record = record as *const u64;
             [record.read_volatile(), record.add(1).read_volatile()]
         }
     }
