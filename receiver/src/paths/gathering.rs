@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 /// The longest interval between packets at which they gather: 2.5 million packets/s.
 const DENSE: Duration = Duration::from_nanos(400);
+/// After how many packets at such intervals they gather: a few that come together, after a pause of the sender or of the
+/// receiving CPU, are no dense traffic.
+const STREAK: u32 = 64;
 /// How many packets gather.
 const PACKETS: u32 = 128;
 /// The longest time that a packet waits.
@@ -21,13 +24,15 @@ pub(super) struct Gathering {
     emptied: Instant,
     /// Packets since then.
     packets: u32,
+    /// Packets that came at short intervals before.
+    streak: u32,
     /// Not to look before this time.
     until: Option<Instant>,
 }
 
 impl Gathering {
     pub fn new(now: Instant) -> Self {
-        Self { emptied: now, packets: 0, until: None }
+        Self { emptied: now, packets: 0, streak: 0, until: None }
     }
 
     /// Notes that packets were taken, and that more are there.
@@ -41,7 +46,8 @@ impl Gathering {
     pub fn emptied(&mut self, now: Instant) {
         let interval = now.saturating_duration_since(self.emptied).checked_div(self.packets);
         let interval = interval.filter(|&interval| interval <= DENSE);
-        self.until = interval.map(|interval| now + (interval * PACKETS).min(LONGEST));
+        self.streak = interval.map_or(0, |_| self.streak.saturating_add(self.packets));
+        self.until = interval.filter(|_| self.streak >= STREAK).map(|interval| now + (interval * PACKETS).min(LONGEST));
         (self.emptied, self.packets) = (now, 0);
     }
 
@@ -73,7 +79,8 @@ mod tests {
     fn packets_gather_only_while_they_come_fast() {
         assert_eq!(pause(1, Duration::from_micros(1)), Duration::ZERO, "1 M/s");
         assert_eq!(pause(10, DENSE * 10 + Duration::from_nanos(10)), Duration::ZERO, "just below 2.5 M/s");
-        assert_eq!(pause(10, Duration::from_micros(1)), Duration::from_nanos(12_800), "10 M/s: 128 packets");
+        assert_eq!(pause(64, Duration::from_nanos(6_400)), Duration::from_nanos(12_800), "10 M/s: 128 packets");
+        assert_eq!(pause(63, Duration::from_nanos(6_300)), Duration::ZERO, "a few that come together");
         assert_eq!(pause(100, Duration::from_micros(20)), LONGEST, "5 M/s");
         assert_eq!(pause(0, Duration::from_micros(1)), Duration::ZERO, "nothing came");
     }
@@ -88,8 +95,14 @@ mod tests {
         assert_eq!(gathering.until, Some(start + Duration::from_nanos(22_800)), "both batches count");
         gathering.wait();
         assert_eq!(gathering.until, None);
-        gathering.took(1);
+        gathering.took(10);
         gathering.emptied(start + Duration::from_micros(11));
+        assert!(gathering.until.is_some(), "the streak goes on");
+        gathering.took(1);
+        gathering.emptied(start + Duration::from_micros(12));
         assert_eq!(gathering.until, None, "the interval is since the ring was last empty");
+        gathering.took(10);
+        gathering.emptied(start + Duration::from_micros(13));
+        assert_eq!(gathering.until, None, "a new streak");
     }
 }
