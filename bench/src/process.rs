@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use netlab::Namespace;
+use serde::de::DeserializeOwned;
 
 /// Upper bound of the lines of error output that an error shows.
 const COMPLAINTS: usize = 6;
@@ -62,6 +63,19 @@ impl Process {
         }
         let input = child.stdin.take();
         Ok(Self { child, input, lines, complaints, what: what.to_owned() })
+    }
+
+    /// Starts this program, and returns what it reports: one line of JSON.
+    pub fn report<T: DeserializeOwned>(
+        inside: &Namespace,
+        what: &str,
+        arguments: &[&str],
+        patience: Duration,
+    ) -> Result<T> {
+        let mut process = Self::start(inside, what, arguments)?;
+        let report = serde_json::from_str(&process.line(patience)?).with_context(|| what.to_owned())?;
+        process.end()?;
+        Ok(report)
     }
 
     /// Writes a line to the child.

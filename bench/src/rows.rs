@@ -148,6 +148,11 @@ fn twice<T>(bench: &Bench, start: impl Fn() -> Result<T>) -> Result<T> {
     })
 }
 
+/// Those of a table's rows that were chosen, in the table's order.
+pub fn of_table(names: &[&str], chosen: &[&'static Row]) -> Vec<&'static Row> {
+    names.iter().filter_map(|name| chosen.iter().copied().find(|row| row.name == *name)).collect()
+}
+
 /// Finds the row with a name.
 pub fn find(name: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.name == name)

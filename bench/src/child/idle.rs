@@ -2,15 +2,14 @@
 //! waits for a datagram.
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use receiver::{ModeRequest, Receiver, Subscription, Wait};
+use receiver::{ModeRequest, Receiver};
 use serde::{Deserialize, Serialize};
 
-use super::write_json;
+use super::{sleeping_consumers, subscribe, write_json};
 
 /// Options of the child.
 #[derive(clap::Args, Clone, Debug)]
@@ -39,19 +38,10 @@ pub struct Idle {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let mut builder = Receiver::builder(&arguments.interface).mode(arguments.mode.parse::<ModeRequest>()?);
-    for nth in 0..arguments.subscriptions {
-        let group = Ipv4Addr::from_bits(0xe801_0000 + nth);
-        let subscription: Subscription = format!("10.0.0.1@{group}:5000").parse()?;
-        builder = builder.subscribe(subscription);
-    }
-    let receiver = builder.build()?;
+    let builder = Receiver::builder(&arguments.interface).mode(arguments.mode.parse::<ModeRequest>()?);
+    let receiver = subscribe(builder, arguments.subscriptions)?.build()?;
     let handle = receiver.handle();
-    let consumers: Vec<_> = receiver
-        .into_workers()
-        .into_iter()
-        .map(|mut worker| thread::spawn(move || while worker.poll(Wait::Forever, |_| {}).is_ok() {}))
-        .collect();
+    let consumers = sleeping_consumers(receiver);
     thread::sleep(SETTLE);
     let before = Spent::read()?;
     thread::sleep(Duration::from_secs(arguments.seconds));

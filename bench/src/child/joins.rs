@@ -4,16 +4,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use receiver::{Interface, ModeRequest, Receiver, SourceFilter, Subscription, Wait};
+use receiver::{Interface, ModeRequest, Receiver, SourceFilter, Subscription};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::write_json;
+use super::{sleeping_consumers, write_json};
 
 /// Options of the child.
 #[derive(clap::Args, Clone, Debug)]
@@ -74,11 +73,7 @@ fn ours(arguments: &Arguments) -> Result<Seconds> {
     let receiver = builder.subscribe(subscription(0)?).max_flows(arguments.count + 1).build()?;
     let handle = receiver.handle();
     // The worker closes the sockets of groups that were left.
-    let consumers: Vec<_> = receiver
-        .into_workers()
-        .into_iter()
-        .map(|mut worker| thread::spawn(move || while worker.poll(Wait::Forever, |_| {}).is_ok() {}))
-        .collect();
+    let consumers = sleeping_consumers(receiver);
     let start = Instant::now();
     let ids = all.iter().map(|subscription| handle.join(subscription)).collect::<Result<Vec<_>, _>>()?;
     let join = timed(start);

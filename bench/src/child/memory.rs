@@ -1,13 +1,12 @@
 //! A receiver's memory: the resident memory of its process, and the kernel's figures for its BPF maps.
 
 use std::fs;
-use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
-use receiver::{ModeRequest, Queues, ReceiveMode, Receiver, ReceiverConfig, Subscription};
+use receiver::{ModeRequest, Queues, ReceiveMode, Receiver, ReceiverConfig};
 use serde::{Deserialize, Serialize};
 
-use super::write_json;
+use super::{subscribe, write_json};
 
 /// Options of the child.
 #[derive(clap::Args, Clone, Debug)]
@@ -38,15 +37,10 @@ pub struct Memory {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let before = Memory::read()?;
-    let mut builder = Receiver::builder(&arguments.interface)
+    let builder = Receiver::builder(&arguments.interface)
         .mode(arguments.mode.parse::<ModeRequest>()?)
         .queues(Queues::First(arguments.queues));
-    for nth in 0..arguments.subscriptions {
-        let group = Ipv4Addr::from_bits(0xe801_0000 + nth);
-        let subscription: Subscription = format!("10.0.0.1@{group}:5000").parse()?;
-        builder = builder.subscribe(subscription);
-    }
-    let receiver = builder.build()?;
+    let receiver = subscribe(builder, arguments.subscriptions)?.build()?;
     let after = Memory::read()?;
     drop(receiver);
     let has_umem = !["socket", "mapped"].contains(&arguments.mode.as_str());

@@ -27,6 +27,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use receiver::{Builder, Receiver, Subscription, Wait, Worker};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 
@@ -205,6 +206,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 fn parse_pause(words: &str) -> Option<(u64, Duration)> {
     let (packets, microseconds) = words.trim().split_once(' ')?;
     Some((packets.parse().ok()?, Duration::from_micros(microseconds.parse().ok()?)))
+}
+
+/// Subscribes to this many groups, of one source each.
+fn subscribe(builder: Builder, groups: u32) -> Result<Builder> {
+    (0..groups).try_fold(builder, |builder, nth| {
+        let group = Ipv4Addr::from_bits(0xe801_0000 + nth);
+        let subscription: Subscription = format!("10.0.0.1@{group}:5000").parse()?;
+        Ok(builder.subscribe(subscription))
+    })
+}
+
+/// A thread for each worker, which sleeps until something arrives and ignores it, up to the receiver's shutdown.
+fn sleeping_consumers(receiver: Receiver) -> Vec<JoinHandle<()>> {
+    let consume = |mut worker: Worker| thread::spawn(move || while worker.poll(Wait::Forever, |_| {}).is_ok() {});
+    receiver.into_workers().into_iter().map(consume).collect()
 }
 
 /// Writes one line of JSON.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use crate::child::idle::Idle;
@@ -43,10 +43,7 @@ fn one(bench: &Bench, mode: &str, subscriptions: u32, seconds: u64) -> Result<Id
     let interface = bench.lab.rx_interface();
     let arguments =
         ["idle", "--interface", interface, "--mode", mode, "--subscriptions", &subscriptions, "--seconds", &seconds];
-    let mut process = Process::start(bench.lab.rx(), "the idle table's child", &arguments)?;
-    let idle = serde_json::from_str(&process.line(PATIENCE)?).context("the idle table's child")?;
-    process.end()?;
-    Ok(idle)
+    Process::report(bench.lab.rx(), "the idle table's child", &arguments, PATIENCE)
 }
 
 pub fn report(table: &[Asleep]) -> String {

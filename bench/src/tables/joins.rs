@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use netlab::Lab;
 use serde::Serialize;
 
@@ -76,10 +76,7 @@ fn one(mode: &str, family: &str) -> Result<Seconds> {
     if family == "IPv6" {
         arguments.push("--v6");
     }
-    let mut process = Process::start(lab.rx(), "the joins table's child", &arguments)?;
-    let seconds = serde_json::from_str(&process.line(PATIENCE)?).context("the joins table's child")?;
-    process.end()?;
-    Ok(seconds)
+    Process::report(lab.rx(), "the joins table's child", &arguments, PATIENCE)
 }
 
 /// The seconds of a mode and family, and their confidence interval.

@@ -40,7 +40,7 @@ pub struct Rates {
 }
 
 /// The rows whose ratio is a target: they are searched several times, in turn, for a confidence interval.
-const REPEATED: [&str; 2] = ["xdpsock", "mapped"];
+pub const REPEATED: [&str; 2] = ["xdpsock", "mapped"];
 const SEARCHES: usize = 5;
 
 /// By row.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use netlab::Lab;
 use serde::Serialize;
 
@@ -57,10 +57,7 @@ pub fn measure(bench: &Bench) -> Result<Taken> {
             "--mode",
             mode,
         ];
-        let mut process = Process::start(lab.rx(), "the memory table's child", &arguments)?;
-        let memory = serde_json::from_str(&process.line(PATIENCE)?).context("the memory table's child")?;
-        process.end()?;
-        Ok(memory)
+        Process::report(lab.rx(), "the memory table's child", &arguments, PATIENCE)
     };
     let one = |queues, subscriptions| of_mode("copy", queues, subscriptions);
     let (least, queues, subscriptions) = (one(1, 1)?, one(QUEUES, 1)?, one(1, SUBSCRIPTIONS)?);

@@ -28,12 +28,12 @@ use crate::live;
 use crate::peers::Session;
 use crate::peers::testpmd::Settings;
 use crate::report::{self, Table, millions};
-use crate::rows::{BASE, Measures, Row, find, start};
+use crate::rows::{BASE, Measures, Row, of_table, start};
 use crate::sample::drain;
 use crate::statistics::{Interval, Ratio, interval, median, ratio};
 
 /// Compared rows are adjacent.
-const ROWS: [&str; 11] = [
+pub const ROWS: [&str; 11] = [
     BASE,
     "socket",
     "generic",
@@ -93,11 +93,7 @@ pub struct ReceiveCost {
 
 /// Measures those of `rows` that belong to this table.
 pub fn measure(bench: &Bench, rows: &[&'static Row], rounds: usize, testpmd: Settings) -> Result<ReceiveCost> {
-    let rows: Vec<&'static Row> = ROWS
-        .iter()
-        .filter_map(|name| find(name))
-        .filter(|row| rows.iter().any(|other| other.name == row.name))
-        .collect();
+    let rows = of_table(&ROWS, rows);
     let mut table = ReceiveCost::default();
     for round in 0..rounds {
         for row in &rows {
@@ -284,20 +280,13 @@ impl ReceiveCost {
                 return Some(json!({ "name": name, "not_available": reason }));
             }
             let (line, rates) = (self.line(name)?, self.rates(name)?);
-            let to = |other: &str| {
-                self.ratio(name, other).map(|ratio| {
-                    json!({
-                        "ratio": ratio.median, "between": [ratio.low, ratio.high],
-                    })
-                })
-            };
+            let with_interval = |ratio: Ratio| json!({ "ratio": ratio.median, "between": [ratio.low, ratio.high] });
+            let to = |other: &str| self.ratio(name, other).map(with_interval);
             Some(json!({
                 "name": name,
                 "burst_nanoseconds_per_frame": line.burst_nanoseconds,
                 "burst_lost": line.burst_lost,
-                "burst_cost_to_xdpsock": self.cost_ratio(name, "xdpsock").map(|ratio| json!({
-                    "ratio": ratio.median, "between": [ratio.low, ratio.high],
-                })),
+                "burst_cost_to_xdpsock": self.cost_ratio(name, "xdpsock").map(with_interval),
                 "nanoseconds_per_frame": line.nanoseconds,
                 "packets_per_second": rates.median.round(),
                 "between": [rates.low.round(), rates.high.round()],
@@ -377,6 +366,7 @@ pub fn report(table: &ReceiveCost) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::find;
 
     #[test]
     fn the_programs_id_is_read() {

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use crate::lab::Bench;
 use crate::peers::testpmd::Settings;
 use crate::report::{Table, millions, ratio};
-use crate::rows::{BASE, Row, find};
+use crate::rows::{BASE, Row, find, of_table};
 use crate::statistics::{Interval, Ratio, interval};
 use crate::tables::throughput::Throughput;
 
 /// Compared rows are adjacent.
-const ROWS: [&str; 8] =
+pub const ROWS: [&str; 8] =
     [BASE, "testpmd", "xdpsock", "mapped", "xsk_read", "copy", "mapped_owned", "mapped_no_checksums"];
 /// Bytes of payload: a frame of 64 bytes, a medium one, and seven packets of MPEG transport stream.
 const PAYLOADS: [usize; 3] = [PROBE_LEN, 300, 1316];
@@ -23,11 +23,7 @@ pub struct Sizes(Vec<(usize, Throughput)>);
 
 /// Measures those of `rows` that belong to this table.
 pub fn measure(bench: &Bench, rows: &[&'static Row], rounds: usize, testpmd: Settings) -> Result<Sizes> {
-    let rows: Vec<&'static Row> = ROWS
-        .iter()
-        .filter_map(|name| find(name))
-        .filter(|row| rows.iter().any(|other| other.name == row.name))
-        .collect();
+    let rows = of_table(&ROWS, rows);
     let mut tables = Vec::new();
     for payload in PAYLOADS {
         eprintln!("  payload {payload}");
