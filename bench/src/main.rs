@@ -10,7 +10,6 @@ mod estimate;
 mod frames;
 mod json;
 mod lab;
-mod live;
 mod measured;
 mod offered;
 mod peers;

@@ -23,6 +23,8 @@
 //! those of the thread that reads it. Ask netlink (or `ip`) instead. `/proc/sys/net` and `/proc/thread-self/net` do
 //! follow the thread; `/proc/net` and `/proc/self/net` follow the main thread of the process.
 //!
+//! [`run_frame`] and [`feed_live`] put frames through an XDP program that is attached.
+//!
 //! The crate needs the command `ip` (Debian's package iproute2).
 
 mod command;
@@ -31,6 +33,7 @@ mod ethtool;
 mod lab;
 mod link;
 mod namespace;
+mod test_run;
 mod unshare;
 
 pub use command::Command;
@@ -39,4 +42,5 @@ pub use ethtool::Channels;
 pub use lab::{Lab, LabBuilder};
 pub use link::{End, LinkOptions, connect, move_interface};
 pub use namespace::Namespace;
+pub use test_run::{TestRun, feed_live, run_frame};
 pub use unshare::enter_user_namespace;

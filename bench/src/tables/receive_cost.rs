@@ -17,6 +17,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use aya::programs::loaded_programs;
 use netlab::Namespace;
 use serde_json::{Value, json};
 
@@ -24,7 +25,6 @@ use crate::baseline::{Baseline, DROP_ALL, PASS_ALL};
 use crate::child::{Counts, Observation, pin};
 use crate::frames;
 use crate::lab::{Bench, GENERATOR_CPU, GROUP, PORT, WANTED};
-use crate::live;
 use crate::peers::Session;
 use crate::peers::testpmd::Settings;
 use crate::report::{self, Table, millions};
@@ -143,7 +143,7 @@ fn one(bench: &Bench, row: &Row, testpmd: Settings) -> Result<Fed> {
     let feed = |count: u32| -> Result<u32> {
         let fed = namespace.run(|| -> Result<u32> {
             pin(GENERATOR_CPU)?;
-            Ok(live::feed(program.as_fd(), &frame, interface, count)?)
+            Ok(netlab::feed_live(program.as_fd(), interface, &frame, count)?.nanoseconds)
         })?;
         fed.context("the kernel refused to feed the program with live frames")
     };
@@ -193,7 +193,10 @@ fn end(session: Box<dyn Session + '_>, bench: &Bench) -> Result<Option<u64>> {
 fn attached(namespace: &Namespace, interface: &str) -> Result<OwnedFd> {
     let listing = namespace.ip(&["-json", "-details", "link", "show", "dev", interface])?;
     let id = program_id(&listing).with_context(|| format!("no XDP program is attached to {interface}"))?;
-    live::program(id).with_context(|| format!("opening the XDP program with id {id}"))
+    let program = loaded_programs().flatten().find(|program| program.id() == id);
+    let program = program.with_context(|| format!("the XDP program with id {id} is gone"))?;
+    let opened = program.fd().with_context(|| format!("opening the XDP program with id {id}"))?;
+    Ok(opened.as_fd().try_clone_to_owned()?)
 }
 
 /// The id in the listing of one interface by ip(8).
