@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 /// The longest interval between packets at which they gather: 2.5 million packets/s.
 const DENSE: Duration = Duration::from_nanos(400);
-/// After how many packets at such intervals they gather: a few that come together, after a pause of the sender or of the
-/// receiving CPU, are no dense traffic.
+/// After how many packets at such intervals they gather: a few that come together, after a pause of the sender or of
+/// the receiving CPU, are no dense traffic.
 const STREAK: u32 = 64;
 /// How many packets gather.
 const PACKETS: u32 = 128;

@@ -211,8 +211,8 @@ pub fn observe(checker: &mut ProbeChecker, datagram: &Datagram<'_>) {
     );
 }
 
-/// Returns true if probes came, each once. In generic mode one whole checksum in 65,536 looks partial: that packet takes
-/// the kernel path and may overtake or be overtaken, so as many may be out of order.
+/// Returns true if probes came, each once. In generic mode one whole checksum in 65,536 looks partial: that packet
+/// takes the kernel path and may overtake or be overtaken, so as many may be out of order.
 pub fn each_came_once(report: &ProbeReport, ledger: &Ledger) -> bool {
     let by_other_path = ledger.count("passed_partial_checksum").unwrap_or(0);
     let wrong = report.lost + report.duplicated + report.late + report.untracked;
