@@ -50,8 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     preflight::namespaces(Some(elevation))?;
     println!(
         "This builds the benchmark (the first time up to 6 minutes on two processors), and measures as root in \
-         network namespaces \
-         of its own: about 35 minutes, with --quick about 20."
+         network namespaces of its own: about 35 minutes, with --quick about 20."
     );
     peers(install);
     let built = artifacts::build(&root, &["build", "--release", "--package", PACKAGE])?;

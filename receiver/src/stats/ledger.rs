@@ -278,8 +278,9 @@ impl Ledger {
     /// Every count by its name.
     ///
     /// - `redirected`, `dropped_*` and `passed_*` are the verdicts of the XDP program.
-    /// - `xsk_*` are counts of the AF_XDP sockets and of the mapped rings, `ring_*` of the latter alone, `kernel_*` of the kernel path's sockets, `link_*` of link changes,
-    ///   `host_*` and `interface_*` of the kernel ([`HostLedger`]).
+    /// - `xsk_*` are counts of the AF_XDP sockets and of the mapped rings, `ring_*` of the latter alone, `kernel_*` of
+    ///   the kernel path's sockets, `link_*` of link changes, `host_*` and `interface_*` of the kernel
+    ///   ([`HostLedger`]).
     /// - `xdp_taken` and `xdp_delivered` are the frames that the workers took from the rings, and the datagrams that
     ///   they handed over; `kernel_taken` and `kernel_delivered` are the same on the kernel path.
     /// - `revoked`, `udp_checksum`, `not_kept` and the like are the reasons for which a worker dropped a datagram.
