@@ -349,7 +349,7 @@ impl FlowKey {
             (IpAddr::V4(source), IpAddr::V4(group)) => {
                 Self::V4(FlowKeyV4 { source: wire_v4(source), group: wire_v4(group), port })
             }
-            (source, group) => Self::V6(FlowKeyV6 { source: wire_v6(source), group: wire_v6(group), port }),
+            (source, group) => Self::V6(FlowKeyV6 { source: wire_v6(ipv6(source)), group: wire_v6(ipv6(group)), port }),
         }
     }
 
@@ -366,12 +366,15 @@ pub(crate) fn wire_v4(address: Ipv4Addr) -> u32 {
     u32::from_ne_bytes(address.octets())
 }
 
-fn wire_v6(address: IpAddr) -> AnyAddress {
-    let address = match address {
+/// The address in a key of IPv6. Subscriptions are of one family: a mixed key matches no frame.
+pub(crate) fn ipv6(address: IpAddr) -> Ipv6Addr {
+    match address {
         IpAddr::V6(address) => address,
-        // Subscriptions are of one family; a mixed key could match no frame.
         IpAddr::V4(address) => address.to_ipv6_mapped(),
-    };
+    }
+}
+
+pub(crate) fn wire_v6(address: Ipv6Addr) -> AnyAddress {
     let bits = address.to_bits();
     [((bits >> 64) as u64).to_be(), (bits as u64).to_be()]
 }

@@ -1,6 +1,6 @@
 //! The program's filter, as the control side changes it: flows, groups, and what becomes of unwanted sources.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use receiver_common::{FlowAction, GroupAction};
 
@@ -8,6 +8,7 @@ use super::filter_tables::SetError;
 use super::loaded::Program;
 use super::operation;
 use crate::api::error::Error;
+use crate::engine::filter::ipv6;
 
 impl Program {
     /// Sets what becomes of one flow. Both addresses must be of one family, and all entries of one (group, port) name
@@ -19,7 +20,7 @@ impl Program {
     pub fn set_flow(&mut self, source: IpAddr, group: IpAddr, port: u16, action: FlowAction) -> Result<(), Error> {
         let result = match (source, group) {
             (IpAddr::V4(source), IpAddr::V4(group)) => self.filter_v4.set_flow(source, group, port, action),
-            _ => self.filter_v6.set_flow(v6(source), v6(group), port, action),
+            _ => self.filter_v6.set_flow(ipv6(source), ipv6(group), port, action),
         };
         result.map_err(|error| self.not_set(error))
     }
@@ -28,7 +29,7 @@ impl Program {
     pub fn remove_flow(&mut self, source: IpAddr, group: IpAddr, port: u16) {
         match (source, group) {
             (IpAddr::V4(source), IpAddr::V4(group)) => self.filter_v4.remove_flow(source, group, port),
-            _ => self.filter_v6.remove_flow(v6(source), v6(group), port),
+            _ => self.filter_v6.remove_flow(ipv6(source), ipv6(group), port),
         }
     }
 
@@ -77,13 +78,5 @@ impl Program {
                 Error::Program { name: self.interface.clone(), doing: operation::CHANGE_FILTER, reason }
             }
         }
-    }
-}
-
-/// Subscriptions are of one family: a flow of two matches no frame.
-fn v6(address: IpAddr) -> Ipv6Addr {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
     }
 }

@@ -10,6 +10,7 @@ use receiver_common::{AnyAddress, FlowAction, GroupAction};
 use rustix::io;
 
 use super::table::{Entry, Full, Layout, MappedTable};
+use crate::engine::filter::wire_v6;
 
 /// An IP version: how its tables hold addresses.
 pub(super) trait Family {
@@ -50,22 +51,16 @@ impl Family for V6 {
     const FLOWS: Layout = Layout::new::<AnyAddress>(v6::FlowEntry::KEY, v6::FlowEntry::GENERATION);
 
     fn group(group: Ipv6Addr, port: u16, action: GroupAction) -> Entry {
-        let (record, port) = (record(group), port.to_be());
+        let (record, port) = (wire_v6(group), port.to_be());
         let hash = v6::GroupEntry::hash(record, port);
         Entry { word: v6::GroupEntry::word(port, hash, action), hash, record }
     }
 
     fn flow(source: Ipv6Addr, group: Ipv6Addr, port: u16, action: FlowAction) -> Entry {
-        let source = record(source);
-        let hash = v6::FlowEntry::hash(source, v6::GroupEntry::hash(record(group), port.to_be()));
+        let source = wire_v6(source);
+        let hash = v6::FlowEntry::hash(source, v6::GroupEntry::hash(wire_v6(group), port.to_be()));
         Entry { word: v6::FlowEntry::word(hash, action), hash, record: source }
     }
-}
-
-/// An address as it lies in the packet.
-fn record(address: Ipv6Addr) -> AnyAddress {
-    let bits = address.to_bits();
-    [((bits >> 64) as u64).to_be(), (bits as u64).to_be()]
 }
 
 /// The one writer of both tables.

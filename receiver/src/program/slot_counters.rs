@@ -13,6 +13,7 @@ use super::map_batch::read_per_cpu;
 use super::operation;
 use super::refused::refused;
 use crate::api::error::Error;
+use crate::engine::filter::address_v6;
 
 /// Bytes of counters that one system call reads at most.
 const BATCH_BYTES: usize = 1 << 20;
@@ -107,7 +108,6 @@ impl SlotCounters {
 }
 
 /// An address as the program's maps hold it.
-pub(super) fn address([first, last]: AnyAddress) -> IpAddr {
-    let bytes = u128::from(first.to_le()) | u128::from(last.to_le()) << 64;
-    IpAddr::from(bytes.to_le_bytes()).to_canonical()
+pub(super) fn address(words: AnyAddress) -> IpAddr {
+    address_v6(words).to_canonical()
 }
