@@ -460,21 +460,14 @@ impl Observed<'_> {
     fn all_groups_known(&self) -> bool {
         let unknown = [
             Verdict::DroppedMalformed,
-            Verdict::PassedNoSocket,
-            Verdict::PassedFragment,
-            Verdict::PassedOptions,
-            Verdict::PassedExtensionHeader,
             Verdict::PassedVlan,
-            Verdict::PassedSplitHeaders,
             Verdict::DroppedMartian,
-            Verdict::PassedUnicastMac,
-            Verdict::PassedZeroLength,
-            Verdict::PassedPartialChecksum,
-            Verdict::PassedTooLong,
             Verdict::DroppedRingFull,
             Verdict::DroppedRingBusy,
         ];
         let taken = self.ledger.verdict(Verdict::Redirected) + self.ledger.verdict(Verdict::Mapped);
-        unknown.into_iter().all(|verdict| self.ledger.verdict(verdict) == 0) && taken == self.ledger.delivered_by_xdp()
+        self.ledger.kernel_only() == 0
+            && unknown.into_iter().all(|verdict| self.ledger.verdict(verdict) == 0)
+            && taken == self.ledger.delivered_by_xdp()
     }
 }
