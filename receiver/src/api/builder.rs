@@ -304,7 +304,7 @@ impl Builder {
         }
         let mut kernel = Some(KernelSockets::new(Arc::clone(&shared), kernel_is_untagged)?);
         let membership = MembershipSet::new(joined, self.config.membership());
-        let (others, blind) = Others::open(self.config.drop_policy(), self.config.share);
+        let (others, blind) = Others::open(self.config.share);
         warnings.extend(blind.filter(|_| program.is_some()));
         let may_be_joined = mode == ReceiveMode::Generic && !interface.physical;
         let options = FrameOptions {

@@ -18,7 +18,7 @@ use crate::api::error::Error;
 use crate::engine::filter::FilterTable;
 use crate::engine::lock::lock;
 use crate::engine::others::sharing::{Change, Reported, User, last_report, uses};
-use crate::engine::others::{DropUnwanted, Process, Tables, holders_of_sockets};
+use crate::engine::others::{Process, Tables, holders_of_sockets};
 use crate::stats::ledger::kernel_only;
 use receiver_host::InterfaceError;
 
@@ -31,9 +31,6 @@ const KERNELS_V6: [Ipv6Addr; 2] =
 
 /// Finds other programs that use the groups.
 pub(crate) struct Others {
-    policy: DropUnwanted,
-    /// The kernel gets each packet too.
-    share: bool,
     /// `None` if they cannot be read.
     tables: Option<Tables>,
     /// Never locked by a thread that holds the control's lock and would wait for this one.
@@ -89,8 +86,9 @@ impl Pace {
 }
 
 impl Others {
-    /// Opens the kernel's tables in the calling thread's network namespace. Returns a warning if they cannot be read.
-    pub fn open(policy: DropUnwanted, share: bool) -> (Self, Option<String>) {
+    /// Opens the kernel's tables in the calling thread's network namespace. Returns a warning if they cannot be read,
+    /// unless packets are shared.
+    pub fn open(share: bool) -> (Self, Option<String>) {
         let (tables, warning) = match Tables::open() {
             Ok(tables) => (Some(tables), None),
             // Nobody loses a packet.
@@ -103,7 +101,7 @@ impl Others {
                 (None, Some(warning))
             }
         };
-        (Self { policy, share, tables, names: Mutex::default() }, warning)
+        (Self { tables, names: Mutex::default() }, warning)
     }
 }
 
@@ -136,7 +134,7 @@ impl Control {
         if is_shared {
             sharing.shared.insert((group, port));
         }
-        let passes = self.others.policy.passes(is_shared);
+        let passes = self.config.drop_policy().passes(is_shared);
         if passes {
             sharing.passing.insert((group, port));
         }
@@ -164,7 +162,7 @@ impl Control {
             self.warn(failure.clone());
         }
         names.failure = failure;
-        if self.others.share && !names.has_reported_kernel_only && self.has_kernel_only_frames() {
+        if self.config.share && !names.has_reported_kernel_only && self.has_kernel_only_frames() {
             names.has_reported_kernel_only = true;
             self.warn(kernel_only_warning(&self.interface().name));
         }
@@ -211,16 +209,16 @@ impl Control {
 
     fn report(&self, (changes, is_last): (Vec<Change>, bool), interface: &str) {
         for change in changes {
-            let text = change.text(interface, self.others.policy, self.others.share);
+            let text = change.text(interface, self.config.drop_policy(), self.config.share);
             // In most cases it is the same group on another port. Then, and if packets are shared, no program misses
             // frames.
-            if change.user == User::NoSocket || self.others.share {
+            if change.user == User::NoSocket || self.config.share {
                 tracing::info!("{text}");
             } else {
                 self.warn(text);
             }
         }
-        if is_last && !self.others.share {
+        if is_last && !self.config.share {
             self.warn(last_report());
         }
     }
@@ -240,7 +238,7 @@ impl Control {
                 if is_shared {
                     sharing.shared.insert((group, port));
                 }
-                let passes = self.others.policy.passes(is_shared);
+                let passes = self.config.drop_policy().passes(is_shared);
                 if passes == sharing.passing.contains(&(group, port)) {
                     continue;
                 }
