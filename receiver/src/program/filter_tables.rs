@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
 
+use aya::maps::MapData;
 use receiver_common::table::{MAX_SLOTS, v4, v6};
 use receiver_common::{AnyAddress, FlowAction, GroupAction};
 use rustix::io;
@@ -70,6 +71,8 @@ pub(super) struct FilterTables<F: Family> {
     max_flows: u32,
     max_groups: u32,
     known: HashMap<(F::Address, u16), Known>,
+    /// The maps of `flows` and `groups`: the instructions of an entry that is loaded later name them by descriptor.
+    _maps: [MapData; 2],
 }
 
 /// What the tables hold of one (group, port).
@@ -90,18 +93,16 @@ pub(super) enum SetError {
 }
 
 impl<F: Family> FilterTables<F> {
-    pub(super) fn of_maps(
-        flows: BorrowedFd<'_>,
-        max_flows: u32,
-        groups: BorrowedFd<'_>,
-        max_groups: u32,
-    ) -> io::Result<Self> {
+    /// Over the array maps of flows and of groups.
+    pub(super) fn of_maps(maps: [MapData; 2], max_flows: u32, max_groups: u32) -> io::Result<Self> {
+        let [flows, groups] = &maps;
         Ok(Self {
-            flows: MappedTable::of_map(flows, max_flows, F::FLOWS)?,
-            groups: MappedTable::of_map(groups, max_groups, F::GROUPS)?,
+            flows: MappedTable::of_map(flows.fd().as_fd(), max_flows, F::FLOWS)?,
+            groups: MappedTable::of_map(groups.fd().as_fd(), max_groups, F::GROUPS)?,
             max_flows,
             max_groups,
             known: HashMap::new(),
+            _maps: maps,
         })
     }
 

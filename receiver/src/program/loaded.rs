@@ -1,7 +1,5 @@
 //! The loaded program and its maps.
 
-use std::os::fd::AsFd;
-
 use aya::maps::{MapData, PerCpuArray, XskMap};
 use aya::programs::xdp::XdpLinkId;
 use aya::{Ebpf, EbpfLoader};
@@ -39,8 +37,6 @@ pub struct Program {
     pub(super) other_ports: PerCpuArray<MapData, OtherPort>,
     pub(super) sockets: XskMap<MapData>,
     pub(super) rings: Option<Rings>,
-    /// The maps behind `filter_v4` and `filter_v6`: the instructions of an entry that is loaded later name them by descriptor.
-    pub(super) _tables: [MapData; 4],
     pub(super) trace: Option<Trace>,
     pub(super) link: Option<XdpLinkId>,
     pub(super) ebpf: Ebpf,
@@ -114,14 +110,10 @@ impl Program {
         };
         xdp(&mut ebpf, name, Buffers::One)?.load().map_err(|error| refused(name, operation::LOAD, &error))?;
         let unmapped = |errno| refused(name, operation::MAP, &std::io::Error::from(errno));
-        let (flows_v4, groups_v4) =
-            (array(&mut ebpf, names::FLOWS_V4, name)?, array(&mut ebpf, names::GROUPS_V4, name)?);
-        let (flows_v6, groups_v6) =
-            (array(&mut ebpf, names::FLOWS_V6, name)?, array(&mut ebpf, names::GROUPS_V6, name)?);
-        let (flows, groups) = (flows_v4.fd().as_fd(), groups_v4.fd().as_fd());
-        let filter_v4 = FilterTables::of_maps(flows, max_flows, groups, max_groups).map_err(unmapped)?;
-        let (flows, groups) = (flows_v6.fd().as_fd(), groups_v6.fd().as_fd());
-        let filter_v6 = FilterTables::of_maps(flows, max_flows, groups, max_groups).map_err(unmapped)?;
+        let maps = [array(&mut ebpf, names::FLOWS_V4, name)?, array(&mut ebpf, names::GROUPS_V4, name)?];
+        let filter_v4 = FilterTables::of_maps(maps, max_flows, max_groups).map_err(unmapped)?;
+        let maps = [array(&mut ebpf, names::FLOWS_V6, name)?, array(&mut ebpf, names::GROUPS_V6, name)?];
+        let filter_v6 = FilterTables::of_maps(maps, max_flows, max_groups).map_err(unmapped)?;
         Ok(Self {
             interface: name.to_owned(),
             buffers: Buffers::One,
@@ -132,7 +124,6 @@ impl Program {
             other_ports: map(&mut ebpf, names::OTHER_PORTS, name)?,
             sockets: map(&mut ebpf, names::SOCKETS, name)?,
             rings: rings.map(|shape| Rings::take(&mut ebpf, name, shape)).transpose()?,
-            _tables: [flows_v4, groups_v4, flows_v6, groups_v6],
             trace,
             link: None,
             ebpf,
