@@ -76,6 +76,7 @@ impl Program {
         if pointer_arithmetic == 0 {
             tracing::info!("{name}: without CAP_PERFMON a verdict of the XDP program costs two to three times as much");
         }
+        let stores_in_order = u32::from(cfg!(target_arch = "x86_64"));
         // 0 is "off" (aya_log::Level starts at 1); the verifier then removes the calls.
         let level = if config.trace_verdicts { aya_log::Level::Debug as u8 } else { 0 };
         let max_flows = config.filter_entries();
@@ -94,6 +95,7 @@ impl Program {
             .override_global(names::OWN_MAC, &own_mac, true)
             .override_global(names::PASS_PARTIAL, &pass_partial, true)
             .override_global(names::POINTER_ARITHMETIC, &pointer_arithmetic, true)
+            .override_global(names::STORES_IN_ORDER, &stores_in_order, true)
             .override_global(aya_log::LEVEL, &level, true);
         loader
             .map_max_entries(names::FLOWS_V4, flow_buckets)

@@ -41,7 +41,6 @@ pub(super) struct RingGlobals {
     large_frames: u32,
     slots: u32,
     share: u32,
-    stores_in_order: u32,
 }
 
 impl RingGlobals {
@@ -51,7 +50,6 @@ impl RingGlobals {
             large_frames: shape.is_some_and(RingShape::has_large_frames).into(),
             slots: shape.map_or(1, |shape| shape.slots),
             share: shape.is_some_and(|shape| shape.share).into(),
-            stores_in_order: cfg!(target_arch = "x86_64").into(),
         }
     }
 
@@ -61,8 +59,7 @@ impl RingGlobals {
             .override_global(names::MAPPED, &self.mapped, true)
             .override_global(names::LARGE_FRAMES, &self.large_frames, true)
             .override_global(names::RING_SLOTS, &self.slots, true)
-            .override_global(names::SHARE, &self.share, true)
-            .override_global(names::STORES_IN_ORDER, &self.stores_in_order, true);
+            .override_global(names::SHARE, &self.share, true);
         let frames = |size| shape.filter(|shape| shape.frame_size == size).map_or(1, |shape| shape.frames);
         loader
             .map_max_entries(names::RING_CONTROL, shape.map_or(1, |shape| shape.queues))
