@@ -93,7 +93,10 @@ mod tests {
         gathering.took(36);
         gathering.emptied(start + Duration::from_micros(10));
         assert_eq!(gathering.until, Some(start + Duration::from_nanos(22_800)), "both batches count");
+        let until = Instant::now() + Duration::from_millis(2);
+        gathering.until = Some(until);
         gathering.wait();
+        assert!(Instant::now() >= until, "the worker did not wait");
         assert_eq!(gathering.until, None);
         gathering.took(10);
         gathering.emptied(start + Duration::from_micros(11));
