@@ -362,7 +362,7 @@ impl FlowKey {
     }
 }
 
-pub(crate) fn wire_v4(address: Ipv4Addr) -> u32 {
+fn wire_v4(address: Ipv4Addr) -> u32 {
     u32::from_ne_bytes(address.octets())
 }
 
@@ -380,7 +380,7 @@ pub(crate) fn wire_v6(address: Ipv6Addr) -> AnyAddress {
 }
 
 /// An address from its wire-order word.
-pub(crate) fn address_v4(word: u32) -> IpAddr {
+fn address_v4(word: u32) -> IpAddr {
     IpAddr::from(word.to_ne_bytes())
 }
 
