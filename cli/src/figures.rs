@@ -21,7 +21,7 @@ pub struct Facts {
     pub share: bool,
     /// The faster modes, each with the reason why it was refused.
     pub refused: Vec<Refused>,
-    /// Queues with an AF_XDP socket.
+    /// Receive queues with an AF_XDP socket or a mapped ring.
     pub queues: Vec<u32>,
     /// The subscriptions as they were joined.
     pub subscriptions: Vec<String>,

@@ -259,7 +259,7 @@ impl Builder {
     }
 
     /// Opens the receiver: validates the configuration, looks at the interface, loads and attaches the XDP program,
-    /// fills and binds the AF_XDP sockets, hands them to the program, and joins.
+    /// opens an AF_XDP socket or a mapped ring for each queue, and joins.
     ///
     /// The modes with XDP need CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and, for the packet memory, CAP_IPC_LOCK or a large
     /// RLIMIT_MEMLOCK; with CAP_PERFMON a verdict costs half. Mode `socket` needs no privilege.

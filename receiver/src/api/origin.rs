@@ -3,7 +3,7 @@
 /// The path by which a datagram came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Path {
-    /// XDP and AF_XDP.
+    /// XDP, and an AF_XDP socket or a mapped ring.
     Xdp,
     /// The kernel's network stack and a UDP socket.
     Kernel,

@@ -1,5 +1,6 @@
-//! Selects the receive mode: attaches the XDP program, binds an AF_XDP socket to each queue, or gives the reason for
-//! each mode that is not available. Used at the start, and when an interface comes back under a new index.
+//! Selects the receive mode: attaches the XDP program, opens an AF_XDP socket or a mapped ring for each queue, or gives
+//! the reason for each mode that is not available. Used at the start, and when an interface comes back under a new
+//! index.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;

@@ -25,7 +25,7 @@ pub(crate) struct PathShared {
     pub batch: BatchState,
 }
 
-/// What the AF_XDP path of one queue shares.
+/// What the path of one receive queue shares: AF_XDP or a mapped ring.
 #[derive(Debug)]
 pub(crate) struct QueueShared {
     /// The receive queue's number.

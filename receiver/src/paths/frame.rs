@@ -26,7 +26,7 @@ pub(crate) struct FrameOptions {
     /// The XDP program writes the time before each frame.
     pub stamp: bool,
     pub vlan: Option<Vlan>,
-    /// Frames that are never leased out, so that the kernel always has some.
+    /// Frames that are never leased out, so that there are always some for new packets.
     pub reserve: u32,
 }
 

@@ -12,7 +12,7 @@ use receiver_xsk::Received;
 
 /// A payload, lent for the length of a callback.
 pub(crate) enum Payload<'a> {
-    /// In an AF_XDP frame, or put together from several, at these bytes.
+    /// In a frame, or put together from several, at these bytes.
     Frame(Received<'a>, Range<usize>),
     /// In a buffer of the kernel path.
     Buffer(&'a [u8]),

@@ -47,8 +47,8 @@ impl Program {
     ///
     /// Wanted frames go to AF_XDP sockets ([`Program::set_socket`]).
     ///
-    /// Of the configuration it takes `vlan`, `timestamps`, `trace_verdicts` and `max_flows`. There are at most 131,072
-    /// (group, port) entries of each IP version.
+    /// Of the configuration it takes `vlan`, `timestamps`, `trace_verdicts` and `max_flows`, and without the latter
+    /// `subscriptions`. There are at most 131,072 (group, port) entries of each IP version.
     ///
     /// # Errors
     /// [`Error::NotPermitted`], [`Error::Program`] with the verifier's or loader's reason.

@@ -22,7 +22,7 @@ use crate::stats::host_counters::HostLedger;
 use crate::stats::queue_counters::{DropReason, QueueCounters, QueueCounts};
 
 /// The counts of one queue's AF_XDP sockets: XDP_STATISTICS (Documentation/networking/af_xdp.rst), and those of the
-/// ring.
+/// ring. A mapped ring has the latter alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct XskLedger {
     /// The receive queue's number.
@@ -112,7 +112,7 @@ pub struct Ledger {
     host: Option<HostLedger>,
     unbound: u64,
     unlogged: Option<u64>,
-    /// What the workers counted of the AF_XDP queues, all together.
+    /// What the workers of the receive queues counted, all together.
     xdp: QueueCounts,
     /// What the worker of the kernel path counted.
     kernel_path: QueueCounts,
@@ -120,7 +120,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// `queues` are the AF_XDP queues' counters, in the order of `sockets`; `path` is the kernel path's. `unbound` are
+    /// `queues` are the receive queues' counters, in the order of `sockets`; `path` is the kernel path's. `unbound` are
     /// the frames that were redirected to sockets whose device had gone.
     pub(crate) fn new(
         verdicts: [u64; Verdict::COUNT],
@@ -220,7 +220,7 @@ impl Ledger {
         self.verdicts[verdict as usize]
     }
 
-    /// The AF_XDP sockets, one a queue.
+    /// The AF_XDP sockets or mapped rings, one a queue.
     pub fn sockets(&self) -> &[XskLedger] {
         &self.sockets
     }
@@ -235,7 +235,7 @@ impl Ledger {
         self.xdp.delivered + self.kernel_path.delivered
     }
 
-    /// Datagrams that came through AF_XDP and were handed over.
+    /// Datagrams that came through an AF_XDP socket or a mapped ring, and were handed over.
     pub(crate) fn delivered_by_xdp(&self) -> u64 {
         self.xdp.delivered
     }
