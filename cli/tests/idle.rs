@@ -22,12 +22,7 @@ const ALLOWANCE: u64 = 4;
 /// How often the threads of a process have gone to sleep.
 fn sleeps(run: &Run) -> u64 {
     let threads = fs::read_dir(format!("/proc/{}/task", run.child.id())).expect("threads");
-    let count = |path: std::path::PathBuf| -> u64 {
-        let status = fs::read_to_string(path.join("status")).expect("a status");
-        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        count.and_then(|count| count.trim().parse().ok()).expect("a count")
-    };
-    threads.map(|thread| count(thread.expect("a thread").path())).sum()
+    threads.map(|thread| support::threads::sleeps(&thread.expect("a thread").path()).expect("a count")).sum()
 }
 
 #[test]

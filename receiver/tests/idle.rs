@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use netlab::Lab;
 use receiver::{Handle, ReceiveMode, Receiver, Subscription, Wait};
+use support::threads::sleeps;
 use support::{open, subscription};
 
 /// How long wake-ups are counted.
@@ -23,18 +24,16 @@ const HOUSEKEEPING: u64 = 2;
 const ALLOWANCE: u64 = 2;
 
 /// How often each thread of this process has gone to sleep, with the thread's name.
-fn sleeps() -> BTreeMap<u32, (String, u64)> {
-    let mut sleeps = BTreeMap::new();
+fn of_each_thread() -> BTreeMap<u32, (String, u64)> {
+    let mut all = BTreeMap::new();
     for task in fs::read_dir("/proc/self/task").expect("threads") {
         let path = task.expect("a thread").path();
-        // A thread that has just ended has no status.
-        let Ok(status) = fs::read_to_string(path.join("status")) else { continue };
-        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(|text| text.trim());
-        let count = field("voluntary_ctxt_switches:").and_then(|text| text.parse().ok()).expect("a count");
+        // A thread that has just ended has neither.
+        let (Some(count), Ok(name)) = (sleeps(&path), fs::read_to_string(path.join("comm"))) else { continue };
         let id = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()).expect("an id");
-        sleeps.insert(id, (field("Name:").unwrap_or_default().to_owned(), count));
+        all.insert(id, (name.trim().to_owned(), count));
     }
-    sleeps
+    all
 }
 
 /// One subscription for each number.
@@ -88,9 +87,9 @@ fn a_receiver_without_traffic_sleeps_but_for_its_own_checks() {
         }
     }
     std::thread::sleep(SETTLED);
-    let before = sleeps();
+    let before = of_each_thread();
     std::thread::sleep(COUNTED);
-    let after = sleeps();
+    let after = of_each_thread();
     let own = std::process::id();
     let (mut waiting, mut housekeeping) = (0, 0);
     for (id, (name, count)) in &after {

@@ -14,10 +14,9 @@ use handle::Handle;
 use netlab::Lab;
 use receiver::{ReceiveMode, Receiver, Verdict, Wait};
 use rustix::process::Pid;
-use rustix::thread::{CpuSet, sched_setaffinity};
-use support::ending::Ending;
 use support::frame::{Frame, FrameSocket};
 use support::numbered::{Tally, mixed, payload};
+use support::threads::{Ending, pin};
 use support::{PATIENCE, causes, open, subscription};
 
 /// Packets to take at least.
@@ -37,13 +36,6 @@ fn copies(sender: u32, number: u64) -> u64 {
 
 fn frame(sender: u32, number: u64) -> Vec<u8> {
     Frame::udp("10.0.0.1:4000", "232.1.1.1:5000", &payload(sender, number)).bytes
-}
-
-/// Pins a thread, or the calling one.
-fn pin(thread: Option<Pid>, cpu: usize) {
-    let mut set = CpuSet::new();
-    set.set(cpu);
-    sched_setaffinity(thread, &set).expect("two CPUs");
 }
 
 /// The names of other labs' interfaces differ, as their NAPI threads have them.

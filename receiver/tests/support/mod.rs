@@ -8,11 +8,11 @@
 
 pub mod bpf_link;
 pub mod counting;
-pub mod ending;
 pub mod frame;
 pub mod members;
 pub mod numbered;
 pub mod occupied;
+pub mod threads;
 pub mod traces;
 
 use std::net::IpAddr;

@@ -1,5 +1,4 @@
 //! Payloads that prove themselves: length and bytes follow from the sender and the number.
-#![allow(dead_code, reason = "each test program takes what it needs")]
 
 use std::sync::LazyLock;
 
@@ -33,7 +32,7 @@ pub fn payload(sender: u32, number: u64) -> Vec<u8> {
 }
 
 /// The sender and the number, if all bytes are right.
-pub fn parse(payload: &[u8]) -> Option<(u32, u64)> {
+fn parse(payload: &[u8]) -> Option<(u32, u64)> {
     let (sender, after) = payload.split_first_chunk()?;
     let (number, after) = after.split_first_chunk()?;
     let (sender, number) = (u32::from_be_bytes(*sender), u64::from_be_bytes(*number));

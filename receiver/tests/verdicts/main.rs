@@ -4,8 +4,6 @@
 mod bench;
 mod buffers;
 mod changes;
-#[path = "../support/ending.rs"]
-mod ending;
 #[path = "../support/frame.rs"]
 mod frame_socket;
 #[path = "../support/frames.rs"]
@@ -23,6 +21,8 @@ mod shared;
 mod sleeps;
 mod stamp;
 mod table;
+#[path = "../support/threads.rs"]
+mod threads;
 
 use std::collections::BTreeSet;
 

@@ -1,9 +1,10 @@
 //! The program's delivery into a mapped ring: what lies in the frames, full rings, wrong numbers, several CPUs,
 //! wake-ups.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use netlab::Lab;
 use receiver::Interface;
@@ -14,12 +15,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::bench::{Config, PRIVILEGES, keep_capabilities};
-use crate::ending::Ending;
 use crate::frames::{v4, v6};
 use crate::handle::Handle;
 use crate::oracle::Filter;
 use crate::ring::Ring;
 use crate::table::{GROUP_V4, GROUP_V6, PORT, WANTED_V4, WANTED_V6};
+use crate::threads::Ending;
 
 /// The verdicts that only a program with mapped rings gives.
 pub const OF_THE_RING: [Verdict; 4] =
@@ -82,6 +83,12 @@ impl Subject {
     fn verdict(&mut self, frame: &[u8]) -> Verdict {
         self.judge(frame).1
     }
+}
+
+/// Returns true if the descriptor becomes readable in time.
+pub fn is_readable(fd: BorrowedFd<'_>, within: Duration) -> bool {
+    let limit = Timespec { tv_sec: within.as_secs() as i64, tv_nsec: within.subsec_nanos().into() };
+    poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&limit)).expect("poll") == 1
 }
 
 /// A wanted frame of `length` bytes, at least 42, with a pattern for its payload.
@@ -332,10 +339,7 @@ fn a_sleeping_consumer_is_woken_once() {
     Subject::run(&Config::default(), &SHAPE, |subject| {
         let mut ring = Ring::open(&subject.program, SLOTS);
         let mut waker = subject.program.make_waker(0).expect("a waker").expect("rings");
-        let readable = |fd: std::os::fd::BorrowedFd<'_>| {
-            let now = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-            poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&now)).expect("poll") == 1
-        };
+        let readable = |fd: BorrowedFd<'_>| is_readable(fd, Duration::from_millis(20));
         for _ in 0..1000 {
             subject.program.test(&wanted(100, 1), &subject.interface, 0, 1).expect("a test run");
             assert_eq!(waker.drain(), 0, "awake");

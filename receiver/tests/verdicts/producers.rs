@@ -9,15 +9,14 @@ use netlab::Lab;
 use receiver::Interface;
 use receiver::internals::{Attach, RingShape};
 use receiver_common::Verdict;
-use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::bench::Config;
-use crate::ending::Ending;
 use crate::frame_socket::{Frame, FrameSocket};
 use crate::mapped::{OF_THE_RING, SHAPE};
 use crate::numbered::{Tally, payload};
 use crate::oracle::Filter;
 use crate::ring::Ring;
+use crate::threads::{Ending, pin};
 
 const SENDERS: usize = 2;
 const SLOTS: u32 = 512;
@@ -49,9 +48,7 @@ fn two_cpus_run_generic_xdp_for_one_queue() {
             .map(|(sender, sent)| {
                 let (lab, done) = (&lab, &done);
                 scope.spawn(move || {
-                    let mut cpu = CpuSet::new();
-                    cpu.set(sender as usize);
-                    sched_setaffinity(None, &cpu).expect("two CPUs");
+                    pin(None, sender as usize);
                     let socket = FrameSocket::open(lab);
                     for number in 0.. {
                         if done.load(Ordering::Relaxed) {

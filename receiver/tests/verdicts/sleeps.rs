@@ -4,23 +4,23 @@
 //! The producer, on another CPU, sends a few packets after a random gap, and then waits until they were taken. So a
 //! wake-up that is lost is not made up for by a later packet: that sleep lasts until its timeout.
 
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use receiver::internals::RingShape;
 use receiver_xsk::{MappedMaps, MappedQueue};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::bench::Config;
-use crate::ending::Ending;
 use crate::frames::v4;
 use crate::handle::Handle;
-use crate::mapped::{SHAPE, Subject};
+use crate::mapped::{SHAPE, Subject, is_readable};
 use crate::numbered::mixed;
 use crate::table::{GROUP_V4, PORT, WANTED_V4};
+use crate::threads::{Ending, pin, sleeps};
 
 const SLOTS: u32 = 64;
 /// The number of bytes is a whole number of pages.
@@ -33,18 +33,18 @@ const MANY: u64 = 10_000_000;
 
 #[test]
 fn no_sleep_misses_its_packet() {
-    sleeps(SOME);
+    sleep_times(SOME);
 }
 
 /// Takes minutes; `cargo test -p receiver --test verdicts -- --ignored no_sleep` runs it.
 #[test]
 #[ignore = "takes minutes"]
 fn no_sleep_of_ten_million_misses_its_packet() {
-    sleeps(MANY);
+    sleep_times(MANY);
 }
 
 /// Sleeps `count` times.
-fn sleeps(count: u64) {
+fn sleep_times(count: u64) {
     let shape = RingShape { slots: SLOTS, frames: FRAMES, entries: SLOTS, ..SHAPE };
     Subject::run(&Config::default(), &shape, |subject| {
         let mut waker = subject.program.make_waker(0).expect("a waker").expect("rings");
@@ -62,18 +62,22 @@ fn sleeps(count: u64) {
         let handle = Handle::of(&subject.interface.name);
         let frame = v4(WANTED_V4, GROUP_V4, PORT, 18);
         let (done, taken) = (AtomicBool::new(false), AtomicU64::new(0));
+        let take = |queue: &mut MappedQueue| {
+            let came = queue.receive(SLOTS, |_| ControlFlow::Continue(()));
+            taken.fetch_add(came.into(), Ordering::Release);
+        };
         let mut tally = Tally::default();
         thread::scope(|scope| {
             let producer = scope.spawn(|| {
-                pin(0);
+                pin(None, 0);
                 produce(&done, &taken, || handle.run(&frame, 1));
             });
-            pin(1);
+            pin(None, 1);
             let ending = Ending(&done);
-            let (start, switches) = (Instant::now(), voluntary_switches());
+            let left_cpu = || sleeps(Path::new("/proc/thread-self")).expect("this thread");
+            let (start, before) = (Instant::now(), left_cpu());
             while tally.ended < count {
-                let came = queue.receive(SLOTS, |_| std::ops::ControlFlow::Continue(()));
-                taken.fetch_add(came.into(), Ordering::Release);
+                take(&mut queue);
                 // As the receiver does: first drained, then asleep.
                 tally.records += waker.drain() as u64;
                 tally.looks += 1;
@@ -101,10 +105,9 @@ fn sleeps(count: u64) {
             }
             drop(ending);
             while !producer.is_finished() {
-                taken
-                    .fetch_add(queue.receive(SLOTS, |_| std::ops::ControlFlow::Continue(())).into(), Ordering::Release);
+                take(&mut queue);
             }
-            println!("{tally:?} in {:?}, {} of them left the CPU", start.elapsed(), voluntary_switches() - switches);
+            println!("{tally:?} in {:?}, {} of them left the CPU", start.elapsed(), left_cpu() - before);
         });
         tally.records += waker.drain() as u64;
         assert!(tally.records <= tally.sleeps && tally.longest < TIMEOUT / 2, "{tally:?}");
@@ -149,22 +152,4 @@ fn produce(done: &AtomicBool, taken: &AtomicU64, send: impl Fn()) {
             std::hint::spin_loop();
         }
     }
-}
-
-fn pin(cpu: usize) {
-    let mut set = CpuSet::new();
-    set.set(cpu);
-    sched_setaffinity(None, &set).expect("two CPUs");
-}
-
-fn is_readable(fd: std::os::fd::BorrowedFd<'_>, within: Duration) -> bool {
-    let limit = Timespec { tv_sec: within.as_secs() as i64, tv_nsec: within.subsec_nanos().into() };
-    poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&limit)).expect("poll") == 1
-}
-
-/// How often this thread gave up its CPU to wait.
-fn voluntary_switches() -> u64 {
-    let status = std::fs::read_to_string("/proc/thread-self/status").expect("status");
-    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).expect("a count");
-    line.trim().parse().expect("a number")
 }
