@@ -10,7 +10,7 @@ use receiver::{
     SubscriptionError, Vlan, Wait,
 };
 use support::traces::{Traces, interface};
-use support::{NATIVE, burst, causes, open, stream, subscription, without_privilege};
+use support::{NATIVE, XDP, burst, causes, open, stream, subscription, without_privilege};
 
 const GOOD: &str = "10.0.0.1@232.1.1.1:5000";
 
@@ -155,7 +155,7 @@ fn modes_and_queues_that_there_are_not() {
     let error = refused(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::ZeroCopy));
     assert!(matches!(error, Error::ModeUnavailable { mode: ReceiveMode::ZeroCopy, .. }), "{error:?}");
     assert_names(&error, &["zero-copy", lab.rx_interface(), "use copy mode"]);
-    for mode in [ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Generic] {
+    for mode in XDP {
         let ask =
             |queues: Queues| refused(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(mode).queues(queues));
         let error = ask(Queues::These(vec![0, 2]));
@@ -327,8 +327,7 @@ fn a_foreign_program() {
         });
         let foreign = foreign.expect("run").expect("foreign program");
         let id = interface(&lab).xdp_program.expect("attached");
-        let modes = [ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Generic].map(ModeRequest::from);
-        for mode in modes.into_iter().chain([ModeRequest::Auto]) {
+        for mode in XDP.map(ModeRequest::from).into_iter().chain([ModeRequest::Auto]) {
             let error = refused(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(mode));
             assert!(matches!(error, Error::XdpOccupied { program, .. } if program == id), "{error:?}");
             assert_names(&error, &[&id.to_string(), lab.rx_interface(), "this process", "mode socket"]);

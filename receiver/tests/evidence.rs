@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 use netlab::Lab;
 use receiver::{Finding, Handle, ModeRequest, ReceiveMode, Receiver, Vlan, Wait};
 use support::frame::{Frame, damaged, send, tagged};
-use support::{burst, open, quiet_lab, stream, subscription};
+use support::{XDP, burst, open, quiet_lab, stream, subscription};
 
 const WANTED: &str = "10.0.0.1@232.1.1.1:5000";
 const WANTED_V6: &str = "[2001:db8::1]@[ff3e::1]:5000";
-const XDP: [ReceiveMode; 3] = [ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Generic];
 /// Longer than the kernel takes to count the frames that were sent.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{Array, Map, MapData};
 use netlab::Lab;
-use receiver::{BusyPoll, Error, Path, ReceiveMode, Verdict, Wait};
+use receiver::{BusyPoll, Error, Path, ReceiveMode, Receiver, Verdict, Wait};
 use receiver_common::mapped::{FRAME_SIZE, Frame};
 use receiver_send::probe::ProbePayload;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use support::members::wait_for_warning;
 use support::{PATIENCE, Sending, burst, causes, open, receive, stream, subscription};
 
 const WANTED: &str = "10.0.0.1@232.1.1.1:5000";
@@ -47,14 +48,6 @@ fn no_sleep_is_missed() {
     assert_eq!((ledger.unaccounted(), ledger.lost()), (0, 0), "{}", causes(&ledger));
 }
 
-fn wait_until(what: &str, done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < PATIENCE, "waited for: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// A packet that no frame holds comes by the kernel path: the MTU grew after the rings were made.
 #[test]
 fn long_packets_pass_to_the_kernel_path() {
@@ -63,18 +56,20 @@ fn long_packets_pass_to_the_kernel_path() {
         open(&lab, |builder| builder.subscribe(subscription(WANTED)).mode(ReceiveMode::Mapped)).expect("receiver");
     let handle = receiver.handle();
     lab.rx().ip(&["link", "set", lab.rx_interface(), "mtu", "9000"]).expect("the MTU");
-    wait_until("the MTU is followed", || handle.warnings().iter().any(|warning| warning.contains("MTU of 9000")));
+    wait_for_warning(&handle, &["MTU of 9000"]);
     let warning = handle.warnings().pop().expect("a warning");
     assert!(warning.contains("Start the receiver anew") && warning.contains("mtu 1994"), "{warning}");
     lab.tx().ip(&["link", "set", lab.tx_interface(), "mtu", "9000"]).expect("the MTU");
-    for (size, path) in [(1900, Path::Xdp), (8000, Path::Kernel)] {
+    let check = |receiver: &mut Receiver, size: usize, path: Path| {
         let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
         (config.traffic.size, config.traffic.rate) = (size, 20_000);
-        let came = burst(&lab, &mut receiver, config, 100, |datagram| {
+        let came = burst(&lab, receiver, config, 100, |datagram| {
             assert_eq!((datagram.path(), datagram.payload().len()), (path, size));
         });
         assert_eq!(came, 100, "{size} bytes");
-    }
+    };
+    check(&mut receiver, 1900, Path::Xdp);
+    check(&mut receiver, 8000, Path::Kernel);
     let ledger = receiver.handle().ledger().expect("ledger");
     assert_eq!((ledger.verdict(Verdict::Mapped), ledger.verdict(Verdict::PassedTooLong)), (100, 100));
     assert_eq!(ledger.unaccounted(), 0, "{}", causes(&ledger));
@@ -83,12 +78,8 @@ fn long_packets_pass_to_the_kernel_path() {
     drop(receiver);
     let mut receiver =
         open(&lab, |builder| builder.subscribe(subscription(WANTED)).mode(ReceiveMode::Mapped)).expect("receiver");
-    for size in [1900, 8000] {
-        let mut config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
-        (config.traffic.size, config.traffic.rate) = (size, 20_000);
-        let came = burst(&lab, &mut receiver, config, 100, |datagram| assert_eq!(datagram.path(), Path::Xdp));
-        assert_eq!(came, 100, "{size} bytes");
-    }
+    check(&mut receiver, 1900, Path::Xdp);
+    check(&mut receiver, 8000, Path::Xdp);
 }
 
 /// A descriptor of this process for the frames of the one receiver with so many.

@@ -10,7 +10,7 @@ use netlab::Lab;
 use receiver::{Datagram, Ledger, ModeRequest, OwnedDatagram, Path, ReceiveMode, Receiver, Wait};
 use receiver_common::Verdict;
 use socket2::{Domain, Protocol, Socket, Type};
-use support::{causes, open, subscription};
+use support::{causes, open, subscription, wanted_verdict};
 
 /// Bytes of payload: within one buffer, over two, three, and as many as the MTU asks for.
 const SIZES: [usize; 5] = [100, 1472, 3000, 4000, 8972];
@@ -39,14 +39,15 @@ fn jumbo_lab() -> Lab {
 }
 
 fn jumbo_receiver(lab: &Lab, mode: ReceiveMode, build: fn(receiver::Builder) -> receiver::Builder) -> Receiver {
+    let ring = if mode == ReceiveMode::Mapped { 1024 } else { 8192 };
     let receiver = open(lab, |builder| {
         build(
             builder
                 .subscribe(subscription("10.0.0.1@232.1.1.1:5000"))
                 .subscribe(subscription("[2001:db8::1]@[ff3e::1]:5000"))
                 .mode(ModeRequest::Exactly(mode))
-                .ring_size(if mode == ReceiveMode::Mapped { 1024 } else { 8192 })
-                .frames(if mode == ReceiveMode::Mapped { 4096 } else { 32_768 })
+                .ring_size(ring)
+                .frames(4 * ring)
                 .huge_pages(receiver::HugePages::Never),
         )
     })
@@ -98,8 +99,7 @@ fn check(number: usize, from: IpAddr, bytes: &[u8]) {
 fn check_books(ledger: &Ledger, mode: ReceiveMode) {
     let message = causes(ledger);
     assert_eq!(ledger.count("xdp_delivered").expect("a cause"), COUNT as u64, "{message}");
-    let way = if mode == ReceiveMode::Mapped { Verdict::Mapped } else { Verdict::Redirected };
-    assert_eq!(ledger.verdict(way), COUNT as u64, "{message}");
+    assert_eq!(ledger.verdict(wanted_verdict(mode)), COUNT as u64, "{message}");
     let others = ["passed_too_long", "ring_not_copied", "kernel_delivered"].map(|name| ledger.count(name));
     assert_eq!(others, [Some(0); 3], "{message}");
     assert_eq!(

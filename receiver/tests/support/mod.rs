@@ -42,6 +42,9 @@ pub fn addresses(texts: &[&str]) -> Vec<IpAddr> {
 /// The modes in which the program runs in the driver and checks what AF_XDP's copy mode checks.
 pub const NATIVE: [ReceiveMode; 2] = [ReceiveMode::Copy, ReceiveMode::Mapped];
 
+/// The modes that attach an XDP program and do not ask for zero-copy.
+pub const XDP: [ReceiveMode; 3] = [ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Generic];
+
 /// The verdict of wanted frames in an XDP mode.
 pub fn wanted_verdict(mode: ReceiveMode) -> Verdict {
     if mode == ReceiveMode::Mapped { Verdict::Mapped } else { Verdict::Redirected }
@@ -214,9 +217,8 @@ pub fn observe(checker: &mut ProbeChecker, datagram: &Datagram<'_>) {
 /// Returns true if probes came, each once. In generic mode one whole checksum in 65,536 looks partial: that packet
 /// takes the kernel path and may overtake or be overtaken, so as many may be out of order.
 pub fn each_came_once(report: &ProbeReport, ledger: &Ledger) -> bool {
-    let by_other_path = ledger.count("passed_partial_checksum").unwrap_or(0);
-    let wrong = report.lost + report.duplicated + report.late + report.untracked;
-    report.received > 0 && wrong == 0 && report.reordered <= by_other_path
+    let by_other_path = ledger.verdict(Verdict::PassedPartialChecksum);
+    report.reordered <= by_other_path && ProbeReport { reordered: 0, ..report.clone() }.is_clean()
 }
 
 /// Every cause that is not 0, for messages.

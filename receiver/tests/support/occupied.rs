@@ -1,10 +1,10 @@
 //! What a receiver answers on an interface that has an XDP program already.
 
 use netlab::Lab;
-use receiver::{Error, ModeRequest, ReceiveMode};
+use receiver::{Error, ModeRequest};
 
 use super::traces::Traces;
-use super::{open, subscription};
+use super::{XDP, open, subscription};
 
 /// What the refused receiver asks for.
 pub const ASKED: &str = "10.0.0.2@232.1.1.2:5002";
@@ -13,8 +13,7 @@ pub const ASKED: &str = "10.0.0.2@232.1.1.2:5002";
 pub fn assert_refused(lab: &Lab, parts: &[&str]) {
     let before = Traces::of(lab);
     let id = before.xdp_program.expect("attached");
-    let modes = [ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Generic].map(ModeRequest::from);
-    for mode in modes.into_iter().chain([ModeRequest::Auto]) {
+    for mode in XDP.map(ModeRequest::from).into_iter().chain([ModeRequest::Auto]) {
         let error = open(lab, |builder| builder.subscribe(subscription(ASKED)).mode(mode)).expect_err("refused");
         assert!(matches!(error, Error::XdpOccupied { program, .. } if program == id), "{error:?}");
         let message = error.to_string();
