@@ -44,29 +44,27 @@ fn the_library_names_what_is_lacking() {
         (CapabilitySet::NET_RAW, Capability::NetRaw),
         (CapabilitySet::BPF, Capability::Bpf),
     ];
+    let build = |mode: ReceiveMode, kept: CapabilitySet| {
+        let build = || {
+            keep_capabilities(kept);
+            let builder = Receiver::builder(lab.rx_interface()).subscribe(subscription("10.0.0.1@232.1.1.1:5000"));
+            builder.mode(mode).build()
+        };
+        lab.rx().run(build).expect("run")
+    };
     for ((bit, missing), mode) in rows.into_iter().flat_map(|row| NATIVE.map(|mode| (row, mode))) {
         // Only AF_XDP sockets need it.
         if (mode, missing) == (ReceiveMode::Mapped, Capability::NetRaw) {
             continue;
         }
-        let build = || {
-            keep_capabilities(XDP_CAPABILITIES - bit);
-            let builder = Receiver::builder(lab.rx_interface()).subscribe(subscription("10.0.0.1@232.1.1.1:5000"));
-            builder.mode(mode).build()
-        };
-        let error = lab.rx().run(build).expect("run").expect_err("refused");
+        let error = build(mode, XDP_CAPABILITIES - bit).expect_err("refused");
         let lack = Lack::Capabilities(vec![missing]);
         assert!(matches!(&error, Error::NotPermitted { lack: named, .. } if *named == lack), "{mode}: {error:?}");
     }
     for (mode, enough) in
         [(ReceiveMode::Copy, XDP_CAPABILITIES), (ReceiveMode::Mapped, CapabilitySet::NET_ADMIN | CapabilitySet::BPF)]
     {
-        let build = || {
-            keep_capabilities(enough);
-            let builder = Receiver::builder(lab.rx_interface()).subscribe(subscription("10.0.0.1@232.1.1.1:5000"));
-            builder.mode(mode).build()
-        };
-        let mut receiver = lab.rx().run(build).expect("run").expect("a receiver");
+        let mut receiver = build(mode, enough).expect("a receiver");
         let config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
         assert_eq!(burst(&lab, &mut receiver, config, PACKETS, |_| {}), PACKETS, "{mode}");
     }

@@ -130,9 +130,9 @@ fn left_at_once(mode: ReceiveMode) {
     let mut receiver = open(&lab, |builder| builder.subscribe(subscription(first)).mode(mode)).expect("receiver");
     let handle = receiver.handle();
     let before = Traces::of(&lab);
-    let texts = ["10.0.0.2@232.1.1.1:5000", "10.0.0.1@232.1.1.2:5000", "10.0.0.1@[ff3e::1]:5000", "239.1.1.1:5001"];
-    let texts = texts.map(|text| text.replace("10.0.0.1@[", "[2001:db8::1]@["));
-    let all: Vec<Subscription> = texts.iter().map(|text| subscription(text)).collect();
+    let texts =
+        ["10.0.0.2@232.1.1.1:5000", "10.0.0.1@232.1.1.2:5000", "[2001:db8::1]@[ff3e::1]:5000", "239.1.1.1:5001"];
+    let all = texts.map(subscription);
     let ids = lab.rx().run(|| handle.join_all(&all)).expect("run").expect("join");
     handle.leave(ids[3]).expect("leave");
     let error = handle.leave_all(&ids).expect_err("one of them was left");

@@ -55,7 +55,8 @@ fn one_queue_and_one_subscription_take_little_memory() {
             println!("  {:16} {:8.3} MiB", names.get(&id).map_or("?", String::as_str), bytes as f64 / MIB);
             total += bytes;
         }
-        let [own, mapped] = [0, 1].map(|at| (resident()[at].saturating_sub(resident_before[at])) as f64 / MIB);
+        let resident = resident();
+        let [own, mapped] = [0, 1].map(|at| resident[at].saturating_sub(resident_before[at]) as f64 / MIB);
         let total = total as f64 / MIB;
         println!("mode {mode}: {total:.2} MiB of maps, {own:.2} MiB resident, {mapped:.2} MiB mapped and resident");
         assert!(total <= limit, "mode {mode}: {total:.2} MiB of maps, more than {limit:.2}");

@@ -55,8 +55,7 @@ fn sockets_that_only_join(group: IpAddr) {
         let mode = if filter.is_exclude() { KernelMode::Exclude } else { KernelMode::Include };
         assert_eq!((held.users, held.mode()), (1, mode), "{filter:?}");
         assert!(filter.is_exclude() || filter.sources().iter().all(|source| held.includes(*source)), "{held:?}");
-        let to = std::net::SocketAddr::new(group, PORT);
-        assert_eq!(sending_socket(&lab, one).send_to(b"to nobody", to).expect("send"), 9);
+        assert_eq!(sending_socket(&lab, one).send_to(b"to nobody", (group, PORT)).expect("send"), 9);
     }
     std::thread::sleep(Duration::from_millis(50));
     let socket = set.sockets().next().expect("a socket").clone();
