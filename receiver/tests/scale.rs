@@ -1,5 +1,5 @@
-//! Ten thousand (S,G) pairs through the receiver, in native modes and mode socket, on the limits of a stock kernel. What
-//! it took is printed; what is asserted is that all are heard, and nothing beside them.
+//! Ten thousand (S,G) pairs through the receiver, in native modes and mode socket, on the limits of a stock kernel. It
+//! prints what it took, and asserts that all are heard, and nothing beside them.
 
 mod support;
 
