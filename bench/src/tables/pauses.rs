@@ -1,9 +1,9 @@
 //! A consumer that pauses while packets go on arriving: packets lost by mode and ring size, at two rates. The table
 //! gives the smallest ring that loses nothing, from which the default ring is chosen.
 //!
-//! After some packets the consumer's thread spins for the time of the pause. A pause of the machine itself adds to it, so
-//! a try is repeated, and the median and the worst try are reported. xdpsock has no such pause: `xsk_read` has the same
-//! kind of ring. A socket has a buffer of its own, whatever the ring.
+//! After some packets the consumer's thread spins for the time of the pause. A pause of the machine itself adds to it,
+//! so a try is repeated, and the median and the worst try are reported. xdpsock has no such pause: `xsk_read` has the
+//! same kind of ring. A socket has a buffer of its own, whatever the ring.
 
 use std::time::Duration;
 
