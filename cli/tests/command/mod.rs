@@ -200,6 +200,13 @@ pub fn last_object(out: &str) -> Value {
     object(out.lines().last().expect("at least one line"))
 }
 
+/// Returns true if the ledger that a summary shows as text has this cause.
+pub fn is_in_the_ledger(summary: &str, cause: &str) -> bool {
+    let causes = summary.lines().find_map(|line| line.strip_prefix("ledger: "));
+    causes
+        .is_some_and(|causes| causes.split(", ").any(|one| one.split_once(' ').is_some_and(|(name, _)| name == cause)))
+}
+
 /// Runs the command to its end.
 pub fn output(lab: &Lab, arguments: &[&str]) -> Output {
     let mut command = lab.rx().command(env!("CARGO_BIN_EXE_receiver"));
