@@ -82,7 +82,7 @@ fn long_packets_pass_to_the_kernel_path() {
     check(&mut receiver, 8000, Path::Xdp);
 }
 
-/// A descriptor of this process for the frames of the one receiver with so many.
+/// A descriptor of this process for the frames of its only receiver with this number of them.
 fn frames_map(frames: u32) -> Array<MapData, Frame> {
     let process = pidfd_open(getpid(), PidfdFlags::empty()).expect("this process");
     let has = |info: &str, line: String| info.lines().any(|found| found.replace('\t', " ") == line);

@@ -10,7 +10,7 @@ use netlab::Lab;
 use receiver::{Datagram, Ledger, ModeRequest, OwnedDatagram, Path, ReceiveMode, Receiver, Wait};
 use receiver_common::Verdict;
 use socket2::{Domain, Protocol, Socket, Type};
-use support::{causes, open, subscription, wanted_verdict};
+use support::{NATIVE, causes, open, subscription, wanted_verdict};
 
 /// Bytes of payload: within one buffer, over two, three, and as many as the MTU asks for.
 const SIZES: [usize; 5] = [100, 1472, 3000, 4000, 8972];
@@ -117,6 +117,16 @@ fn poll_all(receiver: &mut Receiver, mut each: impl FnMut(Datagram<'_>)) {
     }
 }
 
+/// Polls and compares until nothing more comes. Returns how many datagrams came.
+fn check_all(receiver: &mut Receiver) -> usize {
+    let mut number = 0;
+    poll_all(receiver, |datagram| {
+        check(number, datagram.source().ip(), datagram.payload());
+        number += 1;
+    });
+    number
+}
+
 fn lent(mode: ReceiveMode, build: fn(receiver::Builder) -> receiver::Builder) -> Ledger {
     let lab = jumbo_lab();
     let generic = mode == ReceiveMode::Generic;
@@ -124,11 +134,7 @@ fn lent(mode: ReceiveMode, build: fn(receiver::Builder) -> receiver::Builder) ->
     lab.tx().set_feature(lab.tx_interface(), "tx-checksum-ip-generic", !generic).expect("the feature");
     let mut receiver = jumbo_receiver(&lab, mode, build);
     send(&lab);
-    let mut number = 0;
-    poll_all(&mut receiver, |datagram| {
-        check(number, datagram.source().ip(), datagram.payload());
-        number += 1;
-    });
+    let number = check_all(&mut receiver);
     let ledger = receiver.handle().ledger().expect("ledger");
     assert_eq!(number, COUNT, "{}", causes(&ledger));
     check_books(&ledger, mode);
@@ -174,7 +180,7 @@ fn lent_in_generic_mode() {
 
 #[test]
 fn stamped_by_the_program() {
-    for mode in [ReceiveMode::Copy, ReceiveMode::Mapped] {
+    for mode in NATIVE {
         let ledger = lent(mode, |builder| builder.timestamps(true));
         assert_eq!(ledger.count("unstamped").expect("a cause"), 0, "{mode}: {}", causes(&ledger));
     }
@@ -195,14 +201,10 @@ fn owned(mode: ReceiveMode) -> Ledger {
         check(number, datagram.source.ip(), &datagram.payload);
     }
     check_books(&ledger, mode);
-    // All frames come back, and carry packets again: in every frame, the longest one.
+    // All frames come back, and packets come as before.
     drop(kept);
     send(&lab);
-    let mut number = 0;
-    poll_all(&mut receiver, |datagram| {
-        check(number, datagram.source().ip(), datagram.payload());
-        number += 1;
-    });
+    let number = check_all(&mut receiver);
     let after = receiver.handle().ledger().expect("ledger");
     assert_eq!((number, after.count("xsk_leased"), after.lost()), (COUNT, Some(0), 0), "{}", causes(&after));
     ledger
@@ -264,7 +266,7 @@ fn auto_takes_mode_mapped() {
 fn the_peer_alone_is_jumbo() {
     let lab = jumbo_lab();
     lab.rx().ip(&["link", "set", lab.rx_interface(), "mtu", "1500"]).expect("mtu");
-    for mode in [ReceiveMode::Copy, ReceiveMode::Mapped] {
+    for mode in NATIVE {
         let receiver = jumbo_receiver(&lab, mode, |builder| builder);
         assert_eq!(receiver.handle().interface().mtu, 1500);
     }
@@ -285,7 +287,7 @@ fn a_refusal_tells_the_mtu_before_anything_is_joined() {
         let error = builder.mode(mode).build().expect_err("refused").to_string();
         (error, std::fs::read_to_string("/proc/thread-self/net/igmp").expect("the groups joined"))
     };
-    for mode in [ReceiveMode::Copy, ReceiveMode::Mapped] {
+    for mode in NATIVE {
         let (error, joined) = lab.rx().run(|| refuse(mode)).expect("a thread in rx");
         for part in ["jumbo0", "MTU", "9000", "ip link set jumbo0 mtu 1770", "mode generic"] {
             assert!(error.contains(part), "{part}: {error}");

@@ -14,7 +14,7 @@ use futures_core::Stream;
 use netlab::Lab;
 use receiver::{AsyncReceiver, Error, Handle, OwnedDatagram, ReceiveMode, Receiver, Wait};
 use receiver_send::probe::ProbeChecker;
-use support::{PATIENCE, Sending, causes, observe, open, receive, stream, subscription};
+use support::{NATIVE, PATIENCE, Sending, causes, observe, open, receive, stream, subscription};
 
 const QUEUES: u32 = 4;
 /// So many that no queue is left out by the hash of their ports.
@@ -35,11 +35,6 @@ fn send(lab: &Lab) -> Sending {
     (config.traffic.source_ports, config.traffic.threads, config.traffic.rate, config.traffic.count) =
         (FLOWS, 4, 40_000, Some(COUNT));
     Sending::start(lab, config)
-}
-
-/// In both modes that have queues and native XDP.
-fn for_each_mode(test: fn(ReceiveMode)) {
-    [ReceiveMode::Copy, ReceiveMode::Mapped].into_iter().for_each(test);
 }
 
 /// Everything came, in order and once, and by all queues.
@@ -65,7 +60,7 @@ fn check(checkers: &[ProbeChecker], handle: &Handle) {
 
 #[test]
 fn a_thread_for_each_queue() {
-    for_each_mode(a_thread_for_each_queue_in);
+    NATIVE.into_iter().for_each(a_thread_for_each_queue_in);
 }
 
 fn a_thread_for_each_queue_in(mode: ReceiveMode) {
@@ -104,7 +99,7 @@ fn a_thread_for_each_queue_in(mode: ReceiveMode) {
 
 #[test]
 fn one_thread_for_all() {
-    for_each_mode(one_thread_for_all_in);
+    NATIVE.into_iter().for_each(one_thread_for_all_in);
 }
 
 fn one_thread_for_all_in(mode: ReceiveMode) {
@@ -116,7 +111,7 @@ fn one_thread_for_all_in(mode: ReceiveMode) {
 
 #[test]
 fn an_async_task() {
-    for_each_mode(an_async_task_in);
+    NATIVE.into_iter().for_each(an_async_task_in);
 }
 
 fn an_async_task_in(mode: ReceiveMode) {
@@ -126,7 +121,7 @@ fn an_async_task_in(mode: ReceiveMode) {
 /// As a stream, read in a task that is woken by the sockets alone.
 #[test]
 fn a_stream() {
-    for_each_mode(a_stream_in);
+    NATIVE.into_iter().for_each(a_stream_in);
 }
 
 fn a_stream_in(mode: ReceiveMode) {

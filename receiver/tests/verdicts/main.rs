@@ -1,5 +1,5 @@
 //! What the compiled XDP program decides, frame by frame: BPF_PROG_TEST_RUN of the checked-in object, attached to a
-//! veth in a namespace, with a real AF_XDP socket in the XSKMAP. Needs root.
+//! veth in a namespace, with a real AF_XDP socket in the XSKMAP or with mapped rings. Needs root.
 
 mod bench;
 mod buffers;
