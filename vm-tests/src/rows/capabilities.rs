@@ -42,6 +42,9 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
         }
         bench.expect_clean()?;
     }
+    if !raw_socket {
+        enough -= CapabilitySet::NET_RAW;
+    }
     let mut receiver = open(bench, mode, enough)?.context("with all capabilities that README names")?;
     let handle = receiver.handle();
     ensure!(handle.mode() == mode, "{mode} was configured, but the mode is {}", handle.mode());
