@@ -1,5 +1,5 @@
 //! Ten thousand (S,G) pairs through the receiver, in native modes and mode socket, on the limits of a stock kernel. It
-//! prints what it took, and asserts that all are heard, and nothing beside them.
+//! prints what it took, and asserts that all are heard, and nothing beside them. Also: sockets end with the receiver.
 
 mod support;
 
@@ -287,4 +287,21 @@ fn ten_thousand_sources_socket_v4() {
 #[test]
 fn ten_thousand_sources_copy_v6() {
     one_group(ReceiveMode::Copy, false);
+}
+
+#[test]
+fn sockets_that_no_worker_has_taken_are_closed_with_the_workers() {
+    const GROUPS: u32 = 100;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = Lab::new().expect("lab");
+    let source = SourceFilter::Include([Ipv4Addr::new(10, 0, 0, 1).into()].into());
+    let subscriptions: Vec<_> =
+        (1..=GROUPS).map(|n| Subscription::new(group(true, n), PORT, source.clone()).expect("valid")).collect();
+    let receiver = opened(&lab, ReceiveMode::Socket, &subscriptions);
+    let handle = receiver.handle();
+    let open = descriptors();
+    handle.shutdown().expect("shutdown");
+    drop(receiver);
+    let closed = open.saturating_sub(descriptors());
+    assert!(closed >= GROUPS as usize, "only {closed} descriptors were closed, while the handle is kept");
 }
