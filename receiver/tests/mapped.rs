@@ -11,7 +11,7 @@ use netlab::Lab;
 use receiver::{BusyPoll, Error, Path, ReceiveMode, Receiver, Verdict, Wait};
 use receiver_common::mapped::{FRAME_SIZE, Frame};
 use receiver_send::probe::ProbePayload;
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use support::fdinfo::{number, of_this_process};
 use support::members::wait_for_warning;
 use support::{PATIENCE, Sending, burst, causes, open, receive, stream, subscription};
 
@@ -82,19 +82,13 @@ fn long_packets_pass_to_the_kernel_path() {
     check(&mut receiver, 8000, Path::Xdp);
 }
 
-/// A descriptor of this process for the frames of its only receiver with this number of them.
+/// The frames of the only receiver in this process with this number of them.
 fn frames_map(frames: u32) -> Array<MapData, Frame> {
-    let process = pidfd_open(getpid(), PidfdFlags::empty()).expect("this process");
-    let has = |info: &str, line: String| info.lines().any(|found| found.replace('\t', " ") == line);
-    let found = std::fs::read_dir("/proc/self/fdinfo").expect("descriptors").find_map(|entry| {
-        let number = entry.ok()?.file_name().to_str()?.parse().ok()?;
-        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
-        let is_it = has(&info, format!("max_entries: {frames}")) && has(&info, format!("value_size: {FRAME_SIZE}"));
-        is_it.then_some(number)
-    });
-    let number: i32 = found.expect("the map of the frames");
-    let fd = pidfd_getfd(process, number, PidfdGetfdFlags::empty()).expect("a descriptor of the map");
-    Array::try_from(Map::Array(MapData::from_fd(fd).expect("a map"))).expect("an array")
+    let shape = [Some(frames.into()), Some(FRAME_SIZE as u64)];
+    let found =
+        of_this_process().find(|info| ["max_entries:", "value_size:"].map(|label| number(info, label)) == shape);
+    let id = found.and_then(|info| number(&info, "map_id:")).expect("the map of the frames");
+    Array::try_from(Map::Array(MapData::from_id(id as u32).expect("a map"))).expect("an array")
 }
 
 /// The program marks a packet that it could not copy by a length of 0. No real packet gets there, so the test writes

@@ -9,22 +9,14 @@ use std::fs;
 use aya::maps::loaded_maps;
 use netlab::Lab;
 use receiver::{ReceiveMode, Wait};
+use support::fdinfo::{number, of_this_process};
 use support::{open, subscription};
 
 const MIB: f64 = (1 << 20) as f64;
 
 /// The bytes of each map that this process has open, by its id (`memlock`, proc_pid_fdinfo(5)).
 fn maps() -> BTreeMap<u32, u64> {
-    let mut maps = BTreeMap::new();
-    for descriptor in fs::read_dir("/proc/self/fdinfo").expect("descriptors") {
-        // The descriptor by which the directory is read has ended by then.
-        let Ok(info) = fs::read_to_string(descriptor.expect("a descriptor").path()) else { continue };
-        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
-        if let (Some(id), Some(bytes)) = (field("map_id:"), field("memlock:")) {
-            maps.insert(id as u32, bytes);
-        }
-    }
-    maps
+    of_this_process().filter_map(|info| Some((number(&info, "map_id:")? as u32, number(&info, "memlock:")?))).collect()
 }
 
 /// Bytes of resident memory of this process: of its own, and of mapped files and maps.

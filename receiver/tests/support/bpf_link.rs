@@ -1,9 +1,10 @@
 //! What another administrator can do to a program that a bpf_link holds: `bpftool link detach`, without bpftool.
 #![allow(unsafe_code)] // bpf(2); aya has no call to detach a link by its id.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use super::fdinfo::{number, of_this_process};
 
 /// Commands of bpf(2) (include/uapi/linux/bpf.h).
 const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
@@ -21,14 +22,10 @@ pub fn detach(program: u32) {
 
 /// The id of the link by which a program is attached, from `/proc/self/fdinfo`.
 fn link_of(program: u32) -> Option<u32> {
-    let number = |info: &str, label: &str| -> Option<u32> {
-        info.lines().find_map(|line| line.strip_prefix(label))?.trim().parse().ok()
-    };
-    fs::read_dir("/proc/self/fdinfo").expect("/proc").find_map(|entry| {
-        let info = fs::read_to_string(entry.ok()?.path()).ok()?;
+    of_this_process().find_map(|info| {
         // A link that is detached already keeps its program, but names no interface.
-        let attached = number(&info, "prog_id:") == Some(program) && number(&info, "ifindex:") != Some(0);
-        attached.then(|| number(&info, "link_id:")).flatten()
+        let attached = number(&info, "prog_id:") == Some(program.into()) && number(&info, "ifindex:") != Some(0);
+        attached.then(|| number(&info, "link_id:")?.try_into().ok()).flatten()
     })
 }
 

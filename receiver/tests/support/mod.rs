@@ -8,6 +8,7 @@
 
 pub mod bpf_link;
 pub mod counting;
+pub mod fdinfo;
 pub mod frame;
 pub mod members;
 pub mod numbered;
