@@ -13,12 +13,15 @@ mod event;
 mod figures;
 mod files;
 mod hints;
+#[allow(dead_code)] // Until the control socket, the metrics and the reload use all of it.
+mod instance;
 mod log;
 mod membership;
 mod outlet;
 mod panics;
 mod run;
 mod send;
+mod services;
 mod signals;
 mod sink;
 mod units;

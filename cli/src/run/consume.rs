@@ -2,8 +2,8 @@
 //! requested count.
 
 use std::ops::ControlFlow;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use receiver::{Wait, Worker};
@@ -18,7 +18,7 @@ const NAP: Duration = Duration::from_micros(500);
 /// Shared by all receiving threads.
 pub struct Plan {
     /// Where datagrams go beyond being counted.
-    pub sinks: Option<Mutex<Sinks>>,
+    sinks: Option<Arc<Mutex<Sinks>>>,
     busy: bool,
     budget: Option<Budget>,
     alone: bool,
@@ -48,9 +48,9 @@ struct Budget {
 
 impl Plan {
     /// For this number of workers, and at most `count` datagrams if there is a limit.
-    pub fn new(workers: usize, sinks: Option<Sinks>, busy: bool, count: Option<u64>) -> Self {
+    pub fn new(workers: usize, sinks: Option<Arc<Mutex<Sinks>>>, busy: bool, count: Option<u64>) -> Self {
         let budget = count.map(|count| Budget { free: AtomicU64::new(count), left: AtomicU64::new(count) });
-        Self { sinks: sinks.map(Mutex::new), busy, budget, alone: workers == 1, stop: AtomicBool::new(false) }
+        Self { sinks, busy, budget, alone: workers == 1, stop: AtomicBool::new(false) }
     }
 
     /// Ends the threads without delivering what the rings still hold. Those that wait end with the receiver's shutdown,

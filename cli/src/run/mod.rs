@@ -9,8 +9,8 @@ mod subscriptions;
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
@@ -18,7 +18,9 @@ use anyhow::{Context, anyhow};
 use receiver::{Error, Handle, Worker};
 
 use crate::event::Event;
-use crate::figures::{Facts, Snapshot};
+use crate::figures::Facts;
+use crate::instance::Instance;
+use crate::services::{Server, Services};
 use crate::sink::{self, Sinks, Target};
 use crate::{files, log, outlet, panics, signals, view};
 use consume::Plan;
@@ -50,12 +52,13 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
         built => built?,
     };
     // Opened now, so that a start that fails leaves them as they are.
-    let sinks = Sinks::open(&targets, args.probe, &sink::Context { events: &events })?;
+    let sinks =
+        Sinks::open(&targets, args.probe, &sink::Context { events: &events })?.map(|sinks| Arc::new(Mutex::new(sinks)));
     let start = Instant::now();
     let handle = receiver.handle();
     let workers = receiver.into_workers();
     let facts = facts(&handle, &workers)?;
-    let plan = Arc::new(Plan::new(workers.len(), sinks, args.busy_poll, args.count));
+    let plan = Arc::new(Plan::new(workers.len(), sinks.clone(), args.busy_poll, args.count));
     let request = args.view(targets.iter().any(|target| target.takes_stdout()));
     let display = view::display(&request, {
         let events = events.clone();
@@ -63,7 +66,9 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
         move || drop(events.send(Event::Done))
     });
     let exporters = view::exporters(&request);
-    let mut presentation = Presentation::new(facts, start, handle.clone(), Arc::clone(&plan), display, exporters);
+    let instance = Instance::new(None, start, facts, handle.clone(), sinks, events.clone());
+    let services = Services::start(servers(&instance)).context("cannot start the thread of the servers")?;
+    let mut presentation = Presentation::new(instance.clone(), display, exporters);
 
     let (mut result, evidence, mut workers) = thread::scope(|scope| {
         let _threads_end_too = EndOnPanic { plan: &plan, handle: handle.clone() };
@@ -87,6 +92,8 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
         if result.is_err() {
             plan.abandon();
         }
+        // Nobody steers a run that is ending.
+        drop(services);
         // Before the groups are left: a missing membership is evidence.
         let evidence = handle.evidence().unwrap_or_default();
         let shutdown = handle.shutdown().map_err(Failure::from);
@@ -107,9 +114,9 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
     // The counters keep what the rings still hold.
     workers.drain(..);
     // Before the wait for slow readers: the rates are those of the time of receiving.
-    let last = Snapshot::take(&handle)?;
-    if let Some(sinks) = &plan.sinks {
-        result = result.and(sink::lock(sinks).finish().map_err(Failure::of_sink));
+    let last = instance.snapshot()?;
+    if let Some(mut sinks) = instance.sinks() {
+        result = result.and(sinks.finish().map_err(Failure::of_sink));
     }
     presentation.summary(&last, evidence, result, args.json)
 }
@@ -132,6 +139,11 @@ fn facts(handle: &Handle, workers: &[Worker]) -> Result<Facts, receiver::Error> 
         queues: workers.iter().filter_map(Worker::queue).collect(),
         subscriptions: handle.subscriptions()?.iter().map(|report| report.subscription.to_string()).collect(),
     })
+}
+
+/// The servers that the options ask for.
+fn servers(_instance: &Instance) -> Vec<Server> {
+    Vec::new()
 }
 
 /// Reports to the main thread that a receiving thread is done, also by a panic.

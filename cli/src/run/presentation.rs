@@ -2,42 +2,31 @@
 //! run.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver as Events, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use receiver::{Evidence, Handle};
+use receiver::Evidence;
 
-use super::consume::Plan;
 use super::failure::Failure;
 use crate::event::Event;
-use crate::figures::{Dropped, Facts, Figures, Snapshot};
+use crate::figures::{Figures, Snapshot};
+use crate::instance::Instance;
+use crate::panics;
 use crate::view::{self, Display, Exporters};
-use crate::{log, panics, sink};
 
 /// Presents a run.
 pub struct Presentation {
-    facts: Facts,
-    start: Instant,
-    handle: Handle,
+    instance: Instance,
     display: Display,
     exporters: Exporters,
-    plan: Arc<Plan>,
     before: Option<Snapshot>,
     last: Option<Figures>,
 }
 
 impl Presentation {
-    /// For a run that began at `start`.
-    pub fn new(
-        facts: Facts,
-        start: Instant,
-        handle: Handle,
-        plan: Arc<Plan>,
-        display: Display,
-        exporters: Exporters,
-    ) -> Self {
-        Self { facts, start, handle, display, exporters, plan, before: None, last: None }
+    /// Of a run.
+    pub fn new(instance: Instance, display: Display, exporters: Exporters) -> Self {
+        Self { instance, display, exporters, before: None, last: None }
     }
 
     /// Presents each interval, until there is a reason to end.
@@ -47,12 +36,12 @@ impl Presentation {
         duration: Option<Duration>,
         interval: Duration,
     ) -> Result<(), Failure> {
-        self.display.view().start(&self.facts).map_err(Failure::of_display)?;
-        self.exporters.start(&self.facts);
-        self.before = Some(Snapshot::take(&self.handle)?);
+        self.display.view().start(self.instance.facts()).map_err(Failure::of_display)?;
+        self.exporters.start(self.instance.facts());
+        self.before = Some(self.instance.snapshot()?);
         // A time beyond what the clock can hold never comes.
-        let end = duration.and_then(|duration| self.start.checked_add(duration));
-        let mut next = self.start.checked_add(interval);
+        let end = duration.and_then(|duration| self.instance.start().checked_add(duration));
+        let mut next = self.instance.start().checked_add(interval);
         loop {
             panics::point();
             let event = match end.into_iter().chain(next).min() {
@@ -61,9 +50,11 @@ impl Presentation {
             };
             match event {
                 Ok(Event::Signal | Event::Done) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-                Ok(Event::Resized) => {
-                    self.display.view().resized(&self.facts, self.last.as_ref()).map_err(Failure::of_display)?
-                }
+                Ok(Event::Resized) => self
+                    .display
+                    .view()
+                    .resized(self.instance.facts(), self.last.as_ref())
+                    .map_err(Failure::of_display)?,
                 Err(RecvTimeoutError::Timeout) => {
                     let now = Instant::now();
                     if end.is_some_and(|end| now >= end) {
@@ -81,20 +72,18 @@ impl Presentation {
     }
 
     fn interval(&mut self) -> Result<(), Failure> {
-        let now = Snapshot::take(&self.handle)?;
+        let now = self.instance.snapshot()?;
         let figures = self.figures(self.before.as_ref(), &now);
         self.before = Some(now);
-        self.exporters.interval(&self.facts, &figures);
+        self.exporters.interval(self.instance.facts(), &figures);
         let figures = self.last.insert(figures);
-        self.display.view().interval(&self.facts, figures).map_err(Failure::of_display)
+        self.display.view().interval(self.instance.facts(), figures).map_err(Failure::of_display)
     }
 
     fn figures(&self, before: Option<&Snapshot>, now: &Snapshot) -> Figures {
-        let sinks = self.plan.sinks.as_ref().map(sink::lock);
-        let probe = sinks.as_ref().and_then(|sinks| sinks.probe());
-        let sinks = sinks.map(|sinks| sinks.reports()).unwrap_or_default();
-        let dropped = Dropped { sinks, display: self.display.dropped(), log: log::dropped() };
-        Figures { dropped, ..Figures::between(self.start, before, now, probe) }
+        let mut figures = self.instance.figures(before, now);
+        figures.dropped.display = self.display.dropped();
+        figures
     }
 
     /// Presents the summary, and returns what the command returns for the result of the run.
@@ -116,12 +105,12 @@ impl Presentation {
                 if matches!(other, Err(Failure::Sink(_))) && !json {
                     self.display.turn_to_stderr();
                 }
-                self.display.view().summary(&self.facts, &figures).map_err(Failure::of_display)
+                self.display.view().summary(self.instance.facts(), &figures).map_err(Failure::of_display)
             }
         };
         let finished = self.display.finish().map_err(|error| Failure::of_display(io::Error::from(error).into()));
         let shown = shown.and(finished);
-        let written = self.exporters.summary(&self.facts, &figures);
+        let written = self.exporters.summary(self.instance.facts(), &figures);
         match result.and(shown) {
             Ok(()) | Err(Failure::DisplayGone | Failure::OutputGone) => written,
             Err(Failure::Sink(error)) => Err(error.into()),

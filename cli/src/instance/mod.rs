@@ -1,0 +1,99 @@
+//! A run as those see it who watch and steer it: the display, the control socket, the metrics, and a reload.
+
+mod names;
+
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use receiver::{Handle, SubscriptionId};
+
+use crate::event::Event;
+use crate::figures::{Dropped, Facts, Figures, Snapshot};
+use crate::log;
+use crate::sink::{self, Sinks};
+
+pub use names::Names;
+
+/// A run. Clones are the same run.
+#[derive(Clone)]
+pub struct Instance(Arc<Shared>);
+
+struct Shared {
+    name: Option<String>,
+    start: Instant,
+    facts: Facts,
+    handle: Handle,
+    sinks: Option<Arc<Mutex<Sinks>>>,
+    names: Mutex<Names>,
+    events: Sender<Event>,
+}
+
+impl Instance {
+    /// A run that began at `start`. `events` is where its main thread waits.
+    pub fn new(
+        name: Option<String>,
+        start: Instant,
+        facts: Facts,
+        handle: Handle,
+        sinks: Option<Arc<Mutex<Sinks>>>,
+        events: Sender<Event>,
+    ) -> Self {
+        Self(Arc::new(Shared { name, start, facts, handle, sinks, names: Mutex::default(), events }))
+    }
+
+    /// Its name among the runs on this host, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
+    }
+
+    /// When everything was joined.
+    pub fn start(&self) -> Instant {
+        self.0.start
+    }
+
+    /// What is known from the start.
+    pub fn facts(&self) -> &Facts {
+        &self.0.facts
+    }
+
+    /// The receiver, to steer and to read.
+    pub fn handle(&self) -> &Handle {
+        &self.0.handle
+    }
+
+    /// The sinks, if there are any.
+    pub fn sinks(&self) -> Option<MutexGuard<'_, Sinks>> {
+        self.0.sinks.as_deref().map(sink::lock)
+    }
+
+    /// The names of subscriptions.
+    pub fn names(&self) -> MutexGuard<'_, Names> {
+        self.0.names.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The name of a subscription, if it has one.
+    pub fn name_of(&self, id: SubscriptionId) -> Option<String> {
+        self.names().of(id).map(str::to_owned)
+    }
+
+    /// Reads all counters.
+    ///
+    /// # Errors
+    /// [`receiver::Error::Program`] or [`receiver::Error::Xsk`] if a counter cannot be read.
+    pub fn snapshot(&self) -> Result<Snapshot, receiver::Error> {
+        Snapshot::take(&self.0.handle)
+    }
+
+    /// The figures from one snapshot to another, or since the start.
+    pub fn figures(&self, before: Option<&Snapshot>, now: &Snapshot) -> Figures {
+        let (reports, probe) = self.sinks().map(|sinks| (sinks.reports(), sinks.probe())).unwrap_or_default();
+        let dropped = Dropped { sinks: reports, display: 0, log: log::dropped() };
+        Figures { dropped, ..Figures::between(self.0.start, before, now, probe) }
+    }
+
+    /// Has the main thread act on an event. A run that is ending ignores it.
+    pub fn send(&self, event: Event) {
+        let _ = self.0.events.send(event);
+    }
+}
