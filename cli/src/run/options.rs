@@ -7,6 +7,7 @@ use clap::Args;
 use receiver::{Builder, BusyPoll, DropUnwanted, ModeRequest, Queues, ReceiveMode, Receiver, Vlan};
 
 use super::subscriptions;
+use crate::errors::UsageError;
 use crate::sink::{self, Target};
 use crate::values::{at_least_one, seconds, whole};
 use crate::view;
@@ -16,6 +17,9 @@ const BUSY_POLL: BusyPoll = BusyPoll { budget: 64, microseconds: 50 };
 
 /// About 30 years, which every clock can hold.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1_000_000_000);
+
+/// The longest name of a run: the path of its control socket must fit in a socket address.
+const LONGEST_NAME: usize = 64;
 
 /// Receive multicast streams, filter them by source in XDP, and show their rates
 ///
@@ -30,53 +34,77 @@ pub struct RunArgs {
     // The text is no doc comment: rustdoc would take the brackets for links.
     #[arg(
         value_name = "SUBSCRIPTION",
-        required_unless_present = "subscription_file",
+        required_unless_present_any = ["subscription_file", "config"],
         help = "SOURCE[,SOURCE...]@GROUP:PORT, GROUP:PORT for any source, or !SOURCE[,...]@GROUP:PORT for any other \
                 source. IPv6 addresses in brackets: [2001:db8::1]@[ff3e::1]:5000. VLC's udp://@GROUP:PORT \
                  is accepted as well"
     )]
     subscriptions: Vec<String>,
+    /// Read the options, subscriptions and sinks from FILE (TOML); `receiver config example` prints one. Options given
+    /// here override those in FILE; subscriptions and sinks given here are added. SIGHUP reads FILE again
+    #[arg(long, value_name = "FILE", help_heading = "Instance")]
+    pub config: Option<PathBuf>,
+    /// Name of this run among those on this host: a letter, then letters, digits, `-`, `_` or `.`
+    #[arg(short, long, value_name = "NAME", value_parser = instance_name, help_heading = "Instance")]
+    pub name: Option<String>,
     /// Read more subscriptions from FILE, one per line; a # begins a comment. `-` is standard input
-    #[arg(long = "subscriptions", value_name = "FILE", id = "subscription_file")]
+    #[arg(long = "subscriptions", value_name = "FILE", id = "subscription_file", help_heading = "Subscriptions")]
     pub subscription_file: Option<PathBuf>,
     /// Interface to receive on
-    #[arg(short, long, value_name = "IFACE")]
-    interface: String,
+    #[arg(short, long, value_name = "IFACE", required_unless_present = "config", help_heading = "Interface and mode")]
+    interface: Option<String>,
     /// Receive mode: auto (the first of these that is available), zero-copy, mapped, copy, generic or socket (no XDP,
     /// no privilege)
-    #[arg(short, long, default_value = "auto", value_parser = str::parse::<ModeRequest>)]
+    #[arg(
+        short, long,
+        default_value = "auto",
+        value_parser = str::parse::<ModeRequest>,
+        help_heading = "Interface and mode",
+    )]
     mode: ModeRequest,
     /// Fail if no XDP mode is available: `auto` never falls back to `socket`
-    #[arg(long)]
+    #[arg(long, help_heading = "Interface and mode")]
     require_xdp: bool,
     /// Receive queues to serve: all, the first N, or a LIST such as 0,2 (a list of one: `2,`)
-    #[arg(long, value_name = "all|N|LIST", default_value = "all", value_parser = str::parse::<Queues>)]
+    #[arg(
+        long,
+        value_name = "all|N|LIST",
+        default_value = "all",
+        value_parser = str::parse::<Queues>,
+        help_heading = "Interface and mode",
+    )]
     queues: Queues,
     /// When to drop frames of a subscribed group from unwanted sources: always, unless-shared (pass them to the kernel
     /// while another program has joined the group) or never (always pass them). Has no effect in mode socket
-    #[arg(long, value_name = "WHEN", default_value = "unless-shared", value_parser = str::parse::<DropUnwanted>)]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "unless-shared",
+        value_parser = str::parse::<DropUnwanted>,
+        help_heading = "Interface and mode",
+    )]
     drop_unwanted: DropUnwanted,
     /// Let other programs on this host receive the same packets: the kernel gets each one too. Takes mode mapped. IP
     /// fragments, packets with IP options and packets longer than a frame then reach the other programs only
-    #[arg(long)]
+    #[arg(long, help_heading = "Interface and mode")]
     share: bool,
     /// VLAN id that frames must carry, or outer and inner id with a dot between them: 100 or 200.100
-    #[arg(long, value_name = "ID[.ID]", value_parser = str::parse::<Vlan>)]
+    #[arg(long, value_name = "ID[.ID]", value_parser = str::parse::<Vlan>, help_heading = "Interface and mode")]
     vlan: Option<Vlan>,
     /// Stop after this many seconds, such as 10 or 0.5
-    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds, help_heading = "End of the run")]
     pub duration: Option<Duration>,
     /// Stop after exactly N datagrams
-    #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one::<u64>)]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one::<u64>, help_heading = "End of the run")]
     pub count: Option<u64>,
     /// Seconds between two updates, 0.01 to 1000000000
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval, help_heading = "Display and log")]
     pub interval: Duration,
     /// Write one JSON object per line; its `type` is start, interval or summary
-    #[arg(long, conflicts_with = "hex")]
+    #[arg(long, conflicts_with = "hex", help_heading = "Display and log")]
     pub json: bool,
     /// Write the JSON summary to FILE as well, at the end of the run; the content of FILE is replaced
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Display and log")]
     pub summary: Option<PathBuf>,
     /// Append the payloads, one after the other, to FILE; `-` is standard output, and all else goes to standard error
     ///
@@ -84,53 +112,53 @@ pub struct RunArgs {
     /// Up to 64 MiB wait for a slow reader; further datagrams are dropped whole and counted (`output_dropped`). The end
     /// of the run waits for a reader as long as it takes something within a second. `discard:` accepts every datagram
     /// and writes nothing.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", help_heading = "Sinks")]
     pub output: Option<PathBuf>,
     /// Dump each datagram in hexadecimal; the line of each interval goes to standard error
-    #[arg(long)]
+    #[arg(long, help_heading = "Display and log")]
     pub hex: bool,
     /// Check the streams of `receiver send` for loss, reordering and duplicates, and measure their latency
-    #[arg(long)]
+    #[arg(long, help_heading = "Sinks")]
     pub probe: bool,
     /// Poll without sleeping: the lowest latency, for one whole CPU per queue. With AF_XDP the kernel polls the device
     /// in the same calls; mode mapped has none, so that auto goes on to copy unless --share is given
-    #[arg(long)]
+    #[arg(long, help_heading = "Receiving")]
     pub busy_poll: bool,
     /// Do not verify IPv4 header and UDP checksums of frames from XDP. Mode generic still verifies them, except on a
     /// hardware NIC
-    #[arg(long)]
+    #[arg(long, help_heading = "Receiving")]
     no_verify_checksum: bool,
     /// Take the time of each datagram in the XDP program or the kernel, not when its batch is read
-    #[arg(long)]
+    #[arg(long, help_heading = "Receiving")]
     timestamps: bool,
     /// Log every verdict of the XDP program to standard error. This is slow; the summary counts verdicts that were not
     /// logged
-    #[arg(long)]
+    #[arg(long, help_heading = "Display and log")]
     pub trace_verdicts: bool,
     /// Log decisions to standard error; given twice (-vv), every detail, such as the verifier's log
-    #[arg(short, long, action = clap::ArgAction::Count)]
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Display and log")]
     pub verbose: u8,
     /// Entries of the XDP filter for each IP version: one for each source, group and port. Default: twice as many as
     /// needed, at least 4096
-    #[arg(long, value_name = "N", value_parser = whole::<u32>)]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>, help_heading = "Memory")]
     max_flows: Option<u32>,
     /// Slots of each queue's RX ring, a power of two. Default: 2048
-    #[arg(long, value_name = "SLOTS", value_parser = whole::<u32>)]
+    #[arg(long, value_name = "SLOTS", value_parser = whole::<u32>, help_heading = "Memory")]
     ring_size: Option<u32>,
     /// Frames of each queue, a power of two, at least four times the ring, or twice in mode mapped. Default: as few
-    #[arg(long, value_name = "N", value_parser = whole::<u32>)]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>, help_heading = "Memory")]
     frames: Option<u32>,
     /// Bytes of a frame, 2048 or 4096; 256 of them are reserved. Default: 2048
-    #[arg(long, value_name = "BYTES", value_parser = frame_size)]
+    #[arg(long, value_name = "BYTES", value_parser = frame_size, help_heading = "Memory")]
     frame_size: Option<u32>,
     /// Bytes of copied payloads that may be held at once. Default: 64 MiB
-    #[arg(long, value_name = "BYTES", value_parser = whole::<u64>)]
+    #[arg(long, value_name = "BYTES", value_parser = whole::<u64>, help_heading = "Memory")]
     copy_limit: Option<u64>,
     /// Bytes of receive buffer of each kernel socket. Default: 8 MiB
-    #[arg(long, value_name = "BYTES", value_parser = whole::<usize>)]
+    #[arg(long, value_name = "BYTES", value_parser = whole::<usize>, help_heading = "Memory")]
     socket_buffer: Option<usize>,
     /// Allow any-source subscriptions in 232.0.0.0/8 and ff3x::/32, which are for named sources (RFC 4607)
-    #[arg(long)]
+    #[arg(long, help_heading = "Subscriptions")]
     allow_asm_in_ssm_range: bool,
 }
 
@@ -155,7 +183,8 @@ impl RunArgs {
     /// # Errors
     /// A usage error for an invalid subscription and for a file without any; another error if the file cannot be read.
     pub fn builder(&self) -> anyhow::Result<Builder> {
-        let mut builder = Receiver::builder(&self.interface)
+        let missing = || UsageError("there is no interface; name one with -i, or in the configuration".to_owned());
+        let mut builder = Receiver::builder(self.interface.as_deref().ok_or_else(missing)?)
             .mode(self.mode)
             .require_xdp(self.require_xdp)
             .queues(self.queues.clone())
@@ -200,6 +229,21 @@ fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses the name of a run, which is part of file names.
+fn instance_name(text: &str) -> Result<String, String> {
+    if text.parse::<u64>().is_ok() {
+        return Err(format!("a name begins with a letter; for a number of datagrams write -c {text}"));
+    }
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    match text.chars().next() {
+        Some(first) if !first.is_ascii_alphabetic() => Err("a name begins with a letter from A to Z".to_owned()),
+        None => Err("a name has at least one letter".to_owned()),
+        _ if text.len() > LONGEST_NAME => Err(format!("a name has at most {LONGEST_NAME} characters")),
+        _ if !text.chars().all(is_part) => Err("a name has letters, digits, `-`, `_` and `.` only".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
 fn frame_size(text: &str) -> Result<u32, String> {
     match text {
         "2048" => Ok(2048),
@@ -233,6 +277,19 @@ mod tests {
         for wrong in ["", "0", ",", "a", "1,,2", "-1"] {
             assert!(queues(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn names_of_runs() {
+        for name in ["a", "Channel-7", "x_1.b"] {
+            assert_eq!(instance_name(name), Ok(name.to_owned()));
+        }
+        for wrong in ["", "1a", "-a", ".a", "a/b", "a b", "ä", &"a".repeat(65)] {
+            assert!(instance_name(wrong).is_err(), "{wrong}");
+        }
+        let error = parse("232.1.1.1:1 -n 100").expect_err("a number").to_string();
+        assert!(error.contains("for a number of datagrams write -c 100"), "{error}");
+        assert_eq!(parse("232.1.1.1:1 -c 100").expect("a count").count, Some(100));
     }
 
     #[test]
