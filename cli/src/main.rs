@@ -8,6 +8,8 @@ use receiver::printable;
 use outlet::Outlet;
 
 mod conformance;
+#[allow(dead_code, unused_imports)] // Until the server and the clients use all of it.
+mod control;
 mod errors;
 mod event;
 mod figures;
