@@ -12,7 +12,7 @@ use receiver_send::{Burst, Load, LoadConfig, SendConfig, SendError, SendReport, 
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::values::{seconds, whole};
+use super::values::{count, duration, rate, size, whole};
 
 /// Send test datagrams to a group, from any source and in exact numbers
 ///
@@ -50,17 +50,17 @@ pub struct SendArgs {
     /// Number of source ports of each source. Each is a flow, so that flows spread over queues
     #[arg(long, value_name = "N", value_parser = whole::<u16>)]
     source_ports: Option<u16>,
-    /// Packets per second over all flows; 0 means as fast as possible
-    #[arg(short, long, value_name = "PPS", default_value_t = 1000, value_parser = whole::<u64>)]
+    /// Packets per second over all flows, such as 1000, 10k or 2M; 0 means as fast as possible
+    #[arg(short, long, value_name = "PPS", default_value_t = 1000, value_parser = rate::<u64>)]
     rate: u64,
-    /// Stop after exactly N packets, over all flows
-    #[arg(short = 'n', long, value_name = "N", value_parser = whole::<u64>)]
+    /// Stop after exactly N packets, over all flows, such as 1000, 10k or 2M
+    #[arg(short, long, value_name = "N", value_parser = count::<u64>)]
     count: Option<u64>,
-    /// Stop after this many seconds
-    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    /// Stop after this time, such as 10 or 0.5 (seconds), 500ms, 8s or 1m30s
+    #[arg(short, long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
     /// Bytes of UDP payload. Above the MTU only sources that the interface owns can send, as IP fragments
-    #[arg(long, value_name = "BYTES", default_value_t = PROBE_LEN, value_parser = whole::<usize>)]
+    #[arg(long, value_name = "BYTES", default_value_t = PROBE_LEN, value_parser = size::<usize>)]
     size: usize,
     /// IP time to live, or IPv6 hop limit
     #[arg(long, default_value_t = 16, value_parser = whole::<u8>)]
@@ -73,11 +73,12 @@ pub struct SendArgs {
     cpus: Vec<usize>,
     /// Packets passed to the kernel at once. Default: 64 without a rate, otherwise those due in 0.1 ms. Engine xdp:
     /// packets of a burst, together with --every
-    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     burst: Option<usize>,
-    /// Send a burst from each thread at line rate at this interval, instead of a rate. Engine xdp only
-    #[arg(long, value_name = "MICROSECONDS", value_parser = whole::<u64>, requires = "burst", conflicts_with = "rate")]
-    every: Option<u64>,
+    /// Send a burst from each thread at line rate at this interval, instead of a rate, such as 100 (microseconds),
+    /// 100us or 2ms. Engine xdp only
+    #[arg(long, value_name = "TIME", value_parser = microseconds, requires = "burst", conflicts_with = "rate")]
+    every: Option<Duration>,
     /// VLAN id, or outer and inner id with a dot between them: 100 or 100.200
     #[arg(long, value_name = "ID[.ID]", value_parser = vlan)]
     vlan: Option<Tags>,
@@ -177,7 +178,7 @@ fn load_config(args: SendArgs) -> Result<LoadConfig, SendError> {
     match (args.burst, args.every) {
         (Some(packets), Some(every)) => {
             let packets = u32::try_from(packets).unwrap_or(0);
-            config.burst = Some(Burst { packets, every: Duration::from_micros(every) });
+            config.burst = Some(Burst { packets, every });
         }
         (Some(_), None) => return Err(SendError::BurstShape),
         _ => config.traffic.rate = args.rate,
@@ -210,6 +211,14 @@ fn print(report: &SendReport, json: bool) -> io::Result<()> {
         writeln!(out, "{report}")?;
     }
     out.flush()
+}
+
+/// A length of time, in microseconds if it has no unit.
+fn microseconds(text: &str) -> Result<Duration, String> {
+    match whole::<u64>(text) {
+        Ok(microseconds) => Ok(Duration::from_micros(microseconds)),
+        Err(_) => duration(text),
+    }
 }
 
 fn source_port_range(text: &str) -> Result<(u16, u16), String> {
@@ -263,6 +272,17 @@ mod tests {
     }
 
     #[test]
+    fn values_have_units() {
+        let config = parse("--rate 2M/s -c 10k -d 1m30s --size 1.5kB");
+        assert_eq!((config.traffic.rate, config.traffic.count), (2_000_000, Some(10_000)));
+        assert_eq!((config.traffic.duration, config.traffic.size), (Some(Duration::from_secs(90)), 1_500));
+        for (every, expected) in [("100", 100), ("100us", 100), ("2ms", 2_000), ("1e-4", 100)] {
+            let args = words(&format!("--engine xdp --burst 1k --every {every}")).expect(every);
+            assert_eq!((args.burst, args.every), (Some(1_000), Some(Duration::from_micros(expected))), "{every}");
+        }
+    }
+
+    #[test]
     fn a_word_for_a_number_is_answered_in_words() {
         for option in [
             "--source-port",
@@ -280,9 +300,8 @@ mod tests {
             let error = words(&format!("{option} 12x")).expect_err(option).to_string();
             assert!(error.contains(option) && !error.contains("invalid digit"), "{error}");
         }
-        let error = words("--rate 10k").expect_err("a unit").to_string();
-        let says =
-            "invalid value '10k' for '--rate <PPS>': it is not a whole number; write digits without a unit: 10000";
+        let error = words("--rate 10kbit").expect_err("a unit").to_string();
+        let says = "invalid value '10kbit' for '--rate <PPS>': `10kbit` is not a number of packets per second, such as";
         assert!(error.contains(says), "{error}");
         let streams = ["send", "-i", "veth0", "--stream", "10.0.0.1@232.1.1.1:5000=1x"];
         let error = Cli::try_parse_from(streams).err().expect("a weight").to_string();

@@ -66,7 +66,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
         move || drop(events.send(Event::Done))
     });
     let exporters = view::exporters(&request);
-    let instance = Instance::new(None, start, facts, handle.clone(), sinks, events.clone());
+    let instance = Instance::new(args.name.clone(), start, facts, handle.clone(), sinks, events.clone());
     let services = Services::start(servers(&instance)).context("cannot start the thread of the servers")?;
     let mut presentation = Presentation::new(instance.clone(), display, exporters);
 

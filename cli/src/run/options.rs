@@ -9,17 +9,15 @@ use receiver::{Builder, BusyPoll, DropUnwanted, ModeRequest, Queues, ReceiveMode
 use super::subscriptions;
 use crate::errors::UsageError;
 use crate::sink::{self, Target};
-use crate::values::{at_least_one, seconds, whole};
+use crate::values::{count, duration, duration_within, instance_name, positive_count, size};
 use crate::view;
 
 /// Busy polling takes up to 64 packets from the device at once, for up to 50 µs in one call.
 const BUSY_POLL: BusyPoll = BusyPoll { budget: 64, microseconds: 50 };
 
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 /// About 30 years, which every clock can hold.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1_000_000_000);
-
-/// The longest name of a run: the path of its control socket must fit in a socket address.
-const LONGEST_NAME: usize = 64;
 
 /// Receive multicast streams, filter them by source in XDP, and show their rates
 ///
@@ -91,14 +89,14 @@ pub struct RunArgs {
     /// VLAN id that frames must carry, or outer and inner id with a dot between them: 100 or 200.100
     #[arg(long, value_name = "ID[.ID]", value_parser = str::parse::<Vlan>, help_heading = "Interface and mode")]
     vlan: Option<Vlan>,
-    /// Stop after this many seconds, such as 10 or 0.5
-    #[arg(short, long, value_name = "SECONDS", value_parser = seconds, help_heading = "End of the run")]
+    /// Stop after this time, such as 10 or 0.5 (seconds), 500ms, 8s or 1m30s
+    #[arg(short, long, value_name = "TIME", value_parser = duration, help_heading = "End of the run")]
     pub duration: Option<Duration>,
-    /// Stop after exactly N datagrams
-    #[arg(short, long, value_name = "N", value_parser = at_least_one::<u64>, help_heading = "End of the run")]
+    /// Stop after exactly N datagrams, such as 1000, 10k or 2M
+    #[arg(short, long, value_name = "N", value_parser = positive_count::<u64>, help_heading = "End of the run")]
     pub count: Option<u64>,
-    /// Seconds between two updates, 0.01 to 1000000000
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval, help_heading = "Display and log")]
+    /// Time between two updates, from 10ms on, such as 0.5 (seconds) or 1m
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval, help_heading = "Display and log")]
     pub interval: Duration,
     /// Write one JSON object per line; its `type` is start, interval or summary
     #[arg(long, conflicts_with = "hex", help_heading = "Display and log")]
@@ -140,22 +138,22 @@ pub struct RunArgs {
     pub verbose: u8,
     /// Entries of the XDP filter for each IP version: one for each source, group and port. Default: twice as many as
     /// needed, at least 4096
-    #[arg(long, value_name = "N", value_parser = whole::<u32>, help_heading = "Memory")]
+    #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Memory")]
     max_flows: Option<u32>,
     /// Slots of each queue's RX ring, a power of two. Default: 2048
-    #[arg(long, value_name = "SLOTS", value_parser = whole::<u32>, help_heading = "Memory")]
+    #[arg(long, value_name = "SLOTS", value_parser = count::<u32>, help_heading = "Memory")]
     ring_size: Option<u32>,
     /// Frames of each queue, a power of two, at least four times the ring, or twice in mode mapped. Default: as few
-    #[arg(long, value_name = "N", value_parser = whole::<u32>, help_heading = "Memory")]
+    #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Memory")]
     frames: Option<u32>,
     /// Bytes of a frame, 2048 or 4096; 256 of them are reserved. Default: 2048
     #[arg(long, value_name = "BYTES", value_parser = frame_size, help_heading = "Memory")]
     frame_size: Option<u32>,
     /// Bytes of copied payloads that may be held at once. Default: 64 MiB
-    #[arg(long, value_name = "BYTES", value_parser = whole::<u64>, help_heading = "Memory")]
+    #[arg(long, value_name = "BYTES", value_parser = size::<u64>, help_heading = "Memory")]
     copy_limit: Option<u64>,
     /// Bytes of receive buffer of each kernel socket. Default: 8 MiB
-    #[arg(long, value_name = "BYTES", value_parser = whole::<usize>, help_heading = "Memory")]
+    #[arg(long, value_name = "BYTES", value_parser = size::<usize>, help_heading = "Memory")]
     socket_buffer: Option<usize>,
     /// Allow any-source subscriptions in 232.0.0.0/8 and ff3x::/32, which are for named sources (RFC 4607)
     #[arg(long, help_heading = "Subscriptions")]
@@ -222,32 +220,12 @@ impl RunArgs {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    match seconds(text)? {
-        short if short < Duration::from_millis(10) => Err("an interval is at least 0.01 seconds".to_owned()),
-        long if long > LONGEST_INTERVAL => Err("an interval is at most 1000000000 seconds".to_owned()),
-        interval => Ok(interval),
-    }
-}
-
-/// Parses the name of a run, which is part of file names.
-fn instance_name(text: &str) -> Result<String, String> {
-    if text.parse::<u64>().is_ok() {
-        return Err(format!("a name begins with a letter; for a number of datagrams write -c {text}"));
-    }
-    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    match text.chars().next() {
-        Some(first) if !first.is_ascii_alphabetic() => Err("a name begins with a letter from A to Z".to_owned()),
-        None => Err("a name has at least one letter".to_owned()),
-        _ if text.len() > LONGEST_NAME => Err(format!("a name has at most {LONGEST_NAME} characters")),
-        _ if !text.chars().all(is_part) => Err("a name has letters, digits, `-`, `_` and `.` only".to_owned()),
-        _ => Ok(text.to_owned()),
-    }
+    duration_within(text, SHORTEST_INTERVAL, LONGEST_INTERVAL)
 }
 
 fn frame_size(text: &str) -> Result<u32, String> {
-    match text {
-        "2048" => Ok(2048),
-        "4096" => Ok(4096),
+    match size(text) {
+        Ok(bytes @ (2048 | 4096)) => Ok(bytes),
         _ => Err("a frame has 2048 or 4096 bytes".to_owned()),
     }
 }
@@ -310,14 +288,23 @@ mod tests {
             assert!(error.contains(option) && error.contains("'12x'"), "{error}");
             assert!(!error.contains("invalid digit"), "{error}");
         }
-        let error = parse("232.1.1.1:1 --copy-limit 64M").expect_err("a unit").to_string();
+        let error = parse("232.1.1.1:1 --copy-limit 64Mbit").expect_err("a unit").to_string();
         assert!(
             error.contains(
-                "invalid value '64M' for '--copy-limit <BYTES>': it is not a whole number; write digits without a \
-                 unit: 64000000"
+                "invalid value '64Mbit' for '--copy-limit <BYTES>': `64Mbit` is not a number of bytes, such as 2048, \
+                 64MiB or 64MB"
             ),
             "{error}"
         );
+    }
+
+    #[test]
+    fn values_have_units() {
+        let args =
+            parse("232.1.1.1:1 -d 1m30s -c 2M --interval 500ms --copy-limit 64MiB --ring-size 4Ki").expect("words");
+        assert_eq!((args.duration, args.count), (Some(Duration::from_secs(90)), Some(2_000_000)));
+        assert_eq!((args.interval, args.copy_limit), (Duration::from_millis(500), Some(64 << 20)));
+        assert_eq!(args.ring_size, Some(4096));
     }
 
     #[test]
