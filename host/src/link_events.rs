@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -40,6 +40,8 @@ pub enum LinkEvent {
     Gone {
         /// The link's index.
         index: u32,
+        /// True if it moved to another network namespace.
+        moved: bool,
     },
     /// The link lost an IP version, and with it all memberships of that version.
     FamilyGone {
@@ -115,7 +117,8 @@ fn event(message: &[u8]) -> Option<LinkEvent> {
             Some(LinkEvent::Changed { index: link.header.index, usable, carrier_downs })
         }
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) if is_of_link(&link) => {
-            Some(LinkEvent::Gone { index: link.header.index })
+            let moved = link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::NewNetnsId(_)));
+            Some(LinkEvent::Gone { index: link.header.index, moved })
         }
         _ => None,
     }

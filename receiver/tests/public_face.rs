@@ -4,10 +4,11 @@ use std::fmt::Debug;
 
 use receiver::{
     AsyncReceiver, Builder, BusyPoll, Capability, Datagram, DropUnwanted, Error, Evidence, Finding, Handle, Holder,
-    HostLedger, HugePages, IgmpVersion, Interface, InterfaceError, KernelLedger, Lack, Ledger, LinkLedger,
-    MembershipError, ModeRequest, OwnedDatagram, ParseError, Path, Process, Queues, ReceiveMode, ReceiveTime, Receiver,
-    ReceiverConfig, Refused, Silence, SourceFilter, Subscription, SubscriptionError, SubscriptionId,
-    SubscriptionReport, TimeOrigin, Verdict, Vlan, Wait, Worker, XskError, XskLedger,
+    HostLedger, HugePages, IgmpVersion, Interface, InterfaceError, KernelLedger, Lack, Ledger, LinkChange, LinkCount,
+    LinkHistory, LinkLedger, MembershipError, MembershipReport, ModeRequest, OwnedDatagram, ParseError, Path, Process,
+    QueueReport, Queues, ReceiveMode, ReceiveTime, Receiver, ReceiverConfig, Refused, Silence, SourceFilter,
+    Subscription, SubscriptionError, SubscriptionId, SubscriptionReport, TimeOrigin, Verdict, Vlan, Wait, Worker,
+    XskError, XskLedger,
 };
 
 fn is_debug<T: Debug>() {}
@@ -27,7 +28,7 @@ fn every_type_is_debug_and_goes_where_it_can() {
     each!(is_shared:
         Builder, BusyPoll, Capability, DropUnwanted, Evidence, Finding, Handle, Holder, HostLedger, HugePages,
         IgmpVersion,
-        Interface, KernelLedger, Lack, Ledger, LinkLedger, ModeRequest, OwnedDatagram, Path, Process, Queues,
+        Interface, KernelLedger, Lack, Ledger, LinkChange, LinkCount, LinkHistory, LinkLedger, MembershipReport, QueueReport, ModeRequest, OwnedDatagram, Path, Process, Queues,
         ReceiveMode,
         ReceiveTime, ReceiverConfig, Refused, Silence, SourceFilter, Subscription, SubscriptionId, SubscriptionReport,
         TimeOrigin, Verdict, Vlan, Wait, XskLedger,

@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use crate::api::error::Error;
 use crate::api::evidence::Evidence;
+use crate::api::membership_report::MembershipReport;
 use crate::api::mode::{ReceiveMode, Refused};
+use crate::api::queue_report::QueueReport;
 use crate::api::report::SubscriptionReport;
 use crate::engine::control::{Control, named_sources};
 use crate::engine::filter::SubscriptionId;
+use crate::engine::link::LinkHistory;
 use crate::stats::ledger::Ledger;
 use receiver_host::Interface;
 use receiver_membership::Subscription;
@@ -131,6 +134,25 @@ impl Handle {
     /// [`Error::Program`] if a counter cannot be read.
     pub fn subscriptions(&self) -> Result<Vec<SubscriptionReport>, Error> {
         self.control.subscriptions()
+    }
+
+    /// Reads the counters of each receive queue that has a worker. Empty in mode `socket`. No worker waits for it, except
+    /// one whose socket is being replaced because the interface was made again.
+    ///
+    /// # Errors
+    /// [`Error::Xsk`] if a counter cannot be read.
+    pub fn queues(&self) -> Result<Vec<QueueReport>, Error> {
+        self.control.queues()
+    }
+
+    /// What has happened to the interface since the start: how often, and when.
+    pub fn link_events(&self) -> LinkHistory {
+        self.control.link_history()
+    }
+
+    /// The memberships, and whether the kernel has and signals them.
+    pub fn memberships(&self) -> MembershipReport {
+        self.control.memberships()
     }
 
     /// Reads the ledger: every frame under exactly one cause.

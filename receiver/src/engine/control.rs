@@ -10,8 +10,10 @@ mod join;
 mod leave;
 pub(crate) mod others;
 pub(crate) mod recovery;
+mod report;
 
 pub(crate) use evidence::named_sources;
+pub(crate) use report::TablesCheck;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -25,7 +27,7 @@ use crate::api::mode::{ReceiveMode, Refused};
 use crate::api::report::SubscriptionReport;
 use crate::api::vlan::Vlan;
 use crate::engine::filter::{FilterTable, SubscriptionEntry, SubscriptionId};
-use crate::engine::link::LinkLedger;
+use crate::engine::link::{LinkHistory, LinkLedger};
 use crate::engine::lock::lock;
 use crate::engine::shared::{QueueShared, Shared};
 use crate::program::{Program, SlotCounters, UnwantedCounts};
@@ -35,6 +37,9 @@ use crate::stats::queue_counters::QueueCounters;
 use receiver_host::Interface;
 use receiver_membership::udp::{SocketId, UdpDataSocket};
 use receiver_membership::{InterfaceRef, MembershipSet, SocketEvent, SourceFilter, Subscription};
+
+/// The number of subscriptions that are read from the filter under one lock.
+const READ_AT_ONCE: usize = 64;
 
 /// Steers one receiver.
 pub(crate) struct Control {
@@ -49,6 +54,10 @@ pub(crate) struct Control {
     others: others::Others,
     /// What the XDP program counts for each group and port.
     slot_counters: Option<SlotCounters>,
+    /// What has happened to the link. Written by its watch.
+    history: Mutex<LinkHistory>,
+    /// What the kernel's tables had of the memberships when they were last read.
+    tables: Mutex<Option<TablesCheck>>,
     inner: Mutex<Inner>,
 }
 
@@ -103,6 +112,8 @@ impl Control {
             warnings: Mutex::new(parts.warnings),
             others: parts.others,
             slot_counters: parts.program.as_ref().map(Program::slot_counters),
+            history: Mutex::default(),
+            tables: Mutex::default(),
             inner: Mutex::new(Inner {
                 program: parts.program,
                 membership: parts.membership,
@@ -274,28 +285,32 @@ impl Control {
         let counted = counted.transpose()?;
         let inner = lock(&self.inner);
         let mut reports = Vec::with_capacity(inner.entries.len());
-        self.shared.filter.read(|table| {
-            for (&id, entry) in &inner.entries {
-                let Some(subscription) = table.subscription(id) else { continue };
-                let (group, port) = (subscription.group(), subscription.port());
-                let Some(slot) = table.slot(group, port) else { continue };
-                let before = inner.unwanted_before.get(&(group, port)).copied().unwrap_or_default();
-                let counted = counted.as_ref().map(|all| all.get(slot as usize).copied().unwrap_or_default());
-                let unwanted = counted.map(|now| now.since(before));
-                let report = SubscriptionReport {
-                    id,
-                    subscription: subscription.clone(),
-                    packets: entry.counters.iter().map(|path| path.packets.get()).sum(),
-                    bytes: entry.counters.iter().map(|path| path.bytes.get()).sum(),
-                    blocked: unwanted.map(|unwanted| unwanted.blocked),
-                    passed_shared: unwanted.map(|unwanted| unwanted.passed),
-                    other_members: inner.sharing.members(group),
-                    last: entry.counters.iter().map(|path| path.last.get()).max().filter(|&last| last > 0),
-                };
-                let latest = unwanted.filter(|_| report.unwanted() > Some(0)).and_then(|unwanted| unwanted.latest);
-                reports.push((report, latest));
-            }
-        });
+        let entries: Vec<_> = inner.entries.iter().collect();
+        // A worker that reads the filter waits while somebody waits to change it: so not for long.
+        for some in entries.chunks(READ_AT_ONCE) {
+            self.shared.filter.read(|table| {
+                for &(&id, entry) in some {
+                    let Some(subscription) = table.subscription(id) else { continue };
+                    let (group, port) = (subscription.group(), subscription.port());
+                    let Some(slot) = table.slot(group, port) else { continue };
+                    let before = inner.unwanted_before.get(&(group, port)).copied().unwrap_or_default();
+                    let counted = counted.as_ref().map(|all| all.get(slot as usize).copied().unwrap_or_default());
+                    let unwanted = counted.map(|now| now.since(before));
+                    let report = SubscriptionReport {
+                        id,
+                        subscription: subscription.clone(),
+                        packets: entry.counters.iter().map(|path| path.packets.get()).sum(),
+                        bytes: entry.counters.iter().map(|path| path.bytes.get()).sum(),
+                        blocked: unwanted.map(|unwanted| unwanted.blocked),
+                        passed_shared: unwanted.map(|unwanted| unwanted.passed),
+                        other_members: inner.sharing.members(group),
+                        last: entry.counters.iter().map(|path| path.last.get()).max().filter(|&last| last > 0),
+                    };
+                    let latest = unwanted.filter(|_| report.unwanted() > Some(0)).and_then(|unwanted| unwanted.latest);
+                    reports.push((report, latest));
+                }
+            });
+        }
         reports.sort_unstable_by_key(|(report, _)| report.id);
         Ok(reports)
     }

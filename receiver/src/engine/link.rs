@@ -12,6 +12,7 @@
 
 mod detachments;
 mod families;
+mod history;
 mod outage;
 mod rate;
 mod warnings;
@@ -20,24 +21,26 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::detachments::{Answer, Detachments};
 use self::families::FamilyOutages;
 pub(crate) use self::families::FamilyOver;
+pub use self::history::{LinkChange, LinkCount, LinkHistory};
 pub use self::outage::LinkLedger;
 use self::outage::Outages;
 pub(crate) use self::outage::Over;
 use self::rate::Rate;
 use crate::api::error::Error;
 use crate::api::mode::ReceiveMode;
-use crate::engine::control::Control;
 use crate::engine::control::recovery::Mtu;
+use crate::engine::control::{Control, TablesCheck};
 use crate::engine::shared::Shared;
 use receiver_host::{Families, Interface, InterfaceError, LinkEvent, LinkEvents, LinkState};
-use receiver_membership::querier::{Compatibility, compatibility};
+use receiver_membership::querier::{Compatibility, Warning, compatibility};
+use receiver_membership::tables::IgmpVersion;
 
 /// The time between two checks: what no message reports is noticed within a second.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -51,6 +54,8 @@ const EAGER: Duration = Duration::from_secs(3);
 /// How long the kernel's tables are read every [`RETRY`] after memberships were restored. Linux can lose the sources of
 /// an IPv6 group that is joined while its device comes up (seen with 6.18).
 const SETTLING: Duration = Duration::from_secs(2);
+/// How long an older querier that was noticed is taken to be on the link (RFC 3810, section 9.12, with its defaults).
+const OLDER_QUERIER: Duration = Duration::from_secs(260);
 /// The largest number of reads of netlink before a state counts, while messages keep coming.
 const ROUNDS: usize = 16;
 
@@ -70,6 +75,8 @@ pub(crate) fn watch(control: &Arc<Control>) -> Result<(), Error> {
         suspect: [false; 2],
         detachments: Detachments::default(),
         gone: false,
+        usable: true,
+        older_mld: None,
         complete: Instant::now(),
         settled: known.clone(),
         parts_alone: false,
@@ -97,6 +104,10 @@ struct Watch {
     detachments: Detachments,
     /// The device is gone: a device that has its index now is another one.
     gone: bool,
+    /// The link could receive when it was last seen.
+    usable: bool,
+    /// Until when an older MLD querier is taken to be on the link.
+    older_mld: Option<Instant>,
     /// When all parts were last seen to be complete.
     complete: Instant,
     /// The interface as it was then.
@@ -175,16 +186,10 @@ impl Watch {
         let mut state = None;
         let mut is_newest = false;
         for _ in 0..ROUNDS {
-            let operation = "read netlink's messages";
-            let failed = |source| InterfaceError::Kernel { name: control.interface().name, operation, source };
-            let events = self.events.take().map_err(failed)?;
             // A state that no message follows is newer than all messages.
-            if events.is_empty() && state.is_some() {
+            if !self.follow_messages(control)? && state.is_some() {
                 is_newest = true;
                 break;
-            }
-            for event in events {
-                self.follow(control, event)?;
             }
             state = Some(self.read_state(control)?);
         }
@@ -194,8 +199,9 @@ impl Watch {
             return Ok(());
         };
         if is_newest && !self.gone {
-            self.observe(&state.interface.name, state.interface.is_usable(), state.carrier_downs);
+            self.observe(control, &state.interface.name, state.interface.is_usable(), state.carrier_downs);
         }
+        self.record_usable(control, state.interface.is_usable());
         if !state.interface.is_usable() {
             self.outages.begin(Instant::now(), self.rate.per_second());
             self.outages.set_usable(false);
@@ -206,7 +212,8 @@ impl Watch {
     }
 
     /// Records the link's state at a time after all states that were recorded before.
-    fn observe(&mut self, name: &str, usable: bool, carrier_downs: Option<u32>) {
+    fn observe(&mut self, control: &Control, name: &str, usable: bool, carrier_downs: Option<u32>) {
+        self.record_usable(control, usable);
         let was_away = self.outages.is_away();
         self.outages.observe(usable, carrier_downs, self.rate.per_second());
         if self.outages.is_away() && !was_away {
@@ -215,16 +222,37 @@ impl Watch {
         self.parts_alone &= usable;
     }
 
+    /// Records that the link goes down or comes up.
+    fn record_usable(&mut self, control: &Control, usable: bool) {
+        if std::mem::replace(&mut self.usable, usable) != usable {
+            control.record_change(if usable { LinkChange::Up } else { LinkChange::Down }, 1);
+        }
+    }
+
+    /// Follows the messages of netlink that have come. Returns true if there were any.
+    fn follow_messages(&mut self, control: &Control) -> Result<bool, Error> {
+        let operation = "read netlink's messages";
+        let failed = |source| InterfaceError::Kernel { name: control.interface().name, operation, source };
+        let events = self.events.take().map_err(failed)?;
+        let any = !events.is_empty();
+        for event in events {
+            self.follow(control, event)?;
+        }
+        Ok(any)
+    }
+
     /// Follows one message of netlink.
     fn follow(&mut self, control: &Control, event: LinkEvent) -> Result<(), Error> {
         let (interface, joined) = (control.interface(), control.membership_interface().index);
         match event {
             LinkEvent::Changed { index, usable, carrier_downs } if index == interface.index && !self.gone => {
-                self.observe(&interface.name, usable, carrier_downs);
+                self.observe(control, &interface.name, usable, carrier_downs);
             }
             // It can also be a device that replaced one, and on which the receiver was not completely restored.
-            LinkEvent::Gone { index } if index == interface.index => self.lose_device(control, &interface)?,
-            LinkEvent::Gone { index } if index == joined => {
+            LinkEvent::Gone { index, moved } if index == interface.index => {
+                self.lose_device(control, &interface, moved)?;
+            }
+            LinkEvent::Gone { index, .. } if index == joined => {
                 control.lose_family(false)?;
                 control.lose_family(true)?;
             }
@@ -236,8 +264,9 @@ impl Watch {
         Ok(())
     }
 
-    fn lose_device(&mut self, control: &Control, interface: &Interface) -> Result<(), Error> {
+    fn lose_device(&mut self, control: &Control, interface: &Interface, moved: bool) -> Result<(), Error> {
         if !self.gone {
+            control.record_change(if moved { LinkChange::Moved } else { LinkChange::Gone }, 1);
             tracing::warn!("{}: the interface is gone", interface.name);
         }
         self.parts_alone = false;
@@ -258,10 +287,17 @@ impl Watch {
                     if state.interface.name != known.name {
                         tracing::info!("{} is called {} now", known.name, state.interface.name);
                         control.rename(&state.interface.name);
+                        control.record_change(LinkChange::Renamed, 1);
                     }
                     return Ok(Some(state));
                 }
-                None => self.lose_device(control, &known)?,
+                None => {
+                    // The message of its leaving has more.
+                    self.follow_messages(control)?;
+                    if !self.gone {
+                        self.lose_device(control, &known, false)?;
+                    }
+                }
             }
         }
         match Interface::lookup(&known.name) {
@@ -281,8 +317,10 @@ impl Watch {
         let missing = control.missing(state)?;
         if (missing.program || missing.sockets) && !self.outages.is_away() {
             if missing.program {
+                control.record_change(LinkChange::Detached, 1);
                 self.report_detached(control, name);
             } else {
+                control.record_change(LinkChange::Unbound, 1);
                 control.warn(format!("{name}: the AF_XDP sockets were unbound; the receiver binds new ones"));
             }
             // Until now the streams may have taken the kernel path: the estimate of missed packets is 0.
@@ -301,17 +339,21 @@ impl Watch {
         }
         if missing.program && !self.gone {
             self.detachments.attached(Instant::now());
+            control.record_change(LinkChange::Attached, 1);
         }
         if self.gone {
             self.gone = false;
+            control.record_change(LinkChange::Back, 1);
             self.outages.change_device(state.carrier_downs);
         }
         if state.interface.queues != self.settled.queues {
+            control.record_change(LinkChange::QueuesChanged, 1);
             self.report_queues(control, self.settled.queues, &state.interface);
             self.settled.queues = state.interface.queues;
         }
         if state.interface.mtu != self.settled.mtu {
             self.follow_mtu(control, state)?;
+            control.record_change(LinkChange::MtuChanged, 1);
         }
         self.failure = None;
         self.complete = Instant::now();
@@ -324,6 +366,9 @@ impl Watch {
         let how = if is_new { " under a new index" } else { "" };
         let (away, recovery) = (over.away.as_secs_f64(), over.recovery.as_secs_f64());
         if !was_away {
+            // No state showed them, the kernel's count of lost carriers did.
+            control.record_change(LinkChange::Down, over.count);
+            control.record_change(LinkChange::Up, over.count);
             tracing::warn!("{name}: the link went away and came back at once, {} times", over.count);
         } else if std::mem::take(&mut self.parts_alone) {
             tracing::warn!("{name}: the receiver is on the link again, after {away:.3} s");
@@ -379,10 +424,18 @@ impl Watch {
             if !families.has(ipv6) {
                 control.lose_family(ipv6)?;
             } else if self.lose_missing(control, ipv6)? {
-                self.families.begin(ipv6, self.received(control, ipv6), Instant::now());
+                self.lose_family(control, ipv6);
             }
         }
         Ok(())
+    }
+
+    /// Begins an outage of one IP version, or goes on with it.
+    fn lose_family(&mut self, control: &Control, ipv6: bool) {
+        if !self.families.is_away(ipv6) {
+            control.record_change(if ipv6 { LinkChange::Ipv6Gone } else { LinkChange::Ipv4Gone }, 1);
+        }
+        self.families.begin(ipv6, self.received(control, ipv6), Instant::now());
     }
 
     /// Has the groups of one IP version joined again that the kernel's tables lack. Returns true if there are any.
@@ -425,7 +478,7 @@ impl Watch {
             let away = warnings::family(joined, ipv6, mtu, families).filter(|_| control.has_family(ipv6));
             match away {
                 Some(warning) => {
-                    self.families.begin(ipv6, self.received(control, ipv6), Instant::now());
+                    self.lose_family(control, ipv6);
                     if self.families.is_new(ipv6, &warning) {
                         control.warn(warning);
                     }
@@ -448,6 +501,7 @@ impl Watch {
                 && let Some(over) = self.families.end(ipv6, self.received(control, ipv6), Instant::now())
             {
                 control.record_family_outage(over);
+                control.record_change(if ipv6 { LinkChange::Ipv6Back } else { LinkChange::Ipv4Back }, 1);
                 let (joined, seconds) = (control.membership_interface(), over.away.as_secs_f64());
                 tracing::warn!("{joined}: {version} is back after {seconds:.3} s, and its groups are joined");
             }
@@ -475,6 +529,7 @@ impl Watch {
         let start = Instant::now();
         // A membership that changes while the files are read can be missing once.
         let mut missing = control.groups_missing_in_tables();
+        let missing_now = missing.len() as u64;
         missing.retain(|group| !self.families.is_away(group.is_ipv6()));
         let twice: BTreeSet<_> = missing.intersection(&self.missing_groups).copied().collect();
         self.missing_groups = missing;
@@ -490,16 +545,27 @@ impl Watch {
             } else {
                 control.warn(lost)
             }
+            control.record_change(LinkChange::MembershipsLost, 1);
             self.settling = Some(Instant::now() + SETTLING);
         }
         let Ok(now) = compatibility(&control.membership_interface()) else { return };
-        let warnings: Vec<_> =
-            now.warnings(self.tables.as_ref().map(|(before, ..)| before)).iter().map(ToString::to_string).collect();
+        let found = now.warnings(self.tables.as_ref().map(|(before, ..)| before));
+        self.record_tables(control, missing_now, &now, &found);
+        let warnings: Vec<_> = found.iter().map(ToString::to_string).collect();
         for warning in warnings.iter().filter(|warning| !self.reported.contains(warning)) {
             control.warn(warning.clone());
         }
         self.reported = warnings;
         self.tables = Some((now, Instant::now(), start.elapsed()));
+    }
+
+    fn record_tables(&mut self, control: &Control, missing: u64, now: &Compatibility, found: &[Warning]) {
+        if found.iter().any(|warning| matches!(warning, Warning::MldForced { .. } | Warning::MldV1 { .. })) {
+            self.older_mld = Some(Instant::now() + OLDER_QUERIER);
+        }
+        let older_igmp = matches!(now.igmp, Some(IgmpVersion::V1 | IgmpVersion::V2));
+        let (igmp, older_mld) = (now.igmp, self.older_mld);
+        control.record_tables(TablesCheck { missing, igmp, older_igmp, older_mld, at: SystemTime::now() });
     }
 
     fn take_sample(&mut self, control: &Control) {

@@ -39,6 +39,8 @@ impl QueueMonitor {
                     rx_ring_full: kernel.rx_ring_full,
                     rx_invalid_descs: kernel.rx_invalid_descs,
                     rx_fill_ring_empty_descs: kernel.rx_fill_ring_empty_descs,
+                    tx_invalid_descs: kernel.tx_invalid_descs,
+                    tx_ring_empty_descs: kernel.tx_ring_empty_descs,
                     in_ring: monitor.pending().into(),
                     consumer_position: monitor.consumer_position(),
                     ..XskLedger::default()

@@ -35,6 +35,10 @@ pub struct XskLedger {
     pub rx_invalid_descs: u64,
     /// How often the kernel found the fill ring empty. In copy mode each is counted in `rx_dropped` too.
     pub rx_fill_ring_empty_descs: u64,
+    /// The kernel's count of invalid descriptors in the TX ring. A receiver sends nothing: 0.
+    pub tx_invalid_descs: u64,
+    /// How often the kernel found the TX ring empty. A receiver sends nothing: 0.
+    pub tx_ring_empty_descs: u64,
     /// Descriptors in the RX ring that the worker has not taken yet. A gauge.
     pub in_ring: u64,
     /// Frames of datagrams that the consumer keeps. A gauge.
@@ -92,6 +96,8 @@ impl XskLedger {
             rx_ring_full: self.rx_ring_full + before.rx_ring_full,
             rx_invalid_descs: self.rx_invalid_descs + before.rx_invalid_descs,
             rx_fill_ring_empty_descs: self.rx_fill_ring_empty_descs + before.rx_fill_ring_empty_descs,
+            tx_invalid_descs: self.tx_invalid_descs + before.tx_invalid_descs,
+            tx_ring_empty_descs: self.tx_ring_empty_descs + before.tx_ring_empty_descs,
             in_ring: self.in_ring + before.in_ring,
             leased: self.leased,
             refused: self.refused,
