@@ -9,6 +9,7 @@ mod link;
 pub mod modes;
 mod replace;
 mod restarts;
+mod share;
 mod vlan;
 
 use anyhow::Result;
@@ -76,6 +77,9 @@ pub fn all(best: ReceiveMode) -> Vec<Row> {
     }
     for mode in with(&[Generic, Socket]) {
         rows.push(Row { name: "VLAN tag", mode, run: vlan::run });
+    }
+    if had(&Mapped) {
+        rows.push(Row { name: "shared packets", mode: Mapped, run: share::run });
     }
     rows
 }
