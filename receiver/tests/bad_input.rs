@@ -154,7 +154,7 @@ fn modes_and_queues_that_there_are_not() {
     let lab = Lab::builder().queues(2).build().expect("lab");
     let error = refused(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(ReceiveMode::ZeroCopy));
     assert!(matches!(error, Error::ModeUnavailable { mode: ReceiveMode::ZeroCopy, .. }), "{error:?}");
-    assert_names(&error, &["zero-copy", lab.rx_interface(), "use copy mode"]);
+    assert_names(&error, &["zero-copy", lab.rx_interface(), "use mode mapped or copy"]);
     for mode in XDP {
         let ask =
             |queues: Queues| refused(&lab, |builder| builder.subscribe(subscription(GOOD)).mode(mode).queues(queues));

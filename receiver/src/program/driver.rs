@@ -35,21 +35,22 @@ pub const LIMITS: &[Limit] = &[
         driver: "veth",
         when: When::ZeroCopy(Some(Errno::OPNOTSUPP)),
         limit: "veth has no zero-copy receive",
-        remedy: "use copy mode",
+        remedy: "use mode mapped or copy",
     },
     // Seen here, QEMU, Linux 6.1 and 6.12 (refused), 7.3 (works; with MTU 9000 refused).
     Limit {
         driver: "virtio_net",
         when: When::ZeroCopy(Some(Errno::OPNOTSUPP)),
         limit: "virtio_net has zero-copy receive in Linux 7.3, not in 6.12, and only of packets that fit one buffer",
-        remedy: "boot a newer kernel and take an MTU of 1500, or use copy mode",
+        remedy: "boot a newer kernel and take an MTU of 1500, or use mode mapped or copy",
     },
     // Seen here, QEMU, Linux 7.3.
     Limit {
         driver: "virtio_net",
         when: When::ZeroCopy(Some(Errno::INVAL)),
         limit: "virtio_net does zero-copy only on a device that uses the kernel's DMA interface",
-        remedy: "start the virtual machine with iommu_platform=on,disable-legacy=on for this device, or use copy mode",
+        remedy: "start the virtual machine with iommu_platform=on,disable-legacy=on for this device, or use mode \
+                 mapped or copy",
     },
     Limit {
         driver: "virtio_net",
@@ -70,7 +71,7 @@ pub const LIMITS: &[Limit] = &[
         when: When::ZeroCopy(None),
         limit: "gve takes a zero-copy socket only while an XDP program is attached (as this receiver does), and not \
                 in each of its queue formats",
-        remedy: "use copy mode",
+        remedy: "use mode mapped or copy",
     },
     Limit {
         driver: "ice",
