@@ -10,6 +10,7 @@ use outlet::Outlet;
 mod conformance;
 #[allow(dead_code, unused_imports)] // Until the server and the clients use all of it.
 mod control;
+mod cpus;
 mod errors;
 mod event;
 mod figures;
@@ -23,6 +24,7 @@ mod outlet;
 mod panics;
 mod run;
 mod send;
+mod service;
 mod services;
 mod signals;
 mod sink;

@@ -1,5 +1,6 @@
 //! What a Linux host reports and allows to receivers and senders of multicast: interfaces and their changes (netlink,
-//! ethtool), capabilities and how to grant a missing one, clocks, and the reasons in a loader's error.
+//! ethtool), capabilities and how to grant a missing one, clocks, real-time priority, and the reasons in a loader's
+//! error.
 //!
 //! ```no_run
 //! use receiver_host::{Interface, Lack, LinkEvents, XDP};
@@ -29,6 +30,7 @@ mod interface;
 mod link_events;
 mod netlink;
 mod privilege;
+pub mod realtime;
 mod reason;
 
 pub use excerpt::excerpt;

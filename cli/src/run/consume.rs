@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use receiver::{Wait, Worker};
 
+use crate::cpus::Placement;
 use crate::outlet::OutletError;
 use crate::panics;
+use crate::service::Activity;
 use crate::sink::{Sinks, lock};
 
 /// The sleep of a worker that may not wait in the kernel: see [`Plan::next`].
@@ -23,6 +25,9 @@ pub struct Plan {
     budget: Option<Budget>,
     alone: bool,
     stop: AtomicBool,
+    placement: Placement,
+    /// One for each worker.
+    activities: Arc<[Activity]>,
 }
 
 /// Why a thread ended.
@@ -36,6 +41,8 @@ pub enum EndReason {
     Sink(OutletError),
     /// The receiver failed.
     Failed(receiver::Error),
+    /// The thread could not be placed.
+    Misplaced(anyhow::Error),
 }
 
 /// The number of datagrams that are still to be delivered.
@@ -48,9 +55,21 @@ struct Budget {
 
 impl Plan {
     /// For this number of workers, and at most `count` datagrams if there is a limit.
-    pub fn new(workers: usize, sinks: Option<Arc<Mutex<Sinks>>>, busy: bool, count: Option<u64>) -> Self {
+    pub fn new(
+        workers: usize,
+        sinks: Option<Arc<Mutex<Sinks>>>,
+        busy: bool,
+        count: Option<u64>,
+        placement: Placement,
+    ) -> Self {
         let budget = count.map(|count| Budget { free: AtomicU64::new(count), left: AtomicU64::new(count) });
-        Self { sinks, busy, budget, alone: workers == 1, stop: AtomicBool::new(false) }
+        let activities = (0..workers).map(|_| Activity::default()).collect();
+        Self { sinks, busy, budget, alone: workers == 1, stop: AtomicBool::new(false), placement, activities }
+    }
+
+    /// What the threads mark, by the index of their workers.
+    pub fn activities(&self) -> Arc<[Activity]> {
+        Arc::clone(&self.activities)
     }
 
     /// Ends the threads without delivering what the rings still hold. Those that wait end with the receiver's shutdown,
@@ -59,8 +78,12 @@ impl Plan {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Receives until there is a reason to end.
-    pub fn run(&self, worker: &mut Worker) -> EndReason {
+    /// Receives by the worker with this index, until there is a reason to end.
+    pub fn run(&self, index: usize, worker: &mut Worker) -> EndReason {
+        if let Err(error) = self.placement.enter(index) {
+            return EndReason::Misplaced(error);
+        }
+        let activity = &self.activities[index];
         loop {
             panics::point();
             if self.stop.load(Ordering::Relaxed) {
@@ -74,7 +97,7 @@ impl Plan {
                 std::thread::sleep(NAP);
                 continue;
             }
-            let (delivered, result) = self.batch(worker, allowed, wait);
+            let (delivered, result) = self.batch(worker, activity, allowed, wait);
             if let Some(budget) = &self.budget {
                 budget.left.fetch_sub(delivered, Ordering::AcqRel);
                 budget.free.fetch_add(allowed - delivered, Ordering::AcqRel);
@@ -101,10 +124,19 @@ impl Plan {
     }
 
     /// One poll. The sinks are locked from the first datagram to the last.
-    fn batch(&self, worker: &mut Worker, allowed: u64, wait: Wait) -> (u64, Result<(), EndReason>) {
+    fn batch(
+        &self,
+        worker: &mut Worker,
+        activity: &Activity,
+        allowed: u64,
+        wait: Wait,
+    ) -> (u64, Result<(), EndReason>) {
         let mut delivered = 0;
         let mut sinks = None;
         let polled = worker.poll_while(wait, |datagram| {
+            if delivered == 0 {
+                activity.begin();
+            }
             delivered += 1;
             if let Some(shared) = &self.sinks {
                 sinks.get_or_insert_with(|| lock(shared)).take(&datagram);
@@ -112,6 +144,9 @@ impl Plan {
             if delivered == allowed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         let failed = sinks.and_then(|mut sinks| sinks.end_batch().err());
+        if delivered > 0 {
+            activity.end();
+        }
         let result = match (failed, polled) {
             (Some(error), _) => Err(EndReason::Sink(error)),
             (None, Ok(_)) => Ok(()),

@@ -46,6 +46,7 @@ impl From<EndReason> for Result<(), Failure> {
             EndReason::Stopped | EndReason::Enough => Ok(()),
             EndReason::Sink(error) => Err(Failure::of_sink(error)),
             EndReason::Failed(error) => Err(error.into()),
+            EndReason::Misplaced(error) => Err(Failure::Other(error)),
         }
     }
 }

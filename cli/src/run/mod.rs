@@ -17,9 +17,11 @@ use std::time::Instant;
 use anyhow::{Context, anyhow};
 use receiver::{Error, Handle, Worker};
 
+use crate::cpus::Placement;
 use crate::event::Event;
 use crate::figures::Facts;
 use crate::instance::Instance;
+use crate::service::{self, Service};
 use crate::services::{Server, Services};
 use crate::sink::{self, Sinks, Target};
 use crate::{files, log, outlet, panics, signals, view};
@@ -35,8 +37,18 @@ pub use options::RunArgs;
 /// The receiver refused the request or failed, or writing failed. If anything was received, the summary has been
 /// presented by then.
 pub fn run(args: RunArgs) -> anyhow::Result<()> {
+    let result = receive(args);
+    if let Err(error) = &result {
+        service::failed(error);
+    }
+    result
+}
+
+fn receive(args: RunArgs) -> anyhow::Result<()> {
     log::init(args.trace_verdicts, args.verbose);
     descriptors::raise_limit();
+    // Before the first thread starts.
+    let placement = Placement::prepare(args.cpus.clone(), args.priority, args.busy_poll)?;
     let builder = args.builder()?;
     let targets = args.targets();
     check_files(&args, &targets)?;
@@ -58,7 +70,8 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
     let handle = receiver.handle();
     let workers = receiver.into_workers();
     let facts = facts(&handle, &workers)?;
-    let plan = Arc::new(Plan::new(workers.len(), sinks.clone(), args.busy_poll, args.count));
+    let plan = Arc::new(Plan::new(workers.len(), sinks.clone(), args.busy_poll, args.count, placement));
+    let service = Service::new(workers.iter().map(thread_name).collect(), plan.activities());
     let request = args.view(targets.iter().any(|target| target.takes_stdout()));
     let display = view::display(&request, {
         let events = events.clone();
@@ -68,18 +81,18 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
     let exporters = view::exporters(&request);
     let instance = Instance::new(args.name.clone(), start, facts, handle.clone(), sinks, events.clone());
     let services = Services::start(servers(&instance)).context("cannot start the thread of the servers")?;
-    let mut presentation = Presentation::new(instance.clone(), display, exporters);
+    let mut presentation = Presentation::new(instance.clone(), display, exporters, service);
 
     let (mut result, evidence, mut workers) = thread::scope(|scope| {
         let _threads_end_too = EndOnPanic { plan: &plan, handle: handle.clone() };
         let threads: io::Result<Vec<_>> = workers
             .into_iter()
-            .map(|mut worker| {
+            .enumerate()
+            .map(|(index, mut worker)| {
                 let (plan, events) = (Arc::clone(&plan), events.clone());
-                let name = worker.queue().map_or_else(|| "socket".to_owned(), |queue| format!("queue-{queue}"));
-                thread::Builder::new().name(name).spawn_scoped(scope, move || {
+                thread::Builder::new().name(thread_name(&worker)).spawn_scoped(scope, move || {
                     let _done = Done(events);
-                    let ended = plan.run(&mut worker);
+                    let ended = plan.run(index, &mut worker);
                     // The worker must outlive the shutdown: no counter has what comes after it.
                     (ended, worker)
                 })
@@ -139,6 +152,10 @@ fn facts(handle: &Handle, workers: &[Worker]) -> Result<Facts, receiver::Error> 
         queues: workers.iter().filter_map(Worker::queue).collect(),
         subscriptions: handle.subscriptions()?.iter().map(|report| report.subscription.to_string()).collect(),
     })
+}
+
+fn thread_name(worker: &Worker) -> String {
+    worker.queue().map_or_else(|| "socket".to_owned(), |queue| format!("queue-{queue}"))
 }
 
 /// The servers that the options ask for.

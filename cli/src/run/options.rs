@@ -7,6 +7,7 @@ use clap::Args;
 use receiver::{Builder, BusyPoll, DropUnwanted, ModeRequest, Queues, ReceiveMode, Receiver, Vlan};
 
 use super::subscriptions;
+use crate::cpus::{CpuList, Priority};
 use crate::errors::UsageError;
 use crate::sink::{self, Target};
 use crate::values::{count, duration, duration_within, instance_name, positive_count, size};
@@ -122,6 +123,13 @@ pub struct RunArgs {
     /// in the same calls; mode mapped has none, so that auto goes on to copy unless --share is given
     #[arg(long, help_heading = "Receiving")]
     pub busy_poll: bool,
+    /// CPUs of the workers, such as 2 or 2,4-7: the first queue's worker runs on the first CPU, and so on; other
+    /// threads are kept off them. Workers share CPUs if there are fewer
+    #[arg(long, value_name = "LIST", value_parser = str::parse::<CpuList>, help_heading = "CPUs")]
+    pub cpus: Option<CpuList>,
+    /// Real-time priority of the workers, 1 to 99 (SCHED_FIFO). Takes CAP_SYS_NICE or RLIMIT_RTPRIO
+    #[arg(long, value_name = "fifo:N", value_parser = str::parse::<Priority>, help_heading = "CPUs")]
+    pub priority: Option<Priority>,
     /// Do not verify IPv4 header and UDP checksums of frames from XDP. Mode generic still verifies them, except on a
     /// hardware NIC
     #[arg(long, help_heading = "Receiving")]

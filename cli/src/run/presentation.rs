@@ -1,5 +1,5 @@
-//! The run as it is presented: the display and the exporters, fed with the figures of each interval and of the whole
-//! run.
+//! The run as it is presented: the display, the exporters and the service manager, fed with the figures of each interval
+//! and of the whole run.
 
 use std::io;
 use std::sync::mpsc::{Receiver as Events, RecvTimeoutError};
@@ -12,6 +12,7 @@ use crate::event::Event;
 use crate::figures::{Figures, Snapshot};
 use crate::instance::Instance;
 use crate::panics;
+use crate::service::Service;
 use crate::view::{self, Display, Exporters};
 
 /// Presents a run.
@@ -19,14 +20,15 @@ pub struct Presentation {
     instance: Instance,
     display: Display,
     exporters: Exporters,
+    service: Service,
     before: Option<Snapshot>,
     last: Option<Figures>,
 }
 
 impl Presentation {
     /// Of a run.
-    pub fn new(instance: Instance, display: Display, exporters: Exporters) -> Self {
-        Self { instance, display, exporters, before: None, last: None }
+    pub fn new(instance: Instance, display: Display, exporters: Exporters, service: Service) -> Self {
+        Self { instance, display, exporters, service, before: None, last: None }
     }
 
     /// Presents each interval, until there is a reason to end.
@@ -39,12 +41,25 @@ impl Presentation {
         self.display.view().start(self.instance.facts()).map_err(Failure::of_display)?;
         self.exporters.start(self.instance.facts());
         self.before = Some(self.instance.snapshot()?);
+        self.service.ready(self.instance.facts());
+        let result = self.intervals(events, duration, interval);
+        self.service.stopping();
+        result
+    }
+
+    fn intervals(
+        &mut self,
+        events: &Events<Event>,
+        duration: Option<Duration>,
+        interval: Duration,
+    ) -> Result<(), Failure> {
         // A time beyond what the clock can hold never comes.
         let end = duration.and_then(|duration| self.instance.start().checked_add(duration));
         let mut next = self.instance.start().checked_add(interval);
         loop {
             panics::point();
-            let event = match end.into_iter().chain(next).min() {
+            self.service.heartbeat(Instant::now());
+            let event = match end.into_iter().chain(next).chain(self.service.next()).min() {
                 Some(until) => events.recv_timeout(until.saturating_duration_since(Instant::now())),
                 None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
@@ -59,6 +74,9 @@ impl Presentation {
                     let now = Instant::now();
                     if end.is_some_and(|end| now >= end) {
                         return Ok(());
+                    }
+                    if next.is_none_or(|next| now < next) {
+                        continue;
                     }
                     self.interval()?;
                     // After a delay of more than an interval, as after a suspend, the missed ones are skipped.
@@ -76,6 +94,7 @@ impl Presentation {
         let figures = self.figures(self.before.as_ref(), &now);
         self.before = Some(now);
         self.exporters.interval(self.instance.facts(), &figures);
+        self.service.interval(self.instance.facts(), &figures);
         let figures = self.last.insert(figures);
         self.display.view().interval(self.instance.facts(), figures).map_err(Failure::of_display)
     }
