@@ -2,11 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use receiver::printable;
 
+use common::CommonArgs;
 use outlet::Outlet;
 
+mod color;
+mod common;
 mod conformance;
 #[allow(dead_code, unused_imports)] // Until the server and the clients use all of it.
 mod control;
@@ -28,6 +31,7 @@ mod service;
 mod services;
 mod signals;
 mod sink;
+mod suggest;
 mod units;
 mod values;
 mod view;
@@ -36,6 +40,8 @@ mod view;
 #[derive(Parser)]
 #[command(name = "receiver", version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
+    #[command(flatten)]
+    common: CommonArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -57,7 +63,12 @@ const LONGEST_LINE: usize = 400;
 fn main() -> ExitCode {
     panics::install();
     let ended = std::panic::catch_unwind(|| match parsed() {
-        Ok(command) => run(command),
+        Ok(cli) => {
+            log::init(cli.common.level(), cli.common.log_format);
+            let code = run(cli.command);
+            log::finish();
+            code
+        }
         Err(code) => code,
     });
     // A failure here has no place left to be reported.
@@ -68,11 +79,34 @@ fn main() -> ExitCode {
     }
 }
 
+/// The command line as clap knows it.
+fn command() -> clap::Command {
+    adapted(Cli::command())
+}
+
+/// The command and its subcommands with what holds for each option.
+fn adapted(command: clap::Command) -> clap::Command {
+    command
+        // The values would be those of whoever prints the help.
+        .mut_args(|argument| argument.hide_env_values(true))
+        // `--count -1` is a wrong value, and no unknown option.
+        .mut_args(|argument| {
+            let takes_value = argument.get_long().is_some() && argument.get_action().takes_values();
+            if takes_value { argument.allow_negative_numbers(true) } else { argument }
+        })
+        .mut_subcommands(adapted)
+}
+
 /// The command line, or the exit code after help, the version, or a usage error.
-fn parsed() -> Result<Command, ExitCode> {
-    let error = match Cli::try_parse() {
-        Ok(cli) => return Ok(cli.command),
-        Err(error) => error,
+fn parsed() -> Result<Cli, ExitCode> {
+    let choice = color::asked(std::env::args_os().skip(1));
+    color::set(choice);
+    let mut command = command().color(choice);
+    let matches = command.try_get_matches_from_mut(std::env::args_os());
+    let cli = matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    let error = match cli {
+        Ok(cli) => return Ok(cli),
+        Err(error) => error.format(&mut command),
     };
     let code = u8::try_from(error.exit_code()).unwrap_or(2);
     if error.use_stderr() && std::env::args_os().any(|word| is_unfit(&word.to_string_lossy())) {
@@ -108,11 +142,9 @@ fn run(command: Command) -> ExitCode {
 mod tests {
     use super::*;
 
-    use clap::CommandFactory;
-
     #[test]
     fn the_command_line_is_well_made() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     /// A heading: it begins with a capital letter, and does not end with a full stop.
@@ -125,7 +157,7 @@ mod tests {
 
     #[test]
     fn each_help_text_reads_well() {
-        let mut all = vec![Cli::command()];
+        let mut all = vec![command()];
         while let Some(mut command) = all.pop() {
             command.build();
             let name = command.get_name().to_owned();

@@ -45,7 +45,9 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
 }
 
 fn receive(args: RunArgs) -> anyhow::Result<()> {
-    log::init(args.trace_verdicts, args.verbose);
+    if args.trace_verdicts {
+        log::add_verdicts();
+    }
     descriptors::raise_limit();
     // Before the first thread starts.
     let placement = Placement::prepare(args.cpus.clone(), args.priority, args.busy_poll)?;

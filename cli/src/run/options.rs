@@ -141,9 +141,6 @@ pub struct RunArgs {
     /// logged
     #[arg(long, help_heading = "Display and log")]
     pub trace_verdicts: bool,
-    /// Log decisions to standard error; given twice (-vv), every detail, such as the verifier's log
-    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Display and log")]
-    pub verbose: u8,
     /// Entries of the XDP filter for each IP version: one for each source, group and port. Default: twice as many as
     /// needed, at least 4096
     #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Memory")]

@@ -11,9 +11,9 @@ use super::failure::Failure;
 use crate::event::Event;
 use crate::figures::{Figures, Snapshot};
 use crate::instance::Instance;
-use crate::panics;
 use crate::service::Service;
 use crate::view::{self, Display, Exporters};
+use crate::{log, panics};
 
 /// Presents a run.
 pub struct Presentation {
@@ -90,6 +90,7 @@ impl Presentation {
     }
 
     fn interval(&mut self) -> Result<(), Failure> {
+        log::report_suppressed();
         let now = self.instance.snapshot()?;
         let figures = self.figures(self.before.as_ref(), &now);
         self.before = Some(now);

@@ -35,12 +35,19 @@ pub struct Screen<W> {
     /// Rows of the block above the cursor.
     drawn: u16,
     size: Option<(u16, u16)>,
+    /// False if the cells have neither colours nor weight.
+    is_styled: bool,
 }
 
 impl<W: Write> Screen<W> {
     /// A screen on which nothing is drawn yet.
     pub fn new(out: W) -> Self {
-        Self { out, drawn: 0, size: None }
+        Self { out, drawn: 0, size: None, is_styled: true }
+    }
+
+    /// The same screen; without colours and weight if `is_styled` is false.
+    pub fn styled(self, is_styled: bool) -> Self {
+        Self { is_styled, ..self }
     }
 
     /// The writer of the screen. What is written to it follows the block.
@@ -73,7 +80,7 @@ impl<W: Write> Screen<W> {
         let used = cells.iter().rposition(|cell| cell.symbol() != " ").map_or(0, |last| last + 1);
         let mut style = (Color::Reset, Modifier::empty());
         for cell in &cells[..used] {
-            if (cell.fg, cell.modifier) != style {
+            if self.is_styled && (cell.fg, cell.modifier) != style {
                 style = (cell.fg, cell.modifier);
                 queue!(self.out, SetAttribute(Attribute::Reset))?;
                 if cell.modifier.contains(Modifier::BOLD) {
@@ -128,5 +135,7 @@ mod tests {
         block.set_string(1, 0, "b", Style::new().add_modifier(Modifier::BOLD));
         let text = drawn(&mut Screen::new(Vec::new()), (80, 24), &block);
         assert!(text.contains("a\x1b[0m\x1b[1mb\x1b[0m\r\n"), "{text:?}");
+        let text = drawn(&mut Screen::new(Vec::new()).styled(false), (80, 24), &block);
+        assert!(text.contains("ab\r\n"), "{text:?}");
     }
 }

@@ -13,9 +13,9 @@ use super::lines::{heading, unaccounted, why_not_better, write_summary};
 use super::screen::{Screen, terminal_size};
 use super::traits::View;
 use crate::figures::{Facts, Figures, Flow, Stream, drops};
-use crate::log;
 use crate::outlet::Units;
 use crate::units::{age, short};
+use crate::{color, log};
 
 /// A stream counts as stopped after this number of intervals without a packet.
 const STOPPED_AFTER: u32 = 3;
@@ -30,7 +30,8 @@ impl TableView {
     /// A table that is updated at this interval. Until it is dropped, log lines are held back and appear above it.
     pub fn new(out: Units, interval: Duration) -> Self {
         log::hold();
-        Self { screen: Screen::new(out), patience: interval.saturating_mul(STOPPED_AFTER) }
+        let screen = Screen::new(out).styled(color::on_stdout());
+        Self { screen, patience: interval.saturating_mul(STOPPED_AFTER) }
     }
 
     fn draw(&mut self, facts: &Facts, figures: Option<&Figures>) -> io::Result<()> {
