@@ -29,12 +29,18 @@ pub struct Facts {
 
 /// Counts at one moment.
 pub struct Snapshot {
-    at: Instant,
-    mode: ReceiveMode,
+    base: Base,
     streams: Vec<SubscriptionReport>,
-    ledger: Ledger,
     now_ns: u64,
     warnings: Vec<String>,
+}
+
+/// What the rates since a snapshot are taken from.
+pub struct Base {
+    at: Instant,
+    streams: Vec<(SubscriptionId, Counts)>,
+    total: Counts,
+    ledger: Ledger,
 }
 
 impl Snapshot {
@@ -42,14 +48,27 @@ impl Snapshot {
     pub fn take(handle: &Handle) -> Result<Self, receiver::Error> {
         // The ledger first: if it does not move until the next snapshot, neither do the streams.
         let ledger = handle.ledger()?;
-        Ok(Self {
-            at: Instant::now(),
-            mode: handle.mode(),
-            streams: handle.subscriptions()?,
-            ledger,
-            now_ns: now_ns(),
-            warnings: handle.warnings(),
-        })
+        let at = Instant::now();
+        let streams = handle.subscriptions()?;
+        let total = totals(handle.mode(), &streams, &ledger);
+        let counted = streams.iter().map(|stream| (stream.id, counts(stream))).collect();
+        let base = Base { at, streams: counted, total, ledger };
+        Ok(Self { base, streams, now_ns: now_ns(), warnings: handle.warnings() })
+    }
+
+    /// The ids of the subscriptions, in the order of joining.
+    pub fn ids(&self) -> impl Iterator<Item = SubscriptionId> {
+        self.streams.iter().map(|stream| stream.id)
+    }
+
+    /// What rates since this snapshot are taken from.
+    pub fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// As [`Snapshot::base`]; the rest is dropped.
+    pub fn into_base(self) -> Base {
+        self.base
     }
 }
 
@@ -99,6 +118,10 @@ impl Dropped {
 
 /// One subscription.
 pub struct Stream {
+    /// The number of its id.
+    pub id: u32,
+    /// Its name, if it has one.
+    pub name: Option<String>,
     /// The subscription as a user writes it.
     pub subscription: String,
     /// Its counts.
@@ -144,16 +167,18 @@ impl Flow {
 
 impl Figures {
     /// The figures from one snapshot to another, or since `start`, when everything was joined.
-    pub fn between(start: Instant, before: Option<&Snapshot>, now: &Snapshot, probe: Option<ProbeReport>) -> Self {
-        let elapsed = now.at.saturating_duration_since(start).as_secs_f64();
-        let span = before.map_or(elapsed, |before| now.at.saturating_duration_since(before.at).as_secs_f64());
+    pub fn between(start: Instant, before: Option<&Base>, now: &Snapshot, probe: Option<ProbeReport>) -> Self {
+        let elapsed = now.base.at.saturating_duration_since(start).as_secs_f64();
+        let span = before.map_or(elapsed, |before| now.base.at.saturating_duration_since(before.at).as_secs_f64());
         let earlier: HashMap<SubscriptionId, Counts> =
-            before.iter().flat_map(|before| &before.streams).map(|stream| (stream.id, counts(stream))).collect();
+            before.iter().flat_map(|before| before.streams.iter().copied()).collect();
         let streams = now.streams.iter().map(|stream| {
             let before = earlier.get(&stream.id).copied().unwrap_or_default();
             let last_seconds_ago = stream.last.map(|last| now.now_ns.saturating_sub(last) as f64 / 1e9);
             let flow = Flow::new(counts(stream), before, span);
             Stream {
+                id: stream.id.number(),
+                name: None,
                 subscription: stream.subscription.to_string(),
                 flow,
                 passed_shared: stream.passed_shared,
@@ -161,8 +186,8 @@ impl Figures {
                 last_seconds_ago,
             }
         });
-        let total = Flow::new(totals(now), before.map(totals).unwrap_or_default(), span);
-        let (ledger, warnings) = (now.ledger.clone(), now.warnings.clone());
+        let total = Flow::new(now.base.total, before.map(|before| before.total).unwrap_or_default(), span);
+        let (ledger, warnings) = (now.base.ledger.clone(), now.warnings.clone());
         let (in_flight, unaccounted) = in_flight(before.map(|before| &before.ledger), &ledger);
         let (streams, dropped, evidence) = (streams.collect(), Dropped::default(), Evidence::default());
         Self { elapsed, span, streams, total, ledger, in_flight, unaccounted, probe, warnings, dropped, evidence }
@@ -170,7 +195,7 @@ impl Figures {
 }
 
 /// Frames in flight, and frames without a cause, which are known at rest and at the end only.
-fn in_flight(before: Option<&Ledger>, now: &Ledger) -> (u64, Option<u64>) {
+pub fn in_flight(before: Option<&Ledger>, now: &Ledger) -> (u64, Option<u64>) {
     match before {
         Some(before) if !now.is_at_rest_since(before) => (now.in_flight() + now.unaccounted(), None),
         _ => (now.in_flight(), Some(now.unaccounted())),
@@ -190,13 +215,13 @@ fn counts(stream: &SubscriptionReport) -> Counts {
 }
 
 /// Subscriptions that share a group and port share their count of blocked frames. The ledger has it once.
-fn totals(snapshot: &Snapshot) -> Counts {
-    let sum = |of: fn(&SubscriptionReport) -> u64| snapshot.streams.iter().map(of).sum();
-    let known = snapshot.mode != ReceiveMode::Socket;
+fn totals(mode: ReceiveMode, streams: &[SubscriptionReport], ledger: &Ledger) -> Counts {
+    let sum = |of: fn(&SubscriptionReport) -> u64| streams.iter().map(of).sum();
+    let known = mode != ReceiveMode::Socket;
     Counts {
         packets: sum(|stream| stream.packets),
         bytes: sum(|stream| stream.bytes),
-        blocked: known.then(|| blocked(&snapshot.ledger)),
+        blocked: known.then(|| blocked(ledger)),
     }
 }
 

@@ -33,6 +33,7 @@ fn of_receiver(error: &Error) -> Option<String> {
             Some("The option --mode auto selects the fastest mode that is available".to_owned())
         }
         Error::ShareUnavailable { .. } => Some(options(&["--share", "--mode socket"])),
+        Error::WrongFilterMode { .. } => Some("The command for it is `receiver ctl set-sources`".to_owned()),
         Error::FilterFull { .. } => Some(options(&["--max-flows"])),
         Error::Option { option, .. } => of_setting(option),
         _ => None,

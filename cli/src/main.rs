@@ -14,6 +14,7 @@ mod conformance;
 #[allow(dead_code, unused_imports)] // Until the server and the clients use all of it.
 mod control;
 mod cpus;
+mod ctl;
 mod errors;
 mod event;
 mod figures;
@@ -49,6 +50,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Conformance(conformance::ConformanceArgs),
+    Ctl(ctl::CtlArgs),
     Membership(membership::MembershipArgs),
     Run(Box<run::RunArgs>),
     Send(Box<send::SendArgs>),
@@ -129,6 +131,7 @@ fn is_unfit(word: &str) -> bool {
 fn run(command: Command) -> ExitCode {
     let result = match command {
         Command::Conformance(args) => conformance::run(args),
+        Command::Ctl(args) => ctl::run(args),
         Command::Membership(args) => membership::run(args),
         Command::Run(args) => run::run(*args),
         Command::Send(args) => send::run(*args),

@@ -122,7 +122,7 @@ pub fn duration_within(text: &str, least: Duration, most: Duration) -> Result<Du
     }
 }
 
-/// The longest name of a run: the path of its control socket must fit in a socket address.
+/// The longest name: the path of a run's control socket must fit in a socket address.
 const LONGEST_NAME: usize = 64;
 
 /// Parses the name of a run, which is part of file names.
@@ -130,6 +130,11 @@ pub fn instance_name(text: &str) -> Result<String, String> {
     if text.parse::<u64>().is_ok() {
         return Err(format!("a name begins with a letter; for a number of datagrams write -c {text}"));
     }
+    name(text)
+}
+
+/// Parses the name of a run or of a subscription. None can be taken for an id, a subscription or a path.
+pub fn name(text: &str) -> Result<String, String> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     match text.chars().next() {
         Some(first) if !first.is_ascii_alphabetic() => Err("a name begins with a letter from A to Z".to_owned()),

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::place;
 use super::protocol::{Refusal, Request, parse_reply};
 use crate::files::shown;
+use crate::values::name;
 
 /// How long a run may take for a reply. A reload of many subscriptions takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,7 +29,7 @@ const LONGEST_REPLY: u64 = 1 << 30;
 #[derive(Args, Clone, Debug, Default)]
 pub struct Selection {
     /// Name of the run (`receiver run --name`). Default: the only run with a name
-    #[arg(short, long, global = true, value_name = "NAME", value_parser = place::name)]
+    #[arg(short, long, global = true, value_name = "NAME", value_parser = name)]
     pub name: Option<String>,
     /// Control socket of the run (`receiver run --control`), in place of a name
     #[arg(long, global = true, value_name = "PATH", conflicts_with = "name")]

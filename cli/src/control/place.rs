@@ -10,26 +10,7 @@ use anyhow::anyhow;
 use rustix::process::geteuid;
 
 use crate::files::shown;
-
-/// The longest name of a run or a subscription. A socket's path has room for 107 bytes.
-const LONGEST_NAME: usize = 64;
-
-/// Parses the name of a run or of a subscription: a letter, then letters, digits, `-`, `_` or `.`. No name can be taken
-/// for an id, a subscription or a path.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn name(text: &str) -> Result<String, String> {
-    let rule = "a name is a letter, then letters, digits, `-`, `_` or `.`";
-    let begins = text.starts_with(|c: char| c.is_ascii_alphabetic());
-    if !begins || !text.chars().all(|c| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c)) {
-        return Err(rule.to_owned());
-    }
-    if text.len() > LONGEST_NAME {
-        return Err(format!("a name has at most {LONGEST_NAME} characters"));
-    }
-    Ok(text.to_owned())
-}
+use crate::values::name;
 
 /// The runtime directory: systemd's, else that of root or of the user.
 pub fn runtime_directory() -> PathBuf {
@@ -119,18 +100,6 @@ pub fn names(directory: &Path) -> Vec<String> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn names_cannot_be_taken_for_something_else() {
-        for good in ["a", "Feed-1", "a.b_c"] {
-            assert_eq!(name(good).as_deref(), Ok(good));
-        }
-        for wrong in ["", "1", "100", "-a", ".a", "a/b", "a b", "232.1.1.1:5", "ä", "a:1", "../a"] {
-            name(wrong).expect_err(wrong);
-        }
-        name(&"a".repeat(64)).expect("64");
-        name(&"a".repeat(65)).expect_err("65");
-    }
 
     #[test]
     fn the_directory_is_that_of_systemd_of_root_or_of_the_user() {

@@ -129,6 +129,8 @@ pub enum Kind {
     UnknownSubscription,
     /// Several subscriptions are meant.
     Ambiguous,
+    /// The run is ending.
+    Stopping,
     /// Another subscription has the name.
     NameTaken,
     /// The subscription overlaps one that is joined.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use receiver::{Handle, SubscriptionId};
 
 use crate::event::Event;
-use crate::figures::{Dropped, Facts, Figures, Snapshot};
+use crate::figures::{Base, Dropped, Facts, Figures, Snapshot};
 use crate::log;
 use crate::sink::{self, Sinks};
 
@@ -26,6 +26,7 @@ struct Shared {
     handle: Handle,
     sinks: Option<Arc<Mutex<Sinks>>>,
     names: Mutex<Names>,
+    turn: Mutex<()>,
     events: Sender<Event>,
 }
 
@@ -39,7 +40,8 @@ impl Instance {
         sinks: Option<Arc<Mutex<Sinks>>>,
         events: Sender<Event>,
     ) -> Self {
-        Self(Arc::new(Shared { name, start, facts, handle, sinks, names: Mutex::default(), events }))
+        let (names, turn) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { name, start, facts, handle, sinks, names, turn, events }))
     }
 
     /// Its name among the runs on this host, if it has one.
@@ -72,6 +74,12 @@ impl Instance {
         self.0.names.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// The right to change subscriptions and their names, until it is dropped. A join by the control socket and a reload
+    /// take it, so that each finds the names as the other has left them. Those who only read do without.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        self.0.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// The name of a subscription, if it has one.
     pub fn name_of(&self, id: SubscriptionId) -> Option<String> {
         self.names().of(id).map(str::to_owned)
@@ -87,9 +95,19 @@ impl Instance {
 
     /// The figures from one snapshot to another, or since the start.
     pub fn figures(&self, before: Option<&Snapshot>, now: &Snapshot) -> Figures {
+        self.figures_since(before.map(Snapshot::base), now)
+    }
+
+    /// As [`Instance::figures`], for those who keep the counts of a snapshot alone.
+    pub fn figures_since(&self, before: Option<&Base>, now: &Snapshot) -> Figures {
         let (reports, probe) = self.sinks().map(|sinks| (sinks.reports(), sinks.probe())).unwrap_or_default();
         let dropped = Dropped { sinks: reports, display: 0, log: log::dropped() };
-        Figures { dropped, ..Figures::between(self.0.start, before, now, probe) }
+        let mut figures = Figures { dropped, ..Figures::between(self.0.start, before, now, probe) };
+        let names = self.names();
+        for (stream, id) in figures.streams.iter_mut().zip(now.ids()) {
+            stream.name = names.of(id).map(str::to_owned);
+        }
+        figures
     }
 
     /// Has the main thread act on an event. A run that is ending ignores it.

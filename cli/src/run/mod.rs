@@ -24,7 +24,7 @@ use crate::instance::Instance;
 use crate::service::{self, Service};
 use crate::services::{Server, Services};
 use crate::sink::{self, Sinks, Target};
-use crate::{files, log, outlet, panics, signals, view};
+use crate::{control, files, log, outlet, panics, signals, view};
 use consume::Plan;
 use failure::Failure;
 use presentation::Presentation;
@@ -57,6 +57,9 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     let (events, waiting) = mpsc::channel();
     let cancel = signals::watch(events.clone()).context("cannot handle signals")?;
     panics::report_to(events.clone());
+    // Before the receiver opens, so that a name that another run has changes nothing.
+    let mut services = Services::default();
+    let control = control::serve(args.name.as_deref(), args.control.as_deref(), &events, &mut services)?;
 
     let receiver = match builder.cancel(cancel).build() {
         Err(Error::Cancelled) => {
@@ -82,7 +85,12 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     });
     let exporters = view::exporters(&request);
     let instance = Instance::new(args.name.clone(), start, facts, handle.clone(), sinks, events.clone());
-    let services = Services::start(servers(&instance)).context("cannot start the thread of the servers")?;
+    for server in servers(&instance) {
+        services.add(server).context("cannot start the thread of the servers")?;
+    }
+    if let Some(control) = &control {
+        control.started(instance.clone());
+    }
     let mut presentation = Presentation::new(instance.clone(), display, exporters, service);
 
     let (mut result, evidence, mut workers) = thread::scope(|scope| {

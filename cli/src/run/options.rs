@@ -46,6 +46,9 @@ pub struct RunArgs {
     /// Name of this run among those on this host: a letter, then letters, digits, `-`, `_` or `.`
     #[arg(short, long, value_name = "NAME", value_parser = instance_name, help_heading = "Instance")]
     pub name: Option<String>,
+    /// Control socket for `receiver ctl`, in place of the one that a run with a name has in the runtime directory
+    #[arg(long, value_name = "PATH", help_heading = "Instance")]
+    pub control: Option<PathBuf>,
     /// Read more subscriptions from FILE, one per line; a # begins a comment. `-` is standard input
     #[arg(long = "subscriptions", value_name = "FILE", id = "subscription_file", help_heading = "Subscriptions")]
     pub subscription_file: Option<PathBuf>,

@@ -22,7 +22,7 @@ impl<W: Write> View for JsonView<W> {
                 interface: &facts.interface,
                 mode: facts.mode,
                 share: facts.share,
-                refused_modes: refused(facts),
+                refused_modes: refused_modes(facts),
                 queues: &facts.queues,
                 subscriptions: &facts.subscriptions,
             },
@@ -44,7 +44,7 @@ impl<W: Write> View for JsonView<W> {
                 interface: &facts.interface,
                 mode: facts.mode,
                 share: facts.share,
-                refused_modes: refused(facts),
+                refused_modes: refused_modes(facts),
                 queues: &facts.queues,
                 figures: JsonFigures::new(figures),
             },
@@ -91,18 +91,21 @@ struct Summary<'a> {
     figures: JsonFigures<'a>,
 }
 
+/// A faster mode, and why it was refused.
 #[derive(Serialize)]
-struct RefusedMode<'a> {
+pub struct RefusedMode<'a> {
     mode: ReceiveMode,
     reason: &'a str,
 }
 
-fn refused(facts: &Facts) -> Vec<RefusedMode<'_>> {
+/// The faster modes that were refused.
+pub fn refused_modes(facts: &Facts) -> Vec<RefusedMode<'_>> {
     facts.refused.iter().map(|refused| RefusedMode { mode: refused.mode, reason: &refused.reason }).collect()
 }
 
+/// The figures of an interval or of the whole run.
 #[derive(Serialize)]
-struct JsonFigures<'a> {
+pub struct JsonFigures<'a> {
     elapsed_seconds: f64,
     #[serde(flatten)]
     total: Counts,
@@ -132,6 +135,9 @@ struct JsonFigures<'a> {
 
 #[derive(Serialize)]
 struct JsonStream<'a> {
+    id: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
     subscription: &'a str,
     #[serde(flatten)]
     counts: Counts,
@@ -168,7 +174,8 @@ struct Counts {
 }
 
 impl<'a> JsonFigures<'a> {
-    fn new(figures: &'a Figures) -> Self {
+    /// Of these figures.
+    pub fn new(figures: &'a Figures) -> Self {
         let silent: HashMap<String, &[Finding]> = figures
             .evidence
             .silent
@@ -183,6 +190,8 @@ impl<'a> JsonFigures<'a> {
                 .streams
                 .iter()
                 .map(|stream| JsonStream {
+                    id: stream.id,
+                    name: stream.name.as_deref(),
                     subscription: &stream.subscription,
                     counts: stream.flow.into(),
                     passed_shared: stream.passed_shared,

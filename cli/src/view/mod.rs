@@ -20,6 +20,7 @@ use crate::outlet::{Outlet, Units};
 pub use display::Display;
 pub use explanation::at_the_end;
 pub use exporters::Exporters;
+pub use json::{JsonFigures, RefusedMode, refused_modes};
 pub use screen::has_cursor;
 use traits::View;
 

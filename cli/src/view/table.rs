@@ -311,6 +311,8 @@ mod tests {
     fn stream(number: usize, packet_rate: f64, last: Option<f64>) -> Stream {
         let flow = Flow { packets: 7 * u64::from(last.is_some()), packet_rate, ..Flow::default() };
         Stream {
+            id: 0,
+            name: None,
             subscription: format!("10.0.0.{number}@232.1.1.1:5000"),
             flow,
             passed_shared: Some(0),

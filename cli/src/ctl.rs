@@ -1,0 +1,343 @@
+//! `receiver ctl`: asks a run for its figures, and changes what it receives, by its control socket.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::control::{Client, ClientError, Kind, Refusal, Request, Selection};
+use crate::errors::UsageError;
+use crate::units::{age, count, short, with_unit};
+use crate::values::duration;
+
+/// Ask a run for its figures, and change what it receives while it runs
+///
+/// The run has a control socket if it was started with --name or --control. A request that is refused changes nothing.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = crate::EXIT_CODES)]
+pub struct CtlArgs {
+    #[command(flatten)]
+    selection: Selection,
+    /// Print each reply as one JSON object
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: CtlCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum CtlCommand {
+    /// Join a subscription
+    #[command(after_help = crate::EXIT_CODES)]
+    Join {
+        /// The subscription, as for `receiver run`: 10.0.0.1@232.1.1.1:5000
+        subscription: String,
+        /// Name for it, which other requests can use
+        #[arg(long = "as", value_name = "NAME")]
+        label: Option<String>,
+    },
+    /// Leave a subscription
+    #[command(after_help = crate::EXIT_CODES)]
+    Leave(Which),
+    /// Block a source of an any-source subscription
+    #[command(after_help = crate::EXIT_CODES)]
+    Block(WhichSource),
+    /// Unblock a source of an any-source subscription
+    #[command(after_help = crate::EXIT_CODES)]
+    Unblock(WhichSource),
+    /// Replace the sources of a subscription, or the blocked sources of an any-source one
+    #[command(after_help = crate::EXIT_CODES)]
+    SetSources {
+        #[command(flatten)]
+        which: Which,
+        /// All sources from now on; none unblocks all sources of an any-source subscription
+        #[arg(value_name = "SOURCE")]
+        sources: Vec<IpAddr>,
+    },
+    /// List the subscriptions with their ids and names
+    #[command(after_help = crate::EXIT_CODES)]
+    List,
+    /// Show packets, rates and drops
+    #[command(after_help = crate::EXIT_CODES)]
+    Stats {
+        /// Show them again and again, with this time in between
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        interval: Option<Duration>,
+    },
+    /// Show every frame under its cause
+    #[command(after_help = crate::EXIT_CODES)]
+    Ledger,
+    /// Show the receive mode, and why faster modes were refused
+    #[command(after_help = crate::EXIT_CODES)]
+    Mode,
+    /// Change what the run logs
+    #[command(after_help = crate::EXIT_CODES)]
+    LogLevel {
+        /// The least important messages that are logged
+        #[arg(value_name = "LEVEL", value_parser = ["off", "error", "warn", "info", "debug", "trace"])]
+        level: String,
+    },
+    /// Read the configuration file again, and apply the difference
+    #[command(after_help = crate::EXIT_CODES)]
+    Reload,
+    /// End the run in order, as SIGTERM does
+    #[command(after_help = crate::EXIT_CODES)]
+    Stop,
+}
+
+#[derive(Args, Clone, Debug)]
+struct Which {
+    /// Name, id or text of the subscription, as `list` shows them; GROUP:PORT if it is the only one there
+    subscription: String,
+}
+
+#[derive(Args, Clone, Debug)]
+struct WhichSource {
+    #[command(flatten)]
+    which: Which,
+    /// The source's address
+    source: IpAddr,
+}
+
+impl CtlCommand {
+    fn request(&self) -> Request {
+        match self.clone() {
+            Self::Join { subscription, label: name } => Request::Join { subscription, name },
+            Self::Leave(Which { subscription }) => Request::Leave { subscription },
+            Self::Block(WhichSource { which: Which { subscription }, source }) => {
+                Request::Block { subscription, source }
+            }
+            Self::Unblock(WhichSource { which: Which { subscription }, source }) => {
+                Request::Unblock { subscription, source }
+            }
+            Self::SetSources { which: Which { subscription }, sources } => {
+                Request::SetSources { subscription, sources: sources.into_iter().collect() }
+            }
+            Self::List => Request::List {},
+            Self::Stats { .. } => Request::Stats {},
+            Self::Ledger => Request::Ledger {},
+            Self::Mode => Request::Mode {},
+            Self::LogLevel { level } => Request::LogLevel { level },
+            Self::Reload => Request::Reload {},
+            Self::Stop => Request::Stop {},
+        }
+    }
+
+    fn interval(&self) -> Option<Duration> {
+        if let Self::Stats { interval } = self { *interval } else { None }
+    }
+}
+
+/// Sends the request and prints the reply.
+///
+/// # Errors
+/// There is no such run, it refused the request, or standard output is closed.
+pub fn run(args: CtlArgs) -> anyhow::Result<()> {
+    let request = args.command.request();
+    let mut client = Client::connect(&args.selection)?;
+    let mut next = Instant::now();
+    loop {
+        let reply = client.request(&request);
+        let mut out = io::stdout().lock();
+        if args.json {
+            writeln!(out, "{}", json_reply(&reply))?;
+        }
+        let result = reply.map_err(failure)?;
+        if !args.json {
+            out.write_all(words(&request, &result).as_bytes())?;
+        }
+        out.flush()?;
+        let Some(interval) = args.command.interval() else { return Ok(()) };
+        next = (next + interval).max(Instant::now());
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+}
+
+fn json_reply(reply: &Result<Value, ClientError>) -> Value {
+    match reply {
+        Ok(result) => json!({"ok": true, "result": result}),
+        Err(ClientError::Refused(Refusal { error, kind })) => json!({"ok": false, "error": error, "kind": kind}),
+        Err(error) => json!({"ok": false, "error": error.to_string(), "kind": Kind::Other}),
+    }
+}
+
+/// A request that makes no sense has another exit code than one that the machine refuses.
+fn failure(error: ClientError) -> anyhow::Error {
+    match error {
+        ClientError::Refused(Refusal { error, kind: Kind::InvalidRequest }) => UsageError(error).into(),
+        error => error.into(),
+    }
+}
+
+/// The result for people.
+fn words(request: &Request, result: &Value) -> String {
+    let subscription = || entry(result);
+    match request {
+        Request::Join { .. } => format!("joined {}\n", subscription()),
+        Request::Leave { .. } => format!("left {}\n", subscription()),
+        Request::Block { source, .. } => format!("blocked {source}: {}\n", subscription()),
+        Request::Unblock { source, .. } => format!("unblocked {source}: {}\n", subscription()),
+        Request::SetSources { .. } => format!("changed {}\n", subscription()),
+        Request::List {} => list(result),
+        Request::Stats {} => stats(result),
+        Request::Ledger {} => ledger(result),
+        Request::Mode {} => mode(result),
+        Request::LogLevel { .. } => format!("the run logs at level {} from now on\n", text(&result["level"])),
+        Request::Reload {} => reload(result),
+        Request::Stop {} => "the run is ending\n".to_owned(),
+        Request::Hello {} => format!("{result}\n"),
+    }
+}
+
+fn entry(entry: &Value) -> String {
+    let name = entry["name"].as_str().map(|name| format!("{name}: ")).unwrap_or_default();
+    format!("subscription {}, {name}{}", entry["id"], text(&entry["subscription"]))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}
+
+fn rows_of(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Rows with the columns of the first one. Numbers stand at the right, text at the left.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+    let is_text = |at: usize| rows.iter().skip(1).any(|row| row[at].starts_with(|c: char| c.is_ascii_alphabetic()));
+    let shape: Vec<(usize, bool)> = (0..columns).map(|at| (width(at), at + 1 == columns || is_text(at))).collect();
+    let mut out = String::new();
+    for row in rows {
+        let cells =
+            row.iter().zip(&shape).map(
+                |(cell, &(width, is_text))| {
+                    if is_text { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+                },
+            );
+        let _ = writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    out
+}
+
+fn heads(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn list(result: &Value) -> String {
+    let mut rows = vec![heads(&["id", "name", "packets", "subscription"])];
+    rows.extend(rows_of(&result["subscriptions"]).iter().map(|entry| {
+        let cell = |key: &str| text(&entry[key]).to_owned();
+        vec![entry["id"].to_string(), cell("name"), entry["packets"].to_string(), cell("subscription")]
+    }));
+    table(&rows)
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(0.0)
+}
+
+fn stats(result: &Value) -> String {
+    let mut rows =
+        vec![heads(&["id", "name", "packets/s", "bit/s", "packets", "blocked", "last packet", "subscription"])];
+    let row = |id: String, name: &str, entry: &Value, last: String, subscription: &str| {
+        let blocked = entry["blocked"].as_u64().map_or_else(|| "-".to_owned(), |blocked| blocked.to_string());
+        let rates = [short(number(&entry["packets_per_second"])), short(number(&entry["bits_per_second"]))];
+        let [packets, bits] = rates;
+        vec![id, name.to_owned(), packets, bits, entry["packets"].to_string(), blocked, last, subscription.to_owned()]
+    };
+    for entry in rows_of(&result["subscriptions"]) {
+        let last =
+            entry["last_packet_seconds_ago"].as_f64().map_or_else(|| "never".to_owned(), |s| format!("{} ago", age(s)));
+        rows.push(row(entry["id"].to_string(), text(&entry["name"]), entry, last, text(&entry["subscription"])));
+    }
+    rows.push(row(String::new(), "", result, String::new(), "total"));
+    let mut out = format!(
+        "{}: mode {}, {} after the start; rates are those of the last {}\n{}",
+        text(&result["interface"]),
+        text(&result["mode"]),
+        age(number(&result["elapsed_seconds"])),
+        age(number(&result["interval_seconds"])),
+        table(&rows)
+    );
+    let bits = with_unit(number(&result["bits_per_second"]), "bit/s");
+    let lost = result["lost"].as_u64().unwrap_or(0);
+    let _ = writeln!(out, "{bits}; {} lost; {}", count(lost, "packet"), unaccounted(result));
+    for sink in rows_of(&result["sinks"]).iter().filter(|sink| sink["dropped"] != 0) {
+        let _ = writeln!(
+            out,
+            "sink {} dropped {}",
+            text(&sink["name"]),
+            count(sink["dropped"].as_u64().unwrap_or(0), "datagram")
+        );
+    }
+    for warning in rows_of(&result["warnings"]) {
+        let _ = writeln!(out, "warning: {}", text(warning));
+    }
+    out
+}
+
+fn unaccounted(result: &Value) -> String {
+    let in_flight = &result["in_flight"];
+    match result["unaccounted"].as_u64() {
+        Some(frames) => format!("in flight {in_flight}, unaccounted {frames}"),
+        None => format!("in flight {in_flight}, unaccounted unknown while packets arrive"),
+    }
+}
+
+fn ledger(result: &Value) -> String {
+    let causes = result["ledger"].as_object().into_iter().flatten();
+    let mut rows: Vec<Vec<String>> =
+        causes.filter(|(_, count)| **count != 0).map(|(cause, count)| vec![count.to_string(), cause.clone()]).collect();
+    if rows.is_empty() {
+        rows.push(heads(&["0", "no frame was seen"]));
+    }
+    format!("{}{}\n", table(&rows), unaccounted(result))
+}
+
+fn mode(result: &Value) -> String {
+    let queues: Vec<String> = rows_of(&result["queues"]).iter().map(Value::to_string).collect();
+    let queues = if queues.is_empty() { String::new() } else { format!(", queues {}", queues.join(", ")) };
+    let share = if result["share"] == true { ", shared with other programs" } else { "" };
+    let mut out = format!("{} on {}{queues}{share}\n", text(&result["mode"]), text(&result["interface"]));
+    for refused in rows_of(&result["refused_modes"]) {
+        let _ = writeln!(out, "{} was refused: {}", text(&refused["mode"]), text(&refused["reason"]));
+    }
+    out
+}
+
+fn reload(result: &Value) -> String {
+    let mut out = String::new();
+    for (key, value) in result.as_object().into_iter().flatten() {
+        let _ = writeln!(out, "{}: {value}", key.replace('_', " "));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_shown_in_words() {
+        let entry = json!({"id": 3, "name": "a", "subscription": "10.0.0.1@232.1.1.1:5000", "packets": 12});
+        let leave = Request::Leave { subscription: "a".into() };
+        assert_eq!(words(&leave, &entry), "left subscription 3, a: 10.0.0.1@232.1.1.1:5000\n");
+        let listed = json!({"subscriptions": [entry, {"id": 10, "subscription": "239.1.1.1:1", "packets": 5}]});
+        let expected = "\
+id  name  packets  subscription
+ 3  a          12  10.0.0.1@232.1.1.1:5000
+10  -           5  239.1.1.1:1
+";
+        assert_eq!(words(&Request::List {}, &listed), expected);
+        let result = json!({"ledger": {"passed": 0, "mapped": 7}, "in_flight": 0, "unaccounted": 0});
+        assert_eq!(words(&Request::Ledger {}, &result), "7  mapped\nin flight 0, unaccounted 0\n");
+        let result = json!({"mode": "copy", "interface": "eth1", "queues": [0, 2], "share": false,
+            "refused_modes": [{"mode": "mapped", "reason": "no room"}]});
+        assert_eq!(words(&Request::Mode {}, &result), "copy on eth1, queues 0, 2\nmapped was refused: no room\n");
+    }
+}
