@@ -11,7 +11,6 @@ use outlet::Outlet;
 mod color;
 mod common;
 mod conformance;
-#[allow(dead_code, unused_imports)] // Until the server and the clients use all of it.
 mod control;
 mod cpus;
 mod ctl;

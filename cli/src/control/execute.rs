@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use receiver::{Error, Handle, Subscription, SubscriptionId, SubscriptionReport};
+use receiver::{Error, Subscription, SubscriptionId, SubscriptionReport};
 use serde_json::json;
 
 use super::protocol::{Kind, Refusal, Request, done, refused};
