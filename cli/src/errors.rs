@@ -3,6 +3,8 @@
 use receiver::printable;
 use receiver_send::SendError;
 
+use crate::config::ConfigError;
+
 /// Characters of the longest message. A longer one repeats somebody's input.
 const LONGEST_MESSAGE: usize = 8000;
 
@@ -17,7 +19,10 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         if let Some(send) = cause.downcast_ref::<SendError>() {
             return send.exit_code();
         }
-        if cause.is::<UsageError>() || cause.downcast_ref::<receiver::Error>().is_some_and(receiver::Error::is_usage) {
+        if cause.is::<UsageError>()
+            || cause.is::<ConfigError>()
+            || cause.downcast_ref::<receiver::Error>().is_some_and(receiver::Error::is_usage)
+        {
             return 2;
         }
     }
@@ -30,8 +35,12 @@ pub fn library_error(error: &anyhow::Error) -> Option<&receiver::Error> {
 }
 
 /// The error and its causes in one paragraph. A cause whose text is already part of the paragraph is not repeated.
-/// Where XDP is required, each mode has a line of its own.
+/// Where XDP is required, each mode has a line of its own, and so has each fault of a configuration.
 pub fn describe(error: &anyhow::Error) -> String {
+    if let Some(error) = error.downcast_ref::<ConfigError>() {
+        let lines: Vec<String> = error.0.lines().map(|line| printable(line, LONGEST_MESSAGE)).collect();
+        return lines.join("\n  ");
+    }
     if let Some(error @ receiver::Error::XdpRequired { .. }) = library_error(error) {
         let text = error.to_string();
         let lines: Vec<String> = text.lines().map(|line| printable(&one_paragraph(line), LONGEST_MESSAGE)).collect();

@@ -10,6 +10,7 @@ use outlet::Outlet;
 
 mod color;
 mod common;
+mod config;
 mod conformance;
 mod control;
 mod cpus;
@@ -48,6 +49,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Config(config::ConfigArgs),
     Conformance(conformance::ConformanceArgs),
     Ctl(ctl::CtlArgs),
     Membership(membership::MembershipArgs),
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
     panics::install();
     let ended = std::panic::catch_unwind(|| match parsed() {
         Ok(cli) => {
+            color::set(cli.common.color);
             log::init(cli.common.level(), cli.common.log_format);
             let code = run(cli.command);
             log::finish();
@@ -101,14 +104,14 @@ fn adapted(command: clap::Command) -> clap::Command {
 /// The command line, or the exit code after help, the version, or a usage error.
 fn parsed() -> Result<Cli, ExitCode> {
     let choice = color::asked(std::env::args_os().skip(1));
-    color::set(choice);
     let mut command = command().color(choice);
     let matches = command.try_get_matches_from_mut(std::env::args_os());
     let cli = matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
     let error = match cli {
-        Ok(cli) => return Ok(cli),
+        Ok(cli) => return configured(cli).map_err(|error| report(&error)),
         Err(error) => error.format(&mut command),
     };
+    color::set(choice);
     let code = u8::try_from(error.exit_code()).unwrap_or(2);
     if error.use_stderr() && std::env::args_os().any(|word| is_unfit(&word.to_string_lossy())) {
         // Clap repeats a word as it is.
@@ -129,15 +132,32 @@ fn is_unfit(word: &str) -> bool {
 
 fn run(command: Command) -> ExitCode {
     let result = match command {
+        Command::Config(args) => config::run(args, crate::command()),
         Command::Conformance(args) => conformance::run(args),
         Command::Ctl(args) => ctl::run(args),
         Command::Membership(args) => membership::run(args),
         Command::Run(args) => run::run(*args),
         Command::Send(args) => send::run(*args),
     };
-    let Err(error) = result else { return ExitCode::SUCCESS };
-    outlet::print(&format!("receiver: {}{}", errors::describe(&error), hints::hint(&error).unwrap_or_default()));
-    ExitCode::from(errors::exit_code(&error))
+    result.map_or_else(|error| report(&error), |()| ExitCode::SUCCESS)
+}
+
+/// Prints the error. Returns its exit code.
+fn report(error: &anyhow::Error) -> ExitCode {
+    outlet::print(&format!("receiver: {}{}", errors::describe(error), hints::hint(error).unwrap_or_default()));
+    ExitCode::from(errors::exit_code(error))
+}
+
+/// The command line with the options of the configuration file that it names.
+fn configured(cli: Cli) -> anyhow::Result<Cli> {
+    let Command::Run(args) = &cli.command else { return Ok(cli) };
+    let Some(path) = args.config.clone() else { return Ok(cli) };
+    let (matches, file) = config::Source::new(command(), std::env::args_os().collect(), path).read()?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    if let Command::Run(args) = &mut cli.command {
+        args.set_file(file);
+    }
+    Ok(cli)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `receiver run`: opens the receiver, gives each queue a thread, shows what comes, and ends in order.
 
+mod check;
 mod consume;
 mod descriptors;
 mod failure;
@@ -29,6 +30,7 @@ use consume::Plan;
 use failure::Failure;
 use presentation::Presentation;
 
+pub use check::check;
 pub use options::RunArgs;
 
 /// Runs until the time is over, the count is reached, a signal comes, or something fails.
@@ -49,9 +51,10 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
         log::add_verdicts();
     }
     descriptors::raise_limit();
+    let wanted = check::check(&args)?;
+    let builder = args.builder(&wanted)?;
     // Before the first thread starts.
     let placement = Placement::prepare(args.cpus.clone(), args.priority, args.busy_poll)?;
-    let builder = args.builder()?;
     let targets = args.targets();
     check_files(&args, &targets)?;
     let (events, waiting) = mpsc::channel();

@@ -1,12 +1,14 @@
 //! The options of `receiver run`, and the receiver that they configure.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
-use receiver::{Builder, BusyPoll, DropUnwanted, ModeRequest, Queues, ReceiveMode, Receiver, Vlan};
+use clap::{Args, FromArgMatches};
+use receiver::{Builder, BusyPoll, DropUnwanted, ModeRequest, Queues, ReceiveMode, Receiver, Subscription, Vlan};
 
 use super::subscriptions;
+use crate::config::{Configured, Source, Wanted};
 use crate::cpus::{CpuList, Priority};
 use crate::errors::UsageError;
 use crate::sink::{self, Target};
@@ -166,9 +168,53 @@ pub struct RunArgs {
     /// Allow any-source subscriptions in 232.0.0.0/8 and ff3x::/32, which are for named sources (RFC 4607)
     #[arg(long, help_heading = "Subscriptions")]
     allow_asm_in_ssm_range: bool,
+    /// The configuration file, once it was read.
+    #[arg(skip)]
+    configured: Option<Arc<Configured>>,
 }
 
 impl RunArgs {
+    /// The options of a command line and of the configuration file that it names.
+    ///
+    /// # Errors
+    /// A [`ConfigError`](crate::config::ConfigError) that names each fault of the file.
+    pub fn configured(source: &Source) -> anyhow::Result<Self> {
+        let (matches, configured) = source.read()?;
+        let run = matches.subcommand_matches("run").expect("the command line is one of `receiver run`");
+        let mut args = Self::from_arg_matches(run)?;
+        args.set_file(configured);
+        Ok(args)
+    }
+
+    /// Takes the configuration file whose options these are.
+    pub fn set_file(&mut self, configured: Configured) {
+        self.configured = Some(Arc::new(configured));
+    }
+
+    /// The configuration file as it was read, if there is one.
+    pub fn file(&self) -> Option<&Configured> {
+        self.configured.as_deref()
+    }
+
+    /// The interface, if one is named.
+    pub fn interface(&self) -> Option<&str> {
+        self.interface.as_deref()
+    }
+
+    /// The receive mode that is asked for.
+    pub fn mode(&self) -> ModeRequest {
+        self.mode
+    }
+
+    /// What is joined at the start: that of the command line, of the configuration, and of the list.
+    ///
+    /// # Errors
+    /// As [`RunArgs::builder`].
+    pub fn wanted(&self) -> anyhow::Result<Vec<Wanted>> {
+        let file = self.file().map(|configured| &configured.file);
+        subscriptions::all(&self.subscriptions, self.subscription_file.as_deref(), file)
+    }
+
     /// The sinks that are asked for, not yet opened.
     pub fn targets(&self) -> Vec<Box<dyn Target>> {
         sink::targets(self.output.as_deref().map(Path::as_os_str), self.hex)
@@ -184,13 +230,18 @@ impl RunArgs {
         self.busy_poll && !self.share && self.mode != ModeRequest::Exactly(ReceiveMode::Mapped)
     }
 
-    /// The receiver that the options describe, not yet opened.
+    /// The receiver that the options describe, with these subscriptions, not yet opened.
     ///
     /// # Errors
-    /// A usage error for an invalid subscription and for a file without any; another error if the file cannot be read.
-    pub fn builder(&self) -> anyhow::Result<Builder> {
+    /// A usage error if there is no interface.
+    pub fn builder(&self, wanted: &[Wanted]) -> anyhow::Result<Builder> {
         let missing = || UsageError("there is no interface; name one with -i, or in the configuration".to_owned());
-        let mut builder = Receiver::builder(self.interface.as_deref().ok_or_else(missing)?)
+        Ok(self.receiver(self.interface().ok_or_else(missing)?, wanted.iter().map(|wanted| &wanted.subscription)))
+    }
+
+    /// The receiver on an interface, with these subscriptions.
+    pub fn receiver<'a>(&self, interface: &str, all: impl IntoIterator<Item = &'a Subscription>) -> Builder {
+        let mut builder = Receiver::builder(interface)
             .mode(self.mode)
             .require_xdp(self.require_xdp)
             .queues(self.queues.clone())
@@ -220,10 +271,7 @@ impl RunArgs {
         if let Some(bytes) = self.socket_buffer {
             builder = builder.socket_buffer(bytes);
         }
-        for subscription in subscriptions::all(&self.subscriptions, self.subscription_file.as_deref())? {
-            builder = builder.subscribe(subscription);
-        }
-        Ok(builder)
+        builder.subscribe_all(all.into_iter().cloned())
     }
 }
 
@@ -331,6 +379,6 @@ mod tests {
             assert_eq!(parse(wrong).expect_err(wrong).exit_code(), 2, "{wrong}");
         }
         let args = parse("10.0.0.1@10.1.1.1:5000").expect("words that parse");
-        assert_eq!(crate::errors::exit_code(&args.builder().expect_err("no group")), 2);
+        assert_eq!(crate::errors::exit_code(&args.wanted().expect_err("no group")), 2);
     }
 }

@@ -1,5 +1,5 @@
-//! The subscriptions that a run starts with: from the command line, and from a file or standard input, one per line.
-//! Each has the place where it was written, so that a message can name it.
+//! The subscriptions that a run starts with: from the command line, from the configuration, and from a list in a file or
+//! on standard input, one per line. Each has the place where it was written, so that a message can name it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,10 +7,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use receiver::Subscription;
 
+use crate::config::{File as Configuration, Wanted};
 use crate::errors::UsageError;
+use crate::files;
 
 /// The largest file, in bytes: room for more than 200,000 subscriptions of one IPv6 source each.
 const MOST_BYTES: u64 = 16 << 20;
@@ -21,19 +24,30 @@ const MOST_NAMED: usize = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     CommandLine,
-    /// Counted from 1.
+    /// In the list; counted from 1.
     Line(usize),
+    /// In the configuration; counted from 1.
+    Configured(usize),
 }
 
 /// All subscriptions, in the order in which they were written.
 ///
 /// # Errors
 /// A [`UsageError`] for an invalid subscription and for a source of a group and port that is named twice; another error
-/// if the file cannot be read.
-pub fn all(written: &[String], file: Option<&Path>) -> anyhow::Result<Vec<Subscription>> {
+/// if the list cannot be read.
+pub fn all(
+    written: &[String],
+    file: Option<&Path>,
+    configuration: Option<&Configuration>,
+) -> anyhow::Result<Vec<Wanted>> {
     let mut found = Vec::with_capacity(written.len());
     for text in written {
         found.push((Place::CommandLine, text.parse().map_err(receiver::Error::from)?));
+    }
+    let mut names = vec![None; found.len()];
+    for entry in configuration.map(|configuration| &configuration.subscriptions).into_iter().flatten() {
+        found.push((Place::Configured(entry.line), entry.subscription.clone()));
+        names.push(entry.name.clone());
     }
     let name = file.map(name).unwrap_or_default();
     if let Some(path) = file {
@@ -43,8 +57,16 @@ pub fn all(written: &[String], file: Option<&Path>) -> anyhow::Result<Vec<Subscr
     if found.is_empty() {
         return Err(receiver::Error::NoSubscription.into());
     }
-    refuse_overlaps(&name, &found)?;
-    Ok(found.into_iter().map(|(_, subscription)| subscription).collect())
+    refuse_overlaps(&Names { list: &name, configuration: configuration.map(|file| file.path.as_path()) }, &found)?;
+    names.resize(found.len(), None);
+    let named = names.into_iter().zip(found);
+    Ok(named.map(|(name, (_, subscription))| Wanted { name, subscription }).collect())
+}
+
+/// The names of the files.
+struct Names<'a> {
+    list: &'a str,
+    configuration: Option<&'a Path>,
 }
 
 fn name(path: &Path) -> String {
@@ -56,9 +78,15 @@ fn is_standard_input(path: &Path) -> bool {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
+    /// Standard input, which can be read once: a reload takes the same list again.
+    static STANDARD_INPUT: OnceLock<Vec<u8>> = OnceLock::new();
     let mut bytes = Vec::new();
     if is_standard_input(path) {
+        if let Some(read) = STANDARD_INPUT.get() {
+            return Ok(read.clone());
+        }
         io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+        bytes = STANDARD_INPUT.get_or_init(|| bytes).clone();
     } else {
         File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
     }
@@ -92,7 +120,7 @@ fn listed(name: &str, bytes: &[u8]) -> Result<Vec<(Place, Subscription)>, UsageE
 }
 
 /// Each source of a group and port may be named once, and any-source stands alone on its group and port.
-fn refuse_overlaps(name: &str, found: &[(Place, Subscription)]) -> Result<(), UsageError> {
+fn refuse_overlaps(names: &Names<'_>, found: &[(Place, Subscription)]) -> Result<(), UsageError> {
     /// The subscriptions of one group and port, by their position.
     #[derive(Default)]
     struct Seen {
@@ -124,7 +152,7 @@ fn refuse_overlaps(name: &str, found: &[(Place, Subscription)]) -> Result<(), Us
     if faults.is_empty() {
         return Ok(());
     }
-    let place = |at: usize| Located { name, place: found[at].0 };
+    let place = |at: usize| Located { names, place: found[at].0 };
     let mut named: Vec<String> = faults
         .iter()
         .take(MOST_NAMED)
@@ -154,7 +182,7 @@ fn short(subscription: &Subscription) -> String {
 }
 
 struct Located<'a> {
-    name: &'a str,
+    names: &'a Names<'a>,
     place: Place,
 }
 
@@ -162,7 +190,10 @@ impl fmt::Display for Located<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.place {
             Place::CommandLine => f.write_str("the command line"),
-            Place::Line(number) => write!(f, "{}, line {number}", self.name),
+            Place::Line(number) => write!(f, "{}, line {number}", self.names.list),
+            Place::Configured(number) => {
+                write!(f, "{}:{number}", files::shown(self.names.configuration.unwrap_or(Path::new(""))))
+            }
         }
     }
 }
@@ -181,7 +212,9 @@ mod tests {
         let mut found: Vec<(Place, Subscription)> =
             written.iter().map(|text| (Place::CommandLine, text.parse().expect(text))).collect();
         found.extend(listed("list", file.as_bytes()).expect("subscriptions"));
-        refuse_overlaps("list", &found).err().map_or(String::new(), |error| error.to_string())
+        refuse_overlaps(&Names { list: "list", configuration: None }, &found)
+            .err()
+            .map_or(String::new(), |error| error.to_string())
     }
 
     #[test]
@@ -241,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_file_without_an_end_is_refused() {
-        let error = all(&[], Some(Path::new("/dev/zero"))).expect_err("no end").to_string();
+        let error = all(&[], Some(Path::new("/dev/zero")), None).expect_err("no end").to_string();
         let expected =
             "cannot read the subscriptions in /dev/zero: it is longer than 16 MiB; split it, or check the name";
         assert_eq!(error, expected);

@@ -1,0 +1,18 @@
+//! The configuration file of `receiver run`: what it may hold, how it joins the command line, and what a new version of
+//! it changes while the run goes on.
+
+mod command;
+mod example;
+mod fault;
+mod file;
+mod keys;
+mod merge;
+#[allow(dead_code)] // Until a run reloads.
+mod reload;
+mod schema;
+
+pub use command::{ConfigArgs, run};
+pub use fault::{ConfigError, Faults};
+pub use file::File;
+pub use merge::{Configured, Source};
+pub use reload::Wanted;

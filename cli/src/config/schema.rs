@@ -1,0 +1,56 @@
+//! The JSON Schema of a configuration file, made from the options themselves.
+
+use clap::Command;
+use schemars::schema_for;
+use serde_json::{Map, Value, json};
+
+use super::file::{SinkTable, SubscriptionTable};
+use super::keys::{self, Form, Key, Kind};
+
+/// The schema as indented JSON.
+pub fn text(command: &Command) -> String {
+    let mut text = serde_json::to_string_pretty(&schema(command)).expect("a schema is plain JSON");
+    text.push('\n');
+    text
+}
+
+fn schema(command: &Command) -> Value {
+    let mut properties: Map<String, Value> =
+        keys::all(command).iter().map(|key| (key.name.clone(), property(key))).collect();
+    for (name, table) in [("subscription", schema_for!(SubscriptionTable)), ("sink", schema_for!(SinkTable))] {
+        let mut table = table.to_value();
+        let object = table.as_object_mut().expect("the schema of a struct is an object");
+        object.remove("$schema");
+        let description = object.remove("description");
+        properties.insert(name.into(), json!({ "description": description, "type": "array", "items": table }));
+    }
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Configuration of receiver run",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": false,
+    })
+}
+
+fn property(key: &Key) -> Value {
+    let scalar = |form| match form {
+        Form::Any => json!({ "type": ["string", "number"] }),
+        Form::Text | Form::Path | Form::Target => json!({ "type": "string" }),
+    };
+    let mut property = match key.kind {
+        Kind::Flag => json!({ "type": "boolean", "default": false }),
+        Kind::Count => json!({ "type": "integer", "minimum": 0, "maximum": 255, "default": 0 }),
+        Kind::One(_) if !key.values.is_empty() => json!({ "enum": key.values }),
+        Kind::One(form) => scalar(form),
+        Kind::Several(form) => {
+            let one = scalar(form);
+            json!({ "anyOf": [one, { "type": "array", "items": one }] })
+        }
+    };
+    property["description"] = key.help.as_str().into();
+    if let Some(default) = &key.default {
+        property["default"] = default.as_str().into();
+    }
+    property
+}
