@@ -230,7 +230,7 @@ fn blocked(ledger: &Ledger) -> u64 {
 }
 
 /// Causes of the ledger for which a frame was not delivered.
-const DROPS: [&str; 22] = [
+pub const DROPS: [&str; 22] = [
     "dropped_not_included",
     "dropped_blocked",
     "dropped_malformed",

@@ -33,6 +33,7 @@ mod services;
 mod signals;
 mod sink;
 mod suggest;
+mod top;
 mod units;
 mod values;
 mod view;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::event::Event;
 use super::outlet::{self, Outlet, Units};
 use super::signals;
+use super::top;
 
 /// The exit code after a panic, as Rust's runtime has it.
 pub const EXIT_CODE: u8 = 101;
@@ -42,6 +43,8 @@ pub fn install() {
                 signal_hook::low_level::exit(EXIT_CODE.into());
             });
         }
+        // The report must not vanish with the dashboard's screen.
+        top::leave();
         signals::hurry();
         let thread = thread::current();
         let name = thread.name().unwrap_or("without a name");

@@ -209,6 +209,19 @@ impl Outlet {
         self.check()
     }
 
+    /// Waits until everything is written, up to this long. Later units are written as before.
+    pub fn settle(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let mut state = self.0.lock();
+        while state.is_waiting() {
+            let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+                return;
+            };
+            let waited = self.0.progress.wait_timeout(state, left.min(Duration::from_millis(20)));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// # Errors
     /// Writing has failed.
     pub fn check(&self) -> Result<(), OutletError> {

@@ -57,6 +57,7 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     let placement = Placement::prepare(args.cpus.clone(), args.priority, args.busy_poll)?;
     let targets = args.targets();
     check_files(&args, &targets)?;
+    args.view(targets.iter().any(|target| target.takes_stdout())).check()?;
     let (events, waiting) = mpsc::channel();
     let cancel = signals::watch(events.clone()).context("cannot handle signals")?;
     panics::report_to(events.clone());
@@ -81,13 +82,13 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     let plan = Arc::new(Plan::new(workers.len(), sinks.clone(), args.busy_poll, args.count, placement));
     let service = Service::new(workers.iter().map(thread_name).collect(), plan.activities());
     let request = args.view(targets.iter().any(|target| target.takes_stdout()));
-    let display = view::display(&request, {
+    let instance = Instance::new(args.name.clone(), start, facts, handle.clone(), sinks, events.clone());
+    let display = view::display(&request, &instance, {
         let events = events.clone();
         // A main thread that no longer listens is ending the run already.
         move || drop(events.send(Event::Done))
     });
     let exporters = view::exporters(&request);
-    let instance = Instance::new(args.name.clone(), start, facts, handle.clone(), sinks, events.clone());
     for server in servers(&instance) {
         services.add(server).context("cannot start the thread of the servers")?;
     }

@@ -104,6 +104,18 @@ pub struct RunArgs {
     /// Time between two updates, from 10ms on, such as 0.5 (seconds) or 1m
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval, help_heading = "Display and log")]
     pub interval: Duration,
+    /// Show the run as auto (a table on a terminal, otherwise lines), dashboard (the whole terminal, with keys: sort,
+    /// filter, block, help), table or lines
+    #[arg(
+        long,
+        value_enum,
+        value_name = "VIEW",
+        default_value_t,
+        hide_possible_values = true,
+        conflicts_with_all = ["json", "hex"],
+        help_heading = "Display and log"
+    )]
+    pub view: view::Choice,
     /// Write one JSON object per line; its `type` is start, interval or summary
     #[arg(long, conflicts_with = "hex", help_heading = "Display and log")]
     pub json: bool,
@@ -222,7 +234,8 @@ impl RunArgs {
 
     /// How the run is to be shown.
     pub fn view(&self, stdout_is_taken: bool) -> view::Request {
-        view::Request { json: self.json, interval: self.interval, summary: self.summary.clone(), stdout_is_taken }
+        let Self { json, view, interval, ref summary, .. } = *self;
+        view::Request { json, view, interval, summary: summary.clone(), stdout_is_taken }
     }
 
     /// Returns true if the kernel is to poll the device: mode `mapped` has no AF_XDP socket for it.

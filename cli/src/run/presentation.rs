@@ -44,6 +44,7 @@ impl Presentation {
         self.service.ready(self.instance.facts());
         let result = self.intervals(events, duration, interval);
         self.service.stopping();
+        self.display.view().closing();
         result
     }
 

@@ -7,6 +7,7 @@ mod exporters;
 mod json;
 mod lines;
 mod screen;
+mod shorten;
 mod summary_file;
 mod table;
 mod traits;
@@ -15,19 +16,42 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
+use crate::errors::UsageError;
+use crate::instance::Instance;
 use crate::outlet::{Outlet, Units};
+use crate::top::DashboardView;
 
 pub use display::Display;
-pub use explanation::at_the_end;
+pub use explanation::{at_the_end, explained};
 pub use exporters::Exporters;
-pub use json::{JsonFigures, RefusedMode, refused_modes};
-pub use screen::has_cursor;
-use traits::View;
+pub use json::{JsonFigures, JsonView, RefusedMode, refused_modes};
+pub use lines::write_summary;
+pub use screen::{has_cursor, terminal_size};
+pub use shorten::{group_of, shortened};
+pub use traits::View;
+
+/// How a run is shown to people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Choice {
+    /// A table on a terminal, otherwise lines
+    #[default]
+    Auto,
+    /// The whole terminal, with keys
+    Dashboard,
+    /// A block of lines that is updated in place
+    Table,
+    /// A line for each interval
+    Lines,
+}
 
 /// What the options ask for.
 pub struct Request {
     /// JSON objects instead of words.
     pub json: bool,
+    /// Which view for people.
+    pub view: Choice,
     /// Seconds between two updates.
     pub interval: Duration,
     /// A file for the JSON summary.
@@ -37,24 +61,71 @@ pub struct Request {
 }
 
 impl Request {
+    /// # Errors
+    /// A view is asked for that cannot be shown here.
+    pub fn check(&self) -> Result<(), UsageError> {
+        let refused = |view: &str, reason: &str| {
+            let text = format!("the view `{view}` is not available: {reason}; leave it out, or write --view lines");
+            Err(UsageError(text))
+        };
+        let name = match self.view {
+            Choice::Auto | Choice::Lines => return Ok(()),
+            Choice::Dashboard => "dashboard",
+            Choice::Table => "table",
+        };
+        if self.stdout_is_taken {
+            return refused(name, "standard output is taken by the payloads");
+        }
+        if !self.can_redraw() {
+            return refused(name, "standard output is no terminal that moves its cursor");
+        }
+        let has_keys = || io::stdin().is_terminal() || std::fs::File::open("/dev/tty").is_ok();
+        if self.view == Choice::Dashboard && !has_keys() {
+            return refused(name, "no terminal is there for its keys");
+        }
+        Ok(())
+    }
+
     /// Returns true if a block of lines can be drawn again in place.
     fn can_redraw(&self) -> bool {
         !self.stdout_is_taken && io::stdout().is_terminal() && has_cursor()
     }
+
+    /// Returns true if the table is to be drawn.
+    fn is_table(&self) -> bool {
+        match self.view {
+            Choice::Auto => self.can_redraw(),
+            view => view == Choice::Table,
+        }
+    }
+}
+
+/// What a view is opened with.
+struct Context<'a> {
+    request: &'a Request,
+    instance: &'a Instance,
+    outlet: Outlet,
 }
 
 /// A view that can show a run.
 struct Kind {
     suits: fn(&Request) -> bool,
-    open: fn(&Request, Units) -> Box<dyn View>,
+    open: fn(&Context<'_>, Units) -> Box<dyn View>,
 }
 
 /// The first one that suits the request shows the run.
-const DISPLAYS: [Kind; 3] = [
+const DISPLAYS: [Kind; 4] = [
     Kind { suits: |request| request.json, open: |_, units| Box::new(json::JsonView(units)) },
     Kind {
-        suits: Request::can_redraw,
-        open: |request, units| Box::new(table::TableView::new(units, request.interval)),
+        suits: |request| request.view == Choice::Dashboard,
+        open: |context, units| {
+            let Context { request, instance, outlet } = context;
+            Box::new(DashboardView::new(instance, request.interval, outlet, units))
+        },
+    },
+    Kind {
+        suits: Request::is_table,
+        open: |context, units| Box::new(table::TableView::new(units, context.request.interval)),
     },
     Kind { suits: |_| true, open: |_, units| Box::new(lines::LinesView(units)) },
 ];
@@ -66,10 +137,11 @@ const EXPORTERS: [Export; 1] =
     [|request| request.summary.clone().map(|path| Box::new(summary_file::SummaryFile(path)) as Box<dyn View>)];
 
 /// The display, on standard output unless that is taken. `on_failure` is called once writing there has failed.
-pub fn display(request: &Request, on_failure: impl Fn() + Send + Sync + 'static) -> Display {
+pub fn display(request: &Request, instance: &Instance, on_failure: impl Fn() + Send + Sync + 'static) -> Display {
     let outlet = if request.stdout_is_taken { Outlet::stderr().clone() } else { Outlet::stdout(on_failure) };
     let kind = DISPLAYS.iter().find(|kind| (kind.suits)(request)).expect("the last one suits each request");
-    Display::new(outlet, |units| (kind.open)(request, units))
+    let context = Context { request, instance, outlet: outlet.clone() };
+    Display::new(outlet, |units| (kind.open)(&context, units))
 }
 
 /// All other views that the request asks for.

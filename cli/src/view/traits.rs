@@ -21,6 +21,9 @@ pub trait View {
         Ok(())
     }
 
+    /// The run begins to end, which may take seconds: what is open on a terminal is closed.
+    fn closing(&mut self) {}
+
     /// At the end, once.
     fn summary(&mut self, facts: &Facts, figures: &Figures) -> anyhow::Result<()>;
 }

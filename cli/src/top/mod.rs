@@ -1,0 +1,15 @@
+//! The dashboard: a run on the whole terminal, with keys. `receiver run --view dashboard` shows its own run
+//! ([`inside`]); `receiver top` another one, by its control socket.
+
+mod app;
+mod causes;
+mod draw;
+mod feed;
+mod inside;
+mod keys;
+mod model;
+mod stats;
+mod terminal;
+
+pub use inside::DashboardView;
+pub use terminal::leave;

@@ -1,0 +1,140 @@
+//! Rows of the dashboard's panels, derived from two answers.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::top::causes::Kind;
+use crate::top::stats::{Stats, Subscription};
+
+/// The state of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Status {
+    /// Packets come.
+    Receiving,
+    /// No packet for this number of seconds.
+    Silent(f64),
+    /// There was no packet yet.
+    Never,
+}
+
+impl Status {
+    /// That of a subscription, if it is silent after `patience` seconds.
+    pub fn of(subscription: &Subscription, patience: f64) -> Self {
+        match subscription.last_packet_seconds_ago {
+            None => Self::Never,
+            Some(seconds) if seconds > patience => Self::Silent(seconds),
+            Some(_) => Self::Receiving,
+        }
+    }
+}
+
+/// Frames that were dropped for one cause.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drop {
+    /// Its name in the ledger.
+    pub cause: String,
+    pub kind: Kind,
+    pub explanation: &'static str,
+    pub count: u64,
+    /// Frames per second.
+    pub rate: f64,
+}
+
+/// The drops of the later answer, with rates since the earlier one.
+pub fn drops(before: &Stats, now: &Stats, explain: fn(&str) -> Option<(Kind, &'static str)>) -> Vec<Drop> {
+    let span = now.elapsed_seconds - before.elapsed_seconds;
+    let drop = |(cause, &count): (&String, &u64)| {
+        let (kind, explanation) = explain(cause).filter(|_| count > 0)?;
+        let earlier = before.ledger.get(cause).copied();
+        let rate = earlier.map_or(0.0, |earlier| per_second(count, earlier, span));
+        Some(Drop { cause: cause.clone(), kind, explanation, count, rate })
+    };
+    let mut drops: Vec<Drop> = now.ledger.iter().filter_map(drop).collect();
+    let rank = |drop: &Drop| match drop.kind {
+        Kind::Lost => 0,
+        Kind::Bad => 1,
+        Kind::Unwanted => 2,
+    };
+    drops.sort_by(|a, b| rank(a).cmp(&rank(b)).then(b.rate.total_cmp(&a.rate)).then(b.count.cmp(&a.count)));
+    drops
+}
+
+fn per_second(now: u64, before: u64, span: f64) -> f64 {
+    if span > 0.0 { now.saturating_sub(before) as f64 / span } else { 0.0 }
+}
+
+/// One receive queue: its counts, and how fast they grow.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Queue {
+    /// Its number; `None` for the kernel path.
+    pub number: Option<u32>,
+    /// Counts by name, and each count's growth per second.
+    pub counts: BTreeMap<String, (u64, f64)>,
+}
+
+impl Queue {
+    /// The first of these counts that there is.
+    pub fn count(&self, names: &[&str]) -> Option<(u64, f64)> {
+        names.iter().find_map(|name| self.counts.get(*name)).copied()
+    }
+}
+
+/// The queues of the later answer, with rates since the earlier one.
+pub fn queues(before: &Stats, now: &Stats) -> Vec<Queue> {
+    let span = now.elapsed_seconds - before.elapsed_seconds;
+    let earlier: Vec<(Option<u32>, BTreeMap<String, u64>)> = before.queues.iter().map(counts).collect();
+    now.queues
+        .iter()
+        .map(|queue| {
+            let (number, counts) = counts(queue);
+            let earlier = earlier.iter().find(|(other, _)| *other == number).map(|(_, counts)| counts);
+            let with_rate = |(name, count): (String, u64)| {
+                let earlier = earlier.and_then(|earlier| earlier.get(&name).copied());
+                let rate = earlier.map_or(0.0, |earlier| per_second(count, earlier, span));
+                (name, (count, rate))
+            };
+            Queue { number, counts: counts.into_iter().map(with_rate).collect() }
+        })
+        .collect()
+}
+
+/// A queue's number and its counts. Objects within are flattened.
+fn counts(queue: &Value) -> (Option<u32>, BTreeMap<String, u64>) {
+    fn add(value: &Value, into: &mut BTreeMap<String, u64>) {
+        for (name, value) in value.as_object().into_iter().flatten() {
+            match value.as_u64() {
+                Some(count) => drop(into.insert(name.clone(), count)),
+                None => add(value, into),
+            }
+        }
+    }
+    let mut counts = BTreeMap::new();
+    add(queue, &mut counts);
+    let number = queue.as_u64().or_else(|| counts.remove("queue")).and_then(|number| u32::try_from(number).ok());
+    (number, counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn queues_are_numbers_or_objects() {
+        let before = Stats {
+            elapsed_seconds: 1.0,
+            queues: vec![json!(0), json!({"queue": 1, "taken": 10, "xsk": {"rx_dropped": 1}})],
+            ..Stats::default()
+        };
+        let now = Stats {
+            elapsed_seconds: 3.0,
+            queues: vec![json!(0), json!({"queue": 1, "taken": 30, "xsk": {"rx_dropped": 1}})],
+            ..Stats::default()
+        };
+        let queues = queues(&before, &now);
+        assert_eq!((queues[0].number, queues[0].counts.len()), (Some(0), 0));
+        assert_eq!(queues[1].count(&["taken"]), Some((30, 10.0)));
+        assert_eq!(queues[1].count(&["other", "rx_dropped"]), Some((1, 0.0)));
+    }
+}
