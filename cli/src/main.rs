@@ -24,6 +24,7 @@ mod hints;
 mod instance;
 mod log;
 mod membership;
+mod metrics;
 mod outlet;
 mod panics;
 mod run;

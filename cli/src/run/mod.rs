@@ -9,6 +9,7 @@ mod presentation;
 mod subscriptions;
 
 use std::io;
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
@@ -22,6 +23,7 @@ use crate::cpus::Placement;
 use crate::event::Event;
 use crate::figures::Facts;
 use crate::instance::Instance;
+use crate::metrics::{self, MetricsAddress};
 use crate::service::{self, Service};
 use crate::services::{Server, Services};
 use crate::sink::{self, Sinks, Target};
@@ -58,6 +60,7 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     let targets = args.targets();
     check_files(&args, &targets)?;
     args.view(targets.iter().any(|target| target.takes_stdout())).check()?;
+    let metrics = args.metrics.map(MetricsAddress::listen).transpose()?;
     let (events, waiting) = mpsc::channel();
     let cancel = signals::watch(events.clone()).context("cannot handle signals")?;
     panics::report_to(events.clone());
@@ -89,7 +92,7 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
         move || drop(events.send(Event::Done))
     });
     let exporters = view::exporters(&request);
-    for server in servers(&instance) {
+    for server in servers(&args, &instance, metrics) {
         services.add(server).context("cannot start the thread of the servers")?;
     }
     if let Some(control) = &control {
@@ -173,8 +176,9 @@ fn thread_name(worker: &Worker) -> String {
 }
 
 /// The servers that the options ask for.
-fn servers(_instance: &Instance) -> Vec<Server> {
-    Vec::new()
+fn servers(args: &RunArgs, instance: &Instance, metrics: Option<TcpListener>) -> Vec<Server> {
+    let metrics = metrics.map(|listener| metrics::server(listener, instance.clone(), args.metrics_subscriptions));
+    metrics.into_iter().collect()
 }
 
 /// Reports to the main thread that a receiving thread is done, also by a panic.

@@ -11,6 +11,7 @@ use super::subscriptions;
 use crate::config::{Configured, Source, Wanted};
 use crate::cpus::{CpuList, Priority};
 use crate::errors::UsageError;
+use crate::metrics::MetricsAddress;
 use crate::sink::{self, Target};
 use crate::values::{count, duration, duration_within, instance_name, positive_count, size};
 use crate::view;
@@ -51,6 +52,23 @@ pub struct RunArgs {
     /// Control socket for `receiver ctl`, in place of the one that a run with a name has in the runtime directory
     #[arg(long, value_name = "PATH", help_heading = "Instance")]
     pub control: Option<PathBuf>,
+    /// Serve metrics (OpenMetrics) at http://ADDRESS:PORT/metrics; PORT alone is on 127.0.0.1
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        value_parser = str::parse::<MetricsAddress>,
+        help_heading = "Instance",
+    )]
+    pub metrics: Option<MetricsAddress>,
+    /// Metrics have labels of their own for up to N subscriptions; the others are one sum, `subscription="other"`
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1000",
+        value_parser = count::<usize>,
+        help_heading = "Instance",
+    )]
+    pub metrics_subscriptions: usize,
     /// Read more subscriptions from FILE, one per line; a # begins a comment. `-` is standard input
     #[arg(long = "subscriptions", value_name = "FILE", id = "subscription_file", help_heading = "Subscriptions")]
     pub subscription_file: Option<PathBuf>,

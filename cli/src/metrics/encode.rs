@@ -1,0 +1,146 @@
+//! Writes a scrape as text: OpenMetrics 1.0, or the older format of Prometheus.
+
+use std::fmt::{self, Debug, Formatter};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabel, EncodeLabelSet, LabelSetEncoder, MetricEncoder, prometheus_text, text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::families::{FAMILIES, Family, Kind};
+use super::scrape::Scrape;
+
+/// A format of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// OpenMetrics 1.0, which ends with `# EOF`.
+    OpenMetrics,
+    /// Prometheus' text format 0.0.4, for clients that do not ask for OpenMetrics.
+    Text,
+}
+
+impl Format {
+    /// The header `Content-Type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text => prometheus_text::CONTENT_TYPE,
+        }
+    }
+
+    /// The format for a client with this header `Accept`. One that asks for text, such as a browser, and not for
+    /// OpenMetrics, gets text.
+    pub fn accepted(accept: Option<&str>) -> Self {
+        let accept = accept.unwrap_or_default();
+        if accept.contains("text/") && !accept.contains("application/openmetrics-text") {
+            Self::Text
+        } else {
+            Self::OpenMetrics
+        }
+    }
+}
+
+/// The text of all metrics.
+///
+/// # Errors
+/// None that is known: a string takes everything.
+pub fn encode(scrape: Scrape, format: Format) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    let mut out = String::with_capacity(16_384 + 800 * scrape.series.len());
+    registry.register_collector(Box::new(Collected(scrape)));
+    match format {
+        Format::OpenMetrics => text::encode(&mut out, &registry)?,
+        Format::Text => prometheus_text::encode(&mut out, &registry)?,
+    }
+    Ok(out)
+}
+
+struct Collected(Scrape);
+
+impl Debug for Collected {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collected").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Collected {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for family in FAMILIES {
+            let (name, unit) = without_unit(family);
+            let metric = encoder.encode_descriptor(name, family.help, unit.as_ref(), metric_type(family.kind))?;
+            (family.read)(&self.0, &mut Samples { metric, kind: family.kind, labels: family.labels })?;
+        }
+        Ok(())
+    }
+}
+
+/// The name without its unit, which the encoder adds.
+fn without_unit(family: &Family) -> (&'static str, Option<Unit>) {
+    for (suffix, unit) in [("_seconds", Unit::Seconds), ("_bytes", Unit::Bytes)] {
+        if let Some(name) = family.name.strip_suffix(suffix) {
+            return (name, Some(unit));
+        }
+    }
+    (family.name, None)
+}
+
+fn metric_type(kind: Kind) -> MetricType {
+    match kind {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+        Kind::Info => MetricType::Info,
+    }
+}
+
+/// Takes the samples of one family.
+pub struct Samples<'a> {
+    metric: MetricEncoder<'a>,
+    kind: Kind,
+    labels: &'static [&'static str],
+}
+
+impl Samples<'_> {
+    /// Adds a sample with these values of the family's labels, in their order.
+    ///
+    /// # Errors
+    /// As of writing to a string.
+    pub fn add(&mut self, values: &[&str], value: u64) -> fmt::Result {
+        let labels = Labels { names: self.labels, values };
+        match self.kind {
+            Kind::Counter => self.metric.encode_family(&labels)?.encode_counter::<NoLabels, _, u64>(&value, None),
+            // A gauge takes signed values.
+            Kind::Gauge => self.metric.encode_family(&labels)?.encode_gauge(&i64::try_from(value).unwrap_or(i64::MAX)),
+            Kind::Info => self.metric.encode_info(&labels),
+        }
+    }
+
+    /// As [`Samples::add`], for a time or a duration in seconds.
+    ///
+    /// # Errors
+    /// As of writing to a string.
+    pub fn add_seconds(&mut self, values: &[&str], seconds: f64) -> fmt::Result {
+        let labels = Labels { names: self.labels, values };
+        let mut metric = self.metric.encode_family(&labels)?;
+        match self.kind {
+            Kind::Counter => metric.encode_counter::<NoLabels, _, f64>(&seconds, None),
+            Kind::Gauge | Kind::Info => metric.encode_gauge(&seconds),
+        }
+    }
+}
+
+type NoLabels = [(&'static str, &'static str); 0];
+
+#[derive(Debug)]
+struct Labels<'a> {
+    names: &'static [&'static str],
+    values: &'a [&'a str],
+}
+
+impl EncodeLabelSet for Labels<'_> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        debug_assert_eq!(self.names.len(), self.values.len(), "{:?}", self.names);
+        self.names.iter().zip(self.values).try_for_each(|(name, value)| (*name, *value).encode(encoder.encode_label()))
+    }
+}

@@ -1,0 +1,13 @@
+//! The metrics of a run, in OpenMetrics over HTTP (`receiver run --metrics`).
+
+mod address;
+mod encode;
+mod families;
+mod http;
+mod scrape;
+mod series;
+#[cfg(test)]
+mod tests;
+
+pub use address::MetricsAddress;
+pub use http::server;

@@ -1,0 +1,121 @@
+//! What one scrape reads, and what is kept from one to the next.
+//!
+//! Reading takes no lock that a receiving thread takes for each batch, with one exception: if there are sinks, their
+//! counts are copied under the lock that a thread holds while it passes a batch to them. The counters are atomics, which
+//! their one writer never waits for. The filter is read 64 subscriptions at a time.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use receiver::{Ledger, LinkHistory, MembershipReport, QueueReport, ReceiveMode};
+use receiver_send::probe::now_ns;
+
+use super::series::{Labelled, Series};
+use crate::instance::Instance;
+use crate::log;
+
+/// The counts of one moment.
+pub struct Scrape {
+    /// The name of the run; empty without one.
+    pub name: String,
+    /// The interface's name as it is now.
+    pub interface: String,
+    /// The receive mode.
+    pub mode: ReceiveMode,
+    /// True if the kernel gets each packet too.
+    pub share: bool,
+    /// The faster modes that are not available.
+    pub refused: Vec<ReceiveMode>,
+    /// Warnings since the start.
+    pub warnings: u64,
+    /// When everything was joined.
+    pub start: SystemTime,
+    /// Subscriptions that are joined.
+    pub subscriptions: u64,
+    /// Those with labels of their own, and the sum of the others.
+    pub series: Vec<Series>,
+    /// Every frame under its cause.
+    pub ledger: Ledger,
+    /// Frames without a cause; `None` while traffic flows.
+    pub unaccounted: Option<u64>,
+    /// The receive queues.
+    pub queues: Vec<QueueReport>,
+    /// What has happened to the link.
+    pub link: LinkHistory,
+    /// The memberships.
+    pub memberships: MembershipReport,
+    /// Datagrams that were dropped, by sink.
+    pub sinks: BTreeMap<String, u64>,
+    /// Lines of the log that were dropped.
+    pub log_dropped: u64,
+    /// How long reading took.
+    pub reading: Duration,
+    /// CLOCK_TAI and the system's time at the same moment.
+    clocks: (u64, SystemTime),
+}
+
+impl Scrape {
+    /// A time on CLOCK_TAI in seconds since 1970.
+    pub fn unix_of_tai(&self, tai: u64) -> f64 {
+        let (now, system) = self.clocks;
+        let ago = Duration::from_nanos(now.saturating_sub(tai));
+        (system - ago).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    }
+}
+
+/// Reads the counters of a run.
+pub struct Reader {
+    instance: Instance,
+    labelled: Labelled,
+    /// The ledger of the scrape before.
+    before: Option<Ledger>,
+}
+
+impl Reader {
+    /// Gives labels of their own to as many subscriptions as `limit`.
+    pub fn new(instance: Instance, limit: usize) -> Self {
+        Self { instance, labelled: Labelled::new(limit), before: None }
+    }
+
+    /// Reads all counters.
+    ///
+    /// # Errors
+    /// A counter cannot be read.
+    pub fn read(&mut self) -> Result<Scrape, receiver::Error> {
+        let begin = Instant::now();
+        let (handle, facts) = (self.instance.handle(), self.instance.facts());
+        // The ledger first: if it does not move until the next scrape, neither does anything else.
+        let ledger = handle.ledger()?;
+        let reports = handle.subscriptions()?;
+        let queues = handle.queues()?;
+        let series = self.labelled.series(&reports, |id| self.instance.name_of(id));
+        let mut sinks = BTreeMap::new();
+        for report in self.instance.sinks().map(|sinks| sinks.reports()).unwrap_or_default() {
+            *sinks.entry(report.name).or_default() += report.dropped;
+        }
+        // Between two scrapes at rest nothing is on its way from one counter to another.
+        let at_rest = self.before.as_ref().is_some_and(|before| ledger.is_at_rest_since(before));
+        let unaccounted = at_rest.then(|| ledger.unaccounted());
+        self.before = Some(ledger.clone());
+        Ok(Scrape {
+            name: self.instance.name().unwrap_or_default().to_owned(),
+            interface: handle.interface().name,
+            mode: facts.mode,
+            share: facts.share,
+            refused: facts.refused.iter().map(|refused| refused.mode).collect(),
+            warnings: handle.warnings().len() as u64,
+            start: SystemTime::now() - self.instance.start().elapsed(),
+            subscriptions: reports.len() as u64,
+            series,
+            ledger,
+            unaccounted,
+            queues,
+            link: handle.link_events(),
+            memberships: handle.memberships(),
+            sinks,
+            log_dropped: log::dropped(),
+            reading: begin.elapsed(),
+            clocks: (now_ns(), SystemTime::now()),
+        })
+    }
+}
