@@ -15,6 +15,7 @@ mod conformance;
 mod control;
 mod cpus;
 mod ctl;
+mod doctor;
 mod errors;
 mod event;
 mod figures;
@@ -54,6 +55,7 @@ enum Command {
     Config(config::ConfigArgs),
     Conformance(conformance::ConformanceArgs),
     Ctl(ctl::CtlArgs),
+    Doctor(doctor::DoctorArgs),
     Membership(membership::MembershipArgs),
     Run(Box<run::RunArgs>),
     Send(Box<send::SendArgs>),
@@ -70,7 +72,9 @@ fn main() -> ExitCode {
     let ended = std::panic::catch_unwind(|| match parsed() {
         Ok(cli) => {
             color::set(cli.common.color);
-            log::init(cli.common.level(), cli.common.log_format);
+            // The receivers that the doctor opens for moments have warnings that its checks word better.
+            let is_doctor = matches!(cli.command, Command::Doctor(_));
+            log::init(cli.common.level().or(is_doctor.then_some(log::Level::OFF)), cli.common.log_format);
             let code = run(cli.command);
             log::finish();
             code
@@ -137,6 +141,7 @@ fn run(command: Command) -> ExitCode {
         Command::Config(args) => config::run(args, crate::command()),
         Command::Conformance(args) => conformance::run(args),
         Command::Ctl(args) => ctl::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Membership(args) => membership::run(args),
         Command::Run(args) => run::run(*args),
         Command::Send(args) => send::run(*args),

@@ -12,7 +12,7 @@ use netlink_packet_route::link::{
     LinkXdp,
 };
 
-use crate::channels::receive_queues;
+use crate::ethtool::receive_queues;
 use crate::excerpt::excerpt;
 use crate::netlink::Netlink;
 

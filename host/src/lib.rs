@@ -23,8 +23,8 @@
 //! Nothing here needs a privilege. Linux 4.16 counts lost carriers; older kernels leave
 //! [`LinkState::carrier_downs`] at `None`. Sockets belong to the network namespace of the thread that opens them.
 
-mod channels;
 pub mod clock;
+pub mod ethtool;
 mod excerpt;
 mod interface;
 mod link_events;
@@ -32,6 +32,7 @@ mod netlink;
 mod privilege;
 pub mod realtime;
 mod reason;
+mod relations;
 
 pub use excerpt::excerpt;
 pub use interface::{Families, Interface, InterfaceError, LinkState};
@@ -39,3 +40,4 @@ pub use link_events::{LinkEvent, LinkEvents};
 pub use netlink::{InterfaceAddress, LinkCounters, Netlink};
 pub use privilege::{Capability, GENERATOR, Lack, XDP, is_full_speed, lock_limit};
 pub use reason::{is_permission_error, os_error, reasons};
+pub use relations::{Related, Relations};

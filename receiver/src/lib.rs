@@ -91,6 +91,7 @@ pub use api::datagram::{Datagram, OwnedDatagram};
 pub use api::error::Error;
 pub use api::evidence::{Evidence, Finding, Silence};
 pub use api::handle::Handle;
+pub use api::inspect;
 pub use api::membership_report::MembershipReport;
 pub use api::mode::{ModeRequest, ReceiveMode, Refused};
 pub use api::origin::{Path, ReceiveTime, TimeOrigin};

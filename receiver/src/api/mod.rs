@@ -8,6 +8,7 @@ mod debug;
 pub(crate) mod error;
 pub(crate) mod evidence;
 pub(crate) mod handle;
+pub mod inspect;
 pub(crate) mod membership_report;
 pub(crate) mod mode;
 pub(crate) mod origin;

@@ -24,6 +24,7 @@ pub use entry::{Attach, Buffers, PartialChecksums};
 pub use loaded::Program;
 #[cfg(test)]
 pub(crate) use operation::OPERATIONS;
+pub(crate) use refused::name_of;
 pub(crate) use rings::Ring;
 pub use rings::RingShape;
 #[cfg(feature = "internals")]

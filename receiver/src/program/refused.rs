@@ -13,7 +13,7 @@ pub(super) fn occupied(interface: &str, program: u32) -> Error {
 }
 
 /// The name of a program that is loaded, by its id. Needs CAP_SYS_ADMIN.
-fn name_of(id: u32) -> Option<String> {
+pub(crate) fn name_of(id: u32) -> Option<String> {
     let program = loaded_programs().filter_map(Result::ok).find(|program| program.id() == id)?;
     program.name_as_str().map(ToOwned::to_owned)
 }

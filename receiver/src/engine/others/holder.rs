@@ -45,8 +45,8 @@ impl Holder {
         Self { program, name, link, processes, is_complete }
     }
 
-    /// Returns true if it looks like the program of a receiver.
-    fn is_receiver(&self) -> bool {
+    /// Returns true if it looks like the program of a receiver of this library.
+    pub fn is_receiver(&self) -> bool {
         match &self.name {
             Some(name) => OWN_NAMES.contains(&name.as_str()),
             None => self.processes.iter().any(|process| process.name == "receiver"),

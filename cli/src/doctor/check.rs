@@ -1,0 +1,77 @@
+//! A check, and the lines that it prints: what it found, and the command that helps.
+
+use serde::Serialize;
+
+use super::subject::Subject;
+
+/// What a check found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// As it should be.
+    Ok,
+    /// It works now, and can be better or break later.
+    Warn,
+    /// Packets do not arrive, or get lost.
+    Fail,
+    /// Not looked at.
+    Skipped,
+}
+
+impl Outcome {
+    /// The word at the beginning of a line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// One line of the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// What the check found.
+    pub outcome: Outcome,
+    /// The fact, as a clause without a full stop.
+    pub text: String,
+    /// A command that helps, to be typed as it is.
+    pub remedy: Option<String>,
+}
+
+impl Line {
+    fn new(outcome: Outcome, text: impl Into<String>) -> Self {
+        Self { outcome, text: text.into(), remedy: None }
+    }
+
+    pub fn ok(text: impl Into<String>) -> Self {
+        Self::new(Outcome::Ok, text)
+    }
+
+    pub fn warn(text: impl Into<String>) -> Self {
+        Self::new(Outcome::Warn, text)
+    }
+
+    pub fn fail(text: impl Into<String>) -> Self {
+        Self::new(Outcome::Fail, text)
+    }
+
+    pub fn skipped(text: impl Into<String>) -> Self {
+        Self::new(Outcome::Skipped, text)
+    }
+
+    /// With a command that helps.
+    pub fn remedy(self, command: impl Into<String>) -> Self {
+        Self { remedy: Some(command.into()), ..self }
+    }
+}
+
+/// A check: a subject of the answer. It looks at the host, and judges what it found.
+pub struct Check {
+    /// Its name, in the answer, in JSON and in the documentation.
+    pub name: &'static str,
+    /// Looks and judges.
+    pub run: fn(&Subject) -> Vec<Line>,
+}

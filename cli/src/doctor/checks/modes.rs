@@ -1,0 +1,189 @@
+//! The modes with XDP, tried one after another and undone, and the carrier before and after.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use receiver::{Error, ReceiveMode, Receiver};
+use receiver_host::LinkState;
+
+use crate::doctor::check::Line;
+use crate::doctor::subject::Subject;
+
+/// The modes with XDP, fastest first.
+const MODES: [ReceiveMode; 4] = [ReceiveMode::ZeroCopy, ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Generic];
+/// How long a link may take to come back.
+const CARRIER_WAIT: Duration = Duration::from_secs(10);
+
+/// What trying the modes has shown.
+#[derive(Clone, Debug)]
+pub enum Trial {
+    /// They were not tried, for this reason.
+    NotTried(String),
+    /// They were tried.
+    Tried(Tried),
+}
+
+/// The modes, and what became of the link.
+#[derive(Clone, Debug, Default)]
+pub struct Tried {
+    /// Each mode, and why it is not available.
+    pub answers: Vec<(ReceiveMode, Option<String>)>,
+    /// How often the link lost its carrier meanwhile.
+    pub carrier_downs: u32,
+    /// True if the link has its carrier again.
+    pub has_carrier: bool,
+    /// True if a program stayed on the interface.
+    pub is_left_behind: bool,
+}
+
+impl Trial {
+    /// Tries each mode.
+    pub fn run(subject: &Subject) -> Self {
+        let name = subject.name();
+        if let Some(holder) = &subject.holder {
+            return Self::NotTried(format!("{name} has an XDP program already: {holder}"));
+        }
+        if !subject.probe {
+            return Self::NotTried("--no-probe leaves it out".to_owned());
+        }
+        if !subject.interface.up || subject.interface.loopback {
+            return Self::NotTried(format!("{name} is not up"));
+        }
+        let state = || LinkState::read(subject.interface.index).ok().flatten();
+        let before = state();
+        let mut tried = Tried::default();
+        for mode in MODES {
+            let built = Receiver::builder(name).mode(mode).vlan(subject.vlan).queues(subject.queues.clone()).build();
+            match built {
+                Err(error @ Error::NotPermitted { .. }) if mode == ReceiveMode::ZeroCopy => {
+                    return Self::NotTried(error.to_string());
+                }
+                Err(error) => tried.answers.push((mode, Some(error.to_string()))),
+                Ok(receiver) => {
+                    let _ = receiver.handle().shutdown();
+                    tried.answers.push((mode, None));
+                }
+            }
+        }
+        let deadline = Instant::now() + CARRIER_WAIT;
+        let had_carrier = before.as_ref().is_some_and(|state| state.interface.carrier);
+        let mut after = state();
+        while had_carrier && !after.as_ref().is_some_and(|state| state.interface.carrier) && Instant::now() < deadline {
+            sleep(Duration::from_millis(50));
+            after = state();
+        }
+        let downs = |state: &Option<LinkState>| state.as_ref().and_then(|state| state.carrier_downs).unwrap_or(0);
+        tried.carrier_downs = downs(&after).wrapping_sub(downs(&before));
+        tried.has_carrier = !had_carrier || after.as_ref().is_some_and(|state| state.interface.carrier);
+        tried.is_left_behind = after.is_some_and(|state| !state.xdp_programs.is_empty());
+        Self::Tried(tried)
+    }
+
+    /// Returns true if the mode was tried and is available.
+    pub fn has(&self, mode: ReceiveMode) -> bool {
+        match self {
+            Self::NotTried(_) => false,
+            Self::Tried(tried) => tried.answers.contains(&(mode, None)),
+        }
+    }
+}
+
+pub fn check(subject: &Subject) -> Vec<Line> {
+    judge(subject.name(), subject.trial())
+}
+
+fn judge(interface: &str, trial: &Trial) -> Vec<Line> {
+    let tried = match trial {
+        Trial::NotTried(reason) => return vec![Line::skipped(format!("the modes with XDP were not tried: {reason}"))],
+        Trial::Tried(tried) => tried,
+    };
+    let mut lines = Vec::new();
+    let available: Vec<&str> =
+        tried.answers.iter().filter(|(_, why)| why.is_none()).map(|(mode, _)| mode.name()).collect();
+    let refused = tried.answers.iter().filter_map(|(mode, why)| Some((mode.name(), why.as_deref()?)));
+    let mut reasons: Vec<(String, &str)> = Vec::new();
+    for (mode, why) in refused {
+        match reasons.last_mut() {
+            Some((modes, last)) if *last == why => *modes = format!("{modes}, {mode}"),
+            _ => reasons.push((mode.to_owned(), why)),
+        }
+    }
+    let reasons: Vec<String> = reasons.iter().map(|(modes, why)| format!("{modes} not: {why}")).collect();
+    let reasons = if reasons.is_empty() { String::new() } else { format!("; {}", reasons.join("; ")) };
+    let native = available.iter().any(|mode| *mode != ReceiveMode::Generic.name());
+    let command = reasons.split('`').nth(1).filter(|command| command.starts_with("ethtool ")).map(ToOwned::to_owned);
+    let command = command.or_else(|| mtu_command(&reasons));
+    let line = match (available.is_empty(), native) {
+        (true, _) => Line::warn(format!("no mode with XDP works on {interface}, and mode socket remains{reasons}")),
+        (false, false) => Line::warn(format!("mode generic works on {interface}, which is slow{reasons}")),
+        (false, true) => Line::ok(format!("{} work on {interface}{reasons}", available.join(", "))),
+    };
+    lines.push(match command {
+        Some(command) => line.remedy(command),
+        None => line,
+    });
+    if !tried.has_carrier {
+        let text = format!("{interface} lost its carrier when XDP was attached, and has not got it back");
+        lines.push(Line::fail(text).remedy(format!("ip link set {interface} down && ip link set {interface} up")));
+    } else if tried.carrier_downs > 0 {
+        lines.push(Line::warn(format!(
+            "{interface} lost its carrier {} times while XDP was attached and detached: each start and end of a \
+             receiver interrupts the link, and packets are lost",
+            tried.carrier_downs
+        )));
+    }
+    if tried.is_left_behind {
+        let text = format!("an XDP program was attached to {interface} meanwhile");
+        lines.push(Line::warn(text).remedy(format!("ip -details link show {interface}")));
+    }
+    lines
+}
+
+/// The command in `(ip link set eth1 mtu 1770)`, as an error's remedy has it.
+fn mtu_command(reasons: &str) -> Option<String> {
+    let (_, rest) = reasons.split_once("(ip link set ")?;
+    let (command, _) = rest.split_once(')')?;
+    Some(format!("ip link set {command}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::check::Outcome::{Fail, Ok, Skipped, Warn};
+    use crate::doctor::checks::outcomes;
+
+    fn tried(refused: &[(ReceiveMode, &str)]) -> Tried {
+        let why = |mode| refused.iter().find(|(one, _)| *one == mode).map(|(_, why)| (*why).to_owned());
+        Tried { answers: MODES.map(|mode| (mode, why(mode))).to_vec(), has_carrier: true, ..Tried::default() }
+    }
+
+    fn lines(tried: Tried) -> Vec<Line> {
+        judge("eth1", &Trial::Tried(tried))
+    }
+
+    #[test]
+    fn the_best_mode_decides() {
+        assert_eq!(outcomes(&judge("eth1", &Trial::NotTried("x".to_owned()))), [Skipped]);
+        let some = lines(tried(&[(ReceiveMode::ZeroCopy, "no")]));
+        assert_eq!(
+            (outcomes(&some), some[0].text.as_str()),
+            (vec![Ok], "mapped, copy, generic work on eth1; zero-copy not: no")
+        );
+        let native = [(ReceiveMode::ZeroCopy, "no"), (ReceiveMode::Mapped, "no"), (ReceiveMode::Copy, "no")];
+        let generic = lines(tried(&native));
+        assert_eq!(outcomes(&generic), [Warn]);
+        assert!(generic[0].text.contains("zero-copy, mapped, copy not: no"), "{generic:?}");
+        let none = lines(tried(&[&native[..], &[(ReceiveMode::Generic, "(ip link set eth1 mtu 1770)")]].concat()));
+        assert_eq!((outcomes(&none), none[0].remedy.as_deref()), (vec![Warn], Some("ip link set eth1 mtu 1770")));
+    }
+
+    #[test]
+    fn a_link_that_goes_down() {
+        let flaps = lines(Tried { carrier_downs: 2, ..tried(&[]) });
+        assert_eq!(outcomes(&flaps), [Ok, Warn]);
+        let lost = lines(Tried { carrier_downs: 1, has_carrier: false, ..tried(&[]) });
+        let remedy = "ip link set eth1 down && ip link set eth1 up";
+        assert_eq!((outcomes(&lost), lost[1].remedy.as_deref()), (vec![Ok, Fail], Some(remedy)));
+        assert_eq!(outcomes(&lines(Tried { is_left_behind: true, ..tried(&[]) })), [Ok, Warn]);
+    }
+}
