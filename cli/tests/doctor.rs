@@ -1,5 +1,5 @@
-//! `receiver doctor` in namespaces in which a check fails, and in which it does not. Each remedy that can be run here is
-//! run, and the check turns ok.
+//! `receiver doctor` in namespaces in which a check fails, and in which it does not. Each remedy that can be run here
+//! is run, and the check turns ok.
 
 mod command;
 #[path = "../../receiver/tests/support/mod.rs"]
@@ -335,14 +335,15 @@ fn another_xdp_program() {
 fn attach(lab: &Lab, program: i32) {
     use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, netlink};
     let index = lab.rx().interface_index("veth-rx").expect("an index");
-    // struct nlmsghdr: RTM_SETLINK, NLM_F_REQUEST | NLM_F_ACK. struct ifinfomsg. IFLA_XDP (nested): IFLA_XDP_FD.
+    // Protocol 0 is NETLINK_ROUTE. struct nlmsghdr: RTM_SETLINK, NLM_F_REQUEST | NLM_F_ACK. struct ifinfomsg. IFLA_XDP
+    // (nested): IFLA_XDP_FD.
     let mut message = Vec::new();
     for word in [44, 19 | 5 << 16, 1, 0, 0, index, 0, 0, 12 | (43 | 1 << 15) << 16, 8 | 1 << 16, program as u32] {
         message.extend_from_slice(&u32::to_le_bytes(word));
     }
     let answer = lab.rx().run(|| {
         let kernel = netlink::SocketAddrNetlink::new(0, 0);
-        let socket = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, Some(netlink::ROUTE))?;
+        let socket = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, None)?;
         rustix::net::sendto(&socket, &message, SendFlags::empty(), &kernel)?;
         let mut answer = [0; 512];
         rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty())?;

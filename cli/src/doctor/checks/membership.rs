@@ -40,8 +40,8 @@ fn judge(facts: &Facts<'_>) -> Vec<Line> {
                     "sysctl -w net.ipv4.conf.{sysctl}.force_igmp_version=0 net.ipv4.conf.all.force_igmp_version=0"
                 )),
             _ => Line::fail(format!(
-                "{interface} is in {version} compatibility mode, because a querier of that version is on the link; until \
-                 260 s after its last query {lost}. Configure the querier for IGMPv3"
+                "{interface} is in {version} compatibility mode, because a querier of that version is on the link; \
+                 until 260 s after its last query {lost}. Configure the querier for IGMPv3"
             )),
         });
     }

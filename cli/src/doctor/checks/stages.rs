@@ -180,22 +180,18 @@ fn subscription(facts: &Facts, each: &Each) -> Line {
             let reasons: Vec<String> = findings.iter().map(ToString::to_string).collect();
             let reasons = if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join("; ")) };
             let line = Line::fail(format!("{subscription} received nothing{reasons}"));
-            let capture = || {
-                format!("tcpdump -n -i {} 'udp and dst host {}'", facts.interface, subscription.group())
-            };
+            let capture = || format!("tcpdump -n -i {} 'udp and dst host {}'", facts.interface, subscription.group());
             line.remedy(findings.iter().find_map(|finding| remedy(facts, each, finding)).unwrap_or_else(capture))
         }
         (true, xdp, 0) => Line::warn(format!(
-            "{subscription}: {xdp} datagrams by XDP, and none by the kernel's sockets: after XDP the kernel drops them, \
-             as a firewall or the reverse path filter does; mode socket would receive nothing"
+            "{subscription}: {xdp} datagrams by XDP, and none by the kernel's sockets: after XDP the kernel drops \
+             them, as a firewall or the reverse path filter does; mode socket would receive nothing"
         ))
         .remedy("nft list ruleset"),
         (true, 0, socket) => Line::ok(format!(
             "{subscription}: {socket} datagrams by kernel sockets, none of them by XDP, as with IP fragments"
         )),
-        (true, xdp, socket) => {
-            Line::ok(format!("{subscription}: {xdp} datagrams by XDP, {socket} by kernel sockets"))
-        }
+        (true, xdp, socket) => Line::ok(format!("{subscription}: {xdp} datagrams by XDP, {socket} by kernel sockets")),
         (false, _, socket) => Line::ok(format!("{subscription}: {socket} datagrams by kernel sockets")),
     }
 }
