@@ -26,6 +26,7 @@ mod instance;
 mod log;
 mod membership;
 mod metrics;
+#[allow(dead_code)] // Until a reload turns files.
 mod outlet;
 mod panics;
 mod run;
@@ -33,6 +34,7 @@ mod send;
 mod service;
 mod services;
 mod signals;
+#[allow(dead_code)] // Until the configuration routes sinks.
 mod sink;
 mod suggest;
 mod top;

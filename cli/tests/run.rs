@@ -328,9 +328,9 @@ fn a_fall_back_from_xdp_is_prominent_and_can_be_refused() {
 }
 
 #[test]
-fn a_full_disk_ends_the_run_and_a_reader_that_goes_does_so_quietly() {
+fn a_full_disk_fails_the_run_at_its_end_and_a_reader_that_goes_ends_it_quietly() {
     let lab = Lab::new().expect("a lab");
-    let (run, _) = Run::joined(&lab, &["--output", "/dev/full", WANTED]);
+    let (run, _) = Run::joined(&lab, &["--count", "100", "--output", "/dev/full", WANTED]);
     send(&lab, &["10.0.0.1"], 100);
     let (_, err, code) = run.end();
     assert_eq!(code, Some(1));

@@ -6,7 +6,6 @@ mod limit;
 
 use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use clap::ValueEnum;
@@ -14,7 +13,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{Registry, fmt, reload};
 
-use super::outlet::{DISPLAY_LIMIT, Outlet, Units};
+use super::outlet::{Counts, DISPLAY_LIMIT, Outlet, Units};
 use super::{color, panics};
 
 pub use level::Level;
@@ -23,7 +22,7 @@ pub use limit::report as report_suppressed;
 /// Lines that wait for the table, while there is one.
 static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
-static DROPPED: OnceLock<Arc<AtomicU64>> = OnceLock::new();
+static DROPPED: OnceLock<Arc<Counts>> = OnceLock::new();
 
 /// The filter, which can change while the log is in use.
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
@@ -124,7 +123,7 @@ fn held() -> MutexGuard<'static, Option<Vec<u8>>> {
 
 /// The number of lines that were dropped because their reader did not read.
 pub fn dropped() -> u64 {
-    DROPPED.get().map_or(0, |dropped| dropped.load(Ordering::Relaxed))
+    DROPPED.get().map_or(0, |dropped| dropped.dropped())
 }
 
 /// Writes to standard error without waiting for a terminal that is stuck.

@@ -2,6 +2,7 @@
 
 use super::*;
 use std::io::Read;
+use std::thread;
 
 fn outlet(file: impl Into<std::os::fd::OwnedFd>) -> Outlet {
     let file = File::from(file.into());
@@ -36,7 +37,7 @@ fn a_reader_gets_every_unit_in_order() {
     // The thread has the writing end: it goes with the outlet's end.
     outlet.0.close(&mut outlet.0.lock());
     assert!(reading.join().expect("a thread").expect("read") == expected);
-    assert_eq!(dropped.load(Ordering::Relaxed), 0);
+    assert_eq!(dropped.dropped(), 0);
 }
 
 #[test]
@@ -53,9 +54,9 @@ fn a_reader_that_does_not_read_costs_whole_units_and_each_is_counted() {
             units.hand_on().expect("nothing fails");
         }
     }
-    assert!(dropped.load(Ordering::Relaxed) > 500, "the limit holds before the end");
+    assert!(dropped.dropped() > 500, "the limit holds before the end");
     outlet.finish().expect("nothing fails");
-    let dropped = dropped.load(Ordering::Relaxed) as usize;
+    let dropped = dropped.dropped() as usize;
     let mut all = vec![0; (1000 - dropped) * UNIT];
     reader.read_exact(&mut all).expect("what was not dropped is there");
     assert!(all.chunks(UNIT).all(|unit| unit.iter().all(|&byte| byte == unit[0])), "no unit is torn");
@@ -74,5 +75,5 @@ fn a_failure_is_reported_and_counted() {
     let _ = units.hand_on();
     let error = outlet.finish().expect_err("nobody reads");
     assert_eq!(error.to_string(), "cannot write to a pipe: Broken pipe (os error 32)");
-    assert_eq!(dropped.load(Ordering::Relaxed), 2);
+    assert_eq!(dropped.dropped(), 2);
 }

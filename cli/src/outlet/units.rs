@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::chunk::{CHUNK, Chunk};
+use super::chunk::{CHUNK, Chunk, MOST_UNITS};
+use super::counts::Counts;
 use super::{DISPLAY_LIMIT, Outlet, OutletError};
 
 /// Collects units for an outlet. [`Write::flush`] ends a unit that was written piece by piece.
@@ -15,9 +15,9 @@ pub struct Units {
 }
 
 impl Units {
-    /// Drops units while more than `limit` bytes wait, and counts them in `dropped`.
-    pub fn new(outlet: &Outlet, limit: usize, dropped: &Arc<AtomicU64>) -> Self {
-        let chunk = Chunk { dropped: Arc::clone(dropped), ..Chunk::default() };
+    /// Drops units while more than `limit` bytes wait. Counts each unit once it is written or dropped.
+    pub fn new(outlet: &Outlet, limit: usize, counts: &Arc<Counts>) -> Self {
+        let chunk = Chunk { counts: Arc::clone(counts), ..Chunk::default() };
         Self { outlet: outlet.clone(), chunk, limit }
     }
 
@@ -30,21 +30,40 @@ impl Units {
     #[inline]
     pub fn put(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.chunk.bytes);
-        self.end_unit();
-        if self.chunk.bytes.len() >= CHUNK {
-            self.outlet.push(&mut self.chunk);
+        if self.end_unit() {
+            self.push_if_full();
+        }
+    }
+
+    /// As [`Units::put`], for an outlet that needs to know when the unit came, in nanoseconds.
+    #[inline]
+    pub fn put_at(&mut self, time: u64, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.chunk.bytes);
+        if self.end_unit() {
+            self.chunk.times.push(time);
+            self.push_if_full();
         }
     }
 
     #[inline]
-    fn end_unit(&mut self) {
-        let waiting = self.outlet.queued();
-        if waiting > 0 && waiting + self.chunk.bytes.len() > self.limit {
-            self.chunk.bytes.truncate(self.chunk.ends.last().copied().unwrap_or(0));
-            self.chunk.dropped.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.chunk.ends.push(self.chunk.bytes.len());
+    fn push_if_full(&mut self) {
+        if self.chunk.bytes.len() >= CHUNK || self.chunk.ends.len() >= MOST_UNITS {
+            self.outlet.push(&mut self.chunk);
         }
+    }
+
+    /// Returns false if the unit was dropped.
+    #[inline]
+    fn end_unit(&mut self) -> bool {
+        let waiting = self.outlet.queued();
+        let fits = waiting == 0 || waiting + self.chunk.bytes.len() <= self.limit;
+        if fits {
+            self.chunk.ends.push(self.chunk.bytes.len());
+        } else {
+            self.chunk.bytes.truncate(self.chunk.end());
+            self.chunk.counts.add_dropped(self.outlet.reason(), 1);
+        }
+        fits
     }
 
     /// Passes the units on to the outlet.
@@ -66,7 +85,7 @@ impl Write for Units {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.chunk.bytes.len() > self.chunk.ends.last().copied().unwrap_or(0) {
+        if self.chunk.bytes.len() > self.chunk.end() {
             self.end_unit();
         }
         Ok(self.hand_on()?)

@@ -9,10 +9,9 @@ use std::time::Duration;
 use receiver::{Wait, Worker};
 
 use crate::cpus::Placement;
-use crate::outlet::OutletError;
 use crate::panics;
 use crate::service::Activity;
-use crate::sink::{Sinks, lock};
+use crate::sink::{SinkFailure, Sinks, lock};
 
 /// The sleep of a worker that may not wait in the kernel: see [`Plan::next`].
 const NAP: Duration = Duration::from_micros(500);
@@ -38,7 +37,7 @@ pub enum EndReason {
     /// The requested number of datagrams was delivered.
     Enough,
     /// A sink failed.
-    Sink(OutletError),
+    Sink(SinkFailure),
     /// The receiver failed.
     Failed(receiver::Error),
     /// The thread could not be placed.

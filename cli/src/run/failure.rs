@@ -5,7 +5,7 @@ use std::io;
 use anyhow::anyhow;
 
 use super::consume::EndReason;
-use crate::outlet::OutletError;
+use crate::sink::SinkFailure;
 
 /// Why a run ended before it should.
 pub enum Failure {
@@ -14,7 +14,7 @@ pub enum Failure {
     /// The reader of the payloads on standard output is gone, which is no fault. The summary goes to standard error.
     OutputGone,
     /// A sink failed.
-    Sink(OutletError),
+    Sink(SinkFailure),
     /// Anything else.
     Other(anyhow::Error),
 }
@@ -35,7 +35,7 @@ impl Failure {
     }
 
     /// The failure for an error of a sink.
-    pub fn of_sink(error: OutletError) -> Self {
+    pub fn of_sink(error: SinkFailure) -> Self {
         if error.is_reader_gone() { Self::OutputGone } else { Self::Sink(error) }
     }
 }

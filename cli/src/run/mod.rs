@@ -26,7 +26,7 @@ use crate::instance::Instance;
 use crate::metrics::{self, MetricsAddress};
 use crate::service::{self, Service};
 use crate::services::{Server, Services};
-use crate::sink::{self, Sinks, Target};
+use crate::sink::{self, SinkRequest, Sinks};
 use crate::{control, files, log, outlet, panics, signals, view};
 use consume::Plan;
 use failure::Failure;
@@ -57,10 +57,11 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     let builder = args.builder(&wanted)?;
     // Before the first thread starts.
     let placement = Placement::prepare(args.cpus.clone(), args.priority, args.busy_poll)?;
-    let targets = args.targets();
-    check_files(&args, &targets)?;
-    args.view(targets.iter().any(|target| target.takes_stdout())).check()?;
+    let requests = args.sinks()?;
+    check_files(&args, &requests)?;
+    args.view(requests.iter().any(SinkRequest::takes_stdout)).check()?;
     let metrics = args.metrics.map(MetricsAddress::listen).transpose()?;
+    let builder = builder.timestamps(args.timestamps || requests.iter().any(SinkRequest::needs_times));
     let (events, waiting) = mpsc::channel();
     let cancel = signals::watch(events.clone()).context("cannot handle signals")?;
     panics::report_to(events.clone());
@@ -75,16 +76,15 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
         }
         built => built?,
     };
-    // Opened now, so that a start that fails leaves them as they are.
-    let sinks =
-        Sinks::open(&targets, args.probe, &sink::Context { events: &events })?.map(|sinks| Arc::new(Mutex::new(sinks)));
-    let start = Instant::now();
     let handle = receiver.handle();
+    // Opened now, so that a start that fails leaves them as they are.
+    let sinks = open_sinks(&requests, args.probe, &handle, &events)?.map(|sinks| Arc::new(Mutex::new(sinks)));
+    let start = Instant::now();
     let workers = receiver.into_workers();
     let facts = facts(&handle, &workers)?;
     let plan = Arc::new(Plan::new(workers.len(), sinks.clone(), args.busy_poll, args.count, placement));
     let service = Service::new(workers.iter().map(thread_name).collect(), plan.activities());
-    let request = args.view(targets.iter().any(|target| target.takes_stdout()));
+    let request = args.view(requests.iter().any(SinkRequest::takes_stdout));
     let instance = Instance::new(args.name.clone(), start, facts, handle.clone(), sinks, events.clone());
     let display = view::display(&request, &instance, {
         let events = events.clone();
@@ -151,13 +151,26 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     presentation.summary(&last, evidence, result, args.json)
 }
 
-fn check_files(args: &RunArgs, targets: &[Box<dyn Target>]) -> anyhow::Result<()> {
+fn check_files(args: &RunArgs, requests: &[SinkRequest]) -> anyhow::Result<()> {
     let is_file = |path: &&Path| *path != Path::new("-");
     let subscriptions = args.subscription_file.as_deref().filter(is_file).map(|path| ("--subscriptions", path));
-    let output = targets.iter().filter_map(|target| target.file()).map(|path| ("--output", path));
+    let files: Vec<_> = requests.iter().filter_map(SinkRequest::file).collect();
+    let output = files.iter().map(|path| ("--output", path.as_path()));
     let summary = args.summary.as_deref().map(|path| ("--summary", path));
     let outputs: Vec<_> = output.chain(summary).collect();
     files::check(subscriptions.as_slice(), &outputs)
+}
+
+fn open_sinks(
+    requests: &[SinkRequest],
+    probe: bool,
+    handle: &Handle,
+    events: &Sender<Event>,
+) -> anyhow::Result<Option<Sinks>> {
+    let reports = handle.subscriptions()?;
+    let subscriptions: Vec<_> = reports.into_iter().map(|report| (report.id, report.subscription)).collect();
+    let context = sink::Context { events, interface: handle.interface().index, subscriptions: &subscriptions };
+    Sinks::open(requests, probe, &context)
 }
 
 fn facts(handle: &Handle, workers: &[Worker]) -> Result<Facts, receiver::Error> {

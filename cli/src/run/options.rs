@@ -1,6 +1,7 @@
 //! The options of `receiver run`, and the receiver that they configure.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::config::{Configured, Source, Wanted};
 use crate::cpus::{CpuList, Priority};
 use crate::errors::UsageError;
 use crate::metrics::MetricsAddress;
-use crate::sink::{self, Target};
+use crate::sink::{self, SinkRequest};
 use crate::values::{count, duration, duration_within, instance_name, positive_count, size};
 use crate::view;
 
@@ -140,14 +141,19 @@ pub struct RunArgs {
     /// Write the JSON summary to FILE as well, at the end of the run; the content of FILE is replaced
     #[arg(long, value_name = "FILE", help_heading = "Display and log")]
     pub summary: Option<PathBuf>,
-    /// Append the payloads, one after the other, to FILE; `-` is standard output, and all else goes to standard error
+    /// Pass the payloads on to TARGET, once or several times: a file, `-` (standard output), a UDP relay, a Unix socket
     ///
-    /// FILE is opened once the receiver runs: a start that fails leaves it unchanged. A FIFO may get its reader later.
-    /// Up to 64 MiB wait for a slow reader; further datagrams are dropped whole and counted (`output_dropped`). The end
-    /// of the run waits for a reader as long as it takes something within a second. `discard:` accepts every datagram
-    /// and writes nothing.
-    #[arg(short, long, value_name = "FILE", help_heading = "Sinks")]
-    pub output: Option<PathBuf>,
+    /// PATH, or file:PATH?rotate=1GiB&every=1h&keep=24: the payloads, one after the other, are appended to a file; one
+    /// that rotates gets the time added to its name, or has it there as %Y%m%d-%H%M%S. A FIFO may get its reader later.
+    /// `-`: standard output; all else goes to standard error. udp://GROUP:PORT?interface=NAME or udp://HOST:PORT: each
+    /// datagram is sent on, 5ms after it came (delay=20ms), with ttl=16, source=ADDRESS and loop=yes on request.
+    /// unix:PATH: a Unix datagram socket. discard: nowhere. With only=SUBSCRIPTION, a sink takes that one alone.
+    ///
+    /// A sink is opened once the receiver runs: a start that fails leaves files unchanged. Up to 64 MiB (limit=64MiB)
+    /// wait for a slow or failing sink; further datagrams are dropped whole and counted under its name. The end of the
+    /// run waits for a reader as long as it takes something within a second.
+    #[arg(short, long, value_name = "TARGET", help_heading = "Sinks")]
+    pub output: Vec<OsString>,
     /// Dump each datagram in hexadecimal; the line of each interval goes to standard error
     #[arg(long, help_heading = "Display and log")]
     pub hex: bool,
@@ -171,7 +177,7 @@ pub struct RunArgs {
     no_verify_checksum: bool,
     /// Take the time of each datagram in the XDP program or the kernel, not when its batch is read
     #[arg(long, help_heading = "Receiving")]
-    timestamps: bool,
+    pub timestamps: bool,
     /// Log every verdict of the XDP program to standard error. This is slow; the summary counts verdicts that were not
     /// logged
     #[arg(long, help_heading = "Display and log")]
@@ -246,8 +252,11 @@ impl RunArgs {
     }
 
     /// The sinks that are asked for, not yet opened.
-    pub fn targets(&self) -> Vec<Box<dyn Target>> {
-        sink::targets(self.output.as_deref().map(Path::as_os_str), self.hex)
+    ///
+    /// # Errors
+    /// A text is no target, or the targets do not fit together.
+    pub fn sinks(&self) -> Result<Vec<SinkRequest>, UsageError> {
+        sink::requests(&self.output, Vec::new(), self.hex)
     }
 
     /// How the run is to be shown.

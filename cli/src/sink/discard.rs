@@ -1,30 +1,21 @@
 //! `discard:`: takes every datagram and does nothing with it.
 
-use std::ffi::OsStr;
-
 use receiver::Datagram;
 
-use super::traits::{Context, Sink, SinkReport, Target};
-use crate::outlet::OutletError;
+use super::traits::{Sink, SinkReport};
+use crate::outlet::{Condition, Counts, OutletError};
 
-/// How the target is written.
-const NAME: &str = "discard:";
-
-struct Discard;
-
-/// Takes `discard:`.
-pub fn parse(text: &OsStr) -> Option<Box<dyn Target>> {
-    if text == NAME { Some(Box::new(Discard)) } else { None }
-}
-
-impl Target for Discard {
-    fn open(&self, _: &Context<'_>) -> anyhow::Result<Box<dyn Sink>> {
-        Ok(Box::new(Self))
-    }
+/// Counts datagrams, and keeps nothing.
+#[derive(Default)]
+pub struct Discard {
+    counts: Counts,
 }
 
 impl Sink for Discard {
-    fn take(&mut self, _: &Datagram<'_>) {}
+    #[inline]
+    fn take(&mut self, datagram: &Datagram<'_>) {
+        self.counts.add_written(1, datagram.payload().len() as u64);
+    }
 
     fn end_batch(&mut self) -> Result<(), OutletError> {
         Ok(())
@@ -35,7 +26,6 @@ impl Sink for Discard {
     }
 
     fn report(&self) -> SinkReport {
-        // The sink keeps nothing, so that it drops nothing that it should keep.
-        SinkReport { name: NAME.to_owned(), dropped: 0 }
+        SinkReport::new(&self.counts, &Condition::Ok, None)
     }
 }

@@ -1,45 +1,281 @@
-//! A path: the payloads to a file, which is appended to, or to a FIFO, which may get its reader later.
+//! A path: the payloads to a file, which is appended to, or to a FIFO, which may get its reader later. A file turns by
+//! size, at boundaries of the clock, and on request: [`super::rotation`] has the names.
 
-use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::anyhow;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
-use super::traits::{Context, Sink, Target};
+use super::grammar::FileTarget;
+use super::rotation::{NameForm, next_boundary};
+use super::traits::{Context, Sink};
 use super::written::{Written, payload};
 use crate::files;
-use crate::outlet::Outlet;
+use crate::outlet::{Batch, Descriptor, Device, Gate, Opened, Outlet, Trouble};
 
-struct AppendedFile(PathBuf);
-
-/// Takes any text: a text that no other kind takes is a path.
-pub fn parse(text: &OsStr) -> Option<Box<dyn Target>> {
-    Some(Box::new(AppendedFile(text.into())))
+/// A file's own options.
+pub struct Options {
+    folder: PathBuf,
+    form: NameForm,
+    target: FileTarget,
 }
 
-impl Target for AppendedFile {
-    fn file(&self) -> Option<&Path> {
-        Some(&self.0)
+impl Options {
+    /// Of a target.
+    pub fn new(target: &FileTarget) -> Self {
+        let path = Path::new(&target.path);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let form = if target.timed { NameForm::timed(&name) } else { NameForm::literal(&name) };
+        Self { folder: path.parent().unwrap_or(Path::new("")).to_owned(), form, target: target.clone() }
     }
 
-    fn open(&self, context: &Context<'_>) -> anyhow::Result<Box<dyn Sink>> {
-        let name = files::shown(&self.0);
-        let outlet = if files::is_fifo(&self.0) {
-            let path = self.0.clone();
-            // The outlet's thread waits for the reader.
-            Outlet::new(&name, move || open(&path), context.on_failure())
-        } else {
-            let file = open(&self.0).map_err(|error| anyhow!("cannot create {name}: {error}"))?;
-            Outlet::new(&name, move || Ok(file), context.on_failure())
-        };
-        Ok(Box::new(Written::new(outlet, payload)))
+    /// The path of a file that begins now.
+    pub fn path(&self, now: SystemTime) -> PathBuf {
+        self.folder.join(self.form.current(now))
+    }
+
+    /// Returns true if the files have names of their own.
+    fn rotates(&self) -> bool {
+        self.form.is_timed() || self.target.rotate.is_some() || self.target.every.is_some()
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
+/// Opens a path as it is.
+///
+/// # Errors
+/// The file cannot be created.
+pub fn open_path(path: &Path, name: &str, limit: usize, context: &Context<'_>) -> anyhow::Result<Box<dyn Sink>> {
+    let target = FileTarget::plain("");
+    let (folder, name_form) = (PathBuf::new(), NameForm::literal(""));
+    open_with(path.to_owned(), Options { folder, form: name_form, target }, name, limit, context)
+}
+
+/// Opens a file, or its first one.
+///
+/// # Errors
+/// The file cannot be created.
+pub fn open(target: &FileTarget, name: &str, limit: usize, context: &Context<'_>) -> anyhow::Result<Box<dyn Sink>> {
+    let options = Options::new(target);
+    open_with(options.path(SystemTime::now()), options, name, limit, context)
+}
+
+fn open_with(
+    path: PathBuf,
+    options: Options,
+    name: &str,
+    limit: usize,
+    context: &Context<'_>,
+) -> anyhow::Result<Box<dyn Sink>> {
+    let outlet = if files::is_fifo(&path) {
+        // The outlet's thread waits for the reader.
+        Outlet::over(name, Descriptor::fifo(move || append(&path)), context.on_failure())
+    } else {
+        let shown = files::shown(&path);
+        let files = Files::open(path, options).map_err(|error| anyhow!("cannot create {shown}: {error}"))?;
+        Outlet::over(name, files, context.on_failure())
+    };
+    Ok(Box::new(Written::new(outlet, limit, payload)))
+}
+
+fn append(path: &Path) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOCTTY;
     Ok(rustix::fs::open(path, flags, Mode::from_raw_mode(0o666))?.into())
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The files of a sink, one after the other.
+struct Files {
+    options: Options,
+    path: PathBuf,
+    /// The present file. `None` after a failure.
+    file: Option<Opened>,
+    length: u64,
+    began: SystemTime,
+    /// The second in the latest name, and the number behind it. A name of that second that has become free is not used
+    /// again: its file would seem to be older than it is.
+    latest: Option<(u64, u64)>,
+}
+
+impl Files {
+    fn open(path: PathBuf, options: Options) -> io::Result<Self> {
+        let file = Opened::new(append(&path)?)?;
+        let began = SystemTime::now();
+        let latest = options.form.is_timed().then(|| (seconds(began), 0));
+        Ok(Self { length: file.length()?, file: Some(file), options, path, began, latest })
+    }
+
+    fn open_present(&mut self) -> io::Result<&mut Opened> {
+        match &mut self.file {
+            Some(file) => Ok(file),
+            empty => {
+                let file = Opened::new(append(&self.path)?)?;
+                self.length = file.length()?;
+                Ok(empty.insert(file))
+            }
+        }
+    }
+
+    /// Ends the present file and begins the next one.
+    fn next(&mut self) -> io::Result<()> {
+        let now = SystemTime::now();
+        if self.options.rotates() {
+            if self.file.is_some() && self.length == 0 {
+                if self.options.form.is_timed() {
+                    fs::remove_file(&self.path)?;
+                }
+            } else if !self.options.form.is_timed() {
+                self.put_away()?;
+            }
+            self.path = if self.options.form.is_timed() { self.unused(now) } else { self.options.path(now) };
+        }
+        self.file = None;
+        self.began = now;
+        self.open_present()?;
+        self.delete_old();
+        Ok(())
+    }
+
+    /// Gives the present file its final name, which replaces no other file.
+    fn put_away(&mut self) -> io::Result<()> {
+        loop {
+            let finished = self.unused(self.began);
+            match renameat_with(CWD, &self.path, CWD, &finished, RenameFlags::NOREPLACE) {
+                Err(Errno::EXIST) => {}
+                // A file system that cannot refuse to replace.
+                Err(Errno::INVAL | Errno::NOSYS) => return fs::rename(&self.path, &finished),
+                // Somebody has moved or deleted it.
+                Err(Errno::NOENT) if !self.path.exists() => return Ok(()),
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// The path of a finished file that begins at this time, which no file has.
+    fn unused(&mut self, at: SystemTime) -> PathBuf {
+        let second = seconds(at);
+        let mut number = self.latest.filter(|&(latest, _)| latest == second).map_or(0, |(_, number)| number + 1);
+        loop {
+            let path = self.options.folder.join(self.options.form.finished(at, number));
+            if !path.exists() {
+                self.latest = Some((second, number));
+                return path;
+            }
+            number += 1;
+        }
+    }
+
+    /// Deletes the oldest finished files beyond the number that stays.
+    fn delete_old(&self) {
+        let Some(keep) = self.options.target.keep else { return };
+        let folder = if self.options.folder.as_os_str().is_empty() { Path::new(".") } else { &self.options.folder };
+        let Ok(entries) = fs::read_dir(folder) else { return };
+        let present = self.path.file_name();
+        let mut finished: Vec<_> = entries
+            .flatten()
+            .filter(|entry| Some(entry.file_name().as_os_str()) != present)
+            .filter_map(|entry| Some((self.options.form.age(entry.file_name().to_str()?)?, entry.path())))
+            .collect();
+        finished.sort();
+        let surplus = finished.len().saturating_sub(keep as usize);
+        for (_, path) in &finished[..surplus] {
+            if let Err(error) = fs::remove_file(path) {
+                tracing::warn!("cannot delete {}: {error}", files::shown(path));
+            }
+        }
+    }
+}
+
+impl Device for Files {
+    fn write(&mut self, batch: Batch<'_>, gate: &dyn Gate) -> Result<usize, Trouble> {
+        if self.turns_at().is_some_and(|at| at <= SystemTime::now()) {
+            self.next().map_err(Trouble::retry)?;
+        }
+        let first = batch.bytes_of(1).len() as u64;
+        let limit = self.options.target.rotate.unwrap_or(u64::MAX);
+        self.open_present().map_err(Trouble::retry)?;
+        if self.length > 0 && self.length.saturating_add(first) > limit {
+            self.next().map_err(Trouble::retry)?;
+        }
+        let room = limit.saturating_sub(self.length).try_into().unwrap_or(usize::MAX);
+        let written = self.open_present().and_then(|file| file.write_units(batch, room, gate));
+        match &written {
+            Ok(units) => self.length += batch.bytes_of(*units).len() as u64,
+            // Opened anew: its length may be another one.
+            Err(_) => self.file = None,
+        }
+        written.map_err(Trouble::retry)
+    }
+
+    fn turns_at(&self) -> Option<SystemTime> {
+        self.options.target.every.map(|every| next_boundary(self.began, every))
+    }
+
+    fn turn(&mut self) -> Result<(), Trouble> {
+        self.next().map_err(Trouble::retry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::grammar::{self, Kind};
+    use super::*;
+
+    fn files(text: &str) -> Files {
+        let Kind::File(target) = grammar::parse(text).expect(text).kind else { panic!("{text} is no file") };
+        let options = Options::new(&target);
+        Files::open(options.path(SystemTime::now()), options).expect("a file")
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn files_get_names_of_their_own_and_old_ones_are_deleted() {
+        let folder = std::env::temp_dir().join(format!("receiver-rotation-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let at = folder.display();
+        let mut plain = files(&format!("file:{at}/plain?rotate=1&keep=2"));
+        fs::write(folder.join("plain.other"), "kept").expect("a file");
+        for n in 0..5 {
+            fs::write(&plain.path, format!("{n}")).expect("a file");
+            plain.length = 1;
+            plain.next().expect("the next file");
+        }
+        let all = names(&folder);
+        let finished: Vec<_> = all.iter().filter(|name| plain.options.form.age(name).is_some()).collect();
+        assert_eq!((all.len(), finished.len()), (4, 2), "{all:?}");
+        let mut kept: Vec<String> =
+            finished.iter().map(|name| fs::read_to_string(folder.join(name)).expect("text")).collect();
+        kept.sort();
+        assert_eq!(kept, ["3", "4"], "the oldest are deleted");
+        fs::remove_dir_all(&folder).expect("removed");
+
+        fs::create_dir_all(&folder).expect("a folder");
+        let mut timed = files(&format!("file:{at}/timed-%Y%m%d-%H%M%S?rotate=1"));
+        for _ in 0..3 {
+            fs::write(&timed.path, "x").expect("a file");
+            timed.length = 1;
+            timed.next().expect("the next file");
+        }
+        assert_eq!(names(&folder).len(), 4, "no file replaces another one");
+        // A file that is moved away or deleted is made anew.
+        let mut appended = files(&format!("{at}/appended"));
+        fs::remove_file(&appended.path).expect("removed");
+        appended.next().expect("opened anew");
+        assert!(appended.path.exists());
+        fs::remove_dir_all(&folder).expect("removed");
+    }
 }

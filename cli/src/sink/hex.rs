@@ -5,30 +5,20 @@ use std::io::Write;
 
 use receiver::{Datagram, Path};
 
-use super::traits::{Context, Sink, Target};
+use super::traits::{Context, Sink};
 use super::written::Written;
-use crate::outlet::Outlet;
+use crate::outlet::{Outlet, PAYLOAD_LIMIT};
 
 const PER_LINE: usize = 16;
 
-struct Hex {
-    to_stderr: bool,
-}
-
 /// To standard output, or to standard error where payloads have taken that.
-pub fn target(stdout_is_taken: bool) -> Box<dyn Target> {
-    Box::new(Hex { to_stderr: stdout_is_taken })
-}
-
-impl Target for Hex {
-    fn takes_stdout(&self) -> bool {
-        !self.to_stderr
-    }
-
-    fn open(&self, context: &Context<'_>) -> anyhow::Result<Box<dyn Sink>> {
-        let outlet = if self.to_stderr { Outlet::stderr().clone() } else { Outlet::stdout(context.on_failure()) };
-        Ok(Box::new(Written::new(outlet, write_datagram)))
-    }
+pub fn open(to_stderr: bool, context: &Context<'_>) -> Box<dyn Sink> {
+    let outlet = if to_stderr {
+        Outlet::stderr().clone()
+    } else {
+        Outlet::stdout_for_payloads("standard output", context.on_failure())
+    };
+    Box::new(Written::new(outlet, PAYLOAD_LIMIT, write_datagram))
 }
 
 fn write_datagram(out: &mut Vec<u8>, datagram: &Datagram<'_>) {

@@ -1,29 +1,64 @@
-//! Sinks: where received data goes beyond being counted. A new kind is one file here and one row of [`KINDS`].
+//! Sinks: where received data goes beyond being counted. A new kind is one file here, one form in [`grammar`], and one
+//! line of [`SinkRequest::open`].
 
 mod discard;
+mod failure;
 mod file;
+mod grammar;
 mod hex;
+mod request;
+mod rotation;
+mod selection;
 mod set;
-mod standard_output;
 mod traits;
+mod udp;
+mod unix;
 mod written;
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 
+use crate::errors::UsageError;
+
+pub use failure::SinkFailure;
+pub use request::SinkRequest;
 pub use set::{Sinks, lock};
-pub use traits::{Context, SinkReport, Target};
+pub use traits::{Context, SinkReport};
 
-/// Takes a target's text if it is of its kind.
-type Parse = fn(&OsStr) -> Option<Box<dyn Target>>;
+/// The most sinks of a run.
+const MOST_SINKS: usize = 64;
 
-/// The kinds of targets. The first one that takes a text has it, and a path is any text.
-const KINDS: [Parse; 3] = [standard_output::parse, discard::parse, file::parse];
-
-/// The targets that the options ask for, in this order.
-pub fn targets(output: Option<&OsStr>, hex: bool) -> Vec<Box<dyn Target>> {
-    let output = output.and_then(|text| KINDS.iter().find_map(|parse| parse(text)));
-    let takes_stdout = output.as_ref().is_some_and(|target| target.takes_stdout());
-    output.into_iter().chain(hex.then(|| hex::target(takes_stdout))).collect()
+/// The sinks that the options ask for, in this order. `more` are those of the configuration.
+///
+/// # Errors
+/// A text is no target, two sinks have one name or both write to standard output, or there are more than 64.
+pub fn requests(outputs: &[OsString], more: Vec<SinkRequest>, hex: bool) -> Result<Vec<SinkRequest>, UsageError> {
+    let mut all: Vec<SinkRequest> = Vec::new();
+    for output in outputs {
+        let request = SinkRequest::parse(None, output)?;
+        // Two relays to one host may take different subscriptions.
+        let is_taken = |name: &str| all.iter().any(|other| other.name() == name);
+        let name = (2..).map(|n| format!("{} ({n})", request.name())).find(|name| !is_taken(name));
+        let name = name.filter(|_| is_taken(request.name()));
+        all.push(match name {
+            Some(name) => request.named(name),
+            None => request,
+        });
+    }
+    for request in more {
+        if all.iter().any(|other| other.name() == request.name()) {
+            return Err(UsageError(format!("two sinks have the name {}; give each its own", request.name())));
+        }
+        all.push(request);
+    }
+    let takes_stdout = all.iter().filter(|request| request.takes_stdout()).count();
+    if takes_stdout > 1 {
+        return Err(UsageError("two sinks write to standard output; write - for one of them".to_owned()));
+    }
+    all.extend(hex.then(|| SinkRequest::hex(takes_stdout > 0)));
+    if all.len() > MOST_SINKS {
+        return Err(UsageError(format!("{} sinks are asked for; a run has up to {MOST_SINKS}", all.len())));
+    }
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -31,24 +66,42 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    fn target(text: &str) -> Box<dyn Target> {
-        targets(Some(OsStr::new(text)), false).pop().expect("each text is a target")
+    fn request(text: &str) -> SinkRequest {
+        requests(&[text.into()], Vec::new(), false).expect(text).pop().expect("each text is a target")
     }
 
     #[test]
     fn each_text_has_its_kind() {
-        assert!(target("-").takes_stdout() && target("-").file().is_none());
-        assert!(!target("discard:").takes_stdout() && target("discard:").file().is_none());
+        assert!(request("-").takes_stdout() && request("-").file().is_none());
+        assert!(!request("discard:").takes_stdout() && request("discard:").file().is_none());
         for path in ["file", "./-", "./discard:", "/dev/null"] {
-            assert_eq!(target(path).file(), Some(Path::new(path)));
+            assert_eq!(request(path).file().as_deref(), Some(Path::new(path)));
         }
+        assert!(request("udp://10.0.0.1:1").needs_times() && !request("udp://10.0.0.1:1?delay=0").needs_times());
     }
 
     #[test]
     fn a_hex_dump_gives_way_to_payloads_on_standard_output() {
-        assert!(targets(None, true)[0].takes_stdout());
-        let both = targets(Some(OsStr::new("-")), true);
-        assert_eq!(both.iter().map(|target| target.takes_stdout()).collect::<Vec<_>>(), [true, false]);
-        assert!(targets(None, false).is_empty());
+        let takes_stdout = |outputs: &[OsString]| -> Vec<bool> {
+            requests(outputs, Vec::new(), true).expect("targets").iter().map(SinkRequest::takes_stdout).collect()
+        };
+        assert_eq!(takes_stdout(&[]), [true]);
+        assert_eq!(takes_stdout(&["-".into()]), [true, false]);
+        assert!(requests(&[], Vec::new(), false).expect("none").is_empty());
+    }
+
+    #[test]
+    fn each_sink_has_a_name_of_its_own() {
+        let texts = ["udp://10.0.0.1:1", "udp://10.0.0.1:1?ttl=2", "discard:"].map(OsString::from);
+        let all = requests(&texts, Vec::new(), false).expect("targets");
+        let names: Vec<_> = all.iter().map(SinkRequest::name).collect();
+        assert_eq!(names, ["udp://10.0.0.1:1", "udp://10.0.0.1:1 (2)", "discard:"]);
+        let more = || vec![SinkRequest::parse(Some("discard:"), "discard:".as_ref()).expect("a target").routed()];
+        let error = requests(&texts, more(), false).expect_err("one name twice");
+        assert_eq!(error.to_string(), "two sinks have the name discard:; give each its own");
+        let error = requests(&["-".into(), "-?limit=1k".into()], Vec::new(), false).expect_err("- twice");
+        assert_eq!(error.to_string(), "two sinks write to standard output; write - for one of them");
+        let error = requests(&vec!["discard:".into(); 65], Vec::new(), false).expect_err("65");
+        assert_eq!(error.to_string(), "65 sinks are asked for; a run has up to 64");
     }
 }

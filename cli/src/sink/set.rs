@@ -2,68 +2,126 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use receiver::Datagram;
+use receiver::{Datagram, Subscription, SubscriptionId};
 use receiver_send::probe::{ProbeChecker, ProbeReport};
 
-use super::traits::{Context, Sink, SinkReport, Target};
-use crate::outlet::OutletError;
+use super::failure::SinkFailure;
+use super::request::SinkRequest;
+use super::selection::{Routes, Selection};
+use super::traits::{Context, Sink, SinkReport};
+use crate::errors::UsageError;
 
 /// Everything that a run does with a datagram beyond counting it.
+#[derive(Default)]
 pub struct Sinks {
-    sinks: Vec<Box<dyn Sink>>,
+    sinks: Vec<Named>,
+    routes: Routes,
     probe: Option<ProbeChecker>,
+}
+
+struct Named {
+    name: String,
+    selection: Selection,
+    sink: Box<dyn Sink>,
 }
 
 impl Sinks {
     /// Opens the sinks. `None` if datagrams are only counted.
     ///
     /// # Errors
-    /// A target cannot be opened.
-    pub fn open(targets: &[Box<dyn Target>], probe: bool, context: &Context<'_>) -> anyhow::Result<Option<Self>> {
-        let sinks = targets.iter().map(|target| target.open(context)).collect::<Result<Vec<_>, _>>()?;
-        let probe = probe.then(ProbeChecker::new);
-        Ok(if sinks.is_empty() && probe.is_none() { None } else { Some(Self { sinks, probe }) })
+    /// A sink cannot be opened, or takes a subscription that nobody has joined.
+    pub fn open(requests: &[SinkRequest], probe: bool, context: &Context<'_>) -> anyhow::Result<Option<Self>> {
+        for request in requests {
+            if let Some(missing) = request.selection().missing(context.subscriptions) {
+                let name = request.name();
+                let text = format!("{name} takes {missing}, which is not subscribed; write a subscription of this run");
+                return Err(UsageError(text).into());
+            }
+        }
+        let mut this = Self { probe: probe.then(ProbeChecker::new), ..Self::default() };
+        for request in requests {
+            let sink = request.open(context)?;
+            this.add(request.name().to_owned(), request.selection().clone(), sink);
+        }
+        for (id, subscription) in context.subscriptions {
+            this.joined(*id, subscription);
+        }
+        Ok(if this.sinks.is_empty() && this.probe.is_none() { None } else { Some(this) })
     }
 
-    /// Gives one datagram to each sink.
+    fn add(&mut self, name: String, selection: Selection, sink: Box<dyn Sink>) {
+        if selection == Selection::All {
+            self.routes.set_all(self.sinks.len());
+        }
+        self.sinks.push(Named { name, selection, sink });
+    }
+
+    /// Gives one datagram to each sink that takes its subscription.
     #[inline]
     pub fn take(&mut self, datagram: &Datagram<'_>) {
         if let Some(probe) = &mut self.probe {
             let (group, port, time) = (datagram.group(), datagram.port(), datagram.time().nanoseconds);
             probe.observe(datagram.source(), group, port, datagram.payload(), time);
         }
-        for sink in &mut self.sinks {
-            sink.take(datagram);
+        let mut takers = self.routes.of(datagram.subscription());
+        while takers != 0 {
+            let at = takers.trailing_zeros() as usize;
+            takers &= takers - 1;
+            self.sinks[at].sink.take(datagram);
         }
     }
 
     /// Ends a batch.
     ///
     /// # Errors
-    /// That of the first sink that has failed; the other sinks end their batch as well.
-    pub fn end_batch(&mut self) -> Result<(), OutletError> {
-        self.each(|sink| sink.end_batch())
+    /// That of the first sink that has ended; the other sinks end their batch as well.
+    pub fn end_batch(&mut self) -> Result<(), SinkFailure> {
+        let mut result = Ok(());
+        for Named { sink, .. } in &mut self.sinks {
+            result = result.and(sink.end_batch());
+        }
+        Ok(result?)
     }
 
-    /// After the last datagram: waits for each sink's reader.
+    /// After the last datagram: waits for the readers, all at once.
     ///
     /// # Errors
-    /// As [`Sinks::end_batch`].
-    pub fn finish(&mut self) -> Result<(), OutletError> {
-        self.each(|sink| sink.finish())
+    /// That of the first sink that has ended, or that dropped datagrams because writing failed.
+    pub fn finish(&mut self) -> Result<(), SinkFailure> {
+        let ended = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                self.sinks.iter_mut().map(|Named { sink, .. }| scope.spawn(|| sink.finish())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or(Ok(()))).fold(Ok(()), Result::and)
+        });
+        ended?;
+        SinkFailure::of(&self.reports()).map_or(Ok(()), Err)
     }
 
-    fn each(&mut self, call: impl Fn(&mut dyn Sink) -> Result<(), OutletError>) -> Result<(), OutletError> {
-        let mut result = Ok(());
-        for sink in &mut self.sinks {
-            result = result.and(call(sink.as_mut()));
+    /// Has the sink of this name take these subscriptions and no others. Returns false if there is no such sink.
+    pub fn route(&mut self, name: &str, ids: &[SubscriptionId]) -> bool {
+        let Some(at) = self.sinks.iter().position(|sink| sink.name == name) else { return false };
+        self.sinks[at].selection = Selection::Routed;
+        self.routes.set(at, ids);
+        true
+    }
+
+    /// A subscription was joined: the sinks that name it in their target take it.
+    pub fn joined(&mut self, id: SubscriptionId, subscription: &Subscription) {
+        for (at, sink) in self.sinks.iter().enumerate() {
+            if sink.selection.names(subscription) {
+                self.routes.add(at, id);
+            }
         }
-        result
+    }
+
+    /// Has the sinks that write files end the present one and begin the next one, between two datagrams.
+    pub fn reopen(&self) {
+        self.sinks.iter().for_each(|named| named.sink.reopen());
     }
 
     /// The counts of each sink.
     pub fn reports(&self) -> Vec<SinkReport> {
-        self.sinks.iter().map(|sink| sink.report()).collect()
+        self.sinks.iter().map(|Named { name, sink, .. }| SinkReport { name: name.clone(), ..sink.report() }).collect()
     }
 
     /// What the checker of test streams has found so far.
@@ -81,13 +139,12 @@ pub fn lock(sinks: &Mutex<Sinks>) -> MutexGuard<'_, Sinks> {
 mod tests {
     use super::*;
     use crate::event::Event;
-    use crate::outlet::Outlet;
+    use crate::outlet::{Outlet, OutletError};
     use std::io;
     use std::sync::mpsc;
 
     /// Fails or not, and counts its batches.
     struct Fake {
-        name: &'static str,
         fails: bool,
         batches: u64,
     }
@@ -105,7 +162,7 @@ mod tests {
         }
 
         fn report(&self) -> SinkReport {
-            SinkReport { name: self.name.to_owned(), dropped: self.batches }
+            SinkReport { dropped: self.batches, ..SinkReport::default() }
         }
     }
 
@@ -120,8 +177,10 @@ mod tests {
 
     #[test]
     fn a_sink_that_fails_takes_nothing_from_the_others() {
-        let fake = |name, fails| Box::new(Fake { name, fails, batches: 0 }) as Box<dyn Sink>;
-        let mut sinks = Sinks { sinks: vec![fake("a", true), fake("b", false)], probe: None };
+        let mut sinks = Sinks::default();
+        for (name, fails) in [("a", true), ("b", false)] {
+            sinks.add(name.to_owned(), Selection::All, Box::new(Fake { fails, batches: 0 }));
+        }
         assert!(sinks.end_batch().is_err_and(|error| error.to_string().starts_with("cannot write to nowhere: ")));
         let counts: Vec<_> = sinks.reports().into_iter().map(|report| (report.name, report.dropped)).collect();
         assert_eq!(counts, [("a".to_owned(), 1), ("b".to_owned(), 1)]);
@@ -130,7 +189,7 @@ mod tests {
     #[test]
     fn counting_alone_needs_no_sinks() {
         let (events, _) = mpsc::channel::<Event>();
-        let context = Context { events: &events };
+        let context = Context { events: &events, interface: 1, subscriptions: &[] };
         assert!(Sinks::open(&[], false, &context).expect("nothing fails").is_none());
         assert!(Sinks::open(&[], true, &context).expect("nothing fails").is_some_and(|sinks| sinks.probe().is_some()));
     }

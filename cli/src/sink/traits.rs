@@ -1,12 +1,13 @@
-//! What a sink is, and the target from which it is opened.
+//! What a sink is, and what it reports.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 
-use receiver::Datagram;
+use receiver::{Datagram, Subscription, SubscriptionId};
+use serde::Serialize;
 
 use crate::event::Event;
-use crate::outlet::OutletError;
+use crate::outlet::{Condition, Counts, DropReason, OutletError};
 
 /// Where received data goes beyond being counted.
 ///
@@ -20,55 +21,81 @@ pub trait Sink: Send {
     /// Ends a batch: passes on what was taken, so that a reader sees it now.
     ///
     /// # Errors
-    /// The sink has failed, and the run ends for it.
+    /// The sink has ended, and the run ends for it.
     fn end_batch(&mut self) -> Result<(), OutletError>;
 
     /// After the last datagram: waits for as long as the reader still reads, and drops and counts what is left.
     ///
     /// # Errors
-    /// The sink has failed.
+    /// The sink has ended.
     fn finish(&mut self) -> Result<(), OutletError>;
+
+    /// Ends the present file and begins the next one, between two datagrams.
+    fn reopen(&self) {}
 
     /// The counts so far.
     fn report(&self) -> SinkReport;
 }
 
-/// The counts of one sink.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The counts of one sink. The names in JSON do not change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SinkReport {
-    /// The target, as messages name it.
+    /// Its name: that of the configuration, or the target.
     pub name: String,
-    /// Datagrams that the sink dropped, because its reader did not read or writing failed.
+    /// Datagrams that were written or sent.
+    pub packets: u64,
+    /// Bytes of payload in them.
+    pub bytes: u64,
+    /// Datagrams that the sink dropped.
     pub dropped: u64,
+    /// Those by reason: [`DropReason::name`]. Reasons without any are left out.
+    pub dropped_by: BTreeMap<&'static str, u64>,
+    /// Datagrams that a relay sent later than its delay asks.
+    pub late: u64,
+    /// How it fares: `ok`, `waiting for a reader`, or `failing: ` and the reason.
+    pub state: String,
+    /// Datagrams that were dropped because something failed, other than that a reader did not read.
+    #[serde(skip)]
+    pub failures: u64,
+    /// The last error.
+    #[serde(skip)]
+    pub last_error: Option<String>,
 }
 
-/// A sink as it was asked for. Nothing is created or changed before it is opened, which is when the receiver runs.
-pub trait Target {
-    /// The file that the sink writes, so that a start can check that it has no other use.
-    fn file(&self) -> Option<&Path> {
-        None
+impl SinkReport {
+    /// From the counts of a sink.
+    pub fn new(counts: &Counts, condition: &Condition, last_error: Option<String>) -> Self {
+        let of = |reason| counts.dropped_for(reason);
+        Self {
+            name: String::new(),
+            packets: counts.written(),
+            bytes: counts.bytes(),
+            dropped: counts.dropped(),
+            dropped_by: DropReason::ALL
+                .into_iter()
+                .map(|r| (r.name(), of(r)))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+            late: counts.late(),
+            state: condition.to_string(),
+            failures: DropReason::ALL.into_iter().filter(|reason| reason.is_failure()).map(of).sum(),
+            last_error,
+        }
     }
-
-    /// Returns true if the sink writes to standard output, so that the view cannot.
-    fn takes_stdout(&self) -> bool {
-        false
-    }
-
-    /// Opens the sink.
-    ///
-    /// # Errors
-    /// The target cannot be opened.
-    fn open(&self, context: &Context<'_>) -> anyhow::Result<Box<dyn Sink>>;
 }
 
-/// What a target may need to open its sink.
+/// What a sink may need to be opened.
 pub struct Context<'a> {
     /// Where the main thread waits.
     pub events: &'a Sender<Event>,
+    /// The interface that datagrams come from.
+    pub interface: u32,
+    /// What is subscribed.
+    pub subscriptions: &'a [(SubscriptionId, Subscription)],
 }
 
 impl Context<'_> {
-    /// For an outlet: ends the run once writing has failed.
+    /// For an outlet: ends the run once the outlet has ended.
     pub fn on_failure(&self) -> impl Fn() + Send + Sync + 'static {
         let events = self.events.clone();
         // A main thread that no longer listens is ending the run already.

@@ -1,34 +1,45 @@
-//! What sinks that write to a descriptor share: each datagram becomes one unit of an outlet.
+//! What sinks with an outlet share: each datagram becomes one unit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use receiver::Datagram;
 
 use super::traits::{Sink, SinkReport};
-use crate::outlet::{Outlet, OutletError, PAYLOAD_LIMIT, Units};
+use crate::outlet::{Counts, Outlet, OutletError, Units};
 
 /// Writes each datagram in the form that `format` gives it.
 pub struct Written<F> {
     outlet: Outlet,
     units: Units,
-    dropped: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+    is_timed: bool,
     format: F,
 }
 
 impl<F: Fn(&mut Vec<u8>, &Datagram<'_>) + Send> Written<F> {
-    /// Starts the outlet at once, so that the reader of a FIFO can open it before the first datagram.
-    pub fn new(outlet: Outlet, format: F) -> Self {
+    /// Up to `limit` bytes wait. Starts the outlet at once, so that the reader of a FIFO can open it before the first
+    /// datagram.
+    pub fn new(outlet: Outlet, limit: usize, format: F) -> Self {
         outlet.start();
-        let dropped = Arc::default();
-        Self { units: Units::new(&outlet, PAYLOAD_LIMIT, &dropped), outlet, dropped, format }
+        let counts = Arc::default();
+        Self { units: Units::new(&outlet, limit, &counts), outlet, counts, is_timed: false, format }
+    }
+
+    /// The outlet needs to know when each datagram came.
+    pub fn timed(self) -> Self {
+        Self { is_timed: true, ..self }
     }
 }
 
 impl<F: Fn(&mut Vec<u8>, &Datagram<'_>) + Send> Sink for Written<F> {
     #[inline]
     fn take(&mut self, datagram: &Datagram<'_>) {
-        self.units.put(|bytes| (self.format)(bytes, datagram));
+        let write = |bytes: &mut Vec<u8>| (self.format)(bytes, datagram);
+        if self.is_timed {
+            self.units.put_at(datagram.time().nanoseconds, write);
+        } else {
+            self.units.put(write);
+        }
     }
 
     fn end_batch(&mut self) -> Result<(), OutletError> {
@@ -39,8 +50,12 @@ impl<F: Fn(&mut Vec<u8>, &Datagram<'_>) + Send> Sink for Written<F> {
         self.outlet.finish()
     }
 
+    fn reopen(&self) {
+        self.outlet.turn();
+    }
+
     fn report(&self) -> SinkReport {
-        SinkReport { name: self.outlet.name().to_owned(), dropped: self.dropped.load(Ordering::Relaxed) }
+        SinkReport::new(&self.counts, &self.outlet.condition(), self.outlet.last_error())
     }
 }
 

@@ -6,7 +6,6 @@ mod input;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::buffer::Buffer;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
-use crate::outlet::{DISPLAY_LIMIT, Outlet, Units};
+use crate::outlet::{Counts, DISPLAY_LIMIT, Outlet, Units};
 
 pub use input::{ESCAPE, Input};
 
@@ -41,7 +40,7 @@ struct Open {
 pub struct Terminal {
     outlet: Outlet,
     /// Pictures that were dropped because the terminal did not take them.
-    dropped: Arc<AtomicU64>,
+    dropped: Arc<Counts>,
     /// `dropped` when the last picture was drawn.
     seen: u64,
     shown: Option<Buffer>,
@@ -97,7 +96,7 @@ impl Terminal {
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(open) = open.as_mut() else { return Ok(()) };
         // A picture that was dropped, or another size, leaves it unknown what the terminal shows.
-        let dropped = self.dropped.load(Ordering::Relaxed);
+        let dropped = self.dropped.dropped();
         let known = self.shown.take().filter(|shown| shown.area == picture.area && dropped == self.seen);
         self.seen = dropped;
         let mut bytes = TOGETHER.0.as_bytes().to_vec();

@@ -1,17 +1,16 @@
 //! Where a run is shown, and by which view.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::lines::LinesView;
 use super::traits::View;
-use crate::outlet::{DISPLAY_LIMIT, Outlet, OutletError, Units};
+use crate::outlet::{Counts, DISPLAY_LIMIT, Outlet, OutletError, Units};
 
 /// The view that people or programs read on standard output or standard error.
 pub struct Display {
     outlet: Outlet,
     view: Box<dyn View>,
-    dropped: Arc<AtomicU64>,
+    dropped: Arc<Counts>,
 }
 
 impl Display {
@@ -29,7 +28,7 @@ impl Display {
 
     /// Updates that were dropped because the reader did not read.
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.dropped.dropped()
     }
 
     /// Shows the rest as words on standard error: nobody there knows what was shown before.

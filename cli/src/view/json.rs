@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::traits::View;
 use crate::figures::{Facts, Figures, Flow};
+use crate::sink::SinkReport;
 
 /// Writes one object per line.
 pub struct JsonView<W>(pub W);
@@ -116,8 +117,10 @@ pub struct JsonFigures<'a> {
     in_flight: u64,
     /// `null` in an interval with traffic, when it is unknown.
     unaccounted: Option<u64>,
-    /// Datagrams that sinks dropped because their readers did not read.
+    /// Datagrams that sinks dropped.
     output_dropped: u64,
+    /// Each sink, in the order of the options.
+    sinks: &'a [SinkReport],
     /// Objects that were dropped for that reason.
     display_dropped: u64,
     /// Lines of the log that were dropped for that reason.
@@ -204,6 +207,7 @@ impl<'a> JsonFigures<'a> {
             in_flight: figures.in_flight,
             unaccounted: figures.unaccounted,
             output_dropped: figures.dropped.output(),
+            sinks: &figures.dropped.sinks,
             display_dropped: figures.dropped.display,
             log_dropped: figures.dropped.log,
             verdicts_not_logged: figures.ledger.unlogged(),

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use anyhow::{Context, anyhow};
 
@@ -32,7 +31,7 @@ impl View for SummaryFile {
         let written = JsonView(Units::new(&outlet, PAYLOAD_LIMIT, &dropped)).summary(facts, figures);
         outlet.finish()?;
         written.context("cannot write the summary")?;
-        match dropped.load(Ordering::Relaxed) {
+        match dropped.dropped() {
             0 => Ok(()),
             _ => Err(anyhow!("cannot write the summary to {name}: its reader does not read")),
         }
