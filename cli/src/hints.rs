@@ -1,7 +1,9 @@
 //! What the libraries' errors cannot name: the options of this command that help.
 
-use receiver::{Error, SubscriptionError};
+use receiver::{Error, InterfaceError, SubscriptionError};
 use receiver_send::SendError;
+
+use super::suggest::closest;
 
 /// A sentence that follows the error's text, if an option helps.
 pub fn hint(error: &anyhow::Error) -> Option<String> {
@@ -10,6 +12,8 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
             of_receiver(error)
         } else if let Some(error) = cause.downcast_ref::<SubscriptionError>() {
             of_subscription(error)
+        } else if let Some(error) = cause.downcast_ref::<InterfaceError>() {
+            of_interface(error)
         } else {
             cause.downcast_ref::<SendError>().and_then(of_send)
         }
@@ -20,6 +24,7 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
 fn of_receiver(error: &Error) -> Option<String> {
     match error {
         Error::Subscription(error) => of_subscription(error),
+        Error::Interface(error) => of_interface(error),
         Error::NoSubscription => Some("The option --subscriptions reads them from a file".to_owned()),
         Error::Verifier { .. } => {
             Some("The option -vv prints that log, and --mode socket selects mode socket".to_owned())
@@ -72,9 +77,16 @@ fn of_subscription(error: &SubscriptionError) -> Option<String> {
     }
 }
 
+/// The interface that was probably meant.
+fn of_interface(error: &InterfaceError) -> Option<String> {
+    let InterfaceError::Unknown { name, known } = error else { return None };
+    closest(name, known.iter().map(String::as_str)).map(|meant| format!("Did you mean {meant}?"))
+}
+
 fn of_send(error: &SendError) -> Option<String> {
     let names: &[&str] = match error {
         SendError::Address(error) => return of_subscription(error),
+        SendError::Interface(error) => return of_interface(error),
         SendError::OtherEngine { engine, .. } => return Some(format!("The option is --engine {engine}")),
         SendError::NoBpfPrivilege { .. } => return Some("The option is --engine socket".to_owned()),
         SendError::PortZero => &["--port"],
@@ -161,6 +173,19 @@ mod tests {
             let expected = !["interface", "subscriptions", "huge_pages"].contains(&field.as_str());
             assert_eq!(of_setting(field).is_some(), expected, "{field}");
         }
+    }
+
+    #[test]
+    fn an_interface_that_is_close_is_suggested() {
+        let unknown = |name: &str| InterfaceError::Unknown {
+            name: name.to_owned(),
+            known: vec!["enp1s0".to_owned(), "veth0".to_owned()],
+        };
+        let expected = Some(". Did you mean veth0?");
+        assert_eq!(hint(&unknown("veht0").into()).as_deref(), expected);
+        assert_eq!(hint(&Error::from(unknown("veht0")).into()).as_deref(), expected);
+        assert_eq!(hint(&SendError::from(unknown("veht0")).into()).as_deref(), expected);
+        assert_eq!(hint(&unknown("wlan7").into()), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use outlet::Outlet;
 
 mod color;
 mod common;
+mod completions;
 mod config;
 mod conformance;
 mod control;
@@ -24,6 +25,7 @@ mod hints;
 #[allow(dead_code)] // Until the control socket, the metrics and the reload use all of it.
 mod instance;
 mod log;
+mod man;
 mod membership;
 mod metrics;
 #[allow(dead_code)] // Until a reload turns files.
@@ -54,10 +56,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Completions(completions::CompletionsArgs),
     Config(config::ConfigArgs),
     Conformance(conformance::ConformanceArgs),
     Ctl(ctl::CtlArgs),
     Doctor(doctor::DoctorArgs),
+    #[command(hide = true)]
+    Man(man::ManArgs),
     Membership(membership::MembershipArgs),
     Run(Box<run::RunArgs>),
     Send(Box<send::SendArgs>),
@@ -100,7 +105,7 @@ fn command() -> clap::Command {
 fn adapted(command: clap::Command) -> clap::Command {
     command
         // The values would be those of whoever prints the help.
-        .mut_args(|argument| argument.hide_env_values(true))
+        .mut_args(|argument| completions::completed(argument.hide_env_values(true)))
         // `--count -1` is a wrong value, and no unknown option.
         .mut_args(|argument| {
             let takes_value = argument.get_long().is_some() && argument.get_action().takes_values();
@@ -109,15 +114,23 @@ fn adapted(command: clap::Command) -> clap::Command {
         .mut_subcommands(adapted)
 }
 
-/// The command line, or the exit code after help, the version, or a usage error.
+/// The command line, or the exit code after help, the version, completions, or a usage error.
 fn parsed() -> Result<Cli, ExitCode> {
+    match completions::answer(command) {
+        Ok(false) => {}
+        Ok(true) => return Err(ExitCode::SUCCESS),
+        Err(error) => {
+            outlet::print(&format!("receiver: {error}"));
+            return Err(ExitCode::FAILURE);
+        }
+    }
     let choice = color::asked(std::env::args_os().skip(1));
     let mut command = command().color(choice);
     let matches = command.try_get_matches_from_mut(std::env::args_os());
     let cli = matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
     let error = match cli {
         Ok(cli) => return configured(cli).map_err(|error| report(&error)),
-        Err(error) => error.format(&mut command),
+        Err(error) => suggest::complete(error.format(&mut command), &command),
     };
     color::set(choice);
     let code = u8::try_from(error.exit_code()).unwrap_or(2);
@@ -144,6 +157,8 @@ fn run(command: Command) -> ExitCode {
         Command::Conformance(args) => conformance::run(args),
         Command::Ctl(args) => ctl::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args, crate::command()),
         Command::Membership(args) => membership::run(args),
         Command::Run(args) => run::run(*args),
         Command::Send(args) => send::run(*args),

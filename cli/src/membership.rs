@@ -19,7 +19,7 @@ use serde::Serialize;
 #[command(after_help = crate::EXIT_CODES)]
 pub struct MembershipArgs {
     /// Interface to show
-    #[arg(short, long, value_name = "IFACE")]
+    #[arg(short, long, value_name = "IFACE", env = "RECEIVER_INTERFACE")]
     interface: String,
     /// Print one JSON object
     #[arg(long)]

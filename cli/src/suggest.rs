@@ -1,7 +1,10 @@
 //! The name that was probably meant by one that does not exist.
 
+use clap::Command;
+use clap::error::{ContextKind, ContextValue, Error};
+
 /// The least similarity, from 0 to 1, of a name that is suggested.
-const SIMILAR: f64 = 0.7;
+const SIMILAR: f64 = 0.66;
 
 /// The candidate that is closest to the word, if one is close.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -14,6 +17,30 @@ pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let scored = candidates.into_iter().map(|candidate| (score(candidate), candidate));
     let (score, best) = scored.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
     (score >= SIMILAR).then_some(best)
+}
+
+/// Adds a suggestion to a usage error where clap has none: it does not find letters that changed places.
+pub fn complete(mut error: Error, command: &Command) -> Error {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        _ => None,
+    };
+    let valid = match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(valid)) => valid.clone(),
+        _ => Vec::new(),
+    };
+    let lacks = |kind| error.get(kind).is_none();
+    if let (Some(word), true) = (text(ContextKind::InvalidSubcommand), lacks(ContextKind::SuggestedSubcommand)) {
+        let names = command.get_subcommands().filter(|command| !command.is_hide_set()).map(Command::get_name);
+        if let Some(meant) = closest(&word, names) {
+            error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![meant.to_owned()]));
+        }
+    } else if let (Some(word), true) = (text(ContextKind::InvalidValue), lacks(ContextKind::SuggestedValue))
+        && let Some(meant) = closest(&word, valid.iter().map(String::as_str))
+    {
+        error.insert(ContextKind::SuggestedValue, ContextValue::String(meant.to_owned()));
+    }
+    error
 }
 
 #[cfg(test)]

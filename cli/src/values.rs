@@ -1,9 +1,16 @@
 //! Parses values of options as people write them: `8s`, `2M`, `64MiB`. Each refusal names the text, and what to write
 //! instead.
 
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
+
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::{Arg, Command};
+use receiver::{ModeRequest, ReceiveMode};
+
+use super::suggest::closest;
 
 /// The types of whole numbers that options take.
 pub trait Whole: TryFrom<u128> + FromStr + Display {
@@ -143,6 +150,48 @@ pub fn name(text: &str) -> Result<String, String> {
         _ if !text.chars().all(is_part) => Err("a name has letters, digits, `-`, `_` and `.` only".to_owned()),
         _ => Ok(text.to_owned()),
     }
+}
+
+/// Parses one of the names of a setting. The names complete, and a refusal suggests one that is close.
+pub fn one_of<T>(names: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: Display> + Clone + Send + Sync + 'static,
+{
+    let names: Vec<&'static str> = names.into_iter().collect();
+    let parse = {
+        let names = names.clone();
+        move |text: &str| {
+            text.parse::<T>().map_err(|error| match closest(text, names.iter().copied()) {
+                Some(meant) => format!("{error}. Did you mean {meant}?"),
+                None => error.to_string(),
+            })
+        }
+    };
+    OneOf { names, parse }
+}
+
+/// A parser and the names that it takes.
+#[derive(Clone)]
+struct OneOf<P> {
+    names: Vec<&'static str>,
+    parse: P,
+}
+
+impl<P: TypedValueParser> TypedValueParser for OneOf<P> {
+    type Value = P::Value;
+
+    fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<P::Value, clap::Error> {
+        self.parse.parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.names.iter().map(PossibleValue::new)))
+    }
+}
+
+/// Parses a receive mode.
+pub fn mode() -> impl TypedValueParser<Value = ModeRequest> {
+    one_of(["auto"].into_iter().chain(ReceiveMode::ALL.into_iter().map(ReceiveMode::name)))
 }
 
 /// Parses a number with a prefix and, after it, one of these units in lower case, or none.

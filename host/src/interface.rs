@@ -159,6 +159,17 @@ impl Interface {
         }
     }
 
+    /// All interfaces of the calling thread's network namespace, the loopback interface among them, by index. Needs no
+    /// privilege.
+    ///
+    /// # Errors
+    /// As a netlink socket.
+    pub fn all() -> io::Result<Vec<Self>> {
+        let mut links = Netlink::open()?.links()?;
+        links.sort_unstable_by_key(|link| link.header.index);
+        Ok(links.iter().filter_map(|link| Some(Self::from_link(name_of(link)?, link))).collect())
+    }
+
     /// Checks that the interface is up.
     ///
     /// # Errors

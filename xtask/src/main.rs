@@ -6,6 +6,7 @@ mod build_ebpf;
 mod ci;
 mod demonstration;
 mod interrupt;
+mod man;
 mod minimal_root;
 mod object;
 mod outcome;
@@ -48,6 +49,8 @@ enum Command {
     Ci(ci::Arguments),
     /// Boots virtual machines with other kernels, and runs the receiver and its tests on their network driver.
     Vm(vm::Arguments),
+    /// Writes the manual pages of the command `receiver`.
+    Man(man::Arguments),
     /// Makes the namespaces that `run` and `test` need, and removes them.
     #[command(hide = true)]
     TryNamespaces {
@@ -95,6 +98,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bench(arguments) => return bench::run(&arguments),
         Command::Ci(arguments) => ci::run(&arguments)?,
         Command::Vm(arguments) => return vm::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments)?,
         Command::TryNamespaces { in_user_namespace } => preflight::try_namespaces(in_user_namespace)?,
         Command::Demonstrate { receiver } => return demonstration::run(&receiver, demonstration::Mode::Best),
     }

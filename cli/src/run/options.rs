@@ -14,7 +14,7 @@ use crate::cpus::{CpuList, Priority};
 use crate::errors::UsageError;
 use crate::metrics::MetricsAddress;
 use crate::sink::{self, SinkRequest};
-use crate::values::{count, duration, duration_within, instance_name, positive_count, size};
+use crate::values::{count, duration, duration_within, instance_name, mode, one_of, positive_count, size};
 use crate::view;
 
 /// Busy polling takes up to 64 packets from the device at once, for up to 50 µs in one call.
@@ -45,10 +45,16 @@ pub struct RunArgs {
     subscriptions: Vec<String>,
     /// Read the options, subscriptions and sinks from FILE (TOML); `receiver config example` prints one. Options given
     /// here override those in FILE; subscriptions and sinks given here are added. SIGHUP reads FILE again
-    #[arg(long, value_name = "FILE", help_heading = "Instance")]
+    #[arg(long, value_name = "FILE", env = "RECEIVER_CONFIG", help_heading = "Instance")]
     pub config: Option<PathBuf>,
     /// Name of this run among those on this host: a letter, then letters, digits, `-`, `_` or `.`
-    #[arg(short, long, value_name = "NAME", value_parser = instance_name, help_heading = "Instance")]
+    #[arg(
+        short, long,
+        value_name = "NAME",
+        value_parser = instance_name,
+        env = "RECEIVER_NAME",
+        help_heading = "Instance",
+    )]
     pub name: Option<String>,
     /// Control socket for `receiver ctl`, in place of the one that a run with a name has in the runtime directory
     #[arg(long, value_name = "PATH", help_heading = "Instance")]
@@ -74,14 +80,23 @@ pub struct RunArgs {
     #[arg(long = "subscriptions", value_name = "FILE", id = "subscription_file", help_heading = "Subscriptions")]
     pub subscription_file: Option<PathBuf>,
     /// Interface to receive on
-    #[arg(short, long, value_name = "IFACE", required_unless_present = "config", help_heading = "Interface and mode")]
+    #[arg(
+        short,
+        long,
+        value_name = "IFACE",
+        required_unless_present = "config",
+        env = "RECEIVER_INTERFACE",
+        help_heading = "Interface and mode"
+    )]
     interface: Option<String>,
     /// Receive mode: auto (the first of these that is available), zero-copy, mapped, copy, generic or socket (no XDP,
     /// no privilege)
     #[arg(
         short, long,
         default_value = "auto",
-        value_parser = str::parse::<ModeRequest>,
+        value_parser = mode(),
+        hide_possible_values = true,
+        env = "RECEIVER_MODE",
         help_heading = "Interface and mode",
     )]
     mode: ModeRequest,
@@ -103,7 +118,8 @@ pub struct RunArgs {
         long,
         value_name = "WHEN",
         default_value = "unless-shared",
-        value_parser = str::parse::<DropUnwanted>,
+        value_parser = one_of::<DropUnwanted>(["always", "unless-shared", "never"]),
+        hide_possible_values = true,
         help_heading = "Interface and mode",
     )]
     drop_unwanted: DropUnwanted,
