@@ -73,11 +73,14 @@ enum CtlCommand {
     /// Show the receive mode, and why faster modes were refused
     #[command(after_help = crate::EXIT_CODES)]
     Mode,
+    /// Explain why subscriptions have received nothing so far
+    #[command(after_help = crate::EXIT_CODES)]
+    Evidence,
     /// Change what the run logs
     #[command(after_help = crate::EXIT_CODES)]
     LogLevel {
-        /// The least important messages that are logged
-        #[arg(value_name = "LEVEL", value_parser = ["off", "error", "warn", "info", "debug", "trace"])]
+        /// off, error, warn, info, debug or trace, or a list of TARGET=LEVEL, as for --log
+        #[arg(value_name = "LEVEL")]
         level: String,
     },
     /// Read the configuration file again, and apply the difference
@@ -120,6 +123,7 @@ impl CtlCommand {
             Self::Stats { .. } => Request::Stats {},
             Self::Ledger => Request::Ledger {},
             Self::Mode => Request::Mode {},
+            Self::Evidence => Request::Evidence {},
             Self::LogLevel { level } => Request::LogLevel { level },
             Self::Reload => Request::Reload {},
             Self::Stop => Request::Stop {},
@@ -185,6 +189,7 @@ fn words(request: &Request, result: &Value) -> String {
         Request::Stats {} => stats(result),
         Request::Ledger {} => ledger(result),
         Request::Mode {} => mode(result),
+        Request::Evidence {} => evidence(result),
         Request::LogLevel { .. } => format!("the run logs at level {} from now on\n", text(&result["level"])),
         Request::Reload {} => reload(result),
         Request::Stop {} => "the run is ending\n".to_owned(),
@@ -308,6 +313,20 @@ fn mode(result: &Value) -> String {
         let _ = writeln!(out, "{} was refused: {}", text(&refused["mode"]), text(&refused["reason"]));
     }
     out
+}
+
+fn evidence(result: &Value) -> String {
+    let mut out = String::new();
+    for finding in rows_of(&result["findings"]) {
+        let _ = writeln!(out, "{}", text(&finding["text"]));
+    }
+    for silent in rows_of(&result["silent"]) {
+        let _ = writeln!(out, "{} has received nothing", text(&silent["subscription"]));
+        for finding in rows_of(&silent["findings"]) {
+            let _ = writeln!(out, "  {}", text(&finding["text"]));
+        }
+    }
+    if out.is_empty() { "each subscription has received something\n".to_owned() } else { out }
 }
 
 fn reload(result: &Value) -> String {

@@ -182,6 +182,16 @@ id  name  packets  subscription
     assert_eq!((&stats["subscriptions"][1]["name"], &stats["subscriptions"][1]["id"]), (&json!("any"), &json!(1)));
     assert_eq!(stats["subscriptions"][0]["packets"], 100);
     assert!(runtime.words(&["stats"]).contains("mode copy"), "{stats}");
+    let queue = &stats["queues"][0];
+    assert_eq!(
+        (&queue["queue"], &queue["taken"], &queue["delivered"]),
+        (&json!(0), &json!(100), &json!(100)),
+        "{queue}"
+    );
+    assert_eq!((&queue["ring"]["rx_dropped"], &stats["link_up"]), (&json!(0), &json!(true)));
+    let evidence = runtime.json(&["evidence"]);
+    assert_eq!((&evidence["silent"][0]["id"], &evidence["silent"][1]), (&json!(1), &Value::Null), "{evidence}");
+    assert!(runtime.words(&["evidence"]).contains("239.1.1.1:6000 has received nothing\n"));
     let ledger = runtime.json(&["ledger"]);
     assert_eq!((&ledger["ledger"]["redirected"], &ledger["unaccounted"]), (&json!(100), &json!(0)), "{ledger}");
     assert_eq!(ledger["ledger"]["dropped_not_included"], 100, "{ledger}");
@@ -191,11 +201,15 @@ id  name  packets  subscription
 
     assert_eq!(runtime.words(&["leave", "232.1.1.1:5000"]), "left subscription 0, 10.0.0.1@232.1.1.1:5000\n");
     assert_eq!(list(&runtime).as_array().map(Vec::len), Some(1));
+    assert_eq!(runtime.words(&["log-level", "info"]), "the run logs at level info from now on\n");
+    runtime.json(&["join", "10.0.0.1@232.1.1.7:5000"]);
+
     assert_eq!(runtime.words(&["stop"]), "the run is ending\n");
     let (out, err, code) = run.end();
     assert_eq!(code, Some(0), "{out} {err}");
     assert!(!runtime.socket().exists());
     assert!(out.contains("ledger: "), "a summary ends the run: {out}");
+    assert!(err.contains(r#"changed the run: {"request":"join","subscription":"10.0.0.1@232.1.1.7:5000"}"#), "{err}");
 }
 
 #[test]
@@ -258,6 +272,7 @@ fn a_refusal_changes_nothing_and_says_why() {
         (json!({"request": "set-sources", "subscription": "a", "sources": []}), "invalid_request", "source"),
         (json!({"request": "block", "subscription": "2", "source": "10.0.0"}), "invalid_request", "IP address"),
         (json!({"request": "block", "subscription": "2", "source": "ff3e::1"}), "invalid_request", "ff3e::1"),
+        (json!({"request": "log-level", "level": "loud"}), "invalid_request", "loud"),
         (json!({"request": "reload"}), "unavailable", "no configuration file; start it with --config FILE"),
         (json!({"request": "joined"}), "invalid_request", "unknown variant `joined`, expected one of"),
         (json!({"request": "list", "all": true}), "invalid_request", "unknown field `all`"),

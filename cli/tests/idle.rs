@@ -1,14 +1,15 @@
 //! What `receiver run` costs that sleeps while nothing arrives: the library's two wake-ups a second, and two more for
-//! each interval that it shows. Needs root.
+//! each interval that it shows. A control socket with a client that asks nothing adds none. Needs root.
 
 mod command;
 #[path = "../../receiver/tests/support/mod.rs"]
 mod support;
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use command::{Run, WANTED};
+use command::{Run, Scratch, WANTED};
 use netlab::Lab;
 use rustix::process::Signal;
 
@@ -29,10 +30,14 @@ fn sleeps(run: &Run) -> u64 {
 fn a_run_without_traffic_sleeps_but_for_its_checks_and_intervals() {
     let mut runs = Vec::new();
     for mode in ["mapped", "copy", "socket"] {
-        for (interval, for_each_second) in [("1000", 2), ("1", 4)] {
+        for (interval, for_each_second, has_socket) in [("1000", 2, false), ("1000", 2, true), ("1", 4, false)] {
             let lab = Lab::new().expect("a lab");
-            let (run, _) = Run::joined(&lab, &["--mode", mode, "--interval", interval, WANTED]);
-            runs.push((lab, run, mode, interval, for_each_second * COUNTED.as_secs() + ALLOWANCE));
+            let socket = Scratch::new();
+            let mut arguments = vec!["--mode", mode, "--interval", interval, WANTED];
+            arguments.extend(has_socket.then_some(["--control", socket.name()]).into_iter().flatten());
+            let (run, _) = Run::joined(&lab, &arguments);
+            let client = has_socket.then(|| UnixStream::connect(&socket.0).expect("the run listens"));
+            runs.push(((lab, client), run, mode, interval, for_each_second * COUNTED.as_secs() + ALLOWANCE));
         }
     }
     std::thread::sleep(SETTLED);

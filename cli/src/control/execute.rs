@@ -11,7 +11,7 @@ use crate::errors::describe;
 use crate::figures::Base;
 use crate::hints::hint;
 use crate::instance::Instance;
-use crate::values;
+use crate::{log, values};
 
 /// The most subscriptions that a message lists.
 const MOST_LISTED: usize = 8;
@@ -26,7 +26,12 @@ pub struct Session {
 /// Returns true for a request that changes something, and may take long.
 pub fn is_change(request: &Request) -> bool {
     match request {
-        Request::Hello {} | Request::List {} | Request::Stats {} | Request::Ledger {} | Request::Mode {} => false,
+        Request::Hello {}
+        | Request::List {}
+        | Request::Stats {}
+        | Request::Ledger {}
+        | Request::Mode {}
+        | Request::Evidence {} => false,
         Request::Join { .. }
         | Request::Leave { .. }
         | Request::Block { .. }
@@ -40,7 +45,15 @@ pub fn is_change(request: &Request) -> bool {
 
 /// Does a request, which may wait. Returns the line of the reply.
 pub fn reply(instance: &Instance, request: &Request, session: &mut Session) -> Vec<u8> {
-    execute(instance, request, session).unwrap_or_else(|refusal| refused(&refusal))
+    let result = execute(instance, request, session);
+    if is_change(request) {
+        let text = String::from_utf8(request.to_line()).unwrap_or_default();
+        match &result {
+            Ok(_) => tracing::info!("a client of the control socket changed the run: {}", text.trim_end()),
+            Err(refusal) => tracing::info!("a client was refused: {}: {refusal}", text.trim_end()),
+        }
+    }
+    result.unwrap_or_else(|refusal| refused(&refusal))
 }
 
 fn execute(instance: &Instance, request: &Request, session: &mut Session) -> Result<Vec<u8>, Refusal> {
@@ -51,6 +64,7 @@ fn execute(instance: &Instance, request: &Request, session: &mut Session) -> Res
         Request::Stats {} => reports::stats(instance, session),
         Request::Ledger {} => Ok(done(&reports::ledger(instance)?)),
         Request::Mode {} => Ok(done(&reports::mode(instance))),
+        Request::Evidence {} => Ok(done(&reports::evidence(instance)?)),
         Request::Join { subscription, name } => join(instance, subscription, name.as_deref()),
         Request::Leave { subscription } => {
             let found = find(instance, subscription)?;
@@ -68,7 +82,11 @@ fn execute(instance: &Instance, request: &Request, session: &mut Session) -> Res
         Request::SetSources { subscription, sources } => {
             change(instance, subscription, |id| handle.set_sources(id, sources.clone()))
         }
-        Request::LogLevel { level: _ } => Err(unavailable("the log level cannot be changed")),
+        Request::LogLevel { level } => {
+            let level: log::Level = level.parse().map_err(|error| Refusal { error, kind: Kind::InvalidRequest })?;
+            log::set_level(level);
+            Ok(done(&json!({"level": log::level().to_string()})))
+        }
         Request::Reload {} => Err(unavailable("this run has no configuration file; start it with --config FILE")),
         // The server has done both.
         Request::Hello {} | Request::Stop {} => Ok(done(&json!({}))),

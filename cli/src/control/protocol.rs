@@ -29,6 +29,8 @@ pub enum Request {
     Ledger {},
     /// The receive mode, and the faster modes that were refused.
     Mode {},
+    /// Why subscriptions have received nothing so far.
+    Evidence {},
     /// Joins a subscription.
     Join {
         /// As on the command line: `10.0.0.1@232.1.1.1:5000`.
@@ -226,6 +228,7 @@ mod tests {
             (Request::Stats {}, r#"{"request":"stats"}"#),
             (Request::Ledger {}, r#"{"request":"ledger"}"#),
             (Request::Mode {}, r#"{"request":"mode"}"#),
+            (Request::Evidence {}, r#"{"request":"evidence"}"#),
             (
                 Request::Join { subscription: "[ff3e::1]:1".into(), name: None },
                 r#"{"request":"join","subscription":"[ff3e::1]:1"}"#,

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use receiver::{Error, Ledger, ReceiveMode, SubscriptionReport};
+use receiver::{Error, Ledger, LinkChange, LinkHistory, QueueReport, ReceiveMode, SubscriptionReport, XskLedger};
 use serde::{Serialize, Serializer};
 
 use super::execute::Session;
 use super::protocol::{Refusal, done};
 use crate::figures::in_flight;
 use crate::instance::Instance;
-use crate::view::{JsonFigures, RefusedMode, refused_modes};
+use crate::view::{JsonFigures, JsonFinding, RefusedMode, json_findings, refused_modes};
 
 /// The time between two readings of the ledger, which show if it is at rest.
 const REST: Duration = Duration::from_millis(20);
@@ -65,7 +65,7 @@ pub fn list(instance: &Instance) -> Result<List, Error> {
     Ok(List { subscriptions: reports.iter().map(|report| Entry::new(instance, report)).collect() })
 }
 
-/// The result of `mode`, and a part of `stats`.
+/// The result of `mode`.
 #[derive(Serialize)]
 pub struct Mode<'a> {
     interface: &'a str,
@@ -117,22 +117,137 @@ fn earlier(instance: &Instance) -> Result<Ledger, Error> {
     Ok(ledger)
 }
 
+/// The result of `evidence`.
+#[derive(Serialize)]
+pub struct EvidenceReport {
+    /// Of the whole run.
+    findings: Vec<JsonFinding>,
+    /// The subscriptions that have received nothing.
+    silent: Vec<Silent>,
+}
+
+#[derive(Serialize)]
+struct Silent {
+    id: u32,
+    subscription: String,
+    findings: Vec<JsonFinding>,
+}
+
+/// Collects the reasons why subscriptions have received nothing so far.
+pub fn evidence(instance: &Instance) -> Result<EvidenceReport, Error> {
+    let evidence = instance.handle().evidence()?;
+    let silent = evidence.silent.iter().map(|silence| Silent {
+        id: silence.id.number(),
+        subscription: silence.subscription.to_string(),
+        findings: json_findings(&silence.findings),
+    });
+    Ok(EvidenceReport { silent: silent.collect(), findings: json_findings(&evidence.findings) })
+}
+
+/// One receive queue of `stats`.
+#[derive(Serialize)]
+struct Queue {
+    queue: u32,
+    taken: u64,
+    delivered: u64,
+    held: u64,
+    copied: u64,
+    #[serde(serialize_with = "drops")]
+    drops: QueueReport,
+    ring: Ring,
+}
+
+/// The counts of a queue's AF_XDP sockets or mapped ring.
+#[derive(Serialize)]
+struct Ring {
+    rx_dropped: u64,
+    rx_ring_full: u64,
+    rx_invalid_descs: u64,
+    rx_fill_ring_empty_descs: u64,
+    in_ring: u64,
+    leased: u64,
+    refused: u64,
+    not_copied: u64,
+}
+
+fn drops<S: Serializer>(report: &QueueReport, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(report.drops())
+}
+
+impl From<QueueReport> for Queue {
+    fn from(report: QueueReport) -> Self {
+        let XskLedger {
+            rx_dropped,
+            rx_ring_full,
+            rx_invalid_descs,
+            rx_fill_ring_empty_descs,
+            in_ring,
+            leased,
+            refused,
+            not_copied,
+            ..
+        } = report.ring;
+        Self {
+            queue: report.queue,
+            taken: report.taken,
+            delivered: report.delivered,
+            held: report.held,
+            copied: report.copied,
+            drops: report,
+            ring: Ring {
+                rx_dropped,
+                rx_ring_full,
+                rx_invalid_descs,
+                rx_fill_ring_empty_descs,
+                in_ring,
+                leased,
+                refused,
+                not_copied,
+            },
+        }
+    }
+}
+
+/// Something that happened to the link.
+#[derive(Serialize)]
+struct LinkEvent {
+    event: LinkChange,
+    seconds_ago: f64,
+}
+
+fn link_events(history: &LinkHistory) -> Vec<LinkEvent> {
+    let now = SystemTime::now();
+    let seconds_ago = |at: SystemTime| now.duration_since(at).unwrap_or_default().as_secs_f64();
+    history.recent().map(|(at, event)| LinkEvent { event, seconds_ago: seconds_ago(at) }).collect()
+}
+
+/// One sink of `stats`.
+#[derive(Serialize)]
+struct SinkEntry<'a> {
+    name: &'a str,
+    dropped: u64,
+}
+
+/// The result of `stats`.
+#[derive(Serialize)]
+struct Stats<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    interface: &'a str,
+    mode: ReceiveMode,
+    share: bool,
+    refused_modes: Vec<RefusedMode<'a>>,
+    queues: Vec<Queue>,
+    link_up: bool,
+    link_events: Vec<LinkEvent>,
+    interval_seconds: f64,
+    #[serde(flatten)]
+    figures: JsonFigures<'a>,
+    sinks: Vec<SinkEntry<'a>>,
+}
+
 /// Reads the figures: the line of the reply to `stats`.
 pub fn stats(instance: &Instance, session: &mut Session) -> Result<Vec<u8>, Refusal> {
-    #[derive(Serialize)]
-    struct Stats<'a> {
-        #[serde(flatten)]
-        mode: Mode<'a>,
-        interval_seconds: f64,
-        #[serde(flatten)]
-        figures: JsonFigures<'a>,
-        sinks: Vec<SinkEntry<'a>>,
-    }
-    #[derive(Serialize)]
-    struct SinkEntry<'a> {
-        name: &'a str,
-        dropped: u64,
-    }
     // Without an earlier reading, traffic cannot be distinguished from a fault.
     let short = if session.before.is_none() { Some(earlier(instance)?) } else { None };
     let now = instance.snapshot()?;
@@ -140,9 +255,17 @@ pub fn stats(instance: &Instance, session: &mut Session) -> Result<Vec<u8>, Refu
     if let Some(before) = short {
         (figures.in_flight, figures.unaccounted) = in_flight(Some(&before), &figures.ledger);
     }
+    let (facts, link) = (instance.facts(), instance.handle().link_events());
     let sinks = figures.dropped.sinks.iter().map(|sink| SinkEntry { name: &sink.name, dropped: sink.dropped });
     let reply = done(&Stats {
-        mode: mode(instance),
+        name: instance.name(),
+        interface: &facts.interface,
+        mode: instance.handle().mode(),
+        share: facts.share,
+        refused_modes: refused_modes(facts),
+        queues: instance.handle().queues()?.into_iter().map(Queue::from).collect(),
+        link_up: link.is_up(),
+        link_events: link_events(&link),
         interval_seconds: figures.span,
         sinks: sinks.collect(),
         figures: JsonFigures::new(&figures),

@@ -266,3 +266,85 @@ impl Lines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{Client, ClientError, Selection};
+    use crate::services::Services;
+    use serde_json::Value;
+    use std::path::PathBuf;
+    use std::sync::mpsc;
+
+    /// The control socket of a run that never finishes its start.
+    fn starting(test: &str) -> (Services, Selection) {
+        let path: PathBuf = std::env::temp_dir().join(format!("receiver-server-{}-{test}", std::process::id()));
+        let socket = ControlSocket::open(&path, "another run").expect("a socket");
+        let (events, _) = mpsc::channel();
+        let server = Control::new(Some("a".into()), events).server(socket).expect("a server");
+        let mut services = Services::default();
+        services.add(server).expect("a thread");
+        (services, Selection { name: None, control: Some(path) })
+    }
+
+    fn kind(reply: Result<Value, ClientError>) -> Kind {
+        match reply {
+            Err(ClientError::Refused(refusal)) => refusal.kind,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_run_that_starts_says_so() {
+        let (services, selection) = starting("start");
+        let mut client = Client::connect(&selection).expect("it listens");
+        let hello = client.request(&Request::Hello {}).expect("a reply");
+        assert_eq!((&hello["protocol"], &hello["name"], &hello["started"]), (&1.into(), &"a".into(), &false.into()));
+        for request in [Request::List {}, Request::Reload {}, Request::Leave { subscription: "a".into() }] {
+            assert_eq!(kind(client.request(&request)), Kind::Starting);
+        }
+        client.request(&Request::Hello {}).expect("the connection is still there");
+        drop(services);
+        let path = selection.control.expect("a path");
+        assert!(!path.exists(), "the socket goes with the run");
+        assert!(matches!(client.request(&Request::Hello {}), Err(ClientError::Lost { .. })));
+    }
+
+    #[test]
+    fn one_client_too_many_is_told_so() {
+        let (_services, selection) = starting("clients");
+        let connect = || Client::connect(&selection).expect("it listens");
+        let mut clients: Vec<Client> = (0..MOST_CLIENTS).map(|_| connect()).collect();
+        for client in &mut clients {
+            client.request(&Request::Hello {}).expect("a reply");
+        }
+        assert_eq!(kind(connect().request(&Request::Hello {})), Kind::TooManyClients);
+        clients[7].request(&Request::Hello {}).expect("the others stay");
+        clients.clear();
+        // The run notices a client that goes a moment later.
+        while connect().request(&Request::Hello {}).is_err() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn replies_that_nobody_reads_are_bounded() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (events, _) = mpsc::channel();
+            let control = Control::new(None, events);
+            let (near, far) = UnixStream::pair().expect("a pair");
+            let (_, mut writer) = near.into_split();
+            let mut lines = BufReader::new(far).lines();
+            // As if others waited.
+            control.waiting.store(MOST_WAITING, Ordering::Relaxed);
+            control.write(&mut writer, done(&"x".repeat(1000))).await.expect("written");
+            let reply = lines.next_line().await.expect("a line").expect("a line");
+            assert!(reply.contains("\"kind\":\"busy\""), "{reply}");
+            assert_eq!(control.waiting.load(Ordering::Relaxed), MOST_WAITING);
+            control.waiting.store(0, Ordering::Relaxed);
+            control.write(&mut writer, done(&"x")).await.expect("written");
+            assert_eq!(lines.next_line().await.expect("a line").as_deref(), Some(r#"{"ok":true,"result":"x"}"#));
+        });
+    }
+}

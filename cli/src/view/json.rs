@@ -154,13 +154,15 @@ struct JsonStream<'a> {
     evidence: Vec<JsonFinding>,
 }
 
+/// A reason why a subscription received nothing.
 #[derive(Serialize)]
-struct JsonFinding {
+pub struct JsonFinding {
     name: &'static str,
     text: String,
 }
 
-fn json_findings(findings: &[Finding]) -> Vec<JsonFinding> {
+/// The findings by name and as text.
+pub fn json_findings(findings: &[Finding]) -> Vec<JsonFinding> {
     findings.iter().map(|finding| JsonFinding { name: finding.name(), text: finding.to_string() }).collect()
 }
 

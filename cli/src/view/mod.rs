@@ -26,7 +26,7 @@ use crate::top::DashboardView;
 pub use display::Display;
 pub use explanation::{at_the_end, explained};
 pub use exporters::Exporters;
-pub use json::{JsonFigures, JsonView, RefusedMode, refused_modes};
+pub use json::{JsonFigures, JsonFinding, JsonView, RefusedMode, json_findings, refused_modes};
 pub use lines::write_summary;
 pub use screen::{has_cursor, terminal_size};
 pub use shorten::{group_of, shortened};
