@@ -79,7 +79,7 @@ enum CtlCommand {
     /// Change what the run logs
     #[command(after_help = crate::EXIT_CODES)]
     LogLevel {
-        /// off, error, warn, info, debug or trace, or a list of TARGET=LEVEL, as for --log
+        /// Log from this level on: off, error, warn, info, debug or trace, or a list of TARGET=LEVEL
         #[arg(value_name = "LEVEL")]
         level: String,
     },
