@@ -1,5 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP end a run in order; the same signal again kills the process. SIGWINCH reports a new
-//! window size.
+//! SIGINT, SIGTERM and SIGHUP end a run in order; the same signal again kills the process. SIGHUP ends no run that has
+//! something to reload or to reopen: it asks for that. SIGWINCH reports a new window size.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,9 +28,19 @@ pub fn hurry() {
     ending().store(true, Ordering::Relaxed);
 }
 
-/// Sends the signals as events from now on. Returns the flag that the first one sets.
-pub fn watch(events: Sender<Event>) -> io::Result<Arc<AtomicBool>> {
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+/// What SIGHUP does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hangup {
+    /// It ends the run.
+    Ends,
+    /// It has the run reload its configuration and reopen its files.
+    Reloads,
+}
+
+/// Sends the signals as events from now on. Returns the flag that the first one that ends the run sets.
+pub fn watch(events: Sender<Event>, hangup: Hangup) -> io::Result<Arc<AtomicBool>> {
+    let ends = |signal: &i32| *signal != SIGHUP || hangup == Hangup::Ends;
+    for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(ends) {
         // Each signal has its own flag: a parent that passes on a Ctrl-C as SIGTERM does not mean to kill.
         let seen = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&seen))?;
@@ -40,7 +50,11 @@ pub fn watch(events: Sender<Event>) -> io::Result<Arc<AtomicBool>> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH])?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
-            let event = if signal == SIGWINCH { Event::Resized } else { Event::Signal };
+            let event = match signal {
+                SIGWINCH => Event::Resized,
+                SIGHUP if hangup == Hangup::Reloads => Event::Hangup,
+                _ => Event::Signal,
+            };
             if events.send(event).is_err() {
                 return;
             }

@@ -55,7 +55,8 @@ pub fn run(args: ConfigArgs, command: Command) -> anyhow::Result<()> {
 fn check(command: Command, path: PathBuf) -> anyhow::Result<String> {
     let mut words: Vec<OsString> = vec!["receiver".into(), "run".into(), "--config".into()];
     words.push(path.clone().into());
-    let args = RunArgs::configured(&Source::new(command, words, path))?;
+    let (matches, configured) = Source::new(command, words, path).read()?;
+    let args = RunArgs::of(&matches, configured)?;
     let subscriptions = run::check(&args)?.len();
     let sinks = args.file().map_or(0, |configured| configured.file.sinks.len());
     let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });

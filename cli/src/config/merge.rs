@@ -33,7 +33,6 @@ pub struct Configured {
     /// What the file holds.
     pub file: File,
     /// The value of each key as text.
-    #[allow(dead_code)] // Until a run reloads.
     pub options: BTreeMap<String, String>,
 }
 

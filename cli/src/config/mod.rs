@@ -7,12 +7,11 @@ mod fault;
 mod file;
 mod keys;
 mod merge;
-#[allow(dead_code)] // Until a run reloads.
 mod reload;
 mod schema;
 
 pub use command::{ConfigArgs, run};
 pub use fault::{ConfigError, Faults};
-pub use file::File;
+pub use file::{File, SinkEntry};
 pub use merge::{Configured, Source};
-pub use reload::Wanted;
+pub use reload::{Current, Effective, Plan, ReloadReport, Step, Wanted, changed_options, plan};

@@ -1,15 +1,17 @@
 //! What a new configuration changes while the run goes on: the difference as steps, none of which disturbs what stays.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 use receiver::{SourceFilter, Subscription};
 use serde::{Deserialize, Serialize};
 
 use super::file::SinkEntry;
+use crate::log::Level;
 
 /// A configuration in effect: command line, file and environment together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Effective {
     /// What is joined.
     pub subscriptions: Vec<Wanted>,
@@ -17,6 +19,8 @@ pub struct Effective {
     pub sinks: Vec<SinkEntry>,
     /// The value of each key as text.
     pub options: BTreeMap<String, String>,
+    /// The level of the log that the options ask for, for a reload.
+    pub level: Option<Level>,
 }
 
 /// A subscription of a configuration.
@@ -44,6 +48,8 @@ pub struct Plan {
     pub kept: Vec<(usize, usize)>,
     /// Those of `kept` whose sources change.
     pub changed: Vec<(usize, usize)>,
+    /// Pairs that did not change, and that a client has left: they stay left.
+    pub absent: Vec<(usize, usize)>,
     /// New ones.
     pub joined: Vec<usize>,
     /// Old ones.
@@ -82,27 +88,37 @@ pub struct ReloadReport {
     pub needs_restart: Vec<String>,
 }
 
-/// The way from the configuration in effect to a new one.
-pub fn plan(old: &[Current], new: &[Wanted]) -> Plan {
-    let (kept, ignored) = pairs(old, new);
-    let changed: Vec<(usize, usize)> =
-        kept.iter().copied().filter(|&(from, to)| old[from].wanted.subscription != new[to].subscription).collect();
-    let is_kept_old = |at: usize| kept.iter().any(|&(from, _)| from == at);
-    let is_kept_new = |at: usize| kept.iter().any(|&(_, to)| to == at) || ignored.contains(&at);
-    let left: Vec<usize> = (0..old.len()).filter(|&at| !is_kept_old(at) && old[at].live.is_some()).collect();
-    let joined: Vec<usize> = (0..new.len()).filter(|&at| !is_kept_new(at)).collect();
-    let steps = steps(old, new, &changed, &joined, &left);
-    Plan { kept, changed, joined, left, steps }
+impl fmt::Display for ReloadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (joined, left, changed, renamed) =
+            (self.joined.len(), self.left.len(), self.changed.len(), self.renamed.len());
+        write!(f, "{joined} joined, {left} left, {changed} changed, {renamed} renamed, {} kept", self.kept)
+    }
 }
 
+/// The way from the configuration in effect to a new one.
+pub fn plan(old: &[Current], new: &[Wanted]) -> Plan {
+    let (kept, absent) = pairs(old, new);
+    let changed: Vec<(usize, usize)> =
+        kept.iter().copied().filter(|&(from, to)| old[from].wanted.subscription != new[to].subscription).collect();
+    let stays: (BTreeSet<usize>, BTreeSet<usize>) = kept.iter().chain(&absent).copied().unzip();
+    let left: Vec<usize> = (0..old.len()).filter(|at| !stays.0.contains(at) && old[*at].live.is_some()).collect();
+    let joined: Vec<usize> = (0..new.len()).filter(|at| !stays.1.contains(at)).collect();
+    let steps = steps(old, new, &changed, &joined, &left);
+    Plan { kept, changed, absent, joined, left, steps }
+}
+
+/// Positions in the old and in the new list.
+type Pairs = Vec<(usize, usize)>;
+
 /// Pairs of old and new subscriptions of the same group and port that are the same one: by all of it, else by name, else
-/// by the sources that they share. The second list are new ones that a client has left, and that did not change.
-fn pairs(old: &[Current], new: &[Wanted]) -> (Vec<(usize, usize)>, Vec<usize>) {
+/// by the sources that they share. The second list are those that did not change, and that a client has left.
+fn pairs(old: &[Current], new: &[Wanted]) -> (Pairs, Pairs) {
     let mut by_content: BTreeMap<String, usize> = BTreeMap::new();
     for (at, current) in old.iter().enumerate() {
         by_content.insert(current.wanted.subscription.to_string(), at);
     }
-    let (mut kept, mut ignored) = (Vec::new(), Vec::new());
+    let (mut kept, mut absent) = (Vec::new(), Vec::new());
     let (mut taken_old, mut taken_new) = (BTreeSet::new(), BTreeSet::new());
     for (to, wanted) in new.iter().enumerate() {
         if let Some(&from) = by_content.get(&wanted.subscription.to_string()) {
@@ -110,7 +126,7 @@ fn pairs(old: &[Current], new: &[Wanted]) -> (Vec<(usize, usize)>, Vec<usize>) {
             taken_new.insert(to);
             match old[from].live {
                 Some(_) => kept.push((from, to)),
-                None => ignored.push(to),
+                None => absent.push((from, to)),
             }
         }
     }
@@ -136,7 +152,7 @@ fn pairs(old: &[Current], new: &[Wanted]) -> (Vec<(usize, usize)>, Vec<usize>) {
             }
         }
     }
-    (kept, ignored)
+    (kept, absent)
 }
 
 fn place(subscription: &Subscription) -> (IpAddr, u16) {

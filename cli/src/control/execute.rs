@@ -10,7 +10,7 @@ use super::reports::{self, Entry};
 use crate::errors::describe;
 use crate::figures::Base;
 use crate::hints::hint;
-use crate::instance::Instance;
+use crate::instance::{Instance, ReloadError};
 use crate::{log, values};
 
 /// The most subscriptions that a message lists.
@@ -57,7 +57,7 @@ pub fn reply(instance: &Instance, request: &Request, session: &mut Session) -> V
 }
 
 fn execute(instance: &Instance, request: &Request, session: &mut Session) -> Result<Vec<u8>, Refusal> {
-    let _turn = is_change(request).then(|| instance.turn());
+    let turn = is_change(request).then(|| instance.turn());
     let handle = instance.handle();
     match request {
         Request::List {} => Ok(done(&reports::list(instance)?)),
@@ -87,7 +87,11 @@ fn execute(instance: &Instance, request: &Request, session: &mut Session) -> Res
             log::set_level(level);
             Ok(done(&json!({"level": log::level().to_string()})))
         }
-        Request::Reload {} => Err(unavailable("this run has no configuration file; start it with --config FILE")),
+        Request::Reload {} => {
+            // A reload is a change, so that it has the turn.
+            let turn = turn.unwrap_or_else(|| instance.turn());
+            Ok(done(&instance.reload(&turn)?))
+        }
         // The server has done both.
         Request::Hello {} | Request::Stop {} => Ok(done(&json!({}))),
     }
@@ -176,8 +180,14 @@ fn unmapped(source: IpAddr) -> IpAddr {
     source.to_canonical()
 }
 
-fn unavailable(error: &str) -> Refusal {
-    Refusal { error: error.to_owned(), kind: Kind::Unavailable }
+impl From<ReloadError> for Refusal {
+    fn from(error: ReloadError) -> Self {
+        let kind = match &error {
+            ReloadError::NoFile => Kind::Unavailable,
+            ReloadError::Invalid(_) | ReloadError::Refused(_) => Kind::Failed,
+        };
+        Self { error: error.to_string(), kind }
+    }
 }
 
 impl From<Error> for Refusal {

@@ -1,9 +1,10 @@
 //! A run as those see it who watch and steer it: the display, the control socket, the metrics, and a reload.
 
 mod names;
+mod reload;
 
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
 use receiver::{Handle, SubscriptionId};
@@ -14,6 +15,9 @@ use crate::log;
 use crate::sink::{self, Sinks};
 
 pub use names::Names;
+pub use reload::{Read, ReloadError};
+
+use reload::Configuration;
 
 /// A run. Clones are the same run.
 #[derive(Clone)]
@@ -27,6 +31,7 @@ struct Shared {
     sinks: Option<Arc<Mutex<Sinks>>>,
     names: Mutex<Names>,
     turn: Mutex<()>,
+    configuration: OnceLock<Configuration>,
     events: Sender<Event>,
 }
 
@@ -40,8 +45,8 @@ impl Instance {
         sinks: Option<Arc<Mutex<Sinks>>>,
         events: Sender<Event>,
     ) -> Self {
-        let (names, turn) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { name, start, facts, handle, sinks, names, turn, events }))
+        let (names, turn, configuration) = (Mutex::default(), Mutex::default(), OnceLock::new());
+        Self(Arc::new(Shared { name, start, facts, handle, sinks, names, turn, configuration, events }))
     }
 
     /// Its name among the runs on this host, if it has one.

@@ -63,7 +63,6 @@ pub fn init(level: Option<Level>, format: Format) {
 }
 
 /// Logs from this level on, at once.
-#[allow(dead_code)] // For the control socket and the reload.
 pub fn set_level(level: Level) {
     change(|current| current.level = level);
 }

@@ -1,6 +1,7 @@
 //! `receiver run`: opens the receiver, gives each queue a thread, shows what comes, and ends in order.
 
 mod check;
+mod configuration;
 mod consume;
 mod descriptors;
 mod failure;
@@ -63,7 +64,7 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     let metrics = args.metrics.map(MetricsAddress::listen).transpose()?;
     let builder = builder.timestamps(args.timestamps || requests.iter().any(SinkRequest::needs_times));
     let (events, waiting) = mpsc::channel();
-    let cancel = signals::watch(events.clone()).context("cannot handle signals")?;
+    let cancel = signals::watch(events.clone(), args.hangup()).context("cannot handle signals")?;
     panics::report_to(events.clone());
     // Before the receiver opens, so that a name that another run has changes nothing.
     let mut services = Services::default();
@@ -92,6 +93,8 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
         move || drop(events.send(Event::Done))
     });
     let exporters = view::exporters(&request);
+    let (read, effective) = configuration::of(&args, wanted);
+    instance.configure(read, effective)?;
     for server in servers(&args, &instance, metrics) {
         services.add(server).context("cannot start the thread of the servers")?;
     }

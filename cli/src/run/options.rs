@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, FromArgMatches};
+use clap::{ArgMatches, Args, FromArgMatches};
 use receiver::{Builder, BusyPoll, DropUnwanted, ModeRequest, Queues, ReceiveMode, Receiver, Subscription, Vlan};
 
 use super::subscriptions;
-use crate::config::{Configured, Source, Wanted};
+use crate::config::{Configured, Wanted};
 use crate::cpus::{CpuList, Priority};
 use crate::errors::UsageError;
 use crate::metrics::MetricsAddress;
+use crate::signals::Hangup;
 use crate::sink::{self, SinkRequest};
 use crate::values::{count, duration, duration_within, instance_name, mode, one_of, positive_count, size};
 use crate::view;
@@ -226,12 +227,11 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// The options of a command line and of the configuration file that it names.
+    /// The options of a command line, and of the configuration file that it names.
     ///
     /// # Errors
-    /// A [`ConfigError`](crate::config::ConfigError) that names each fault of the file.
-    pub fn configured(source: &Source) -> anyhow::Result<Self> {
-        let (matches, configured) = source.read()?;
+    /// The command line is not one of `receiver run`.
+    pub fn of(matches: &ArgMatches, configured: Configured) -> anyhow::Result<Self> {
         let run = matches.subcommand_matches("run").expect("the command line is one of `receiver run`");
         let mut args = Self::from_arg_matches(run)?;
         args.set_file(configured);
@@ -265,6 +265,11 @@ impl RunArgs {
     pub fn wanted(&self) -> anyhow::Result<Vec<Wanted>> {
         let file = self.file().map(|configured| &configured.file);
         subscriptions::all(&self.subscriptions, self.subscription_file.as_deref(), file)
+    }
+
+    /// What SIGHUP does.
+    pub fn hangup(&self) -> Hangup {
+        if self.config.is_some() { Hangup::Reloads } else { Hangup::Ends }
     }
 
     /// The sinks that are asked for, not yet opened.

@@ -66,6 +66,7 @@ impl Presentation {
             };
             match event {
                 Ok(Event::Signal | Event::Done) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Ok(Event::Hangup) => self.instance.hangup(),
                 Ok(Event::Resized) => self
                     .display
                     .view()

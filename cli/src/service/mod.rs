@@ -45,11 +45,9 @@ fn errno(error: &anyhow::Error) -> Option<u32> {
 
 /// A reload that is under way. Dropped, it is over.
 #[must_use = "the reload is over when this is dropped"]
-#[allow(dead_code)] // Until the configuration can be reloaded.
 pub struct Reload(());
 
 /// Reports that the configuration is being reloaded.
-#[allow(dead_code)] // Until the configuration can be reloaded.
 pub fn reloading() -> Reload {
     // The manager wants the time of the same clock with it.
     let time = NotifyState::monotonic_usec_now().ok();
