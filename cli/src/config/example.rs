@@ -9,7 +9,9 @@ use super::merge;
 const WIDTH: usize = 100;
 
 /// Values for keys without a default.
-const SAMPLES: [(&str, &str); 15] = [
+const SAMPLES: [(&str, &str); 17] = [
+    ("control", "/run/receiver/channel-7.sock"),
+    ("metrics", "127.0.0.1:9464"),
     ("log", "info"),
     ("name", "channel-7"),
     ("subscriptions", "subscriptions.list"),
@@ -28,7 +30,7 @@ const SAMPLES: [(&str, &str); 15] = [
 ];
 
 /// Values to try for a key without a default and without a sample.
-const CANDIDATES: [&str; 7] = ["1s", "1", "64MiB", "127.0.0.1:9464", "fifo:10", "2048", "value"];
+const CANDIDATES: [&str; 5] = ["1s", "1", "64MiB", "2048", "value"];
 
 const HEAD: &str = "\
 # An example of a configuration for `receiver run --config FILE`.
