@@ -9,7 +9,8 @@ use super::merge;
 const WIDTH: usize = 100;
 
 /// Values for keys without a default.
-const SAMPLES: [(&str, &str); 17] = [
+const SAMPLES: [(&str, &str); 18] = [
+    ("priority", "fifo:10"),
     ("control", "/run/receiver/channel-7.sock"),
     ("metrics", "127.0.0.1:9464"),
     ("log", "info"),
