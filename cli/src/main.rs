@@ -8,6 +8,7 @@ use receiver::printable;
 use common::CommonArgs;
 use outlet::Outlet;
 
+mod analyze;
 mod color;
 mod common;
 mod completions;
@@ -56,6 +57,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Analyze(analyze::AnalyzeArgs),
     Completions(completions::CompletionsArgs),
     Config(config::ConfigArgs),
     Conformance(conformance::ConformanceArgs),
@@ -153,6 +155,7 @@ fn is_unfit(word: &str) -> bool {
 
 fn run(command: Command) -> ExitCode {
     let result = match command {
+        Command::Analyze(args) => analyze::run(args),
         Command::Config(args) => config::run(args, crate::command()),
         Command::Conformance(args) => conformance::run(args),
         Command::Ctl(args) => ctl::run(args),

@@ -225,7 +225,8 @@ impl<P: Protocol, H: AsRef<[u8]> + Clone> Arbiter<P, H> {
         let stream = &mut self.streams[at];
         let Some(deadline_ns) = stream.deadline(&self.config) else { return };
         // A deadline is the last moment at which a fill is in time. What is due now was just looked at.
-        let due_ns = deadline_ns.max(now_ns).saturating_add(1);
+        // What is due at the end of time never is.
+        let Some(due_ns) = deadline_ns.max(now_ns).checked_add(1) else { return };
         if stream.armed.is_none_or(|armed_ns| armed_ns > due_ns) {
             stream.armed = Some(due_ns);
             self.timers.push(Reverse((due_ns, at as u32)));

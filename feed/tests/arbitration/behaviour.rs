@@ -337,3 +337,15 @@ fn a_leg_that_joins_more_than_a_wrap_behind_is_aligned_by_timestamp() {
     let leg = arbiter.streams().next().unwrap().leg(LegId::new(1)).unwrap();
     assert_eq!((leg.first_arrivals, leg.missing), (1, 0));
 }
+
+#[test]
+fn the_end_of_time_declares_what_is_waited_for() {
+    let config = Config::new(1).window_ns(u64::MAX >> 1).reorder(u64::MAX >> 1).recovery_ns(u64::MAX);
+    let mut arbiter = arbiter(MoldUdp64, config);
+    let mut record = Record::default();
+    run(&mut arbiter, [(0, 0, mold(1, 1)), (1, 0, mold(4, 1))], &mut record);
+    assert_eq!(record.data(), [1]);
+    poll(&mut arbiter, u64::MAX, &mut record);
+    assert_eq!(record.data(), [1, 4]);
+    assert!(record.seen.contains(&Seen::Gap(2, 4, 1)), "{record:?}");
+}

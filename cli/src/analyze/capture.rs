@@ -1,0 +1,146 @@
+//! Reads capture files: pcap and pcapng, with microseconds or nanoseconds, of either byte order.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{anyhow, bail};
+use pcap_parser::pcapng::Block;
+use pcap_parser::traits::PcapReaderIterator;
+use pcap_parser::{PcapBlockOwned, PcapError, PcapHeader, create_reader};
+
+/// The largest block that can be read, in bytes: a jumbo frame, a packet that GRO has joined, a table of names.
+const LARGEST_BLOCK: usize = 4 << 20;
+const NANOSECONDS: u128 = 1_000_000_000;
+
+/// One captured packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Captured<'a> {
+    /// The kind of its first header: a number of the registry at tcpdump.org/linktypes.html.
+    pub link_type: i32,
+    /// When it was captured, nanoseconds since 1970. `None` where the file has no time.
+    pub time_ns: Option<u64>,
+    /// Its bytes, as many as were captured.
+    pub bytes: &'a [u8],
+}
+
+/// An interface of a pcapng section.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    link_type: i32,
+    units_per_second: u64,
+    offset_seconds: i64,
+}
+
+/// Hands each packet of a file to `each`; `-` is standard input. Returns what is wrong with the file's end, if it ends in
+/// the middle of a packet: what came before is whole.
+///
+/// # Errors
+/// The file cannot be read, or is no capture; the message names the file.
+pub fn read(path: &Path, each: impl FnMut(Captured<'_>)) -> anyhow::Result<Option<String>> {
+    let name = name(path);
+    let named = |error| anyhow!("{name}: {error}");
+    if is_standard_input(path) {
+        return blocks(std::io::stdin(), each).map_err(named);
+    }
+    let file = File::open(path).map_err(|error| anyhow!("cannot open {name}: {error}"))?;
+    blocks(file, each).map_err(named)
+}
+
+/// A file as messages name it.
+pub fn name(path: &Path) -> String {
+    if is_standard_input(path) { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn blocks(input: impl Read + Send, mut each: impl FnMut(Captured<'_>)) -> anyhow::Result<Option<String>> {
+    let mut reader = create_reader(LARGEST_BLOCK, input).map_err(|error| match error {
+        PcapError::Eof => anyhow!("it is empty"),
+        PcapError::ReadError => anyhow!("it cannot be read"),
+        _ => anyhow!("it is neither pcap nor pcapng; convert it, for example by `editcap -F pcapng IN OUT`"),
+    })?;
+    let mut header: Option<PcapHeader> = None;
+    let mut sources: Vec<Source> = Vec::new();
+    let mut at = 0;
+    loop {
+        let (length, block) = match reader.next() {
+            Ok(next) => next,
+            Err(PcapError::Eof) => return Ok(None),
+            Err(PcapError::Incomplete(_)) => match refill(reader.as_mut())? {
+                true => continue,
+                false => return Ok(Some("it ends in the middle of a packet".to_owned())),
+            },
+            Err(PcapError::UnexpectedEof) => return Ok(Some("it ends in the middle of a packet".to_owned())),
+            Err(PcapError::BufferTooSmall) => bail!("a block is longer than {} MiB", LARGEST_BLOCK >> 20),
+            Err(PcapError::ReadError) => bail!("it cannot be read to its end"),
+            Err(error) => {
+                return Ok(Some(format!("what follows byte {at} is no capture: {}", reason(&error))));
+            }
+        };
+        match block {
+            PcapBlockOwned::LegacyHeader(found) => header = Some(found),
+            PcapBlockOwned::Legacy(packet) => {
+                let Some(header) = &header else { bail!("a packet comes before the header") };
+                let unit = if header.is_nanosecond_precision() { 1 } else { 1_000 };
+                let time_ns = u64::from(packet.ts_sec) * NANOSECONDS as u64 + u64::from(packet.ts_usec) * unit;
+                each(Captured { link_type: header.network.0, time_ns: Some(time_ns), bytes: packet.data });
+            }
+            PcapBlockOwned::NG(block) => section(&block, &mut sources, &mut each),
+        }
+        at += length;
+        reader.consume(length);
+    }
+}
+
+/// Reads more. Returns false at the end of the input.
+fn refill(reader: &mut (dyn PcapReaderIterator + Send)) -> anyhow::Result<bool> {
+    if reader.reader_exhausted() {
+        return Ok(false);
+    }
+    reader.refill().map_err(|error| match error {
+        PcapError::BufferTooSmall => anyhow!("a block is longer than {} MiB", LARGEST_BLOCK >> 20),
+        _ => anyhow!("it cannot be read to its end"),
+    })?;
+    Ok(true)
+}
+
+fn section(block: &Block<'_>, sources: &mut Vec<Source>, each: &mut impl FnMut(Captured<'_>)) {
+    match block {
+        Block::SectionHeader(_) => sources.clear(),
+        Block::InterfaceDescription(interface) => sources.push(Source {
+            link_type: interface.linktype.0,
+            units_per_second: interface.ts_resolution().filter(|&units| units > 0).unwrap_or(1_000_000),
+            offset_seconds: interface.ts_offset(),
+        }),
+        Block::EnhancedPacket(packet) => {
+            let Some(source) = sources.get(packet.if_id as usize) else { return };
+            let units = u128::from(packet.ts_high) << 32 | u128::from(packet.ts_low);
+            let bytes = packet.data.get(..packet.caplen as usize).unwrap_or(packet.data);
+            each(Captured { link_type: source.link_type, time_ns: source.nanoseconds(units), bytes });
+        }
+        Block::SimplePacket(packet) => {
+            let Some(source) = sources.first() else { return };
+            let bytes = packet.data.get(..packet.origlen as usize).unwrap_or(packet.data);
+            each(Captured { link_type: source.link_type, time_ns: None, bytes });
+        }
+        _ => {}
+    }
+}
+
+impl Source {
+    fn nanoseconds(self, units: u128) -> Option<u64> {
+        let since = units * NANOSECONDS / u128::from(self.units_per_second);
+        let offset = i128::from(self.offset_seconds) * NANOSECONDS as i128;
+        u64::try_from(since as i128 + offset).ok()
+    }
+}
+
+fn reason(error: &PcapError<&[u8]>) -> String {
+    match error {
+        PcapError::NomError(_, kind) | PcapError::OwnedNomError(_, kind) => format!("{kind:?}"),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,319 @@
+//! What `receiver analyze` found, for people and as JSON. The JSON names are part of the interface and do not change.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use receiver_feed::health::{Mdi, RtpHealth, TsHealth};
+use receiver_feed::protocol::Protocol;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::flow::{Flow, Phase, Sequenced};
+use super::frame::FrameCounts;
+use crate::units;
+
+/// The whole analysis.
+#[derive(Debug, Serialize)]
+pub struct Analysis {
+    pub r#type: &'static str,
+    pub files: Vec<String>,
+    /// Seconds from the first packet to the last.
+    pub seconds: f64,
+    pub frames: FrameCounts,
+    /// Datagrams to addresses that are no groups, or that `--only` leaves out.
+    pub left_out: u64,
+    pub streams: Vec<Stream>,
+    /// What is wrong with the files.
+    pub problems: Vec<String>,
+}
+
+/// One stream.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stream {
+    /// The protocol; `null` if it was neither named nor recognized.
+    pub feed: Option<&'static str>,
+    pub source: IpAddr,
+    pub group: IpAddr,
+    pub port: u16,
+    /// Session, unit, channel or SSRC; empty where the protocol has none.
+    pub stream: String,
+    pub packets: u64,
+    /// Messages in all packets, repeated ones included.
+    pub messages: u64,
+    pub heartbeats: u64,
+    /// Packets of the flow that are not of the protocol; in the flow's first stream.
+    pub malformed: u64,
+    /// `null` where nothing was sequenced, as is `next_sequence`.
+    pub first_sequence: Option<u64>,
+    pub next_sequence: Option<u64>,
+    /// Missing ranges that were not filled within the window.
+    pub gaps: u64,
+    /// Sequence numbers that never came.
+    pub missing: u64,
+    pub longest_gap: u64,
+    /// Sequence numbers that came after their gap was declared.
+    pub recovered: u64,
+    /// Packets with nothing new.
+    pub duplicates: u64,
+    /// Packets that came after a later one.
+    pub reordered: u64,
+    pub resets: u64,
+    /// Bytes of UDP payload of the flow, in its first stream, as all that follows.
+    pub bytes: u64,
+    /// The flow's highest rates over 100 µs, 1 ms and 10 ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_bits_per_second: Option<[u64; 3]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtp: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport_stream: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery_index: Option<Value>,
+}
+
+/// The streams of a flow, in the order in which they appeared; one without sequence where there is none.
+pub fn streams(source: IpAddr, group: IpAddr, port: u16, flow: &Flow) -> Vec<Stream> {
+    let empty = Stream {
+        feed: None,
+        source,
+        group,
+        port,
+        stream: String::new(),
+        packets: 0,
+        messages: 0,
+        heartbeats: 0,
+        malformed: 0,
+        first_sequence: None,
+        next_sequence: None,
+        gaps: 0,
+        missing: 0,
+        longest_gap: 0,
+        recovered: 0,
+        duplicates: 0,
+        reordered: 0,
+        resets: 0,
+        bytes: 0,
+        peak_bits_per_second: None,
+        rtp: None,
+        transport_stream: None,
+        delivery_index: None,
+    };
+    let mut all: Vec<Stream> = match &flow.phase {
+        Phase::Known(known) => sequenced(known, &empty),
+        _ => Vec::new(),
+    };
+    if all.is_empty() {
+        let feed = match &flow.phase {
+            Phase::Known(known) => Some(known.protocol.name()),
+            _ => None,
+        };
+        all.push(Stream { feed, packets: flow.packets, ..empty });
+    }
+    let first = &mut all[0];
+    first.bytes = flow.bytes;
+    first.peak_bits_per_second = Some(flow.bursts.peak_bit_rates());
+    if let Phase::Known(known) = &flow.phase {
+        first.malformed = known.malformed;
+        first.rtp = known.rtp.as_ref().map(rtp);
+        first.transport_stream = known.ts.as_ref().map(|(health, _)| transport_stream(health));
+        first.delivery_index = known.ts.as_ref().and_then(|(_, index)| delivery_index(index));
+    }
+    all
+}
+
+fn sequenced(known: &Sequenced, empty: &Stream) -> Vec<Stream> {
+    let streams = known.arbiter.streams().map(|view| {
+        let (key, found) = (view.key(), view.statistics());
+        let numbered = found.delivered + found.missing + found.heartbeats + found.resets > 0;
+        Stream {
+            feed: Some(known.protocol.name()),
+            stream: known.protocol.stream_name(key),
+            packets: found.datagrams,
+            messages: known.messages.get(&key).copied().unwrap_or_default(),
+            heartbeats: found.heartbeats,
+            first_sequence: numbered.then_some(found.first_sequence),
+            next_sequence: numbered.then_some(found.next_sequence),
+            gaps: found.gaps,
+            missing: found.missing - found.recovered,
+            longest_gap: found.longest_gap,
+            recovered: found.recovered,
+            duplicates: found.duplicates,
+            reordered: found.reordered,
+            resets: found.resets,
+            ..empty.clone()
+        }
+    });
+    streams.collect()
+}
+
+fn rtp(health: &RtpHealth) -> Value {
+    let report = health.report();
+    json!({
+        "packets": report.packets, "lost": report.lost, "duplicates": report.duplicates,
+        "reordered": report.reordered, "longest_gap": report.longest_gap, "restarts": report.restarts,
+        "jitter_nanoseconds": report.jitter_ns, "highest_jitter_nanoseconds": report.max_jitter_ns,
+    })
+}
+
+fn transport_stream(health: &TsHealth) -> Value {
+    let report = health.report();
+    let errors = &report.errors;
+    let programs: Vec<Value> = report
+        .programs
+        .iter()
+        .map(|program| {
+            let streams: Vec<Value> = program
+                .streams
+                .iter()
+                .map(|stream| json!({"pid": stream.pid, "stream_type": stream.stream_type}))
+                .collect();
+            json!({
+                "number": program.number, "service": program.service, "provider": program.provider,
+                "pmt_pid": program.pmt_pid, "pcr_pid": program.pcr_pid, "streams": streams,
+            })
+        })
+        .collect();
+    let pids: Vec<Value> = report
+        .pids
+        .iter()
+        .map(|pid| {
+            let pcr = pid.pcr.as_ref().map(|pcr| {
+                json!({
+                    "count": pcr.count, "highest_interval_nanoseconds": pcr.max_interval_ns,
+                    "jitter_nanoseconds": pcr.jitter_ns, "bits_per_second": pcr.bit_rate,
+                })
+            });
+            json!({
+                "pid": pid.pid, "packets": pid.packets, "continuity_errors": pid.continuity_errors,
+                "missing": pid.missing, "duplicates": pid.duplicates, "scrambled": pid.scrambled, "pcr": pcr,
+            })
+        })
+        .collect();
+    json!({
+        "packets": report.packets, "null_packets": report.null_packets, "bits_per_second": report.bit_rate,
+        "transport_stream_id": report.transport_stream_id,
+        "priority_1": {
+            "sync_loss": errors.sync_loss, "sync_byte": errors.sync_byte, "pat": errors.pat,
+            "continuity": errors.continuity, "pmt": errors.pmt, "pid": errors.pid,
+        },
+        "priority_2": {
+            "transport": errors.transport, "crc": errors.crc, "pcr_repetition": errors.pcr_repetition,
+            "pcr_discontinuity": errors.pcr_discontinuity, "pcr_accuracy": errors.pcr_accuracy, "pts": errors.pts,
+            "cat": errors.cat,
+        },
+        "programs": programs, "pids": pids,
+    })
+}
+
+fn delivery_index(index: &Mdi) -> Option<Value> {
+    let last = index.last()?;
+    Some(json!({
+        "delay_factor_nanoseconds": last.delay_factor_ns,
+        "highest_delay_factor_nanoseconds": index.worst_delay_factor_ns(),
+        "media_loss_rate": last.media_loss_rate,
+    }))
+}
+
+impl Analysis {
+    /// The analysis in words: a line for each stream, and one for the whole.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        for stream in &self.streams {
+            // Writing to memory does not fail.
+            let _ = writeln!(text, "{}", stream.to_line());
+            stream.media(&mut text);
+        }
+        let total = |of: fn(&Stream) -> u64| self.streams.iter().map(of).sum::<u64>();
+        let _ = writeln!(
+            text,
+            "{} in {}: {} of {}, {} missing in {}",
+            units::count(self.frames.packets, "packet"),
+            units::age(self.seconds),
+            units::count(self.streams.len() as u64, "stream"),
+            units::count(total(|stream| stream.packets), "datagram"),
+            total(|stream| stream.missing),
+            units::count(total(|stream| stream.gaps), "gap"),
+        );
+        let frames = &self.frames;
+        for (count, what) in [
+            (frames.not_udp, "no UDP"),
+            (self.left_out, "left out: no multicast, or not asked for"),
+            (frames.fragments, "fragments"),
+            (frames.malformed, "malformed packets"),
+            (frames.cut_off, "cut off when they were captured"),
+        ] {
+            if count > 0 {
+                let _ = writeln!(text, "  {count} {what}");
+            }
+        }
+        text
+    }
+}
+
+impl Stream {
+    fn to_line(&self) -> String {
+        let group = std::net::SocketAddr::new(self.group, self.port);
+        let mut line = format!("{} {} > {group}", self.feed.unwrap_or("unknown"), self.source);
+        if !self.stream.is_empty() {
+            let _ = write!(line, ", {}", self.stream);
+        }
+        let _ = write!(line, ": {}", units::count(self.packets, "packet"));
+        if self.messages > 0 {
+            let _ = write!(line, ", {}", units::count(self.messages, "message"));
+        }
+        if let (Some(first), Some(next)) = (self.first_sequence, self.next_sequence) {
+            let _ = write!(line, ", sequence {first} to {}", next.saturating_sub(1).max(first));
+        }
+        for (count, what) in [
+            (self.missing, "missing"),
+            (self.gaps, "gaps"),
+            (self.recovered, "late"),
+            (self.duplicates, "duplicates"),
+            (self.reordered, "reordered"),
+            (self.resets, "resets"),
+            (self.malformed, "malformed"),
+        ] {
+            if count > 0 || what == "missing" && self.first_sequence.is_some() {
+                let _ = write!(line, ", {count} {what}");
+            }
+        }
+        line
+    }
+
+    /// Lines about the health of media.
+    fn media(&self, text: &mut String) {
+        let milliseconds = |value: &Value| value.as_f64().unwrap_or_default() / 1e6;
+        if let Some(rtp) = &self.rtp {
+            let jitter = ["jitter_nanoseconds", "highest_jitter_nanoseconds"].map(|name| milliseconds(&rtp[name]));
+            let _ = writeln!(text, "  RTP: jitter {:.3} ms, at most {:.3} ms", jitter[0], jitter[1]);
+        }
+        if let Some(stream) = &self.transport_stream {
+            let sum = |priority: &str| {
+                let errors = stream[priority].as_object().into_iter().flatten();
+                errors.filter_map(|(_, count)| count.as_u64()).sum::<u64>()
+            };
+            let rate = stream["bits_per_second"].as_f64().map(|rate| units::with_unit(rate, "bit/s"));
+            let _ = writeln!(
+                text,
+                "  MPEG-TS: {}; TR 101 290: {} errors of priority 1, {} of priority 2",
+                rate.unwrap_or_else(|| "rate unknown".to_owned()),
+                sum("priority_1"),
+                sum("priority_2"),
+            );
+            for program in stream["programs"].as_array().into_iter().flatten() {
+                let name = program["service"].as_str().unwrap_or("without a name");
+                let streams = program["streams"].as_array().map_or(0, Vec::len) as u64;
+                let _ = writeln!(text, "  program {}: {name}, {}", program["number"], units::count(streams, "stream"));
+            }
+        }
+        if let Some(index) = &self.delivery_index {
+            let _ = writeln!(
+                text,
+                "  MDI: {:.3} ms : {:.0}, at most {:.3} ms",
+                milliseconds(&index["delay_factor_nanoseconds"]),
+                index["media_loss_rate"].as_f64().unwrap_or_default(),
+                milliseconds(&index["highest_delay_factor_nanoseconds"]),
+            );
+        }
+    }
+}

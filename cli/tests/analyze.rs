@@ -1,0 +1,218 @@
+//! `receiver analyze`: capture files of every kind, and what is found in them. Needs no privilege.
+
+#[path = "capture/mod.rs"]
+mod capture;
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use capture::{Link, ip, pcap, pcapng, udp};
+use serde_json::{Value, json};
+
+const SOURCE: [u8; 4] = [10, 0, 0, 1];
+const GROUP: [u8; 4] = [232, 1, 1, 1];
+const MS: u64 = 1_000_000;
+
+/// Analyzes a capture that comes on standard input.
+fn analyze(file: &[u8], arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_receiver"));
+    command.args(["analyze", "-"]).args(arguments);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("receiver");
+    // A command that refuses its arguments reads nothing.
+    let _ = child.stdin.take().expect("a pipe").write_all(file);
+    child.wait_with_output().expect("receiver")
+}
+
+fn found(file: &[u8], arguments: &[&str]) -> Value {
+    let output = analyze(file, &[arguments, &["--json"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn mold(first: u64, count: u16) -> Vec<u8> {
+    let mut datagram = [&b"MORNING001"[..], &first.to_be_bytes(), &count.to_be_bytes()].concat();
+    (0..count).for_each(|_| datagram.extend(b"\0\x02Hi"));
+    datagram
+}
+
+/// A swap, a gap of two, a repetition, a heartbeat, and a datagram of something else.
+fn eventful() -> Vec<(u64, Vec<u8>)> {
+    let datagrams = [
+        mold(1, 2),
+        mold(3, 1),
+        mold(5, 1),
+        mold(4, 1),
+        mold(6, 1),
+        mold(9, 2),
+        mold(9, 2),
+        mold(11, 0),
+        b"something else".to_vec(),
+    ];
+    let times = (1..).map(|number: u64| 1_700_000_000_000_000_000 + number * MS);
+    times.zip(datagrams.map(|datagram| udp(SOURCE, GROUP, 5000, &datagram))).collect()
+}
+
+#[test]
+fn each_kind_of_file_and_link_gives_the_same() {
+    let packets = eventful();
+    let files = [Link::Ethernet, Link::Tagged(1), Link::Tagged(3), Link::Cooked, Link::Cooked2, Link::Raw]
+        .into_iter()
+        .flat_map(|link| {
+            [
+                pcap(link, false, false, &packets),
+                pcap(link, true, false, &packets),
+                pcap(link, false, true, &packets),
+                pcapng(link, &packets),
+            ]
+        });
+    for file in files {
+        let analysis = found(&file, &["--feed", "moldudp64"]);
+        assert_eq!(analysis["seconds"], 0.008, "{analysis}");
+        let streams = analysis["streams"].as_array().expect("streams");
+        assert_eq!(streams.len(), 1, "{analysis}");
+        for (name, value) in [
+            ("feed", json!("moldudp64")),
+            ("source", json!("10.0.0.1")),
+            ("group", json!("232.1.1.1")),
+            ("port", json!(5000)),
+            ("stream", json!("MORNING001")),
+            ("packets", json!(8)),
+            ("messages", json!(10)),
+            ("heartbeats", json!(1)),
+            ("malformed", json!(1)),
+            ("first_sequence", json!(1)),
+            ("next_sequence", json!(11)),
+            ("gaps", json!(1)),
+            ("missing", json!(2)),
+            ("duplicates", json!(1)),
+            ("reordered", json!(1)),
+            ("resets", json!(0)),
+        ] {
+            assert_eq!(streams[0][name], value, "{name}: {analysis}");
+        }
+    }
+}
+
+#[test]
+fn words_for_people() {
+    let output = analyze(&pcap(Link::Ethernet, true, false, &eventful()), &["--feed", "moldudp64"]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(
+        text,
+        "moldudp64 10.0.0.1 > 232.1.1.1:5000, MORNING001: 8 packets, 10 messages, sequence 1 to 10, 2 missing, 1 gaps, 1 \
+         duplicates, 1 reordered, 1 malformed\n9 packets in 0.0 s: 1 stream of 8 datagrams, 2 missing in 1 gap\n"
+    );
+}
+
+#[test]
+fn what_comes_after_the_window_is_late_and_not_missing() {
+    let late = |after: u64| {
+        let times = [0, MS, MS + after, MS + after + 1];
+        let datagrams = [mold(1, 1), mold(3, 1), mold(2, 1), mold(4, 1)];
+        let packets = times.into_iter().zip(datagrams.map(|datagram| udp(SOURCE, GROUP, 5000, &datagram)));
+        let file = pcap(Link::Raw, true, false, &packets.collect::<Vec<_>>());
+        let stream = &found(&file, &["--feed", "moldudp64"])["streams"][0];
+        ["gaps", "missing", "recovered", "reordered"].map(|name| stream[name].as_u64().expect("a number"))
+    };
+    assert_eq!((late(9 * MS), late(11 * MS)), ([0, 0, 0, 1], [1, 0, 1, 1]));
+}
+
+#[test]
+fn fragments_are_put_together() {
+    let whole = udp(SOURCE, GROUP, 5000, &mold(1, 100));
+    let payload = &whole[20..];
+    let (first, rest) = payload.split_at(240);
+    let packets = [
+        (0, ip(SOURCE, GROUP, 240 / 8, rest)),
+        (1, ip(SOURCE, GROUP, 0x2000, first)),
+        // One whose rest is missing.
+        (2, ip([10, 0, 0, 2], GROUP, 0x2000, first)),
+    ];
+    let analysis = found(&pcap(Link::Ethernet, true, false, &packets), &["--feed", "moldudp64"]);
+    let stream = &analysis["streams"][0];
+    assert_eq!((&stream["packets"], &stream["messages"]), (&json!(1), &json!(100)), "{analysis}");
+    assert_eq!((&analysis["frames"]["fragments"], &analysis["streams"][1]), (&json!(3), &Value::Null));
+}
+
+#[test]
+fn rtp_and_transport_streams_are_recognized_and_others_named_unknown() {
+    let rtp = |sequence: u16| {
+        [&[0x80, 96][..], &sequence.to_be_bytes(), &u32::from(sequence).to_be_bytes(), b"\0\0\0\x07media"].concat()
+    };
+    let transport = [&[0x47, 0x1f, 0xff, 0x10][..], &[0xff; 184]].concat().repeat(7);
+    let mut packets: Vec<(u64, Vec<u8>)> = Vec::new();
+    for number in 0..6u16 {
+        let at = u64::from(number) * MS;
+        // 3 is missing, and the number wraps.
+        if number != 3 {
+            packets.push((at, udp(SOURCE, GROUP, 5000, &rtp(number.wrapping_sub(2)))));
+        }
+        packets.push((at, udp(SOURCE, GROUP, 5001, &transport)));
+        packets.push((at, udp(SOURCE, GROUP, 5002, b"market data")));
+    }
+    let analysis = found(&pcap(Link::Ethernet, true, false, &packets), &[]);
+    let streams = analysis["streams"].as_array().expect("streams");
+    let feeds: Vec<_> = streams.iter().map(|stream| (stream["feed"].clone(), stream["packets"].clone())).collect();
+    assert_eq!(feeds, [(json!("rtp"), json!(5)), (json!("mpeg-ts"), json!(6)), (Value::Null, json!(6))]);
+    assert_eq!((&streams[0]["missing"], &streams[0]["rtp"]["lost"]), (&json!(1), &json!(1)), "{analysis}");
+    assert_eq!(streams[0]["stream"], "00000007");
+    assert_eq!(streams[1]["transport_stream"]["null_packets"], 42, "{analysis}");
+}
+
+#[test]
+fn what_was_not_asked_for_is_left_out() {
+    let packets: Vec<(u64, Vec<u8>)> =
+        [(SOURCE, GROUP, 5000), ([10, 0, 0, 2], GROUP, 5000), (SOURCE, [10, 0, 0, 9], 53)]
+            .into_iter()
+            .map(|(source, group, port)| (0, udp(source, group, port, &mold(1, 1))))
+            .collect();
+    let file = pcap(Link::Ethernet, true, false, &packets);
+    for (arguments, streams, left_out) in [
+        (&[][..], 2, 1),
+        (&["--unicast"], 3, 0),
+        (&["--only", "10.0.0.2@232.1.1.1:5000"], 1, 2),
+        (&["--only", "!10.0.0.2@232.1.1.1:5000"], 1, 2),
+        (&["--only", "232.1.1.1:5000"], 2, 1),
+        (&["--only", "10.0.0.3@232.1.1.1:5000", "--only", "10.0.0.1@232.1.1.1:5001"], 0, 3),
+    ] {
+        let analysis = found(&file, &[&["--feed", "moldudp64"], arguments].concat());
+        let count = analysis["streams"].as_array().map(Vec::len);
+        assert_eq!((count, &analysis["left_out"]), (Some(streams), &json!(left_out)), "{arguments:?}: {analysis}");
+    }
+}
+
+#[test]
+fn a_file_that_ends_early_or_is_none_is_named() {
+    let file = pcap(Link::Ethernet, true, false, &eventful());
+    let cut = analyze(&file[..file.len() - 5], &["--feed", "moldudp64", "--json"]);
+    let analysis: Value = serde_json::from_slice(&cut.stdout).expect("JSON");
+    assert_eq!((cut.status.code(), &analysis["frames"]["packets"]), (Some(0), &json!(8)));
+    let says = String::from_utf8_lossy(&cut.stderr);
+    assert_eq!(says, "receiver: standard input: it ends in the middle of a packet; what came before is analyzed\n");
+    for (file, part) in
+        [(&b""[..], "standard input: it is empty"), (b"no capture at all, but text", "editcap -F pcapng")]
+    {
+        let refused = analyze(file, &[]);
+        let says = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(1) && says.contains(part), "{says}");
+    }
+    let unknown = analyze(b"", &["--feed", "moldudp"]);
+    let says = String::from_utf8_lossy(&unknown.stderr);
+    assert!(unknown.status.code() == Some(2) && says.contains("known are moldudp64, cme-mdp3"), "{says}");
+}
+
+/// No bytes make it fail in another way than by its word.
+#[test]
+fn damaged_files_end_in_order() {
+    for link in [Link::Ethernet, Link::Cooked2] {
+        for file in [pcap(link, true, false, &eventful()), pcapng(link, &eventful())] {
+            for at in (0..file.len()).step_by(31) {
+                let mut damaged = file.clone();
+                damaged[at] ^= 0xff;
+                let output = analyze(&damaged, &["--feed", "moldudp64"]);
+                assert!(matches!(output.status.code(), Some(0 | 1)), "byte {at}: {output:?}");
+            }
+        }
+    }
+}
