@@ -459,3 +459,107 @@ fn an_interface_that_does_not_exist() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("`eth99` does not exist"));
 }
+
+#[test]
+fn rules_that_drop() {
+    let lab = Lab::new().expect("lab");
+    quick(&lab, &[WANTED]).assert_ok("firewall");
+    let nft = |rules: &str| apply(&lab, &format!("nft '{rules}'"));
+    nft("add table inet filter");
+    nft("add chain inet filter input { type filter hook input priority 0; policy accept; }");
+    nft("add rule inet filter input ip daddr 232.0.0.0/8 udp dport 4000-6000 counter drop");
+    let answer = quick(&lab, &[WANTED]);
+    let (text, remedy) = answer.line("firewall", "fail");
+    assert!(text.contains("by a rule of chain inet filter input"), "{text}");
+    // The kernel drops them in truth, and then no more.
+    let traffic = sending(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
+    let stages = doctor(&lab, &["--wait", "0.5", WANTED]);
+    let (warning, list) = stages.line("stages", "warn");
+    assert!(warning.contains("and none by the kernel's sockets"), "{warning}");
+    apply(&lab, list);
+    apply(&lab, remedy);
+    quick(&lab, &[WANTED]).assert_ok("firewall");
+    doctor(&lab, &["--wait", "0.5", WANTED]).assert_ok("stages");
+    drop(traffic);
+    // A policy that drops, as many hosts have it: the stream passes already, and the queries do not.
+    nft("add rule inet filter input ct state established,related accept");
+    nft("chain inet filter input { policy drop; }");
+    let answer = quick(&lab, &[WANTED]);
+    let (text, remedy) = answer.line("firewall", "fail");
+    assert!(text.starts_with("nftables drops IGMP queries by the policy"), "{text}");
+    apply(&lab, remedy);
+    quick(&lab, &[WANTED]).assert_ok("firewall");
+    let v6 = "[2001:db8::1]@[ff3e::1]:5000";
+    for expected in ["drops [2001:db8::1]@[ff3e::1]:5000", "drops MLD queries"] {
+        let answer = quick(&lab, &[v6]);
+        let lines = answer.lines("firewall");
+        assert!(lines[0]["text"].as_str().is_some_and(|text| text.contains(expected)), "{lines:?}");
+        apply(&lab, lines[0]["remedy"].as_str().expect("a remedy"));
+    }
+    quick(&lab, &[v6]).assert_ok("firewall");
+    // A rule that nobody can follow without its state.
+    nft("insert rule inet filter input limit rate 5/second drop");
+    assert!(quick(&lab, &[v6]).line("firewall", "warn").0.contains("is not understood"));
+}
+
+#[test]
+fn queues_that_nobody_serves() {
+    let lab = Lab::builder().queues(2).build().expect("lab");
+    quick(&lab, &["--queues", "2"]).assert_ok("queues");
+    let answer = quick(&lab, &["--queues", "1"]);
+    let (text, remedy) = answer.line("queues", "warn");
+    assert!(text.contains("packets reach queue 1 of veth-rx"), "{text}");
+    apply(&lab, remedy);
+    quick(&lab, &["--queues", "1"]).assert_ok("queues");
+    let answer = quick(&lab, &["--queues", "2"]);
+    let (text, remedy) = answer.line("queues", "fail");
+    assert!(text.contains("1 receive queue, numbered from 0, and queue 1 is to be served"), "{text}");
+    apply(&lab, remedy);
+    quick(&lab, &["--queues", "2"]).assert_ok("queues");
+}
+
+#[test]
+fn offloads_that_are_in_the_way() {
+    let lab = Lab::new().expect("lab");
+    quick(&lab, &[]).assert_ok("offloads");
+    for feature in ["rx-gro-list", "rx-udp-gro-forwarding"] {
+        lab.rx().set_feature("veth-rx", feature, true).expect("a feature");
+        let answer = quick(&lab, &[]);
+        let (text, remedy) = answer.line("offloads", "warn");
+        assert!(text.contains(feature), "{text}");
+        apply(&lab, remedy);
+        quick(&lab, &[]).assert_ok("offloads");
+    }
+    // veth removes tags by default.
+    let answer = quick(&lab, &["--vlan", "7"]);
+    let (text, remedy) = answer.line("offloads", "fail");
+    assert!(text.contains("removes VLAN tags"), "{text}");
+    apply(&lab, remedy);
+    quick(&lab, &["--vlan", "7"]).assert_ok("offloads");
+    lab.rx().ip(&["link", "set", "veth-rx", "mtu", "20000"]).expect("mtu");
+    let answer = quick(&lab, &[]);
+    let (text, remedy) = answer.line("offloads", "warn");
+    assert!(text.contains("20000"), "{text}");
+    apply(&lab, remedy);
+    quick(&lab, &[]).assert_ok("offloads");
+}
+
+/// The limit on locked memory counts without CAP_IPC_LOCK. To raise it takes CAP_SYS_RESOURCE, which not every test host
+/// grants.
+#[test]
+fn locked_memory() {
+    let lab = Lab::new().expect("lab");
+    let tool = Scratch::new();
+    std::fs::copy(env!("CARGO_BIN_EXE_receiver"), &tool.0).expect("a copy");
+    let run = |capabilities: &str| {
+        let mut command = lab.rx().command("prlimit");
+        command.args(["--memlock=65536:65536", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.args(["--inh-caps", capabilities, "--ambient-caps", capabilities]).arg(&tool.0);
+        Answer::of(&command.args(["doctor", "-i", "veth-rx", "--json"]).args(QUICK).output().expect("prlimit"))
+    };
+    let answer = run("-all");
+    let (text, remedy) = answer.line("memory", "warn");
+    assert!(text.contains("may lock 64 KiB"), "{text}");
+    assert_eq!(remedy, "prlimit --pid $$ --memlock=16777216:16777216");
+    run("-all,+ipc_lock").assert_ok("memory");
+}

@@ -7,6 +7,7 @@ use anyhow::bail;
 use clap::Args;
 use receiver::{Queues, Subscription, Vlan};
 
+use crate::cpus::CpuList;
 use crate::values::duration_within;
 use print::Counts;
 use subject::{Request, Subject};
@@ -14,6 +15,7 @@ use subject::{Request, Subject};
 mod check;
 mod checks;
 mod listen;
+mod nftables;
 mod print;
 mod subject;
 
@@ -40,6 +42,9 @@ pub struct DoctorArgs {
     /// Receive queues that are to be served: `all`, the first N, or a list such as 0,2
     #[arg(long, value_name = "QUEUES", default_value = "all")]
     queues: Queues,
+    /// CPUs of the workers, as in `receiver run --cpus`
+    #[arg(long, value_name = "LIST")]
+    cpus: Option<CpuList>,
     /// Time to listen for a querier and for the subscriptions, up to 260s
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = wait)]
     wait: Duration,
@@ -65,6 +70,7 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<()> {
         subscriptions: args.subscriptions.iter().map(parse).collect::<Result<_, _>>()?,
         vlan: args.vlan,
         queues: args.queues,
+        cpus: args.cpus,
         wait: args.wait,
         probe: !args.no_probe,
     };

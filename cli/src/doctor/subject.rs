@@ -10,6 +10,7 @@ use receiver_membership::InterfaceRef;
 
 use super::checks::modes::Trial;
 use super::listen::Heard;
+use crate::cpus::CpuList;
 
 /// What is examined.
 pub struct Subject {
@@ -23,6 +24,8 @@ pub struct Subject {
     pub vlan: Option<Vlan>,
     /// The receive queues that shall be served.
     pub queues: Queues,
+    /// The CPUs of the workers, if they are named.
+    pub cpus: Option<CpuList>,
     /// How long the doctor listens.
     pub wait: Duration,
     /// True if modes are tried.
@@ -40,6 +43,7 @@ pub struct Request {
     pub subscriptions: Vec<Subscription>,
     pub vlan: Option<Vlan>,
     pub queues: Queues,
+    pub cpus: Option<CpuList>,
     pub wait: Duration,
     pub probe: bool,
 }
@@ -51,7 +55,7 @@ impl Subject {
     /// There is no such interface, or the kernel does not answer.
     pub fn look_up(name: &str, request: Request) -> anyhow::Result<Self> {
         let interface = Interface::lookup(name)?;
-        let Request { subscriptions, vlan, queues, wait, probe } = request;
+        let Request { subscriptions, vlan, queues, cpus, wait, probe } = request;
         let tags = vlan.into_iter().flat_map(|vlan| [Some(vlan.outer()), vlan.inner()]).flatten();
         let joined_on = match interface.vlan_interface(tags)? {
             Some((index, name)) => InterfaceRef::new(index, name),
@@ -60,8 +64,20 @@ impl Subject {
         let relations = Relations::read(interface.index)?;
         let holder = inspect::xdp_holder(&interface);
         let (trial, heard) = (OnceCell::new(), OnceCell::new());
-        let this =
-            Self { interface, subscriptions, joined_on, vlan, queues, wait, probe, relations, holder, trial, heard };
+        let this = Self {
+            interface,
+            subscriptions,
+            joined_on,
+            vlan,
+            queues,
+            cpus,
+            wait,
+            probe,
+            relations,
+            holder,
+            trial,
+            heard,
+        };
         Ok(this)
     }
 

@@ -2,15 +2,21 @@
 
 use super::check::Check;
 
+mod clock;
+mod cpu;
 mod driver;
+mod firewall;
 mod kernel;
 mod link;
 mod master;
 mod membership;
+mod memory;
 pub mod modes;
 mod occupied;
+mod offloads;
 mod privilege;
 mod querier;
+mod queues;
 mod reverse_path;
 mod sharing;
 mod stages;
@@ -19,11 +25,17 @@ mod stages;
 pub const ALL: &[Check] = &[
     Check { name: "kernel", run: kernel::check },
     Check { name: "privilege", run: privilege::check },
+    Check { name: "memory", run: memory::check },
     Check { name: "link", run: link::check },
     Check { name: "driver", run: driver::check },
     Check { name: "master", run: master::check },
+    Check { name: "queues", run: queues::check },
+    Check { name: "offloads", run: offloads::check },
+    Check { name: "cpu", run: cpu::check },
+    Check { name: "clock", run: clock::check },
     Check { name: "occupied", run: occupied::check },
     Check { name: "reverse_path", run: reverse_path::check },
+    Check { name: "firewall", run: firewall::check },
     Check { name: "membership", run: membership::check },
     Check { name: "sharing", run: sharing::check },
     Check { name: "modes", run: modes::check },
