@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 use crate::control::{Client, ClientError, Kind, Refusal, Request, Selection};
 use crate::errors::UsageError;
 use crate::units::{age, count, short, with_unit};
-use crate::values::duration;
+use crate::values::duration_within;
+
+/// The time over which rates are measured, unless an interval is given.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Ask a run for its figures, and change what it receives while it runs
 ///
@@ -61,10 +64,12 @@ enum CtlCommand {
     #[command(after_help = crate::EXIT_CODES)]
     List,
     /// Show packets, rates and drops
+    ///
+    /// Rates are those of one second, for which the command waits, or of the interval.
     #[command(after_help = crate::EXIT_CODES)]
     Stats {
         /// Show them again and again, with this time in between
-        #[arg(long, value_name = "TIME", value_parser = duration)]
+        #[arg(long, value_name = "TIME", value_parser = interval)]
         interval: Option<Duration>,
     },
     /// Show every frame under its cause
@@ -130,8 +135,13 @@ impl CtlCommand {
         }
     }
 
-    fn interval(&self) -> Option<Duration> {
-        if let Self::Stats { interval } = self { *interval } else { None }
+    /// The time over which rates are measured, for a command that shows some, and true if it shows them again and
+    /// again.
+    fn rates(&self) -> Option<(Duration, bool)> {
+        match self {
+            Self::Stats { interval } => Some((interval.unwrap_or(SECOND), interval.is_some())),
+            _ => None,
+        }
     }
 }
 
@@ -142,7 +152,14 @@ impl CtlCommand {
 pub fn run(args: CtlArgs) -> anyhow::Result<()> {
     let request = args.command.request();
     let mut client = Client::connect(&args.selection)?;
+    let rates = args.command.rates();
     let mut next = Instant::now();
+    if let Some((span, _)) = rates {
+        // The first reply has the rates since the start.
+        client.request(&request).map_err(failure)?;
+        next += span;
+        std::thread::sleep(span);
+    }
     loop {
         let reply = client.request(&request);
         let mut out = io::stdout().lock();
@@ -154,10 +171,14 @@ pub fn run(args: CtlArgs) -> anyhow::Result<()> {
             out.write_all(words(&request, &result).as_bytes())?;
         }
         out.flush()?;
-        let Some(interval) = args.command.interval() else { return Ok(()) };
-        next = (next + interval).max(Instant::now());
+        let Some((span, true)) = rates else { return Ok(()) };
+        next = (next + span).max(Instant::now());
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    duration_within(text, Duration::from_millis(10), Duration::from_secs(1_000_000_000))
 }
 
 fn json_reply(reply: &Result<Value, ClientError>) -> Value {
@@ -331,9 +352,20 @@ fn evidence(result: &Value) -> String {
 
 fn reload(result: &Value) -> String {
     let mut out = String::new();
-    for (key, value) in result.as_object().into_iter().flatten() {
-        let _ = writeln!(out, "{}: {value}", key.replace('_', " "));
+    for (key, before, after) in [
+        ("joined", "joined ", ""),
+        ("left", "left ", ""),
+        ("changed", "changed ", ""),
+        ("renamed", "renamed ", ""),
+        ("options", "", " has its new value"),
+        ("needs_restart", "", " keeps its value until the next start"),
+    ] {
+        for item in rows_of(&result[key]) {
+            let _ = writeln!(out, "{before}{}{after}", text(item));
+        }
     }
+    let kept = result["kept"].as_u64().unwrap_or(0);
+    let _ = writeln!(out, "unchanged: {}", count(kept, "subscription"));
     out
 }
 
@@ -355,6 +387,13 @@ id  name  packets  subscription
         assert_eq!(words(&Request::List {}, &listed), expected);
         let result = json!({"ledger": {"passed": 0, "mapped": 7}, "in_flight": 0, "unaccounted": 0});
         assert_eq!(words(&Request::Ledger {}, &result), "7  mapped\nin flight 0, unaccounted 0\n");
+        let result = json!({"joined": ["239.1.1.1:1"], "left": [], "kept": 1, "needs_restart": ["ring_size"]});
+        let expected = "\
+joined 239.1.1.1:1
+ring_size keeps its value until the next start
+unchanged: 1 subscription
+";
+        assert_eq!(words(&Request::Reload {}, &result), expected);
         let result = json!({"mode": "copy", "interface": "eth1", "queues": [0, 2], "share": false,
             "refused_modes": [{"mode": "mapped", "reason": "no room"}]});
         assert_eq!(words(&Request::Mode {}, &result), "copy on eth1, queues 0, 2\nmapped was refused: no room\n");

@@ -222,6 +222,13 @@ fn rates_are_since_the_last_stats_of_the_same_client() {
     other.ask(&stats);
     send(&lab, &["10.0.0.1"], 100);
     await_packets(&runtime, 0, 100);
+    // No name comes twice, which a parser would hide.
+    let (mut third, mut line) = (runtime.client(), String::new());
+    third.write(b"{\"request\":\"stats\"}\n");
+    third.stream.read_line(&mut line).expect("a reply");
+    for name in ["sinks", "queues", "mode", "interface", "warnings", "link_events", "refused_modes"] {
+        assert_eq!(line.matches(&format!("\"{name}\":")).count(), 1, "{name}: {line}");
+    }
     let rate = |reply: Value| reply["result"]["packets_per_second"].as_f64().expect("a rate");
     let first = one.ask(&stats);
     let span = first["result"]["interval_seconds"].as_f64().expect("a time");

@@ -260,6 +260,24 @@ mod tests {
     }
 
     #[test]
+    fn the_document_shows_each_request_as_it_is() {
+        let document = include_str!("../../../docs/control-protocol.md");
+        let shown: Vec<Request> = document
+            .lines()
+            .filter(|line| line.starts_with("{\"request\""))
+            .map(|line| Request::parse(line.as_bytes()).unwrap_or_else(|refusal| panic!("{line}: {refusal}")))
+            .collect();
+        assert!(shown.len() >= 8, "{shown:?}");
+        // serde names all requests where it refuses one.
+        let refusal = Request::parse(br#"{"request":"?"}"#).expect_err("no request").error;
+        let (_, names) = refusal.split_once("expected one of ").expect("a list");
+        let (names, _) = names.split_once(';').expect("its end");
+        for name in names.split(", ") {
+            assert!(document.contains(name), "{name}");
+        }
+    }
+
+    #[test]
     fn what_is_unknown_is_refused_by_name() {
         for (text, part) in [
             (r#"{"request":"lists"}"#, "unknown variant `lists`, expected one of `hello`, `list`, `stats`"),

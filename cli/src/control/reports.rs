@@ -221,13 +221,6 @@ fn link_events(history: &LinkHistory) -> Vec<LinkEvent> {
     history.recent().map(|(at, event)| LinkEvent { event, seconds_ago: seconds_ago(at) }).collect()
 }
 
-/// One sink of `stats`.
-#[derive(Serialize)]
-struct SinkEntry<'a> {
-    name: &'a str,
-    dropped: u64,
-}
-
 /// The result of `stats`.
 #[derive(Serialize)]
 struct Stats<'a> {
@@ -243,7 +236,6 @@ struct Stats<'a> {
     interval_seconds: f64,
     #[serde(flatten)]
     figures: JsonFigures<'a>,
-    sinks: Vec<SinkEntry<'a>>,
 }
 
 /// Reads the figures: the line of the reply to `stats`.
@@ -256,7 +248,6 @@ pub fn stats(instance: &Instance, session: &mut Session) -> Result<Vec<u8>, Refu
         (figures.in_flight, figures.unaccounted) = in_flight(Some(&before), &figures.ledger);
     }
     let (facts, link) = (instance.facts(), instance.handle().link_events());
-    let sinks = figures.dropped.sinks.iter().map(|sink| SinkEntry { name: &sink.name, dropped: sink.dropped });
     let reply = done(&Stats {
         name: instance.name(),
         interface: &facts.interface,
@@ -267,7 +258,6 @@ pub fn stats(instance: &Instance, session: &mut Session) -> Result<Vec<u8>, Refu
         link_up: link.is_up(),
         link_events: link_events(&link),
         interval_seconds: figures.span,
-        sinks: sinks.collect(),
         figures: JsonFigures::new(&figures),
     });
     session.before = Some(now.into_base());
