@@ -25,6 +25,7 @@ mod files;
 mod hints;
 #[allow(dead_code)] // Until the control socket, the metrics and the reload use all of it.
 mod instance;
+mod interfaces;
 mod log;
 mod man;
 mod membership;
@@ -63,6 +64,7 @@ enum Command {
     Conformance(conformance::ConformanceArgs),
     Ctl(ctl::CtlArgs),
     Doctor(doctor::DoctorArgs),
+    Interfaces(interfaces::InterfacesArgs),
     #[command(hide = true)]
     Man(man::ManArgs),
     Membership(membership::MembershipArgs),
@@ -161,6 +163,7 @@ fn run(command: Command) -> ExitCode {
         Command::Ctl(args) => ctl::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::run(&args),
+        Command::Interfaces(args) => interfaces::run(&args),
         Command::Man(args) => man::run(&args, crate::command()),
         Command::Membership(args) => membership::run(args),
         Command::Run(args) => run::run(*args),

@@ -33,6 +33,7 @@ mod privilege;
 pub mod realtime;
 mod reason;
 mod relations;
+mod xdp_features;
 
 pub use excerpt::excerpt;
 pub use interface::{Families, Interface, InterfaceError, LinkState};
@@ -41,3 +42,4 @@ pub use netlink::{InterfaceAddress, LinkCounters, Netlink};
 pub use privilege::{Capability, GENERATOR, Lack, XDP, is_full_speed, lock_limit};
 pub use reason::{is_permission_error, os_error, reasons};
 pub use relations::{Related, Relations};
+pub use xdp_features::XdpFeatures;

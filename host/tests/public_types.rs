@@ -19,5 +19,6 @@ fn public_types_are_debug_send_and_sync() {
     shared::<receiver_host::Netlink>();
     shared::<receiver_host::Related>();
     shared::<receiver_host::Relations>();
+    shared::<receiver_host::XdpFeatures>();
     shared::<receiver_host::ethtool::RingDepth>();
 }
