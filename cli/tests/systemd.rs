@@ -189,6 +189,17 @@ fn instances_do_not_disturb_each_other_and_are_restarted_for_cause() {
     systemd.succeed(&["systemctl", "start", "receiver@first"]);
     assert_eq!(systemd.packets("first"), Some(0));
 
+    let file = systemd.folder.join("configuration/second.toml");
+    let more = "[[subscription]]\nname = \"two\"\naddress = \"239.1.1.1:5001\"\n";
+    fs::write(&file, second.clone() + more).expect("the configuration");
+    systemd.succeed(&["systemctl", "reload", "receiver@second"]);
+    let list = systemd.succeed(&["receiver", "ctl", "--name", "second", "list"]);
+    assert!(list.contains("239.1.1.1:5001"), "{list}");
+    fs::write(&file, second.clone() + "wrong = 1\n").expect("the configuration");
+    assert!(!systemd.run(&["systemctl", "reload", "receiver@second"]).status.success());
+    assert_eq!(systemd.property("second", "ActiveState"), "active", "a wrong file changes nothing");
+    fs::write(&file, &second).expect("the configuration");
+
     let before = systemd.process("second");
     systemd.succeed(&["kill", "-STOP", &before]);
     systemd.wait_for("the watchdog restarts it", || {

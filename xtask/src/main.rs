@@ -4,6 +4,7 @@ mod artifacts;
 mod bench;
 mod build_ebpf;
 mod ci;
+mod deb;
 mod demonstration;
 mod interrupt;
 mod man;
@@ -51,6 +52,8 @@ enum Command {
     Vm(vm::Arguments),
     /// Writes the manual pages of the command `receiver`.
     Man(man::Arguments),
+    /// Builds a Debian package of the command `receiver`.
+    Deb(deb::Arguments),
     /// Makes the namespaces that `run` and `test` need, and removes them.
     #[command(hide = true)]
     TryNamespaces {
@@ -99,6 +102,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ci(arguments) => ci::run(&arguments)?,
         Command::Vm(arguments) => return vm::run(&arguments),
         Command::Man(arguments) => man::run(&arguments)?,
+        Command::Deb(arguments) => deb::run_command(&arguments)?,
         Command::TryNamespaces { in_user_namespace } => preflight::try_namespaces(in_user_namespace)?,
         Command::Demonstrate { receiver } => return demonstration::run(&receiver, demonstration::Mode::Best),
     }

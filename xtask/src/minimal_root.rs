@@ -132,6 +132,11 @@ impl MinimalRoot {
         Ok(())
     }
 
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Runs a command in the tree, as root.
     pub fn run(&self, root: &Path, command: &[&str]) -> Result<()> {
         let place = Place::find(root)?;

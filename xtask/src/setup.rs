@@ -24,6 +24,10 @@ const LINKER_VERSION: &str = "0.13.0";
 const CARGO_DENY_VERSION: &str = "0.20.2";
 /// The program that checks licences, sources and advisories of dependencies.
 const CARGO_DENY: &str = "cargo-deny";
+/// The version of cargo-deb that `deb` builds.
+const CARGO_DEB_VERSION: &str = "3.8.0";
+/// The program that makes Debian packages.
+const CARGO_DEB: &str = "cargo-deb";
 /// Debian's compiler with `core` for the target.
 const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 /// A program that the tests and the demonstration start, and Debian's package of it.
@@ -44,34 +48,44 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("`ip`, which the tests need, is installed.");
     }
     xdp_toolchain(&root, arguments.recorded)?;
-    cargo_deny(&root)
+    build_tool(&root, CARGO_DENY, CARGO_DENY_VERSION)
 }
 
 /// Finds cargo-deny in `setup`'s folder, in cargo's folder, or in the search path.
 pub fn find_cargo_deny(root: &Path) -> Result<Option<PathBuf>> {
-    let folders = [cargo_deny_folder(root), tree::cargo_home()?];
+    find_tool(root, CARGO_DENY)
+}
+
+/// Finds cargo-deb in the same places, or builds it.
+pub fn cargo_deb(root: &Path) -> Result<PathBuf> {
+    build_tool(root, CARGO_DEB, CARGO_DEB_VERSION)?;
+    find_tool(root, CARGO_DEB)?.context("cargo-deb is missing after its installation")
+}
+
+fn find_tool(root: &Path, tool: &str) -> Result<Option<PathBuf>> {
+    let folders = [tool_folder(root, tool), tree::cargo_home()?];
     let mut candidates =
-        folders.map(|folder| folder.join("bin").join(CARGO_DENY)).into_iter().chain(tree::find_program(CARGO_DENY));
+        folders.map(|folder| folder.join("bin").join(tool)).into_iter().chain(tree::find_program(tool));
     Ok(candidates.find(|candidate| succeeds(Command::new(candidate).arg("--version"))))
 }
 
-fn cargo_deny_folder(root: &Path) -> PathBuf {
-    tree::target(root).join(CARGO_DENY)
+fn tool_folder(root: &Path, tool: &str) -> PathBuf {
+    tree::target(root).join(tool)
 }
 
-/// Builds cargo-deny, which Debian does not package. Without optimization it builds in half the time, and is fast
-/// enough.
-fn cargo_deny(root: &Path) -> Result<()> {
-    if let Some(program) = find_cargo_deny(root)? {
-        println!("cargo-deny is installed: {}", program.display());
+/// Builds one of cargo's tools that Debian does not package, unless it is there. Without optimization it builds in half
+/// the time, and is fast enough.
+fn build_tool(root: &Path, tool: &str, version: &str) -> Result<()> {
+    if let Some(program) = find_tool(root, tool)? {
+        println!("{tool} is installed: {}", program.display());
         return Ok(());
     }
-    println!("Building cargo-deny {CARGO_DENY_VERSION}, for this tree alone; this takes about a minute.");
+    println!("Building {tool} {version}, for this tree alone; this takes about a minute.");
     let mut command = cargo_install();
     for (setting, value) in [("OPT_LEVEL", "0"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "0")] {
         command.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
     }
-    command.args([CARGO_DENY, "--locked", "--version", CARGO_DENY_VERSION, "--root"]).arg(cargo_deny_folder(root));
+    command.args([tool, "--locked", "--version", version, "--root"]).arg(tool_folder(root, tool));
     run_shown(&mut command)
 }
 

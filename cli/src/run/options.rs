@@ -138,7 +138,14 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "N", value_parser = positive_count::<u64>, help_heading = "End of the run")]
     pub count: Option<u64>,
     /// Time between two updates, from 10ms on, such as 0.5 (seconds) or 1m
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval, help_heading = "Display and log")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1s",
+        value_parser = interval,
+        env = "RECEIVER_INTERVAL",
+        help_heading = "Display and log"
+    )]
     pub interval: Duration,
     /// Show the run as auto (a table on a terminal, otherwise lines), dashboard (the whole terminal, with keys: sort,
     /// filter, block, help), table or lines

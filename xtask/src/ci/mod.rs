@@ -15,7 +15,7 @@ use anyhow::{Result, bail};
 
 use crate::minimal_root::{self, MinimalRoot};
 use crate::process::{is_root, run_shown, succeeds};
-use crate::{build_ebpf, setup, tree};
+use crate::{build_ebpf, deb, setup, tree};
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -28,7 +28,7 @@ pub struct Arguments {
 /// A step: its name, and what it does in the tree.
 type Step = (&'static str, fn(&Path) -> Result<()>);
 
-const STEPS: [Step; 19] = [
+const STEPS: [Step; 20] = [
     ("setup", |_| setup::run(&setup::Arguments { recorded: true })),
     ("formatting", formatting),
     ("structure: cargo test -p xtask --test structure", structure),
@@ -47,6 +47,10 @@ const STEPS: [Step; 19] = [
     ("demonstration, in the minimal root: cargo xtask run", |root| minimal(root, &["cargo", "xtask", "run"])),
     ("demonstration, in the minimal root, as nobody: cargo xtask run", |root| {
         MinimalRoot::make(root)?.run_unprivileged(root)
+    }),
+    // After the demonstration, which has built the command.
+    ("Debian package, in a fresh root: cargo xtask deb --check", |root| {
+        deb::try_in_fresh_root(root, &deb::build(root, "release")?)
     }),
     ("virtual machine: cargo xtask vm --kernel 7.3", |root| guest(root, &["--kernel", "7.3"])),
     // Older verifiers refuse what newer ones see through.
