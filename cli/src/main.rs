@@ -70,6 +70,7 @@ enum Command {
     Membership(membership::MembershipArgs),
     Run(Box<run::RunArgs>),
     Send(Box<send::SendArgs>),
+    Top(top::TopArgs),
 }
 
 /// Part of the help, and the same for each subcommand.
@@ -168,6 +169,7 @@ fn run(command: Command) -> ExitCode {
         Command::Membership(args) => membership::run(args),
         Command::Run(args) => run::run(*args),
         Command::Send(args) => send::run(*args),
+        Command::Top(args) => top::run(args),
     };
     result.map_or_else(|error| report(&error), |()| ExitCode::SUCCESS)
 }

@@ -19,7 +19,8 @@ use crate::services::Services;
 use socket::ControlSocket;
 
 pub use client::{Client, ClientError, Selection};
-pub use protocol::{Kind, Refusal, Request};
+pub use execute::{Session, reply};
+pub use protocol::{Kind, Refusal, Request, parse_reply};
 pub use server::Control;
 
 /// Opens the control socket of a run with this name, at this path or in the runtime directory, and serves it: with

@@ -12,7 +12,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, getpid, kill_process};
-use signal_hook::consts::{SIGCONT, SIGTSTP, SIGWINCH};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 
 use super::draw::{self, Layout, Theme};
 use super::keys::{Action, Request, State};
@@ -63,6 +63,24 @@ pub struct Waiting {
     pipe: UnixStream,
     stopped: Arc<AtomicBool>,
     continued: Arc<AtomicBool>,
+    ending: Arc<AtomicBool>,
+}
+
+impl Waiting {
+    /// SIGINT, SIGTERM and SIGHUP end the dashboard from now on; the same signal again kills the process.
+    ///
+    /// # Errors
+    /// Too many files are open.
+    pub fn end_on_signals(&self, waker: &Waker) -> io::Result<()> {
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            let seen = Arc::new(AtomicBool::new(false));
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&seen))?;
+            signal_hook::flag::register(signal, seen)?;
+            signal_hook::flag::register(signal, Arc::clone(&self.ending))?;
+            signal_hook::low_level::pipe::register(signal, waker.pipe.try_clone()?)?;
+        }
+        Ok(())
+    }
 }
 
 /// The two ends: one for those who have news, one for the dashboard. SIGTSTP, SIGCONT and SIGWINCH wake it from now on.
@@ -80,7 +98,8 @@ pub fn channel() -> io::Result<(Waker, Waiting)> {
         signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
     }
     let (sender, events) = mpsc::channel();
-    Ok((Waker { events: sender, pipe: Arc::new(writer) }, Waiting { events, pipe: reader, stopped, continued }))
+    let waiting = Waiting { events, pipe: reader, stopped, continued, ending: Arc::default() };
+    Ok((Waker { events: sender, pipe: Arc::new(writer) }, waiting))
 }
 
 /// The dashboard.
@@ -155,6 +174,9 @@ impl App {
                     }
                 }
                 self.freeze();
+            }
+            if self.waiting.ending.load(Ordering::Relaxed) {
+                return Ok(Ended::Told);
             }
             if self.waiting.stopped.swap(false, Ordering::Relaxed) {
                 self.suspend()?;
@@ -242,8 +264,16 @@ impl App {
     /// Gives the terminal back, stops the process as SIGTSTP does, and takes the terminal again afterwards.
     fn suspend(&mut self) -> io::Result<()> {
         terminal::leave();
-        kill_process(getpid(), Signal::STOP)?;
         self.waiting.continued.store(false, Ordering::Relaxed);
+        kill_process(getpid(), Signal::STOP)?;
+        // Another thread may take the signal, so that this one runs on for a moment. The first process of a PID
+        // namespace does not stop at all.
+        for _ in 0..100 {
+            if self.waiting.continued.swap(false, Ordering::Relaxed) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         self.terminal.take_again()
     }
 }

@@ -5,20 +5,19 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
-use receiver::{SubscriptionReport, printable};
+use anyhow::Context;
+use serde_json::Value;
 
 use super::app::{self, App, Ended, Event, Waker};
 use super::draw::Theme;
-use super::feed::{self, Source};
-use super::keys::{Action, ActionKind};
-use super::stats::{RefusedMode, Stats};
+use super::feed::{self, Run, Unanswered};
 use super::terminal;
+use crate::control::{Request, Session, parse_reply, reply};
 use crate::event;
-use crate::figures::{Facts, Figures, Snapshot};
+use crate::figures::{Facts, Figures};
 use crate::instance::Instance;
 use crate::outlet::{Outlet, Units};
-use crate::view::{JsonView, View, explained, write_summary};
+use crate::view::{View, write_summary};
 
 /// Shows a run on the whole terminal until the run or the dashboard ends, and then the summary in words.
 pub struct DashboardView {
@@ -51,11 +50,11 @@ impl View for DashboardView {
         let theme = Theme::of_terminal();
         let app = App::open(&self.outlet, waiting, actions, self.interval, true, theme)
             .context("cannot use the terminal for the dashboard")?;
-        let (mut source, interval) = (Own { instance: self.instance.clone(), before: None }, self.interval);
+        let (mut own, interval) = (Own { instance: self.instance.clone(), session: Session::default() }, self.interval);
         let feed = waker.clone();
         thread::Builder::new()
             .name("dashboard-feed".to_owned())
-            .spawn(move || feed::run(&mut source, interval, &asked, &feed))?;
+            .spawn(move || feed::run(&mut own, interval, &asked, &feed))?;
         let instance = self.instance.clone();
         let thread = thread::Builder::new().name("dashboard".to_owned()).spawn(move || match app.run() {
             Ok(Ended::Told) => {}
@@ -93,67 +92,16 @@ impl Drop for DashboardView {
 /// The run of this process.
 struct Own {
     instance: Instance,
-    before: Option<Snapshot>,
+    session: Session,
 }
 
-impl Own {
-    fn report(&self, action: &Action) -> Result<SubscriptionReport, String> {
-        let all = self.instance.handle().subscriptions().map_err(|error| error.to_string())?;
-        let found = all.into_iter().find(|report| report.subscription.to_string() == action.subscription);
-        found.ok_or_else(|| format!("{} is not joined any more", action.subscription))
-    }
-}
-
-impl Source for Own {
-    fn stats(&mut self) -> Result<Stats, String> {
-        let text = |error: receiver::Error| error.to_string();
-        let now = self.instance.snapshot().map_err(text)?;
-        let figures = self.instance.figures(self.before.as_ref(), &now);
-        self.before = Some(now);
-        let facts = self.instance.facts();
-        let mut object = Vec::new();
-        JsonView(&mut object).interval(facts, &figures).map_err(|error| error.to_string())?;
-        let stats: Stats = serde_json::from_slice(&object).map_err(|error| error.to_string())?;
-        Ok(Stats {
-            name: self.instance.name().map(str::to_owned),
-            interface: printable(&facts.interface, 64),
-            mode: facts.mode.to_string(),
-            share: facts.share,
-            refused_modes: facts
-                .refused
-                .iter()
-                .map(|refused| RefusedMode { mode: refused.mode.to_string(), reason: refused.reason.clone() })
-                .collect(),
-            queues: facts.queues.iter().map(|&queue| queue.into()).collect(),
-            ..stats
-        })
-    }
-
-    fn change(&mut self, action: &Action) -> Result<String, String> {
-        let report = self.report(action)?;
-        let (handle, id, any_source) = (self.instance.handle(), report.id, report.subscription.filter().is_exclude());
-        let (source, done, what) = match action.kind {
-            // A subscription with named sources has no blocked ones: what is not wanted is not named.
-            ActionKind::Block(source) if any_source => (source, handle.block(id, source), "blocked"),
-            ActionKind::Block(source) => (source, handle.leave_source(id, source), "blocked"),
-            ActionKind::Unblock(source) if any_source => (source, handle.unblock(id, source), "unblocked"),
-            ActionKind::Unblock(source) => (source, handle.join_source(id, source), "unblocked"),
-            ActionKind::Explain => return Err("nothing is to be changed".to_owned()),
-        };
-        done.map(|()| format!("{source} is {what} on {}", action.subscription)).map_err(|error| error.to_string())
-    }
-
-    fn explain(&mut self, action: &Action) -> Result<Vec<String>, String> {
-        let report = self.report(action)?;
-        let evidence = self.instance.handle().evidence().map_err(|error| anyhow!(error).to_string())?;
-        let Some(silence) = evidence.silent.iter().find(|silence| silence.id == report.id) else {
-            return Ok(vec![
-                "it has received packets: the sender, the link (panel 3) or the membership may have changed; `receiver \
-                 membership` shows what is joined"
-                    .to_owned(),
-            ]);
-        };
-        let own = silence.findings.iter().map(|finding| explained(finding, Some(&silence.subscription)));
-        Ok(own.chain(evidence.findings.iter().map(|finding| explained(finding, None))).collect())
+impl Run for Own {
+    fn ask(&mut self, request: &Request) -> Result<Value, Unanswered> {
+        let reply = reply(&self.instance, request, &mut self.session);
+        match parse_reply(&reply) {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(refusal)) => Err(Unanswered::Refused(refusal.error)),
+            Err(error) => Err(Unanswered::Lost(error.to_string())),
+        }
     }
 }

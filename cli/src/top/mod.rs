@@ -2,6 +2,7 @@
 //! ([`inside`]); `receiver top` another one, by its control socket.
 
 mod app;
+mod attached;
 mod causes;
 mod draw;
 mod feed;
@@ -11,5 +12,6 @@ mod model;
 mod stats;
 mod terminal;
 
+pub use attached::{TopArgs, run};
 pub use inside::DashboardView;
 pub use terminal::leave;

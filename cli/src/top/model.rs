@@ -1,6 +1,7 @@
 //! What the dashboard shows, made from a run's answers to `stats`: the latest figures, the course of the rates, and what
 //! has happened. Pure.
 
+mod link;
 mod occurrences;
 mod rows;
 
@@ -167,6 +168,9 @@ impl Model {
             .collect();
         let statuses = stats.subscriptions.iter().map(|one| (one.key(), Status::of(one, self.patience))).collect();
         let before = std::mem::replace(&mut self.statuses, statuses);
+        for occurrence in link::changes(&self.stats, &stats).collect::<Vec<_>>() {
+            self.keep(occurrence);
+        }
         if self.is_known() && !restarted {
             for occurrence in occurrences::between(&self.stats, &before, &stats, &self.statuses) {
                 self.keep(occurrence);

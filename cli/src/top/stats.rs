@@ -36,7 +36,18 @@ pub struct Stats {
     pub sinks: Vec<Value>,
     pub probe: Option<Value>,
     pub warnings: Vec<String>,
-    pub link_events: Vec<Value>,
+    /// False while the link cannot receive.
+    pub link_up: Option<bool>,
+    /// The latest changes of the link, the oldest first.
+    pub link_events: Vec<LinkEvent>,
+}
+
+/// Something that happened to the link.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct LinkEvent {
+    pub event: String,
+    pub seconds_ago: f64,
 }
 
 /// A faster mode that is not available.

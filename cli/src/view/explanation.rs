@@ -46,11 +46,6 @@ pub fn write(out: &mut impl Write, evidence: &Evidence, subscriptions: usize) ->
     Ok(())
 }
 
-/// The finding in words, with the option or the subscription that helps.
-pub fn explained(finding: &Finding, subscription: Option<&Subscription>) -> String {
-    format!("{finding}{}", remedy(finding, subscription))
-}
-
 /// The option or subscription that helps. Empty if the finding names the remedy itself, or nothing helps.
 fn remedy(finding: &Finding, subscription: Option<&Subscription>) -> String {
     match finding {

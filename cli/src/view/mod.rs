@@ -12,6 +12,7 @@ mod summary_file;
 mod table;
 mod traits;
 
+use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,9 +25,9 @@ use crate::outlet::{Outlet, Units};
 use crate::top::DashboardView;
 
 pub use display::Display;
-pub use explanation::{at_the_end, explained};
+pub use explanation::at_the_end;
 pub use exporters::Exporters;
-pub use json::{JsonFigures, JsonFinding, JsonView, RefusedMode, json_findings, refused_modes};
+pub use json::{JsonFigures, JsonFinding, RefusedMode, json_findings, refused_modes};
 pub use lines::write_summary;
 pub use screen::{has_cursor, terminal_size};
 pub use shorten::{group_of, shortened};
@@ -79,7 +80,6 @@ impl Request {
         if !self.can_redraw() {
             return refused(name, "standard output is no terminal that moves its cursor");
         }
-        let has_keys = || io::stdin().is_terminal() || std::fs::File::open("/dev/tty").is_ok();
         if self.view == Choice::Dashboard && !has_keys() {
             return refused(name, "no terminal is there for its keys");
         }
@@ -105,6 +105,15 @@ struct Context<'a> {
     request: &'a Request,
     instance: &'a Instance,
     outlet: Outlet,
+}
+
+/// Returns true if a terminal is there for pictures and keys.
+pub fn has_terminal() -> bool {
+    io::stdout().is_terminal() && has_keys()
+}
+
+fn has_keys() -> bool {
+    io::stdin().is_terminal() || File::open("/dev/tty").is_ok()
 }
 
 /// A view that can show a run.

@@ -29,6 +29,11 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: &Theme) {
     let quit = if state.ends_run { "q end run" } else { "q quit" };
     let keys = ["? help", quit, "s sort", "/ filter", pause, "b/u block", "Enter why", "Tab panel"];
     let mut column = 0;
+    // Always in sight: subscriptions that are not shown must not be forgotten.
+    if !state.arrangement.filter().is_empty() {
+        let text = format!("filter `{}`: {} (Esc clears)", state.arrangement.filter(), state.arrangement.len());
+        column = put(buffer, area, 0, 0, &text, theme.warning()).saturating_add(2);
+    }
     for key in keys {
         if usize::from(column) + key.len() > area.width.into() {
             break;

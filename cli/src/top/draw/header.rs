@@ -97,6 +97,8 @@ fn alert(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     let loss = model.drops().iter().find(|drop| drop.kind == crate::top::causes::Kind::Lost && drop.rate > 0.0);
     let (text, style) = if let Some(why) = model.lost() {
         (format!("no connection, trying again: {why}"), theme.bad())
+    } else if stats.link_up == Some(false) {
+        ("THE LINK IS DOWN; panel 3 has what happened to it".to_owned(), theme.bad())
     } else if let Some(drop) = loss {
         let rate = short(drop.rate);
         (format!("losing {rate} packets/s: {} ({})", drop.cause, drop.explanation), theme.bad())

@@ -67,7 +67,7 @@ impl Layout {
 
     /// Returns true if the columns of the subscriptions have titles.
     pub fn has_titles(&self) -> bool {
-        self.subscriptions.height >= 4
+        self.subscriptions.height >= 3
     }
 }
 

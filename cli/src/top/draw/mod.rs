@@ -8,6 +8,8 @@ mod help;
 mod layout;
 mod log;
 mod mode;
+#[cfg(test)]
+mod picture;
 mod queues;
 mod selected;
 mod sparkline;
@@ -29,7 +31,7 @@ pub use theme::Theme;
 /// Draws everything. `state` must have been fitted to the same layout.
 pub fn draw(buffer: &mut Buffer, layout: &Layout, model: &Model, state: &State, theme: &Theme) {
     header::draw(buffer, layout.header, model, state, theme);
-    subscriptions::draw(buffer, layout.subscriptions, model, state, theme);
+    subscriptions::draw(buffer, layout, model, state, theme);
     for &(panel, area) in &layout.panels {
         draw_panel(buffer, panel, area, layout, model, state, theme);
     }

@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
+use super::layout::Layout;
 use super::sparkline;
 use super::text::{put, put_right};
 use super::theme::Theme;
@@ -119,7 +120,8 @@ impl Columns {
 }
 
 /// Draws the titles and the visible rows.
-pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, state: &State, theme: &Theme) {
+pub fn draw(buffer: &mut Buffer, layout: &Layout, model: &Model, state: &State, theme: &Theme) {
+    let area = layout.subscriptions;
     if area.is_empty() {
         return;
     }
@@ -127,7 +129,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, state: &State, theme
     let longest = visible.iter().map(|(one, _)| one.label().len()).max().unwrap_or(0);
     let columns = Columns::new(area.width, u16::try_from(longest).unwrap_or(u16::MAX));
     let mut row = 0;
-    if area.height >= 4 {
+    if layout.has_titles() {
         titles(buffer, area, &columns, state, theme);
         row = 1;
     }
@@ -164,10 +166,10 @@ fn titles(buffer: &mut Buffer, area: Rect, columns: &Columns, state: &State, the
         put(buffer, area, 0, 0, &format!("state{}", mark(Column::State)), style);
     }
     let shown = state.arrangement.len();
-    let place = match state.arrangement.filter() {
-        "" if shown <= state.arrangement.page() as usize + 1 => String::new(),
-        "" => format!(" {}-{} of {shown}", state.arrangement.first() + 1, last(state, shown)),
-        filter => format!(" with `{filter}`: {shown}"),
+    let place = if shown <= state.arrangement.page() as usize + 1 {
+        String::new()
+    } else {
+        format!(" {}-{} of {shown}", state.arrangement.first() + 1, last(state, shown))
     };
     let joined = if sorted == Column::Joined { format!(" as joined{down}") } else { String::new() };
     let names = Rect { width: (start + columns.name).min(area.width), ..area };

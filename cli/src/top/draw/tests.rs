@@ -55,7 +55,7 @@ fn model(subscriptions: &[Value]) -> Model {
 }
 
 /// What a terminal of this size shows.
-fn picture(size: (u16, u16), model: &Model, state: &mut State, theme: &Theme) -> Buffer {
+pub fn picture(size: (u16, u16), model: &Model, state: &mut State, theme: &Theme) -> Buffer {
     let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).expect("memory");
     terminal
         .draw(|frame| {

@@ -2,6 +2,7 @@
 
 use ratatui::style::{Color, Modifier, Style};
 
+use crate::color;
 use crate::top::causes::Kind;
 use crate::top::model::{Status, Weight};
 
@@ -15,12 +16,12 @@ pub struct Theme {
 }
 
 impl Theme {
-    /// What the terminal of this process can show, and NO_COLOR allows (no-color.org).
+    /// What the terminal of this process can show, and the options allow.
     pub fn of_terminal() -> Self {
         let text = |name: &str| std::env::var_os(name).filter(|text| !text.is_empty());
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(text).unwrap_or_default();
         let locale = locale.to_string_lossy().to_uppercase();
-        Self { colour: text("NO_COLOR").is_none(), unicode: locale.contains("UTF-8") || locale.contains("UTF8") }
+        Self { colour: color::on_stdout(), unicode: locale.contains("UTF-8") || locale.contains("UTF8") }
     }
 
     /// What needs a hand.

@@ -63,7 +63,8 @@ pub fn between(
         now.saturating_sub(before)
     };
     for (name, text) in LINK {
-        match grown(name) {
+        // A run that gives the link's events has named it.
+        match if now.link_up.is_some() { 0 } else { grown(name) } {
             0 => {}
             1 => add(Weight::Bad, text.to_owned()),
             times => add(Weight::Bad, format!("{text}, {times} times")),
