@@ -21,14 +21,18 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, skip: usize, theme: 
     }
     let room = usize::from(area.height);
     let skip = skip.min(drops.len().saturating_sub(room));
-    for (row, drop) in (0..area.height).zip(&drops[skip..]) {
+    // Where the explanation has no room beside the counts, it stands below them.
+    let below = area.width < 80 && room >= 2 * drops.len();
+    let rows = (0..area.height).step_by(if below { 2 } else { 1 });
+    for (row, drop) in rows.zip(&drops[skip..]) {
         // A loss that is over is not as grave as one that goes on.
         let style = if drop.rate > 0.0 { theme.cause(drop.kind) } else { Style::new() };
         put(buffer, area, row, 0, drop.kind.word(), style);
         put(buffer, Rect { width: (9 + CAUSE).min(area.width), ..area }, row, 9, &drop.cause, style);
         put_right(buffer, area, row, 9 + CAUSE + 7, &short(drop.count as f64), style);
         put_right(buffer, area, row, 9 + CAUSE + 17, &format!("{}/s", short(drop.rate)), style);
-        put(buffer, area, row, 9 + CAUSE + 19, drop.explanation, theme.dim());
+        let (row, column) = if below { (row + 1, 9) } else { (row, 9 + CAUSE + 19) };
+        put(buffer, area, row, column, drop.explanation, theme.dim());
     }
     more(buffer, area, drops.len().saturating_sub(skip + room), theme);
 }

@@ -15,7 +15,7 @@ use crate::top::keys::Key;
 use crate::top::stats::Stats;
 
 /// Columns and rows.
-const SIZE: (u16, u16) = (120, 34);
+const SIZE: (u16, u16) = (120, 36);
 /// The size of a cell, and the margin around all of them.
 const CELL: (f64, f64) = (8.4, 18.0);
 const MARGIN: f64 = 12.0;

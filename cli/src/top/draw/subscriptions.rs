@@ -2,7 +2,7 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::{Modifier, Style};
+use ratatui::style::{Color, Modifier, Style};
 
 use super::layout::Layout;
 use super::sparkline;
@@ -144,8 +144,14 @@ pub fn draw(buffer: &mut Buffer, layout: &Layout, model: &Model, state: &State, 
     for (one, selected) in visible {
         draw_row(buffer, area, row, &columns, one, model, theme);
         if selected {
+            // One colour for the whole row: behind several, the words are hard to read.
+            let style = match model.status(one) {
+                Status::Receiving => Style::new(),
+                status => theme.status(status),
+            };
+            let style = Style { fg: style.fg.or(Some(Color::Reset)), ..style }.add_modifier(Modifier::REVERSED);
             let line = Rect { y: area.y + row, height: 1, ..area };
-            buffer.set_style(line.intersection(area), Style::new().add_modifier(Modifier::REVERSED));
+            buffer.set_style(line.intersection(area), style);
         }
         row += 1;
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::rows::Status;
-use crate::top::stats::Stats;
+use crate::top::stats::{Stats, Subscription};
 use crate::units::{age, count};
 
 /// The most subscriptions that are named one by one.
@@ -45,6 +45,11 @@ const LINK: [(&str, &str); 3] = [
     ("link_ipv4_outages", "the interface lost IPv4"),
     ("link_ipv6_outages", "the interface lost IPv6"),
 ];
+
+/// The name of a subscription, or the subscription itself.
+fn short_name(subscription: &Subscription) -> &str {
+    subscription.name.as_deref().unwrap_or(&subscription.subscription)
+}
 
 /// What happened from one answer to the next.
 pub fn between(
@@ -99,7 +104,7 @@ pub fn between(
             _ => {}
         }
     }
-    let name = |at: usize| now.subscriptions[at].label();
+    let name = |at: usize| short_name(&now.subscriptions[at]);
     for (which, weight, one, many) in [
         (stopped, Weight::Bad, "has been silent for", "have been silent for"),
         (back, Weight::Good, "receives again", "receive again"),
@@ -121,7 +126,7 @@ pub fn between(
         add(Weight::Plain, format!("{} were left", count(left.len() as u64, "subscription")));
     } else {
         for subscription in left {
-            add(Weight::Plain, format!("{} was left", subscription.label()));
+            add(Weight::Plain, format!("{} was left", short_name(subscription)));
         }
     }
     all
