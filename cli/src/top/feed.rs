@@ -128,7 +128,7 @@ struct Evidence {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Silent {
-    id: Option<Value>,
+    id: Option<u64>,
     subscription: String,
     findings: Vec<Finding>,
 }
@@ -142,8 +142,8 @@ struct Finding {
 fn explain(run: &mut dyn Run, action: &Action) -> Result<Vec<String>, Unanswered> {
     let answer = run.ask(&Request::Evidence {})?;
     let evidence: Evidence = serde_json::from_value(answer).unwrap_or_default();
-    let is_meant = |silent: &&Silent| match &silent.id {
-        Some(id) => id.to_string() == action.key,
+    let is_meant = |silent: &&Silent| match silent.id {
+        Some(id) => action.key.parse() == Ok(id),
         None => silent.subscription == action.subscription,
     };
     let Some(silent) = evidence.silent.iter().find(is_meant) else {
