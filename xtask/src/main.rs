@@ -14,6 +14,7 @@ mod outcome;
 mod preflight;
 mod privilege;
 mod process;
+mod promtool;
 mod run;
 mod scenario;
 mod setup;

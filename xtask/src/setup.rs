@@ -16,7 +16,7 @@ use crate::build_ebpf::recorded;
 use crate::privilege::Elevation;
 use crate::process::{read, run_shown, succeeds};
 use crate::toolchain::{Compiler, LINKER, TARGET, Toolchain, find_linker, linker_folder};
-use crate::tree;
+use crate::{promtool, tree};
 
 /// The version of bpf-linker that `setup` builds.
 const LINKER_VERSION: &str = "0.13.0";
@@ -48,7 +48,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("`ip`, which the tests need, is installed.");
     }
     xdp_toolchain(&root, arguments.recorded)?;
-    build_tool(&root, CARGO_DENY, CARGO_DENY_VERSION)
+    build_tool(&root, CARGO_DENY, CARGO_DENY_VERSION)?;
+    promtool::setup(&root)
 }
 
 /// Finds cargo-deny in `setup`'s folder, in cargo's folder, or in the search path.
@@ -220,8 +221,13 @@ pub fn apt_install(packages: &[&str]) -> Result<()> {
         .context("does this release of Debian have these packages?")
 }
 
+/// Reads the lists of packages again, as root or by sudo. The error names what needs it.
+pub fn apt_update(what: &str) -> Result<()> {
+    run_shown(Elevation::require(what)?.command("apt-get", &[]).arg("update"))
+}
+
 /// Returns true on Debian and its derivatives, if apt-get is there.
-fn is_debian() -> bool {
+pub fn is_debian() -> bool {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let debian = |line: &str| {
         let value = line.strip_prefix("ID=").or(line.strip_prefix("ID_LIKE="));

@@ -1,1 +1,168 @@
-//! The metrics against their documents.
+//! The metrics against their documents, and the bounds of their labels.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::encode::Format;
+use super::families::{FAMILIES, Family, Kind};
+use super::series::{Labelled, OTHER};
+use receiver::{Handle, ReceiveMode, Receiver, SubscriptionId};
+
+/// A file of the tree.
+fn file(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The name of a family's samples.
+fn sample(family: &Family) -> String {
+    match family.kind {
+        Kind::Counter => format!("{}_total", family.name),
+        Kind::Gauge => family.name.to_owned(),
+        Kind::Info => format!("{}_info", family.name),
+    }
+}
+
+#[test]
+fn every_metric_has_one_name_and_words() {
+    let names: BTreeSet<&str> = FAMILIES.iter().map(|family| family.name).collect();
+    assert_eq!(names.len(), FAMILIES.len());
+    for Family { name, help, .. } in FAMILIES {
+        assert!(name.starts_with("receiver_") && !name.ends_with("_total") && !name.ends_with("_info"), "{name}");
+        assert!(!help.is_empty() && !help.contains(['\n', '\\', '|']) && !help.ends_with('.'), "{name}: {help}");
+    }
+}
+
+/// The table of docs/operations.md has each metric as it is. On failure the test prints the table.
+#[test]
+fn the_documentation_has_every_metric() {
+    let rows: Vec<String> = FAMILIES
+        .iter()
+        .map(|family| {
+            let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+            let kind = format!("{:?}", family.kind).to_lowercase();
+            format!("| `{}` | {kind} | {} | {} |", sample(family), labels.join(", "), family.help)
+        })
+        .collect();
+    let documented: Vec<String> =
+        file("docs/operations.md").lines().filter(|line| line.starts_with("| `receiver_")).map(str::to_owned).collect();
+    assert!(documented == rows, "the table of docs/operations.md is to be:\n{}", rows.join("\n"));
+}
+
+/// The names of metrics in a text: words that begin with `receiver_`.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'));
+    words.filter(|word| word.starts_with("receiver_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_metrics_that_exist() {
+    let samples: BTreeSet<String> = FAMILIES.iter().map(sample).collect();
+    for path in
+        ["deploy/grafana/receiver.json", "deploy/prometheus/receiver.rules.yml", "deploy/prometheus/receiver.test.yml"]
+    {
+        let asked = named(&file(path));
+        let unknown: Vec<_> = asked.difference(&samples).collect();
+        assert!(!asked.is_empty() && unknown.is_empty(), "{path}: {unknown:?}");
+    }
+    let dashboard: serde_json::Value = serde_json::from_str(&file("deploy/grafana/receiver.json")).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    for panel in panels {
+        for target in panel["targets"].as_array().expect("targets") {
+            assert!(!named(target["expr"].as_str().expect("a query")).is_empty(), "{target}");
+        }
+    }
+}
+
+#[test]
+fn every_alert_is_tested_to_fire_and_to_be_quiet() {
+    let (rules, tests) = (file("deploy/prometheus/receiver.rules.yml"), file("deploy/prometheus/receiver.test.yml"));
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() >= 6, "{alerts:?}");
+    for alert in alerts {
+        for what in ["fires", "is quiet"] {
+            assert!(tests.contains(&format!("- name: {alert} {what}\n")), "{alert} {what}");
+        }
+        let rule = rules.split("- alert: ").find(|rule| rule.lines().next() == Some(alert)).expect("the rule");
+        for part in ["severity: ", "summary: ", "action: "] {
+            assert!(rule.contains(part), "{alert} has no {part}");
+        }
+    }
+}
+
+#[test]
+fn the_format_is_the_one_that_is_asked_for() {
+    let prometheus = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+    for (accept, format) in [
+        (None, Format::OpenMetrics),
+        (Some("*/*"), Format::OpenMetrics),
+        (Some(prometheus), Format::OpenMetrics),
+        (Some("text/html,application/xhtml+xml,*/*;q=0.8"), Format::Text),
+        (Some("text/plain"), Format::Text),
+    ] {
+        assert_eq!(Format::accepted(accept), format, "{accept:?}");
+    }
+}
+
+/// A receiver in mode `socket` on loopback of a namespace of its own.
+fn receiver() -> (netlab::Lab, Receiver) {
+    let lab = netlab::Lab::new().expect("lab");
+    let builder = Receiver::builder(lab.rx_interface()).mode(ReceiveMode::Socket);
+    let receiver = lab.rx().run(|| builder.build()).expect("a thread").expect("a receiver");
+    (lab, receiver)
+}
+
+fn join(lab: &netlab::Lab, handle: &Handle, subscription: &str) -> SubscriptionId {
+    let subscription = subscription.parse().expect("a subscription");
+    lab.rx().run(|| handle.join(&subscription)).expect("a thread").expect("joined")
+}
+
+#[test]
+fn the_counters_of_the_others_never_fall() {
+    let (lab, receiver) = receiver();
+    let handle = receiver.handle();
+    let mut labelled = Labelled::new(1);
+    let first = join(&lab, &handle, "10.0.0.1@232.1.1.1:5000");
+    let second = join(&lab, &handle, "10.0.0.1@232.1.1.2:5000");
+    let mut counted = 0;
+    let mut series = |handle: &Handle| {
+        counted += 10;
+        let mut reports = handle.subscriptions().expect("reports");
+        for report in &mut reports {
+            (report.packets, report.bytes, report.blocked) = (counted, counted, Some(counted));
+        }
+        let series = labelled.series(&reports, |id| (id == first).then(|| "first".to_owned()));
+        let of = |series: &super::series::Series| {
+            (series.subscription.clone(), series.name.clone(), series.packets, series.blocked)
+        };
+        series.iter().map(of).collect::<Vec<_>>()
+    };
+    let own = |subscription: &str, name: &str, count| (subscription.to_owned(), name.to_owned(), count, Some(count));
+    let other = |count| own(OTHER, "", count);
+    assert_eq!(series(&handle), [own("10.0.0.1@232.1.1.1:5000", "first", 10), other(10)]);
+    handle.leave(first).expect("left");
+    assert_eq!(series(&handle), [other(20)], "the second keeps its place among the others");
+    join(&lab, &handle, "10.0.0.1@232.1.1.3:5000");
+    assert_eq!(series(&handle), [own("10.0.0.1@232.1.1.3:5000", "", 30), other(30)], "a new one takes the free place");
+    handle.leave(second).expect("left");
+    assert_eq!(series(&handle), [own("10.0.0.1@232.1.1.3:5000", "", 40), other(30)], "what it had counted stays");
+    join(&lab, &handle, "10.0.0.1@232.1.1.4:5000");
+    assert_eq!(series(&handle), [own("10.0.0.1@232.1.1.3:5000", "", 50), other(80)]);
+}
+
+#[test]
+fn unwanted_frames_of_one_group_are_summed_once() {
+    let (lab, receiver) = receiver();
+    let handle = receiver.handle();
+    for source in 1..=3 {
+        join(&lab, &handle, &format!("10.0.0.{source}@232.1.1.1:5000"));
+    }
+    let mut reports = handle.subscriptions().expect("reports");
+    for report in &mut reports {
+        (report.packets, report.blocked, report.passed_shared) = (1, Some(7), Some(5));
+    }
+    let series = Labelled::new(0).series(&reports, |_| None);
+    let sums: Vec<_> = series.iter().map(|one| (one.packets, one.blocked, one.passed_shared)).collect();
+    assert_eq!(sums, [(3, Some(7), Some(5))]);
+}

@@ -6,6 +6,7 @@
 mod crates;
 mod deny;
 mod fuzz;
+mod promtool;
 
 use std::path::Path;
 use std::process::Command;
@@ -41,6 +42,7 @@ const STEPS: [Step; 20] = [
     ("packages: cargo package", crates::packages_for_publication),
     ("models: cargo test -p models", models),
     ("fuzz targets, each for some seconds", fuzz::run),
+    ("alert rules and metrics: promtool", promtool::run),
     ("minimal root", |root| MinimalRoot::make(root).map(drop)),
     // README's two commands, where there is nothing but what README asks for.
     ("tests, in the minimal root: cargo xtask test", |root| minimal(root, &["cargo", "xtask", "test"])),
