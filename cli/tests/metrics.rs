@@ -37,7 +37,8 @@ fn scrape_until(lab: &Lab, what: &str, is_so: impl Fn(&Metrics) -> bool) -> Metr
 fn values_are_those_of_the_summary(mode: &str) {
     let lab = Lab::new().expect("lab");
     let name = format!("metrics-{mode}-{}", std::process::id());
-    let (run, _) = Run::joined(&lab, &[WANTED, "-m", mode, "--json", "--metrics", ":9100", "-n", &name]);
+    let (run, _) =
+        Run::joined(&lab, &[WANTED, "-m", mode, "--json", "--metrics", ":9100", "-n", &name, "-o", "discard:"]);
     let before = scrape(&lab);
     assert_eq!(before.get(&of_wanted("receiver_subscription_packets_total", "")), Some(0.0));
     assert_eq!(before.get("receiver_last_packet_timestamp_seconds"), None, "nothing came");
@@ -86,6 +87,8 @@ fn values_are_those_of_the_summary(mode: &str) {
             assert_eq!(Some(value), count.as_f64(), "{cause}");
         }
     }
+    assert_eq!(at_rest.get(r#"receiver_sink_packets_total{sink="discard:"}"#), Some(1_000.0), "{:#?}", at_rest.samples);
+    assert_eq!(at_rest.get(r#"receiver_sink_dropped_total{sink="discard:"}"#), Some(0.0));
     assert_eq!(at_rest.get("receiver_lost_frames_total"), summary["lost"].as_f64());
     let info =
         format!(r#"receiver_mode_info{{mode="{mode}",interface="veth-rx",share="false",instance_name="{name}"}}"#);

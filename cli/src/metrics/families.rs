@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use receiver::{QueueReport, ReceiveMode};
 
 use super::encode::Samples;
-use super::scrape::Scrape;
+use super::scrape::{Scrape, SinkCounts};
 use super::series::Series;
 
 /// The type of a metric, as OpenMetrics has it.
@@ -417,11 +417,39 @@ pub static FAMILIES: &[Family] = &[
         },
     },
     Family {
+        name: "receiver_sink_packets",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        help: "Datagrams that a sink has written or sent",
+        read: |scrape, samples| each_sink(scrape, samples, |counts| counts.packets),
+    },
+    Family {
+        name: "receiver_sink_bytes",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        help: "Bytes of payload that a sink has written or sent",
+        read: |scrape, samples| each_sink(scrape, samples, |counts| counts.bytes),
+    },
+    Family {
         name: "receiver_sink_dropped",
         kind: Kind::Counter,
         labels: &["sink"],
         help: "Datagrams that a sink dropped, because its reader did not read or writing failed",
-        read: |scrape, samples| scrape.sinks.iter().try_for_each(|(sink, dropped)| samples.add(&[sink], *dropped)),
+        read: |scrape, samples| each_sink(scrape, samples, |counts| counts.dropped),
+    },
+    Family {
+        name: "receiver_sink_late_packets",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        help: "Datagrams that a relay sent later than its delay asks",
+        read: |scrape, samples| each_sink(scrape, samples, |counts| counts.late),
+    },
+    Family {
+        name: "receiver_sink_failing",
+        kind: Kind::Gauge,
+        labels: &["sink"],
+        help: "1 if the sink fails at present; the log has the reason",
+        read: |scrape, samples| each_sink(scrape, samples, |counts| counts.is_failing.into()),
     },
     Family {
         name: "receiver_log_dropped_lines",
@@ -458,6 +486,10 @@ fn each_queue(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&QueueR
 /// As [`each_queue`], for queues with an AF_XDP socket.
 fn each_socket(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&QueueReport) -> u64) -> fmt::Result {
     if scrape.mode == ReceiveMode::Mapped { Ok(()) } else { each_queue(scrape, samples, count) }
+}
+
+fn each_sink(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&SinkCounts) -> u64) -> fmt::Result {
+    scrape.sinks.iter().try_for_each(|(sink, counts)| samples.add(&[sink], count(counts)))
 }
 
 fn seconds(milliseconds: u64) -> f64 {

@@ -44,14 +44,28 @@ pub struct Scrape {
     pub link: LinkHistory,
     /// The memberships.
     pub memberships: MembershipReport,
-    /// Datagrams that were dropped, by sink.
-    pub sinks: BTreeMap<String, u64>,
+    /// The sinks by name.
+    pub sinks: BTreeMap<String, SinkCounts>,
     /// Lines of the log that were dropped.
     pub log_dropped: u64,
     /// How long reading took.
     pub reading: Duration,
     /// CLOCK_TAI and the system's time at the same moment.
     clocks: (u64, SystemTime),
+}
+
+/// The counts of a sink.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SinkCounts {
+    /// Datagrams that were written or sent, and bytes of payload in them.
+    pub packets: u64,
+    pub bytes: u64,
+    /// Datagrams that were dropped.
+    pub dropped: u64,
+    /// Datagrams that a relay sent later than its delay asks.
+    pub late: u64,
+    /// True if the sink fails at present.
+    pub is_failing: bool,
 }
 
 impl Scrape {
@@ -91,7 +105,13 @@ impl Reader {
         let series = self.labelled.series(&reports, |id| self.instance.name_of(id));
         let mut sinks = BTreeMap::new();
         for report in self.instance.sinks().map(|sinks| sinks.reports()).unwrap_or_default() {
-            *sinks.entry(report.name).or_default() += report.dropped;
+            // Two sinks can have one name: their samples would be the same one.
+            let counts: &mut SinkCounts = sinks.entry(report.name).or_default();
+            counts.packets += report.packets;
+            counts.bytes += report.bytes;
+            counts.dropped += report.dropped;
+            counts.late += report.late;
+            counts.is_failing |= report.state.starts_with("failing");
         }
         // Between two scrapes at rest nothing is on its way from one counter to another.
         let at_rest = self.before.as_ref().is_some_and(|before| ledger.is_at_rest_since(before));
