@@ -72,6 +72,8 @@ pub struct KernelTables {
     pub igmp: BTreeMap<u32, IgmpVersion>,
     /// The groups that are joined, by interface, then IPv4 before IPv6, then by address.
     pub groups: Vec<KernelGroup>,
+    /// The group that was joined last, by interface and by family (true is IPv6): see [`KernelTables::hides_sources`].
+    pub latest: BTreeMap<(u32, bool), IpAddr>,
     /// Lines that were not understood.
     pub not_understood: usize,
 }
@@ -96,7 +98,11 @@ impl KernelTables {
         tables.parse_igmp(igmp, &mut groups);
         for line in igmp6.lines() {
             match igmp6_line(line) {
-                Some(group) => drop(groups.insert((group.interface.index, group.group), group)),
+                Some(group) => {
+                    // The kernel lists the latest first.
+                    tables.latest.entry((group.interface.index, true)).or_insert(group.group);
+                    groups.insert((group.interface.index, group.group), group);
+                }
                 None => tables.not_understood += usize::from(!line.trim().is_empty()),
             }
         }
@@ -125,6 +131,16 @@ impl KernelTables {
         self.groups.iter().filter(move |group| group.interface.index == interface)
     }
 
+    /// Returns true if the kernel shows none of an interface's sources of one family, although groups may have some. Its
+    /// list of sources passes over an interface whose latest group has none (`igmp_mcf_get_first`,
+    /// `igmp6_mcf_get_first`). `has_sources` returns true for a group that is known to have some.
+    pub fn hides_sources(&self, interface: u32, ipv6: bool, has_sources: impl Fn(IpAddr) -> bool) -> bool {
+        let of_family = |group: &&KernelGroup| group.group.is_ipv6() == ipv6;
+        let latest = self.latest.get(&(interface, ipv6));
+        latest.is_some_and(|&latest| !has_sources(latest))
+            && self.on(interface).filter(of_family).all(|group| group.sources.is_empty())
+    }
+
     /// `/proc/net/igmp`: a line for each interface, and indented lines for its groups.
     fn parse_igmp(&mut self, text: &str, groups: &mut BTreeMap<(u32, IpAddr), KernelGroup>) {
         let mut interface: Option<InterfaceRef> = None;
@@ -139,7 +155,10 @@ impl KernelTables {
                 continue;
             }
             match interface.as_ref().and_then(|interface| igmp_group(line, interface)) {
-                Some(group) => drop(groups.insert((group.interface.index, group.group), group)),
+                Some(group) => {
+                    self.latest.entry((group.interface.index, false)).or_insert(group.group);
+                    groups.insert((group.interface.index, group.group), group);
+                }
                 None => self.not_understood += 1,
             }
         }
@@ -373,6 +392,20 @@ mod tests {
         let mcfilter6 = "Idx\n  3 veth ff3e0000000000000000000000000001 20010db8000000000000000000000001 1 0";
         let tables = KernelTables::parse("", igmp6, "", mcfilter6);
         assert_eq!(tables.groups[0].mode(), KernelMode::Include);
+    }
+
+    /// Linux 6.18 with 10.9.0.5@232.1.1.1 joined before 239.1.1.1.
+    #[test]
+    fn sources_behind_a_group_without_any_are_hidden() {
+        let igmp = "Idx\n3\tvx0       :     3      V3\n\t\t\t\t010101EF     1 0:00000000\t\t0\n\t\t\t\t010101E8     1 \
+                    0:00000000\t\t0\n\t\t\t\t010000E0     1 0:00000000\t\t0\n";
+        let ssm: IpAddr = "232.1.1.1".parse().expect("a group");
+        let empty = KernelTables::parse(igmp, "", "Idx\n", "");
+        assert!(empty.hides_sources(3, false, |group| group == ssm));
+        // A loss, if the latest group is known to have sources.
+        assert!(!empty.hides_sources(3, false, |_| true));
+        let shown = KernelTables::parse(igmp, "", "Idx\n  3    vx0 0xe8010101 0x0a090005      1      0\n", "");
+        assert!(!shown.hides_sources(3, false, |group| group == ssm));
     }
 
     #[test]

@@ -18,22 +18,28 @@ impl MembershipSet {
     pub fn missing_from(&self, tables: &KernelTables) -> BTreeSet<IpAddr> {
         let held: BTreeMap<IpAddr, &KernelGroup> =
             tables.on(self.interface.index).map(|group| (group.group, group)).collect();
+        let states = || self.sockets.values().flat_map(|slot| slot.memberships.states());
+        let named: BTreeSet<IpAddr> =
+            states().filter(|(_, state)| !state.filter().sources().is_empty()).map(|(group, _)| group).collect();
+        let is_hidden =
+            [false, true].map(|ipv6| tables.hides_sources(self.interface.index, ipv6, |group| named.contains(&group)));
         let mut sockets = BTreeMap::<IpAddr, u64>::new();
         let mut missing = BTreeSet::new();
-        for slot in self.sockets.values() {
-            for (group, state) in slot.memberships.states() {
-                let count = sockets.entry(group).or_default();
-                *count += 1;
-                let complete = held.get(&group).is_some_and(|held| {
-                    held.users >= *count
-                        && match state.filter() {
-                            SourceFilter::Include(sources) => sources.iter().all(|source| held.includes(*source)),
-                            SourceFilter::Exclude(_) => true,
+        for (group, state) in states() {
+            let count = sockets.entry(group).or_default();
+            *count += 1;
+            let complete = held.get(&group).is_some_and(|held| {
+                held.users >= *count
+                    && match state.filter() {
+                        SourceFilter::Include(sources) => {
+                            is_hidden[usize::from(group.is_ipv6())]
+                                || sources.iter().all(|source| held.includes(*source))
                         }
-                });
-                if !complete {
-                    missing.insert(group);
-                }
+                        SourceFilter::Exclude(_) => true,
+                    }
+            });
+            if !complete {
+                missing.insert(group);
             }
         }
         missing

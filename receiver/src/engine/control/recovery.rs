@@ -119,10 +119,17 @@ impl Control {
         Ok(())
     }
 
-    /// The groups of which the kernel's tables hold less than was joined, without those that are known to be lost.
+    /// The groups of which the kernel's tables hold less than was joined, without those that are known to be lost. None
+    /// if this receiver changed a subscription while the tables were read: they then hold neither what was joined before
+    /// nor what is joined now.
     pub fn groups_missing_in_tables(&self) -> BTreeSet<IpAddr> {
+        // Under the lock no change is under way, and each change moves the epoch.
+        let Ok(epoch) = self.lock().map(|_inner| self.shared.filter.epoch()) else { return BTreeSet::new() };
         let Ok(tables) = KernelTables::read() else { return BTreeSet::new() };
         let Ok(inner) = self.lock() else { return BTreeSet::new() };
+        if self.shared.filter.epoch() != epoch {
+            return BTreeSet::new();
+        }
         inner.membership.missing_from(&tables).difference(&inner.lost.groups).copied().collect()
     }
 
