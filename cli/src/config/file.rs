@@ -297,6 +297,9 @@ impl Reader<'_> {
         self.check_unique("subscription", &subscriptions);
         self.check_unique("sink", &sinks);
         for sink in &file.sinks {
+            if sink.subscriptions.is_some() && sink.name.is_none() {
+                self.faults.add(sink.line, "[[sink]]: a sink with `subscriptions` needs a `name`");
+            }
             for name in sink.subscriptions.iter().flatten() {
                 if subscriptions.iter().any(|(known, _)| known == name) {
                     continue;

@@ -14,4 +14,4 @@ pub use command::{ConfigArgs, run};
 pub use fault::{ConfigError, Faults};
 pub use file::{File, SinkEntry};
 pub use merge::{Configured, Source};
-pub use reload::{Current, Effective, Plan, ReloadReport, Step, Wanted, changed_options, plan};
+pub use reload::{Current, Effective, Plan, ReloadReport, Step, Wanted, changed_options, merge_sinks, plan};

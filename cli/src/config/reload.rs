@@ -220,6 +220,30 @@ fn steps(old: &[Current], new: &[Wanted], changed: &[(usize, usize)], joined: &[
     steps
 }
 
+/// The sinks after a reload: those that run, with the subscriptions that the new configuration gives them. The second
+/// list names what needs a restart.
+pub fn merge_sinks(old: &[SinkEntry], new: &[SinkEntry]) -> (Vec<SinkEntry>, Vec<String>) {
+    let shown = |entry: &SinkEntry| format!("sink {}", entry.name.as_ref().unwrap_or(&entry.target));
+    let is_same = |one: &SinkEntry, other: &SinkEntry| (&one.name, &one.target) == (&other.name, &other.target);
+    let (mut sinks, mut needs_restart) = (Vec::new(), Vec::new());
+    for entry in old {
+        match new.iter().find(|other| is_same(entry, other)) {
+            // A sink that takes some subscriptions cannot begin to take all, of which more may be joined.
+            Some(other) if entry.subscriptions.is_none() || other.subscriptions.is_some() => sinks.push(other.clone()),
+            _ => {
+                needs_restart.push(shown(entry));
+                sinks.push(entry.clone());
+            }
+        }
+    }
+    for entry in new.iter().filter(|entry| !old.iter().any(|other| is_same(entry, other))) {
+        if !needs_restart.contains(&shown(entry)) {
+            needs_restart.push(shown(entry));
+        }
+    }
+    (sinks, needs_restart)
+}
+
 /// The keys whose values differ, of those in either configuration.
 pub fn changed_options(old: &Effective, new: &Effective) -> Vec<String> {
     let keys: BTreeSet<&String> = old.options.keys().chain(new.options.keys()).collect();

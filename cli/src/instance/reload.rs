@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use receiver::{Error, Handle, Subscription, SubscriptionId};
 
 use super::Instance;
-use crate::config::{Current, Effective, Plan, ReloadReport, Step, Wanted, changed_options, plan};
+use crate::config::{Current, Effective, Plan, ReloadReport, Step, Wanted, changed_options, merge_sinks, plan};
 use crate::errors::describe;
 use crate::{log, service};
 
@@ -44,15 +44,8 @@ pub enum ReloadError {
     Refused(String),
 }
 
-impl Configuration {
-    /// A configuration that is in effect. The ids are those of its subscriptions, in its order.
-    pub fn new(read: Read, effective: Effective, ids: Vec<SubscriptionId>) -> Self {
-        Self { read, state: Mutex::new(State { effective, ids }) }
-    }
-}
-
 /// Reloads the configuration of a run. The caller has the turn.
-pub fn reload(instance: &Instance, configuration: &Configuration) -> Result<ReloadReport, ReloadError> {
+fn reload(instance: &Instance, configuration: &Configuration) -> Result<ReloadReport, ReloadError> {
     let _reloading = service::reloading();
     let new = (configuration.read)().map_err(|error| ReloadError::Invalid(describe(&error)))?;
     let mut state = configuration.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,14 +61,20 @@ pub fn reload(instance: &Instance, configuration: &Configuration) -> Result<Relo
                 if let Some(name) = &old[at].wanted.name {
                     instance.names().set(id, name);
                 }
+                take(instance, id, old[at].live.as_ref());
             }
+            route(instance, &state);
             return Err(ReloadError::Refused(undone.to_string()));
         }
     };
     let mut report = report(&old, &new.subscriptions, &plan);
     rename(instance, &state.ids, &ids, &old, &new.subscriptions, &plan);
     state.ids = ids;
+    for &at in &plan.joined {
+        take(instance, state.ids[at], Some(&new.subscriptions[at].subscription));
+    }
     take_options(&mut state, new, &mut report);
+    route(instance, &state);
     Ok(report)
 }
 
@@ -125,6 +124,25 @@ fn rename(
     }
 }
 
+/// Has the sinks whose target names a subscription take it.
+fn take(instance: &Instance, id: SubscriptionId, subscription: Option<&Subscription>) {
+    if let (Some(mut sinks), Some(subscription)) = (instance.sinks(), subscription) {
+        sinks.joined(id, subscription);
+    }
+}
+
+/// Has each sink take the subscriptions that the configuration names.
+fn route(instance: &Instance, state: &State) {
+    let Some(mut sinks) = instance.sinks() else { return };
+    for entry in &state.effective.sinks {
+        let (Some(name), Some(taken)) = (&entry.name, &entry.subscriptions) else { continue };
+        let is_taken = |wanted: &Wanted| wanted.name.as_ref().is_some_and(|name| taken.contains(name));
+        let all = state.effective.subscriptions.iter().zip(&state.ids);
+        let ids: Vec<_> = all.filter(|(wanted, _)| is_taken(wanted)).map(|(_, &id)| id).collect();
+        sinks.route(name, &ids);
+    }
+}
+
 fn report(old: &[Current], new: &[Wanted], plan: &Plan) -> ReloadReport {
     let shown = |wanted: &Wanted| match &wanted.name {
         Some(name) => format!("{name} {}", wanted.subscription),
@@ -159,13 +177,9 @@ fn take_options(state: &mut State, new: Effective, report: &mut ReloadReport) {
     if !report.options.is_empty() {
         log::set_level(new.level.unwrap_or(log::Level::WARN));
     }
-    let same = |one: &crate::config::SinkEntry, other: &crate::config::SinkEntry| {
-        (&one.name, &one.target, &one.subscriptions) == (&other.name, &other.target, &other.subscriptions)
-    };
-    let sinks = (&state.effective.sinks, &new.sinks);
-    if sinks.0.len() != sinks.1.len() || !sinks.0.iter().zip(sinks.1).all(|(one, other)| same(one, other)) {
-        report.needs_restart.push("sink".to_owned());
-    }
+    let (sinks, needs_restart) = merge_sinks(&state.effective.sinks, &new.sinks);
+    state.effective.sinks = sinks;
+    report.needs_restart.extend(needs_restart);
     state.effective.subscriptions = new.subscriptions;
 }
 
@@ -317,9 +331,11 @@ impl Instance {
                 self.names().set(id, name);
             }
         }
+        let state = State { effective, ids };
+        route(self, &state);
         if let Some(read) = read {
             // A run has one configuration for its whole life.
-            let _ = self.0.configuration.set(Configuration::new(read, effective, ids));
+            let _ = self.0.configuration.set(Configuration { read, state: Mutex::new(state) });
         }
         Ok(())
     }
@@ -329,6 +345,9 @@ impl Instance {
         if self.0.configuration.get().is_some() {
             // The log has the result.
             let _ = self.reload(&self.turn());
+        }
+        if let Some(sinks) = self.sinks() {
+            sinks.reopen();
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use receiver::Error;
 
-use super::options::RunArgs;
+use super::options::{RunArgs, configured_sink};
 use crate::config::{ConfigError, Configured, Faults, Wanted};
 
 /// Returns what is to be joined.
@@ -21,6 +21,16 @@ pub fn check(args: &RunArgs) -> anyhow::Result<Vec<Wanted>> {
     if let Err(Error::Option { option, value, reason }) = args.receiver("any", []).config().validate() {
         let (line, key) = place(configured, option);
         faults.add(line, format!("`{key}` cannot be `{value}`: {reason}"));
+    }
+    for entry in &configured.file.sinks {
+        if let Err(error) = configured_sink(entry) {
+            faults.add(entry.line, error.to_string());
+        }
+    }
+    if faults.is_empty()
+        && let Err(error) = args.sinks()
+    {
+        faults.add(0, error.to_string());
     }
     match (faults.error(), args.wanted()) {
         (None, wanted) => wanted,

@@ -64,7 +64,7 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     let metrics = args.metrics.map(MetricsAddress::listen).transpose()?;
     let builder = builder.timestamps(args.timestamps || requests.iter().any(SinkRequest::needs_times));
     let (events, waiting) = mpsc::channel();
-    let cancel = signals::watch(events.clone(), args.hangup()).context("cannot handle signals")?;
+    let cancel = signals::watch(events.clone(), args.hangup(&requests)).context("cannot handle signals")?;
     panics::report_to(events.clone());
     // Before the receiver opens, so that a name that another run has changes nothing.
     let mut services = Services::default();

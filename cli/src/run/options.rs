@@ -9,7 +9,7 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use receiver::{Builder, BusyPoll, DropUnwanted, ModeRequest, Queues, ReceiveMode, Receiver, Subscription, Vlan};
 
 use super::subscriptions;
-use crate::config::{Configured, Wanted};
+use crate::config::{Configured, SinkEntry, Wanted};
 use crate::cpus::{CpuList, Priority};
 use crate::errors::UsageError;
 use crate::metrics::MetricsAddress;
@@ -274,9 +274,9 @@ impl RunArgs {
         subscriptions::all(&self.subscriptions, self.subscription_file.as_deref(), file)
     }
 
-    /// What SIGHUP does.
-    pub fn hangup(&self) -> Hangup {
-        if self.config.is_some() { Hangup::Reloads } else { Hangup::Ends }
+    /// What SIGHUP does to a run with these sinks.
+    pub fn hangup(&self, sinks: &[SinkRequest]) -> Hangup {
+        if self.config.is_some() || sinks.iter().any(SinkRequest::rotates) { Hangup::Reloads } else { Hangup::Ends }
     }
 
     /// The sinks that are asked for, not yet opened.
@@ -284,7 +284,9 @@ impl RunArgs {
     /// # Errors
     /// A text is no target, or the targets do not fit together.
     pub fn sinks(&self) -> Result<Vec<SinkRequest>, UsageError> {
-        sink::requests(&self.output, Vec::new(), self.hex)
+        let configured = self.file().map(|configured| configured.file.sinks.as_slice()).unwrap_or_default();
+        let more = configured.iter().map(configured_sink).collect::<Result<_, _>>()?;
+        sink::requests(&self.output, more, self.hex)
     }
 
     /// How the run is to be shown.
@@ -341,6 +343,15 @@ impl RunArgs {
         }
         builder.subscribe_all(all.into_iter().cloned())
     }
+}
+
+/// A sink of the configuration.
+///
+/// # Errors
+/// Its target is no target.
+pub fn configured_sink(entry: &SinkEntry) -> Result<SinkRequest, UsageError> {
+    let request = SinkRequest::parse(entry.name.as_deref(), entry.target.as_ref())?;
+    Ok(if entry.subscriptions.is_some() { request.routed() } else { request })
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

@@ -102,6 +102,11 @@ impl SinkRequest {
         }
     }
 
+    /// Returns true if the sink writes one file after the other.
+    pub fn rotates(&self) -> bool {
+        matches!(&self.destination, Destination::Kind(Kind::File(target)) if file::Options::new(target).rotates())
+    }
+
     /// Returns true if the sink writes to standard output, so that the view cannot.
     pub fn takes_stdout(&self) -> bool {
         matches!(self.destination, Destination::Kind(Kind::StandardOutput) | Destination::Hex { to_stderr: false })
