@@ -13,6 +13,7 @@ use clap_complete::{CompleteEnv, Shell};
 use receiver::Interface;
 
 use super::control::place;
+use super::log::level_names;
 
 /// The variable by which a script asks for completions: the name of its shell.
 const VARIABLE: &str = "RECEIVER_COMPLETE";
@@ -61,6 +62,7 @@ pub fn completed(argument: Arg) -> Arg {
     let value = argument.get_value_names().and_then(|names| names.first()).map(|name| name.to_string());
     match value.as_deref() {
         Some("IFACE") => argument.add(ArgValueCompleter::new(interfaces)),
+        Some("LEVEL") => argument.add(ArgValueCompleter::new(levels)),
         Some("NAME") if argument.get_id() == "name" => argument.add(ArgValueCompleter::new(runs)),
         _ => argument,
     }
@@ -74,6 +76,10 @@ fn interfaces(current: &OsStr) -> Vec<CompletionCandidate> {
         (interface.name, Some(format!("{driver}, {state}")))
     });
     beginning_with(current, described)
+}
+
+fn levels(current: &OsStr) -> Vec<CompletionCandidate> {
+    beginning_with(current, level_names().map(|name| (name.to_owned(), None)))
 }
 
 fn runs(current: &OsStr) -> Vec<CompletionCandidate> {

@@ -34,6 +34,8 @@ fn words_complete() {
         (&["run", "--drop-unwanted", "u"], &["unless-shared"]),
         (&["run", "--copy-l"], &["--copy-limit"]),
         (&["run", "-i", ""], &["veth-rx"]),
+        (&["ctl", "log-level", "d"], &["debug"]),
+        (&["interfaces", "ve"], &["veth-rx"]),
         (&["membership", "--interface", "ve"], &["veth-rx"]),
         (&["send", "-i", "x"], &[]),
     ] {

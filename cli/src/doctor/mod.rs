@@ -31,7 +31,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(260);
 #[command(after_help = crate::EXIT_CODES)]
 pub struct DoctorArgs {
     /// Interface to examine
-    #[arg(short, long, value_name = "IFACE")]
+    #[arg(short, long, value_name = "IFACE", env = "RECEIVER_INTERFACE")]
     interface: String,
     /// Subscriptions that are to be received, as in `receiver run`: [SOURCE[,SOURCE...]@]GROUP:PORT
     #[arg(value_name = "SUBSCRIPTION")]

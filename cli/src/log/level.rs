@@ -20,6 +20,11 @@ const NAMES: [(&str, LevelFilter); 6] = [
     ("trace", LevelFilter::TRACE),
 ];
 
+/// The names of the levels.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter().map(|(name, _)| name)
+}
+
 /// A level of the log, as a user writes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Level(Kind);

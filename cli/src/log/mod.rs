@@ -16,7 +16,7 @@ use tracing_subscriber::{Registry, fmt, reload};
 use super::outlet::{Counts, DISPLAY_LIMIT, Outlet, Units};
 use super::{color, panics};
 
-pub use level::Level;
+pub use level::{Level, names as level_names};
 pub use limit::report as report_suppressed;
 
 /// Lines that wait for the table, while there is one.
@@ -68,7 +68,6 @@ pub fn set_level(level: Level) {
 }
 
 /// The level in use.
-#[allow(dead_code)] // For the control socket.
 pub fn level() -> Level {
     current().level.clone()
 }
