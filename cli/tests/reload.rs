@@ -329,3 +329,51 @@ fn a_list_beside_the_file_is_read_again() {
     run.signal(Signal::INT);
     assert_eq!(run.end().2, Some(0));
 }
+
+/// A sink takes what the configuration names, before and after a reload; SIGHUP has a file that rotates begin anew.
+#[test]
+fn a_reload_routes_sinks_and_sighup_begins_a_new_file() {
+    let lab = Lab::new().expect("a lab");
+    let home = Home::new();
+    let text = |taken: &str| {
+        format!(
+            "{}\n[[sink]]\nname = \"some\"\ntarget = \"file:some.raw?rotate=1GiB\"\nsubscriptions = [\"{taken}\"]\n\
+             [[sink]]\ntarget = \"all.raw\"\n",
+            file("mapped", &pairs(&[("a", "10.0.0.1@232.1.1.1:5000"), ("b", "10.0.0.2@232.1.1.1:5000")]))
+        )
+    };
+    let run = home.run(&lab, &text("a"), &[]);
+    let send = |count: u64| {
+        command::send_with(&lab, &["10.0.0.1", "10.0.0.2"], count, |config| config.traffic.size = 100);
+    };
+    let length = |name: &str| fs::metadata(home.path(name)).map_or(0, |metadata| metadata.len());
+    let wait_for = |name: &str, bytes: u64| {
+        let deadline = Instant::now() + PATIENCE;
+        while length(name) != bytes {
+            assert!(Instant::now() < deadline, "{name} has {} bytes and not {bytes}", length(name));
+            sleep(Duration::from_millis(10));
+        }
+    };
+    send(200);
+    wait_for("some.raw", 10_000);
+    wait_for("all.raw", 20_000);
+    // Both now, and a sink that cannot be opened while the run goes on.
+    home.write(&format!("{}[[sink]]\nname = \"late\"\ntarget = \"discard:\"\n", text("a\", \"b")));
+    assert_eq!(home.result(&["reload"])["needs_restart"], json!(["sink late"]));
+    send(200);
+    wait_for("some.raw", 30_000);
+    home.write(&text("b"));
+    run.signal(Signal::HUP);
+    // The finished file has another name by then.
+    wait_for("some.raw", 0);
+    send(200);
+    wait_for("some.raw", 10_000);
+    wait_for("all.raw", 60_000);
+    run.signal(Signal::INT);
+    let (out, err, code) = run.end();
+    assert_eq!(code, Some(0), "{err}");
+    let summary = last_object(&out);
+    let sinks = summary["sinks"].as_array().expect("sinks").clone();
+    assert_eq!(sinks.len(), 2, "{summary}");
+    assert!(sinks.iter().all(|sink| sink["dropped"] == 0), "{summary}");
+}
