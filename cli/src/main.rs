@@ -30,7 +30,6 @@ mod log;
 mod man;
 mod membership;
 mod metrics;
-#[allow(dead_code)] // Until a reload turns files.
 mod outlet;
 mod panics;
 mod run;
@@ -38,7 +37,6 @@ mod send;
 mod service;
 mod services;
 mod signals;
-#[allow(dead_code)] // Until the configuration routes sinks.
 mod sink;
 mod suggest;
 mod top;

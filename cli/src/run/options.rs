@@ -173,6 +173,8 @@ pub struct RunArgs {
     /// datagram is sent on, 5ms after it came (delay=20ms), with ttl=16, source=ADDRESS and loop=yes on request.
     /// unix:PATH: a Unix datagram socket. discard: nowhere. With only=SUBSCRIPTION, a sink takes that one alone.
     ///
+    /// SIGHUP has each file:PATH turn, or be opened anew. `-` with options: --output=-?limit=1MiB.
+    ///
     /// A sink is opened once the receiver runs: a start that fails leaves files unchanged. Up to 64 MiB (limit=64MiB)
     /// wait for a slow or failing sink; further datagrams are dropped whole and counted under its name. The end of the
     /// run waits for a reader as long as it takes something within a second.
@@ -276,7 +278,7 @@ impl RunArgs {
 
     /// What SIGHUP does to a run with these sinks.
     pub fn hangup(&self, sinks: &[SinkRequest]) -> Hangup {
-        if self.config.is_some() || sinks.iter().any(SinkRequest::rotates) { Hangup::Reloads } else { Hangup::Ends }
+        if self.config.is_some() || sinks.iter().any(SinkRequest::reopens) { Hangup::Reloads } else { Hangup::Ends }
     }
 
     /// The sinks that are asked for, not yet opened.

@@ -39,7 +39,7 @@ impl Options {
     }
 
     /// Returns true if the files have names of their own.
-    pub fn rotates(&self) -> bool {
+    fn rotates(&self) -> bool {
         self.form.is_timed() || self.target.rotate.is_some() || self.target.every.is_some()
     }
 }

@@ -102,9 +102,9 @@ impl SinkRequest {
         }
     }
 
-    /// Returns true if the sink writes one file after the other.
-    pub fn rotates(&self) -> bool {
-        matches!(&self.destination, Destination::Kind(Kind::File(target)) if file::Options::new(target).rotates())
+    /// Returns true if the sink turns its file, or opens it anew, on request: one that is written as `file:PATH`.
+    pub fn reopens(&self) -> bool {
+        matches!(&self.destination, Destination::Kind(Kind::File(file)) if file.timed)
     }
 
     /// Returns true if the sink writes to standard output, so that the view cannot.
