@@ -66,6 +66,7 @@ impl Answer {
 fn command(lab: &Lab, arguments: &[&str]) -> netlab::Command {
     let mut command = lab.rx().command(env!("CARGO_BIN_EXE_receiver"));
     command.args(["doctor", "-i", lab.rx_interface(), "--json"]).args(arguments).env_remove("RUST_LOG");
+    command.env_remove("RECEIVER_LOG");
     command
 }
 
@@ -138,8 +139,12 @@ fn a_healthy_host() {
         "link",
         "driver",
         "master",
+        "queues",
+        "offloads",
         "occupied",
+        "running",
         "reverse_path",
+        "firewall",
         "membership",
         "sharing",
         "modes",
@@ -544,8 +549,7 @@ fn offloads_that_are_in_the_way() {
     quick(&lab, &[]).assert_ok("offloads");
 }
 
-/// The limit on locked memory counts without CAP_IPC_LOCK. To raise it takes CAP_SYS_RESOURCE, which not every test host
-/// grants.
+/// The limit on locked memory counts without CAP_IPC_LOCK. Raising it takes CAP_SYS_RESOURCE, which this host may lack.
 #[test]
 fn locked_memory() {
     let lab = Lab::new().expect("lab");
@@ -562,4 +566,58 @@ fn locked_memory() {
     assert!(text.contains("may lock 64 KiB"), "{text}");
     assert_eq!(remedy, "prlimit --pid $$ --memlock=16777216:16777216");
     run("-all,+ipc_lock").assert_ok("memory");
+}
+
+/// A receiver that is stopped while packets come loses some, and its own counters show where.
+#[test]
+fn a_receiver_that_runs_and_loses() {
+    let lab = Lab::new().expect("lab");
+    let runtime = std::env::temp_dir().join(format!("receiver-doctor-runtime-{}", std::process::id()));
+    std::fs::create_dir_all(&runtime).expect("a folder");
+    let look = || {
+        let mut command = command(&lab, &QUICK);
+        Answer::of(&command.env("RUNTIME_DIRECTORY", &runtime).output().expect("the doctor runs"))
+    };
+    let arguments = ["-n", "feed", "--mode", "copy", "--duration", "600", WANTED];
+    let mut run = Run::start_in(&lab, &arguments, &[("RUNTIME_DIRECTORY", runtime.to_str().expect("UTF-8"))]);
+    std::io::BufRead::read_line(&mut run.out, &mut String::new()).expect("it joined");
+    let answer = look();
+    assert_eq!(answer.line("running", "ok").0, "feed runs on veth-rx, and has lost nothing");
+    run.signal(Signal::STOP);
+    send(&lab, &["10.0.0.1"], 20_000);
+    run.signal(Signal::CONT);
+    let answer = look();
+    let (text, remedy) = answer.line("running", "fail");
+    assert!(text.starts_with("feed has lost ") && text.contains("its ring was full"), "{text}");
+    assert_eq!(remedy, "receiver run -i veth-rx --name feed --ring-size 16384 SUBSCRIPTION");
+    drop(run);
+    assert!(look().line("running", "ok").0.starts_with("no receiver with a control socket"));
+    // A run in another network, whose interface has the same name.
+    let other = Lab::new().expect("lab");
+    let mut run = Run::start_in(&other, &arguments, &[("RUNTIME_DIRECTORY", runtime.to_str().expect("UTF-8"))]);
+    std::io::BufRead::read_line(&mut run.out, &mut String::new()).expect("it joined");
+    assert!(look().line("running", "ok").0.starts_with("no receiver with a control socket"));
+    drop(run);
+    let _ = std::fs::remove_dir_all(&runtime);
+}
+
+/// Native XDP takes as many receive queues as the other end has transmit queues.
+#[test]
+fn modes_that_the_driver_refuses() {
+    let lab = Lab::builder().rx_queues(1).tx_queues(2).build().expect("lab");
+    let answer = doctor(&lab, &["--wait", "0.05"]);
+    let (text, _) = answer.line("modes", "warn");
+    assert!(text.starts_with("mode generic works on veth-rx, which is slow; zero-copy, mapped, copy not: "), "{text}");
+    assert!(answer.line("occupied", "ok").0.starts_with("no XDP program"));
+    lab.tx().set_channels("veth-tx", netlab::Channels::Tx, 1).expect("channels");
+    doctor(&lab, &["--wait", "0.05"]).assert_ok("modes");
+}
+
+#[test]
+fn progress_is_for_terminals() {
+    let lab = Lab::new().expect("lab");
+    let words = format!("{} doctor -i veth-rx --no-probe --wait 0.2", env!("CARGO_BIN_EXE_receiver"));
+    let output = command::on_a_terminal(&lab, &words).wait_with_output().expect("script");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("\rlistening: 0 of 1 s") && text.contains("\r\u{1b}[K"), "{text}");
 }

@@ -11,7 +11,7 @@ use receiver_host::{LinkCounters, Netlink};
 use rustix::net::{RecvFlags, recvfrom};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::subject::Subject;
+use super::target::Target;
 
 /// How long one turn waits for packets.
 const TURN: Duration = Duration::from_millis(5);
@@ -87,20 +87,20 @@ struct Receivers {
 }
 
 impl Receivers {
-    fn open(subject: &Subject) -> Result<Self, Unheard> {
-        if subject.subscriptions.is_empty() {
+    fn open(target: &Target, can_share: bool) -> Result<Self, Unheard> {
+        if target.subscriptions.is_empty() {
             return Err(Unheard("no subscription was named".to_owned()));
         }
-        if let Some(holder) = &subject.holder {
-            return Err(Unheard(format!("an XDP program on {} may take the packets: {holder}", subject.name())));
+        if let Some(holder) = &target.holder {
+            return Err(Unheard(format!("an XDP program on {} may take the packets: {holder}", target.name())));
         }
         let builder = || {
-            Receiver::builder(subject.name())
-                .vlan(subject.vlan)
-                .queues(subject.queues.clone())
-                .subscribe_all(subject.subscriptions.iter().cloned())
+            Receiver::builder(target.name())
+                .vlan(target.vlan)
+                .queues(target.queues.clone())
+                .subscribe_all(target.subscriptions.iter().cloned())
         };
-        let xdp = match subject.trial().has(ReceiveMode::Mapped) {
+        let xdp = match can_share {
             true => builder().share(true).build().map_err(|error| error.to_string()),
             false => Err("mode mapped, which can share packets, is not available or was not tried".to_owned()),
         };
@@ -126,18 +126,18 @@ impl Receivers {
 }
 
 impl Heard {
-    /// Listens for as long as was asked for.
-    pub fn listen(subject: &Subject) -> Self {
-        let mld_before = mld_queries(&subject.joined_on.name);
-        let device = subject.joined_on.name.as_str();
+    /// Listens for as long as was asked for. `can_share`: mode `mapped` is available.
+    pub fn listen(target: &Target, can_share: bool) -> Self {
+        let mld_before = mld_queries(&target.joined_on.name);
+        let device = target.joined_on.name.as_str();
         let sockets = [raw(Domain::IPV4, Protocol::from(IGMP), device), raw(Domain::IPV6, Protocol::ICMPV6, device)];
-        let counters = || Netlink::open().and_then(|netlink| netlink.link_counters(subject.interface.index)).ok();
-        let mut receivers = Receivers::open(subject);
+        let counters = || Netlink::open().and_then(|netlink| netlink.link_counters(target.interface.index)).ok();
+        let mut receivers = Receivers::open(target, can_share);
         let before = counters();
         let mut queries = [Vec::new(), Vec::new()];
-        let (start, mut progress) = (Instant::now(), Progress::new(subject.wait));
+        let (start, mut progress) = (Instant::now(), Progress::new(target.wait));
         let mut failed = None;
-        while start.elapsed() < subject.wait {
+        while start.elapsed() < target.wait {
             match &mut receivers {
                 Ok(receivers) if failed.is_none() => failed = receivers.turn().err(),
                 _ => std::thread::sleep(TURN),

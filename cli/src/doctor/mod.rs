@@ -10,14 +10,17 @@ use receiver::{Queues, Subscription, Vlan};
 use crate::cpus::CpuList;
 use crate::values::duration_within;
 use print::Counts;
-use subject::{Request, Subject};
+use subject::Subject;
+use target::{Request, Target};
 
-mod check;
 mod checks;
+mod line;
 mod listen;
 mod nftables;
 mod print;
 mod subject;
+mod target;
+mod trial;
 
 /// The longest time to listen: a membership that no querier asks for ends after 260 s (RFC 3376, section 8.4).
 const LONGEST_WAIT: Duration = Duration::from_secs(260);
@@ -74,7 +77,7 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<()> {
         wait: args.wait,
         probe: !args.no_probe,
     };
-    let subject = Subject::look_up(&args.interface, request)?;
+    let subject = Subject::new(Target::look_up(&args.interface, request)?);
     let (mut lines, mut counts) = (Vec::new(), Counts::default());
     for check in checks::ALL {
         for line in (check.run)(&subject) {

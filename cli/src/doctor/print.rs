@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use receiver::printable;
 use serde::Serialize;
 
-use super::check::{Line, Outcome};
-use super::subject::Subject;
+use super::line::{Line, Outcome};
+use super::target::Target;
 
 /// Characters of the longest line. Longer ones repeat somebody's names.
 const LONGEST: usize = 2000;
@@ -66,7 +66,7 @@ struct ShownLine<'a> {
 }
 
 /// One object.
-pub fn json(out: &mut impl Write, subject: &Subject, lines: &[(&str, Line)], counts: Counts) -> io::Result<()> {
+pub fn json(out: &mut impl Write, target: &Target, lines: &[(&str, Line)], counts: Counts) -> io::Result<()> {
     let checks = lines
         .iter()
         .map(|(check, line)| ShownLine {
@@ -78,9 +78,9 @@ pub fn json(out: &mut impl Write, subject: &Subject, lines: &[(&str, Line)], cou
         .collect();
     let shown = Shown {
         r#type: "doctor",
-        interface: subject.name(),
-        index: subject.interface.index,
-        subscriptions: subject.subscriptions.iter().map(ToString::to_string).collect(),
+        interface: target.name(),
+        index: target.interface.index,
+        subscriptions: target.subscriptions.iter().map(ToString::to_string).collect(),
         checks,
         counts,
     };

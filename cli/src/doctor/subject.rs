@@ -1,125 +1,41 @@
-//! What is examined: the interface, the subscriptions, and what several checks want to know of them.
+//! What the checks look at: the target, and what was tried and heard once for all of them.
 
 use std::cell::OnceCell;
-use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::ops::Deref;
 
-use receiver::{Holder, Interface, Queues, Subscription, Vlan, inspect};
-use receiver_host::Relations;
-use receiver_membership::InterfaceRef;
+use receiver::ReceiveMode;
 
-use super::checks::modes::Trial;
 use super::listen::Heard;
-use crate::cpus::CpuList;
+use super::target::Target;
+use super::trial::Trial;
 
-/// What is examined.
+/// A target, and what was tried and heard of it.
 pub struct Subject {
-    /// The interface.
-    pub interface: Interface,
-    /// The subscriptions that shall be received.
-    pub subscriptions: Vec<Subscription>,
-    /// Where they are joined: the interface, or the VLAN's own.
-    pub joined_on: InterfaceRef,
-    /// The VLAN tags that frames must carry.
-    pub vlan: Option<Vlan>,
-    /// The receive queues that shall be served.
-    pub queues: Queues,
-    /// The CPUs of the workers, if they are named.
-    pub cpus: Option<CpuList>,
-    /// How long the doctor listens.
-    pub wait: Duration,
-    /// True if modes are tried.
-    pub probe: bool,
-    /// The interfaces above and below.
-    pub relations: Relations,
-    /// The XDP program that is on the interface already.
-    pub holder: Option<Holder>,
+    target: Target,
     trial: OnceCell<Trial>,
     heard: OnceCell<Heard>,
 }
 
-/// What the command line asks for.
-pub struct Request {
-    pub subscriptions: Vec<Subscription>,
-    pub vlan: Option<Vlan>,
-    pub queues: Queues,
-    pub cpus: Option<CpuList>,
-    pub wait: Duration,
-    pub probe: bool,
-}
-
 impl Subject {
-    /// Looks the interface up.
-    ///
-    /// # Errors
-    /// There is no such interface, or the kernel does not answer.
-    pub fn look_up(name: &str, request: Request) -> anyhow::Result<Self> {
-        let interface = Interface::lookup(name)?;
-        let Request { subscriptions, vlan, queues, cpus, wait, probe } = request;
-        let tags = vlan.into_iter().flat_map(|vlan| [Some(vlan.outer()), vlan.inner()]).flatten();
-        let joined_on = match interface.vlan_interface(tags)? {
-            Some((index, name)) => InterfaceRef::new(index, name),
-            None => InterfaceRef::new(interface.index, &interface.name),
-        };
-        let relations = Relations::read(interface.index)?;
-        let holder = inspect::xdp_holder(&interface);
-        let (trial, heard) = (OnceCell::new(), OnceCell::new());
-        let this = Self {
-            interface,
-            subscriptions,
-            joined_on,
-            vlan,
-            queues,
-            cpus,
-            wait,
-            probe,
-            relations,
-            holder,
-            trial,
-            heard,
-        };
-        Ok(this)
-    }
-
-    /// The name of the interface.
-    pub fn name(&self) -> &str {
-        &self.interface.name
+    pub fn new(target: Target) -> Self {
+        Self { target, trial: OnceCell::new(), heard: OnceCell::new() }
     }
 
     /// The modes that were tried. They are tried on the first call.
     pub fn trial(&self) -> &Trial {
-        self.trial.get_or_init(|| Trial::run(self))
+        self.trial.get_or_init(|| Trial::run(&self.target))
     }
 
     /// What was heard. The first call listens.
     pub fn heard(&self) -> &Heard {
-        self.heard.get_or_init(|| Heard::listen(self))
-    }
-
-    /// The IPv4 sources that subscriptions name, each with its group, up to `most`.
-    pub fn named_sources(&self, most: usize) -> Vec<(Ipv4Addr, Ipv4Addr)> {
-        let pairs = self.subscriptions.iter().filter(|one| !one.filter().is_exclude()).flat_map(|one| {
-            one.filter().sources().iter().filter_map(|&source| match (source, one.group()) {
-                (IpAddr::V4(source), IpAddr::V4(group)) => Some((source, group)),
-                _ => None,
-            })
-        });
-        pairs.take(most).collect()
-    }
-
-    /// Returns true if a subscription has this IP version, or if there is none.
-    pub fn wants(&self, ipv6: bool) -> bool {
-        self.subscriptions.is_empty() || self.subscriptions.iter().any(|one| one.group().is_ipv6() == ipv6)
-    }
-
-    /// The words of the command line that begin `receiver run` for this interface.
-    pub fn run_command(&self) -> String {
-        let vlan = self.vlan.map(|vlan| format!(" --vlan {vlan}")).unwrap_or_default();
-        format!("receiver run -i {}{vlan}", self.name())
+        self.heard.get_or_init(|| Heard::listen(&self.target, self.trial().has(ReceiveMode::Mapped)))
     }
 }
 
-/// An interface's name as a part of a sysctl's name: sysctl(8) writes a dot in a name as a slash.
-pub fn in_sysctl(name: &str) -> String {
-    name.replace('.', "/")
+impl Deref for Subject {
+    type Target = Target;
+
+    fn deref(&self) -> &Target {
+        &self.target
+    }
 }

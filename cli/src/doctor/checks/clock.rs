@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use receiver_host::{clock, ethtool};
 use rustix::time::{DynamicClockId, clock_gettime_dynamic};
 
-use crate::doctor::check::Line;
+use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
 
 /// Offsets of TAI that can be right: it is 37 s since 2017.
@@ -75,8 +75,8 @@ fn judge(Facts { interface, tai, phc }: &Facts) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome::{Ok, Skipped, Warn};
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome::{Ok, Skipped, Warn};
 
     fn facts(tai: i64, phc: Option<Option<f64>>) -> Facts {
         Facts { interface: "eth1".to_owned(), tai, phc: phc.map(|ahead| (0, ahead)) }

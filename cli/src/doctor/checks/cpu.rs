@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::thread::sched_getaffinity;
 
 use crate::cpus::CpuList;
-use crate::doctor::check::Line;
+use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -134,8 +134,8 @@ fn judge(facts: &Facts) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome::{Ok, Warn};
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome::{Ok, Warn};
     use std::path::PathBuf;
 
     /// A folder with files. Dropping this value removes it.

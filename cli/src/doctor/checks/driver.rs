@@ -2,7 +2,7 @@
 
 use receiver::inspect;
 
-use crate::doctor::check::Line;
+use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
 
 struct Facts {
@@ -37,8 +37,8 @@ fn judge(facts: &Facts) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome::{Ok, Skipped, Warn};
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome::{Ok, Skipped, Warn};
 
     fn of(driver: &str) -> Facts {
         let limits = inspect::driver_limits(driver).collect();

@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::process::Command;
 
-use crate::doctor::check::Line;
+use crate::doctor::line::Line;
 use crate::doctor::nftables::{Fate, Packet, Payload, Ruleset, Sentence};
 use crate::doctor::subject::Subject;
 
@@ -91,8 +91,8 @@ fn judge(Facts { packets, ruleset }: &Facts) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome::{Fail, Ok, Warn};
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome::{Fail, Ok, Warn};
     use serde_json::{Value, json};
 
     fn lines(rules: &[Value]) -> Vec<Line> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::doctor::check::Line;
+use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
 
 /// The oldest version that is tested.
@@ -63,8 +63,8 @@ fn version(release: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome::{Ok, Skipped, Warn};
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome::{Ok, Skipped, Warn};
 
     fn facts(release: &str, jit: Option<u32>, mtu: u32) -> Facts {
         Facts { release: release.to_owned(), jit, interface: "eth1".to_owned(), mtu }

@@ -2,8 +2,9 @@
 
 use receiver_host::{LinkState, Netlink};
 
-use crate::doctor::check::Line;
-use crate::doctor::subject::{Subject, in_sysctl};
+use crate::doctor::line::Line;
+use crate::doctor::subject::Subject;
+use crate::doctor::target::in_sysctl;
 
 /// IPv6 needs an MTU of 1,280 (RFC 8200, section 5).
 const IPV6_MTU: u32 = 1280;
@@ -111,8 +112,8 @@ fn judge(facts: &Facts) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome::{Fail, Ok, Warn};
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome::{Fail, Ok, Warn};
 
     fn healthy() -> Facts {
         Facts {

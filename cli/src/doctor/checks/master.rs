@@ -2,7 +2,7 @@
 
 use receiver_host::{Related, Relations};
 
-use crate::doctor::check::Line;
+use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
 
 struct Facts<'a> {
@@ -80,8 +80,8 @@ fn judge(facts: &Facts<'_>) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome::{Ok, Warn};
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome::{Ok, Warn};
 
     /// From the tables of `ip link`: a relation cannot be made outside of its crate but by reading.
     fn related(name: &str, kind: &str) -> Related {

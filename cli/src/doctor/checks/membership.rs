@@ -4,8 +4,9 @@ use receiver::{IgmpVersion, Subscription};
 use receiver_membership::Limits;
 use receiver_membership::querier::{Compatibility, compatibility};
 
-use crate::doctor::check::Line;
-use crate::doctor::subject::{Subject, in_sysctl};
+use crate::doctor::line::Line;
+use crate::doctor::subject::Subject;
+use crate::doctor::target::in_sysctl;
 
 struct Facts<'a> {
     interface: &'a str,
@@ -84,8 +85,8 @@ fn judge(facts: &Facts<'_>) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome;
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome;
 
     fn texts(sources: usize, wants: (bool, bool)) -> Vec<Line> {
         let lab = receiver_membership::InterfaceRef::new(1, "lo");

@@ -5,7 +5,7 @@ use std::fs;
 use receiver::Queues;
 use receiver_host::{Capability, lock_limit};
 
-use crate::doctor::check::Line;
+use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
 
 /// Packet memory of one queue with the default ring: 8,192 frames of 2,048 bytes.
@@ -71,8 +71,8 @@ fn judge(facts: &Facts) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome::{Ok, Warn};
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome::{Ok, Warn};
 
     const NONE: Facts = Facts { queues: 2, ipc_lock: false, limit: None, huge: (0, 0, 2 << 20) };
 

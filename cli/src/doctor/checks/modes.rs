@@ -1,92 +1,10 @@
-//! The modes with XDP, tried one after another and undone, and the carrier before and after.
+//! The modes with XDP that work, and what trying them does to the link.
 
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use receiver::ReceiveMode;
 
-use receiver::{Error, ReceiveMode, Receiver};
-use receiver_host::LinkState;
-
-use crate::doctor::check::Line;
+use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
-
-/// The modes with XDP, fastest first.
-const MODES: [ReceiveMode; 4] = [ReceiveMode::ZeroCopy, ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Generic];
-/// How long a link may take to come back.
-const CARRIER_WAIT: Duration = Duration::from_secs(10);
-
-/// What trying the modes has shown.
-#[derive(Clone, Debug)]
-pub enum Trial {
-    /// They were not tried, for this reason.
-    NotTried(String),
-    /// They were tried.
-    Tried(Tried),
-}
-
-/// The modes, and what became of the link.
-#[derive(Clone, Debug, Default)]
-pub struct Tried {
-    /// Each mode, and why it is not available.
-    pub answers: Vec<(ReceiveMode, Option<String>)>,
-    /// How often the link lost its carrier meanwhile.
-    pub carrier_downs: u32,
-    /// True if the link has its carrier again.
-    pub has_carrier: bool,
-    /// True if a program stayed on the interface.
-    pub is_left_behind: bool,
-}
-
-impl Trial {
-    /// Tries each mode.
-    pub fn run(subject: &Subject) -> Self {
-        let name = subject.name();
-        if let Some(holder) = &subject.holder {
-            return Self::NotTried(format!("{name} has an XDP program already: {holder}"));
-        }
-        if !subject.probe {
-            return Self::NotTried("--no-probe leaves it out".to_owned());
-        }
-        if !subject.interface.up || subject.interface.loopback {
-            return Self::NotTried(format!("{name} is not up"));
-        }
-        let state = || LinkState::read(subject.interface.index).ok().flatten();
-        let before = state();
-        let mut tried = Tried::default();
-        for mode in MODES {
-            let built = Receiver::builder(name).mode(mode).vlan(subject.vlan).queues(subject.queues.clone()).build();
-            match built {
-                Err(error @ Error::NotPermitted { .. }) if mode == ReceiveMode::ZeroCopy => {
-                    return Self::NotTried(error.to_string());
-                }
-                Err(error) => tried.answers.push((mode, Some(error.to_string()))),
-                Ok(receiver) => {
-                    let _ = receiver.handle().shutdown();
-                    tried.answers.push((mode, None));
-                }
-            }
-        }
-        let deadline = Instant::now() + CARRIER_WAIT;
-        let had_carrier = before.as_ref().is_some_and(|state| state.interface.carrier);
-        let mut after = state();
-        while had_carrier && !after.as_ref().is_some_and(|state| state.interface.carrier) && Instant::now() < deadline {
-            sleep(Duration::from_millis(50));
-            after = state();
-        }
-        let downs = |state: &Option<LinkState>| state.as_ref().and_then(|state| state.carrier_downs).unwrap_or(0);
-        tried.carrier_downs = downs(&after).wrapping_sub(downs(&before));
-        tried.has_carrier = !had_carrier || after.as_ref().is_some_and(|state| state.interface.carrier);
-        tried.is_left_behind = after.is_some_and(|state| !state.xdp_programs.is_empty());
-        Self::Tried(tried)
-    }
-
-    /// Returns true if the mode was tried and is available.
-    pub fn has(&self, mode: ReceiveMode) -> bool {
-        match self {
-            Self::NotTried(_) => false,
-            Self::Tried(tried) => tried.answers.contains(&(mode, None)),
-        }
-    }
-}
+use crate::doctor::trial::Trial;
 
 pub fn check(subject: &Subject) -> Vec<Line> {
     judge(subject.name(), subject.trial())
@@ -149,8 +67,9 @@ fn mtu_command(reasons: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome::{Fail, Ok, Skipped, Warn};
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome::{Fail, Ok, Skipped, Warn};
+    use crate::doctor::trial::{MODES, Tried};
 
     fn tried(refused: &[(ReceiveMode, &str)]) -> Tried {
         let why = |mode| refused.iter().find(|(one, _)| *one == mode).map(|(_, why)| (*why).to_owned());

@@ -2,7 +2,7 @@
 
 use receiver::Process;
 
-use crate::doctor::check::Line;
+use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
 
 struct Facts {
@@ -46,8 +46,8 @@ fn judge(Facts { interface, holder }: &Facts) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome::{Fail, Ok};
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome::{Fail, Ok};
 
     fn facts(is_receiver: bool, processes: &[u32]) -> Facts {
         let processes = processes.iter().map(|&pid| Process { pid, name: "x".to_owned() }).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use receiver_host::ethtool;
 
-use crate::doctor::check::Line;
+use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
 
 /// The largest MTU whose packets fit the frame of a mapped ring.
@@ -71,8 +71,8 @@ fn judge(facts: &Facts) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome::{Fail, Ok, Skipped, Warn};
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome::{Fail, Ok, Skipped, Warn};
 
     fn with(on: &str, is_tagged: bool, mtu: u32) -> Vec<Line> {
         let all = ["rx-gro", "rx-lro", "rx-gro-hw", "rx-gro-list", "rx-udp-gro-forwarding", "rx-vlan-hw-parse"];

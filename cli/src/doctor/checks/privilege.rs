@@ -4,7 +4,7 @@ use std::env;
 
 use receiver_host::{Capability, Lack, XDP};
 
-use crate::doctor::check::Line;
+use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
 
 struct Facts {
@@ -45,8 +45,8 @@ fn judge(facts: &Facts) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome::{Ok, Warn};
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome::{Ok, Warn};
 
     fn facts(lack: Lack, perfmon: bool) -> Facts {
         Facts { lack, perfmon, program: "/usr/bin/receiver".to_owned() }

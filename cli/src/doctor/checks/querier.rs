@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::doctor::check::Line;
+use crate::doctor::line::Line;
 use crate::doctor::listen::{Query, Unheard};
 use crate::doctor::subject::Subject;
 
@@ -80,8 +80,8 @@ fn judge(facts: &Facts<'_>) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome::{Fail, Ok, Skipped, Warn};
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome::{Fail, Ok, Skipped, Warn};
 
     fn query(version: &'static str, is_old: bool) -> Query {
         Query { version, source: [10, 0, 0, 1].into(), is_old }

@@ -6,7 +6,7 @@ use receiver::Queues;
 use receiver_host::ethtool::{RingDepth, indirection_table, ring_depth};
 use rustix::thread::sched_getaffinity;
 
-use crate::doctor::check::Line;
+use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
 
 /// A receive ring with fewer slots overflows in a short burst.
@@ -91,8 +91,8 @@ fn judge(facts: &Facts) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome::{Fail, Ok, Warn};
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome::{Fail, Ok, Warn};
 
     fn nic() -> Facts {
         Facts {

@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 
 use receiver_host::Netlink;
 
-use crate::doctor::check::Line;
-use crate::doctor::subject::{Subject, in_sysctl};
+use crate::doctor::line::Line;
+use crate::doctor::subject::Subject;
+use crate::doctor::target::in_sysctl;
 
 /// The most sources that are looked up: each costs a system call.
 const MOST_CHECKED: usize = 1024;
@@ -70,8 +71,8 @@ fn judge(Facts { interface, checked, refused }: &Facts) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome::{Fail, Ok};
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome::{Fail, Ok};
 
     fn facts(refused: u8) -> Facts {
         let refused = (1..=refused).map(|last| Ipv4Addr::new(192, 0, 2, last)).collect();

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use receiver::{Process, inspect};
 use receiver_membership::tables::KernelTables;
 
-use crate::doctor::check::Line;
+use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
 
 struct Facts {
@@ -85,8 +85,8 @@ fn judge(facts: &Facts) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome::{Ok, Warn};
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome::{Ok, Warn};
 
     fn facts(processes: &[u32], receivers: &[u32], hidden: usize) -> Facts {
         let of = |pids: &[u32]| pids.iter().map(|&pid| Process { pid, name: "vlc".to_owned() }).collect();

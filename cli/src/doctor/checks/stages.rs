@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use receiver::{Finding, Subscription, Verdict};
 
-use crate::doctor::check::Line;
+use crate::doctor::line::Line;
 use crate::doctor::listen::{Counted, Unheard};
 use crate::doctor::subject::Subject;
 
@@ -218,8 +218,8 @@ fn remedy(facts: &Facts, each: &Each, finding: &Finding) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Outcome::{Fail, Ok, Warn};
     use crate::doctor::checks::outcomes;
+    use crate::doctor::line::Outcome::{Fail, Ok, Warn};
 
     fn each(xdp: u64, socket: u64, findings: Vec<Finding>) -> Vec<Each> {
         let subscription = "10.0.0.1@232.1.1.1:5000".parse().expect("a subscription");

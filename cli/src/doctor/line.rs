@@ -1,8 +1,6 @@
-//! A check, and the lines that it prints: what it found, and the command that helps.
+//! The lines that a check prints: what it found, and the command that helps.
 
 use serde::Serialize;
-
-use super::subject::Subject;
 
 /// What a check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -66,12 +64,4 @@ impl Line {
     pub fn remedy(self, command: impl Into<String>) -> Self {
         Self { remedy: Some(command.into()), ..self }
     }
-}
-
-/// A check: a subject of the answer. It looks at the host, and judges what it found.
-pub struct Check {
-    /// Its name, in the answer, in JSON and in the documentation.
-    pub name: &'static str,
-    /// Looks and judges.
-    pub run: fn(&Subject) -> Vec<Line>,
 }
