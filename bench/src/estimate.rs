@@ -31,6 +31,7 @@ pub fn seconds(table: &str, rows: &[&'static Row], rounds: usize, quick: bool) -
         "memory" => 10.0,
         "idle" => either(40.0, 60.0),
         "joins" => either(35.0, 100.0),
+        "scrape" => either(35.0, 70.0),
         _ => 0.0,
     }
 }

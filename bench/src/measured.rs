@@ -18,13 +18,14 @@ use crate::tables::memory::{self, Taken};
 use crate::tables::pauses::{self, Paused};
 use crate::tables::receive_cost::{self, ReceiveCost};
 use crate::tables::rules::{self, Cost};
+use crate::tables::scrape::{self, Scraped};
 use crate::tables::sizes::{self, Sizes};
 use crate::tables::throughput::{Throughput, better_testpmd};
 use crate::tables::wrong_source::{self, WrongSource};
 use crate::tables::{latency, latency::LatencyTable as Latencies};
 
 /// The tables, in their order.
-pub const TABLES: [&str; 14] = [
+pub const TABLES: [&str; 15] = [
     "throughput",
     "sizes",
     "receive_cost",
@@ -39,6 +40,7 @@ pub const TABLES: [&str; 14] = [
     "memory",
     "idle",
     "joins",
+    "scrape",
 ];
 /// Rounds of the latencies whose ratio is a target.
 const LATENCY_ROUNDS: usize = 9;
@@ -62,6 +64,7 @@ pub struct Measured {
     memory: Option<Taken>,
     pub idle: Vec<Asleep>,
     pub joins: Vec<Joins>,
+    scrape: Vec<Scraped>,
 }
 
 impl Measured {
@@ -142,6 +145,10 @@ impl Measured {
                 self.joins = joins::measure(bench, if quick { 1 } else { 3 })?;
                 joins::report(&self.joins)
             }
+            "scrape" => {
+                self.scrape = scrape::measure(bench, if quick { 1 } else { 3 })?;
+                scrape::report(&self.scrape)
+            }
             other => bail!("there is no table {other}"),
         })
     }
@@ -189,6 +196,7 @@ impl Measured {
             ("memory", json!(self.memory)),
             ("idle", json!(self.idle)),
             ("joins", json!(self.joins)),
+            ("scrape", json!(self.scrape)),
         ]
         .into_iter()
         .collect()

@@ -14,6 +14,8 @@ use crate::{setup, tree};
 
 /// The benchmark's package, and its program.
 const PACKAGE: &str = "receiver-bench";
+/// The package of the command, which one table starts.
+const COMMAND: &str = "receiver-cli";
 /// The option that installs peers.
 const INSTALL: &str = "--install-peers";
 /// Foreign programs that the benchmark measures or needs, and Debian's packages of them.
@@ -53,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
          network namespaces of its own: about 35 minutes, with --quick about 20."
     );
     peers(install);
-    let built = artifacts::build(&root, &["build", "--release", "--package", PACKAGE])?;
+    let built = artifacts::build(&root, &["build", "--release", "--package", PACKAGE, "--package", COMMAND])?;
     let bench = built.into_iter().find(|artifact| artifact.target == PACKAGE);
     let bench = bench.with_context(|| format!("cargo built no program called {PACKAGE}"))?.executable;
     let variables = passed_on(&["RUST_BACKTRACE", "PATH"]);

@@ -11,6 +11,7 @@ pub mod memory;
 pub mod pauses;
 pub mod receive_cost;
 pub mod rules;
+pub mod scrape;
 pub mod sizes;
 pub mod throughput;
 pub mod wrong_source;
