@@ -17,9 +17,11 @@ static CHOICE: OnceLock<ColorChoice> = OnceLock::new();
 pub fn set(choice: ColorChoice) {
     // The second of two choices comes from the same words.
     let _ = CHOICE.set(choice);
-    if choice == ColorChoice::Always {
-        // The table's library looks at NO_COLOR alone.
-        force_color_output(true);
+    // The library of the table and the dashboard looks at NO_COLOR alone.
+    match choice {
+        ColorChoice::Always => force_color_output(true),
+        ColorChoice::Never => force_color_output(false),
+        ColorChoice::Auto => {}
     }
 }
 

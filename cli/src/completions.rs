@@ -70,7 +70,8 @@ pub fn completed(argument: Arg) -> Arg {
 
 fn interfaces(current: &OsStr) -> Vec<CompletionCandidate> {
     let all = Interface::all().unwrap_or_default();
-    let described = all.into_iter().filter(|interface| !interface.loopback).map(|interface| {
+    let fit = |interface: &Interface| !interface.loopback && !interface.name.contains(char::is_control);
+    let described = all.into_iter().filter(fit).map(|interface| {
         let state = if interface.up { "up" } else { "down" };
         let driver = interface.driver.unwrap_or_else(|| "no driver reported".to_owned());
         (interface.name, Some(format!("{driver}, {state}")))

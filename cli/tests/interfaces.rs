@@ -81,7 +81,9 @@ fn a_bridge_has_no_native_xdp() {
     let probed = object(&interfaces(&lab, &["br0", "--json", "--probe"]));
     assert_eq!(modes(&probed["interfaces"][0]), [vec!["generic", "socket"], NATIVE.to_vec(), vec![]], "{probed}");
     assert_eq!(object(&interfaces(&lab, &["br0", "--json"])), up, "nothing is left");
+    lab.rx().ip(&["link", "add", "e\u{1b}[1m", "type", "bridge"]).expect("a strange name");
     let all = interfaces(&lab, &[]);
+    assert!(!all.contains('\u{1b}'), "{all:?}");
     assert!(all.lines().any(|line| line.starts_with("br0 ")) && !all.contains("  not "), "{all}");
 }
 

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use anyhow::Context;
 use clap::Args;
 use receiver::inspect::xdp_holder;
-use receiver::{Holder, Interface, Lack};
+use receiver::{Holder, Interface, Lack, printable};
 use receiver_host::{XDP, XdpFeatures};
 use serde::Serialize;
 
@@ -33,6 +33,9 @@ pub struct InterfacesArgs {
     #[arg(long)]
     json: bool,
 }
+
+/// Characters of a name that are shown; the kernel allows 15 bytes.
+const LONGEST_NAME: usize = 80;
 
 /// An interface and what is known of it.
 struct Seen {
@@ -83,7 +86,8 @@ fn print_text(out: &mut impl Write, seen: &[Seen], args: &InterfacesArgs) -> io:
     let mut rows = vec![["interface", "driver", "state", "MTU", "queues", "modes", "XDP"].map(str::to_owned)];
     rows.extend(seen.iter().map(|Seen { interface, modes, holder }| {
         [
-            interface.name.clone(),
+            // A name can hold what a terminal would act on.
+            printable(&interface.name, LONGEST_NAME),
             interface.driver.clone().unwrap_or_else(|| "-".to_owned()),
             state(interface).to_owned(),
             interface.mtu.to_string(),
