@@ -129,7 +129,7 @@ fn parsed() -> Result<Cli, ExitCode> {
     }
     let choice = color::asked(std::env::args_os().skip(1));
     let mut command = command().color(choice);
-    let matches = command.try_get_matches_from_mut(std::env::args_os());
+    let matches = command.try_get_matches_from_mut(std::env::args_os()).or_else(|error| overriding().ok_or(error));
     let cli = matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
     let error = match cli {
         Ok(cli) => return configured(cli).map_err(|error| report(&error)),
@@ -176,6 +176,12 @@ fn run(command: Command) -> ExitCode {
 fn report(error: &anyhow::Error) -> ExitCode {
     outlet::print(&format!("receiver: {}{}", errors::describe(error), hints::hint(error).unwrap_or_default()));
     ExitCode::from(errors::exit_code(error))
+}
+
+/// The command line with flags that override those of a configuration file, if it is one.
+fn overriding() -> Option<clap::ArgMatches> {
+    let matches = config::with_values(command()).try_get_matches_from(std::env::args_os()).ok()?;
+    matches.subcommand_matches("run").is_some_and(|run| run.contains_id("config")).then_some(matches)
 }
 
 /// The command line with the options of the configuration file that it names.

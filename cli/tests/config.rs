@@ -179,6 +179,16 @@ fn the_command_line_overrides_the_file_and_the_file_the_environment() {
     let (_, err, _) = receiver(&["run", "--config", file.name()]);
     assert!(err.contains(":2: `frames` cannot be `64`: it must be at least four times ring_size"), "{err}");
     assert_eq!(interface_of(&[], &wrong, &["--frames", "256"]), "no-such-1", "the command line repairs the value");
+    // A flag takes `=false`, where there is a file to override.
+    let share = format!("interface = \"no-such-1\"\nshare = true\n{SUBSCRIPTION}");
+    let refused = |flag: &str| {
+        let file = Scratch::with(&share);
+        receiver(&["run", "--config", file.name(), "--mode", "copy", flag]).1
+    };
+    assert!(refused("--share").contains("`share` cannot be `true`"), "{}", refused("--share"));
+    assert!(refused("--share=false").contains("no-such-1"), "{}", refused("--share=false"));
+    let (_, err, code) = receiver(&["run", "-i", "no-such-1", "10.0.0.1@232.1.1.1:1", "--share=false"]);
+    assert!(err.contains("unexpected value 'false' for '--share'") && code == Some(2), "{err}");
     // An option of the command line also overrides the one that it excludes.
     let json = format!("interface = \"no-such-1\"\njson = true\n{SUBSCRIPTION}");
     assert_eq!(interface_of(&[], &json, &["--hex"]), "no-such-1");

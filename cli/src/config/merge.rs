@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::fault::{ConfigError, Faults};
 use super::file::{self, File, Setting};
@@ -78,12 +78,12 @@ impl Source {
     }
 
     fn merge(&self, keys: &[Key], run: &Command, settings: &[Setting]) -> Result<ArgMatches, clap::Error> {
-        let written = self.command.clone().try_get_matches_from(&self.words)?;
+        let written = with_values(self.command.clone()).try_get_matches_from(&self.words)?;
         let is_written = |id: &str| {
             let of_run = written.subcommand_matches("run").and_then(|run| run.value_source(id));
             of_run == Some(ValueSource::CommandLine)
         };
-        let mut command = self.command.clone();
+        let mut command = with_values(self.command.clone());
         for setting in settings {
             let key = find(keys, &setting.key);
             // An option of the command line also overrides one of the file that it excludes.
@@ -99,6 +99,21 @@ impl Source {
         }
         command.try_get_matches_from(&self.words)
     }
+}
+
+/// The command with flags of `run` that take a value: `--share=false` overrides `share = true` in the file.
+pub fn with_values(command: Command) -> Command {
+    let with_value = |arg: Arg| match arg.get_action() {
+        ArgAction::SetTrue => arg
+            .action(ArgAction::Set)
+            .value_parser(clap::value_parser!(bool))
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_value("false")
+            .default_missing_value("true"),
+        _ => arg,
+    };
+    command.mut_subcommand("run", |run| run.mut_args(with_value))
 }
 
 fn find<'a>(keys: &'a [Key], name: &str) -> &'a Key {

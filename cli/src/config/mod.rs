@@ -13,5 +13,5 @@ mod schema;
 pub use command::{ConfigArgs, run};
 pub use fault::{ConfigError, Faults};
 pub use file::{File, SinkEntry};
-pub use merge::{Configured, Source};
+pub use merge::{Configured, Source, with_values};
 pub use reload::{Current, Effective, Plan, ReloadReport, Step, Wanted, changed_options, merge_sinks, plan};
