@@ -31,15 +31,21 @@ pub struct Stats {
     /// `None` while traffic flows.
     pub unaccounted: Option<u64>,
     pub output_dropped: u64,
-    pub display_dropped: u64,
     pub log_dropped: u64,
-    pub sinks: Vec<Value>,
-    pub probe: Option<Value>,
+    pub sinks: Vec<Sink>,
     pub warnings: Vec<String>,
     /// False while the link cannot receive.
     pub link_up: Option<bool>,
     /// The latest changes of the link, the oldest first.
     pub link_events: Vec<LinkEvent>,
+}
+
+/// Where datagrams go, and how many of them its reader was too slow for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Sink {
+    pub name: String,
+    pub dropped: u64,
 }
 
 /// Something that happened to the link.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use receiver::printable;
 use serde_json::Value;
 
 use crate::top::causes::Kind;
-use crate::top::stats::{Stats, Subscription};
+use crate::top::stats::{Sink, Stats, Subscription};
 
 /// The state of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,6 +52,7 @@ pub fn drops(before: &Stats, now: &Stats, explain: fn(&str) -> Option<(Kind, &'s
         Some(Drop { cause: cause.clone(), kind, explanation, count, rate })
     };
     let mut drops: Vec<Drop> = now.ledger.iter().filter_map(drop).collect();
+    drops.extend(now.sinks.iter().filter(|sink| sink.dropped > 0).map(|sink| of_sink(sink, before, span)));
     let rank = |drop: &Drop| match drop.kind {
         Kind::Lost => 0,
         Kind::Bad => 1,
@@ -58,6 +60,18 @@ pub fn drops(before: &Stats, now: &Stats, explain: fn(&str) -> Option<(Kind, &'s
     };
     drops.sort_by(|a, b| rank(a).cmp(&rank(b)).then(b.rate.total_cmp(&a.rate)).then(b.count.cmp(&a.count)));
     drops
+}
+
+/// Datagrams that a sink did not write.
+fn of_sink(sink: &Sink, before: &Stats, span: f64) -> Drop {
+    let earlier = before.sinks.iter().find(|earlier| earlier.name == sink.name).map(|earlier| earlier.dropped);
+    Drop {
+        cause: format!("sink {}", printable(&sink.name, 64)),
+        kind: Kind::Lost,
+        explanation: "its reader is too slow",
+        count: sink.dropped,
+        rate: earlier.map_or(0.0, |earlier| per_second(sink.dropped, earlier, span)),
+    }
 }
 
 fn per_second(now: u64, before: u64, span: f64) -> f64 {
@@ -119,6 +133,18 @@ fn counts(queue: &Value) -> (Option<u32>, BTreeMap<String, u64>) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_sink_that_drops_is_a_cause() {
+        let stats = |elapsed_seconds: f64, dropped: u64| Stats {
+            elapsed_seconds,
+            sinks: vec![Sink { name: "archive".into(), dropped }, Sink { name: "idle".into(), dropped: 0 }],
+            ..Stats::default()
+        };
+        let drops = drops(&stats(1.0, 10), &stats(2.0, 30), |_| None);
+        assert_eq!(drops.len(), 1);
+        assert_eq!((drops[0].cause.as_str(), drops[0].count, drops[0].rate), ("sink archive", 30, 20.0));
+    }
 
     #[test]
     fn queues_are_numbers_or_objects() {
