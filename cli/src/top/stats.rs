@@ -40,12 +40,16 @@ pub struct Stats {
     pub link_events: Vec<LinkEvent>,
 }
 
-/// Where datagrams go, and how many of them its reader was too slow for.
+/// Where datagrams go, and how many of them it dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Sink {
     pub name: String,
     pub dropped: u64,
+    /// By reason.
+    pub dropped_by: BTreeMap<String, u64>,
+    /// `ok`, or what is wrong.
+    pub state: String,
 }
 
 /// Something that happened to the link.

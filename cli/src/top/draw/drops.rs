@@ -32,7 +32,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, skip: usize, theme: 
         put_right(buffer, area, row, 9 + CAUSE + 7, &short(drop.count as f64), style);
         put_right(buffer, area, row, 9 + CAUSE + 17, &format!("{}/s", short(drop.rate)), style);
         let (row, column) = if below { (row + 1, 9) } else { (row, 9 + CAUSE + 19) };
-        put(buffer, area, row, column, drop.explanation, theme.dim());
+        put(buffer, area, row, column, &drop.explanation, theme.dim());
     }
     more(buffer, area, drops.len().saturating_sub(skip + room), theme);
 }

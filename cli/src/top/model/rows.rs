@@ -36,7 +36,7 @@ pub struct Drop {
     /// Its name in the ledger.
     pub cause: String,
     pub kind: Kind,
-    pub explanation: &'static str,
+    pub explanation: String,
     pub count: u64,
     /// Frames per second.
     pub rate: f64,
@@ -49,7 +49,7 @@ pub fn drops(before: &Stats, now: &Stats, explain: fn(&str) -> Option<(Kind, &'s
         let (kind, explanation) = explain(cause).filter(|_| count > 0)?;
         let earlier = before.ledger.get(cause).copied();
         let rate = earlier.map_or(0.0, |earlier| per_second(count, earlier, span));
-        Some(Drop { cause: cause.clone(), kind, explanation, count, rate })
+        Some(Drop { cause: cause.clone(), kind, explanation: explanation.to_owned(), count, rate })
     };
     let mut drops: Vec<Drop> = now.ledger.iter().filter_map(drop).collect();
     drops.extend(now.sinks.iter().filter(|sink| sink.dropped > 0).map(|sink| of_sink(sink, before, span)));
@@ -68,7 +68,11 @@ fn of_sink(sink: &Sink, before: &Stats, span: f64) -> Drop {
     Drop {
         cause: format!("sink {}", printable(&sink.name, 64)),
         kind: Kind::Lost,
-        explanation: "its reader is too slow",
+        explanation: if ["", "ok"].contains(&sink.state.as_str()) {
+            sink.dropped_by.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+        } else {
+            printable(&sink.state, 200)
+        },
         count: sink.dropped,
         rate: earlier.map_or(0.0, |earlier| per_second(sink.dropped, earlier, span)),
     }
@@ -138,12 +142,16 @@ mod tests {
     fn a_sink_that_drops_is_a_cause() {
         let stats = |elapsed_seconds: f64, dropped: u64| Stats {
             elapsed_seconds,
-            sinks: vec![Sink { name: "archive".into(), dropped }, Sink { name: "idle".into(), dropped: 0 }],
+            sinks: vec![
+                Sink { name: "archive".into(), dropped, state: "waiting for a reader".into(), ..Sink::default() },
+                Sink::default(),
+            ],
             ..Stats::default()
         };
         let drops = drops(&stats(1.0, 10), &stats(2.0, 30), |_| None);
         assert_eq!(drops.len(), 1);
         assert_eq!((drops[0].cause.as_str(), drops[0].count, drops[0].rate), ("sink archive", 30, 20.0));
+        assert_eq!(drops[0].explanation, "waiting for a reader");
     }
 
     #[test]
