@@ -126,7 +126,8 @@ pub static FAMILIES: &[Family] = &[
         name: "receiver_subscription_passed_frames",
         kind: Kind::Counter,
         labels: SUBSCRIPTION,
-        help: "Frames of unwanted sources that passed to the kernel for other programs; shared as the blocked ones are; \
+        help: "Frames of unwanted sources that passed to the kernel for other programs; shared as the blocked ones \
+               are; \
                absent in mode socket",
         read: |scrape, samples| each_series(scrape, samples, |series| series.passed_shared),
     },
@@ -153,7 +154,8 @@ pub static FAMILIES: &[Family] = &[
         name: "receiver_last_packet_timestamp_seconds",
         kind: Kind::Gauge,
         labels: &[],
-        help: "When the latest datagram of any subscription was received, in seconds since 1970; absent before the first",
+        help: "When the latest datagram of any subscription was received, in seconds since 1970; absent before the \
+               first",
         read: |scrape, samples| match scrape.series.iter().filter_map(|series| series.last).max() {
             Some(last) => samples.add_seconds(&[], scrape.unix_of_tai(last)),
             None => Ok(()),
@@ -198,7 +200,8 @@ pub static FAMILIES: &[Family] = &[
         name: "receiver_unaccounted_frames",
         kind: Kind::Gauge,
         labels: &[],
-        help: "The total difference between counters kept independently; absent while traffic flows, when it is unknown",
+        help: "The total difference between counters kept independently; absent while traffic flows, when it is \
+               unknown",
         read: |scrape, samples| scrape.unaccounted.map_or(Ok(()), |frames| samples.add(&[], frames)),
     },
     Family {

@@ -1,8 +1,8 @@
 //! What one scrape reads, and what is kept from one to the next.
 //!
-//! Reading takes no lock that a receiving thread takes for each batch, with one exception: if there are sinks, their
-//! counts are copied under the lock that a thread holds while it passes a batch to them. The counters are atomics, which
-//! their one writer never waits for. The filter is read 64 subscriptions at a time.
+//! Reading takes no lock that a receiving thread takes for each batch, with one exception: if there are sinks,
+//! their counts are copied under the lock that a thread holds while it passes a batch to them. The counters are
+//! atomics, which their one writer never waits for. The filter is read 64 subscriptions at a time.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
