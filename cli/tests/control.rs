@@ -238,6 +238,19 @@ fn rates_are_since_the_last_stats_of_the_same_client() {
     stop(run);
 }
 
+/// Linux lists no sources of an interface while the group that was joined last there has none. They are not lost.
+#[test]
+fn an_any_source_subscription_beside_others_loses_none_of_them() {
+    let (lab, runtime) = (Lab::new().expect("a lab"), Runtime::new());
+    let run = runtime.run(&lab, &["--mode", "copy", WANTED, "[fd00::1]@[ff3e::1]:5000"]);
+    runtime.json(&["join", "239.1.1.1:6000"]);
+    runtime.json(&["join", "[ff15::1]:6000"]);
+    // Two readings of the kernel's tables have to agree, about one a second.
+    sleep(Duration::from_millis(3500));
+    assert_eq!(runtime.json(&["stats"])["warnings"], json!([]));
+    stop(run);
+}
+
 #[test]
 fn a_refusal_changes_nothing_and_says_why() {
     let (lab, runtime) = (Lab::new().expect("a lab"), Runtime::new());
