@@ -15,7 +15,8 @@ impl CpuList {
         &self.0
     }
 
-    /// Reads a list of the kernel, such as `/sys/devices/system/cpu/online`. It ends with a line feed, and may be empty.
+    /// Reads a list of the kernel, such as `/sys/devices/system/cpu/online`. It ends with a line feed, and may be
+    /// empty.
     pub fn of_kernel(text: &str) -> Option<Self> {
         match text.trim() {
             "" => Some(Self::default()),

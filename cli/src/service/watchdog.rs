@@ -1,8 +1,8 @@
 //! The heartbeat for the service manager's watchdog. It ends when the main thread no longer comes here, or when a
 //! receiving thread does not come out of a batch.
 //!
-//! A receiving thread marks when it goes into a batch and when it comes out. One that waits in the kernel for packets is
-//! outside, so it need not wake up to prove that it lives.
+//! A receiving thread marks when it goes into a batch and when it comes out. One that waits in the kernel for packets
+//! is outside, so it need not wake up to prove that it lives.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
