@@ -613,15 +613,15 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     let loops = |target: &str| format!("udp://{target}?interface={i}");
     for (target, code, says) in [
         ("file:a?rotat=1".to_owned(), 2, "the key `rotat` is unknown; did you mean `rotate`?"),
-        (format!("file:{new}?only=232.9.9.9:1"), 2, "takes 232.9.9.9:1, which is not subscribed; write a subscription"),
-        (format!("file:{new}?only=x"), 2, "the value of `only` is no subscription: "),
+        ("discard:?only=232.9.9.9:1".to_owned(), 2, "takes 232.9.9.9:1, which is not subscribed; write a subscription"),
+        ("discard:?only=x".to_owned(), 2, "the value of `only` is no subscription: "),
         (loops("232.1.1.1:5000"), 2, "would send into the subscription 10.0.0.1@232.1.1.1:5000 on the same interface"),
         ("udp://239.1.1.1:5000?interface=nope0".to_owned(), 1, "the interface nope0: No such device"),
         ("udp://10.0.0.1:5000?source=10.9.9.9".to_owned(), 1, "the source 10.9.9.9; write an address of this host: "),
         ("unix:/etc/passwd".to_owned(), 2, "unix:/etc/passwd is no socket; name the path of a Unix datagram socket"),
         ("file:/nowhere/file-%Y".to_owned(), 1, "cannot create "),
     ] {
-        let refused = output(&lab, &["-i", i, "-o", &target, FIRST]);
+        let refused = output(&lab, &["-i", i, "-o", &new, "-o", &target, FIRST]);
         let err = String::from_utf8_lossy(&refused.stderr);
         assert_eq!(refused.status.code(), Some(code), "{target}: {err}");
         assert!(err.contains(says), "{target}: {err}");

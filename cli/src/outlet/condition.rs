@@ -109,7 +109,7 @@ impl Status {
             return;
         }
         match reason {
-            DropReason::NoReader => tracing::warn!("output {name}: nobody reads any more; it is tried again"),
+            DropReason::NoReader => tracing::warn!("output {name}: nobody reads; it is tried again"),
             _ => tracing::warn!("output {name} fails and is tried again: {error}"),
         }
     }

@@ -39,8 +39,16 @@ impl Sinks {
             }
         }
         let mut this = Self { probe: probe.then(ProbeChecker::new), ..Self::default() };
-        for request in requests {
-            let sink = request.open(context)?;
+        // Files come last: a start that fails for another sink creates none.
+        let mut opened: Vec<Option<Box<dyn Sink>>> = requests.iter().map(|_| None).collect();
+        for is_file in [false, true] {
+            for (sink, request) in opened.iter_mut().zip(requests) {
+                if request.file().is_some() == is_file {
+                    *sink = Some(request.open(context)?);
+                }
+            }
+        }
+        for (request, sink) in requests.iter().zip(opened.into_iter().flatten()) {
             this.add(request.name().to_owned(), request.selection().clone(), sink);
         }
         for (id, subscription) in context.subscriptions {

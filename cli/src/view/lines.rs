@@ -8,6 +8,7 @@ use super::explanation;
 use super::traits::View;
 use crate::errors::one_paragraph;
 use crate::figures::{Dropped, Facts, Figures, Flow, Stream, drops};
+use crate::sink::SinkReport;
 use crate::units::{age, count, short, with_unit};
 
 /// The most subscriptions that a summary in words names. JSON names all.
@@ -142,16 +143,23 @@ fn of_verdicts(some: u64, ledger: &Ledger) -> String {
     format!("{some} of {} {}", count(all, "verdict"), if all == 1 { "was" } else { "were" })
 }
 
-/// A line for each reader that did not read.
+/// A line for each kind of reader that did not read, and for each sink that failed.
 fn dropped_for_readers(dropped: &Dropped) -> impl Iterator<Item = String> {
     let line = |what: &str, number: u64, unit: &str, done: &str| {
         let dropped = count(number, unit);
         (number > 0).then(|| format!("{what}: {dropped} not {done}: the reader did not take everything"))
     };
-    let output = line("output", dropped.output(), "datagram", "written");
+    let failures: u64 = dropped.sinks.iter().map(|sink| sink.failures).sum();
+    let output = line("output", dropped.output() - failures, "datagram", "written");
     let display = line("display", dropped.display, "update", "shown");
     let log = line("log", dropped.log, "line", "written");
-    [output, display, log].into_iter().flatten()
+    let failed = |sink: &SinkReport| {
+        let (name, dropped) = (&sink.name, count(sink.failures, "datagram"));
+        let reason = sink.last_error.as_deref().unwrap_or("writing failed");
+        (sink.failures > 0).then(|| format!("output {name}: {dropped} not written: {reason}"))
+    };
+    let failed: Vec<String> = dropped.sinks.iter().filter_map(failed).collect();
+    [output, display, log].into_iter().flatten().chain(failed)
 }
 
 /// The number of frames without a cause, if it is known and not 0.
