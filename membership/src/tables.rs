@@ -133,11 +133,12 @@ impl KernelTables {
 
     /// Returns true if the kernel shows none of an interface's sources of one family, although groups may have some. Its
     /// list of sources passes over an interface whose latest group has none (`igmp_mcf_get_first`,
-    /// `igmp6_mcf_get_first`). `has_sources` returns true for a group that is known to have some.
+    /// `igmp6_mcf_get_first`). `has_sources` returns true for a group that is known to have some. If the latest group is
+    /// one that the kernel joins itself, the interface came up after all others were joined, and may have lost them.
     pub fn hides_sources(&self, interface: u32, ipv6: bool, has_sources: impl Fn(IpAddr) -> bool) -> bool {
         let of_family = |group: &&KernelGroup| group.group.is_ipv6() == ipv6;
         let latest = self.latest.get(&(interface, ipv6));
-        latest.is_some_and(|&latest| !has_sources(latest))
+        latest.is_some_and(|&latest| !has_sources(latest) && !is_joined_by_the_kernel(latest))
             && self.on(interface).filter(of_family).all(|group| group.sources.is_empty())
     }
 
@@ -162,6 +163,18 @@ impl KernelTables {
                 None => self.not_understood += 1,
             }
         }
+    }
+}
+
+/// 224.0.0.1, ff01::1, ff02::1, and the solicited-node groups.
+fn is_joined_by_the_kernel(group: IpAddr) -> bool {
+    match group {
+        IpAddr::V4(group) => group == Ipv4Addr::new(224, 0, 0, 1),
+        IpAddr::V6(group) => match group.segments() {
+            [0xff01 | 0xff02, 0, 0, 0, 0, 0, 0, 1] => true,
+            [0xff02, 0, 0, 0, 0, 1, high, _] => high >> 8 == 0xff,
+            _ => false,
+        },
     }
 }
 
