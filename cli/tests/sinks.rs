@@ -1,5 +1,5 @@
-//! Sinks: several at once, each with its own subscriptions; files that rotate, a full disk, readers that stop, come late
-//! or go; a relay. Each byte is written or counted as dropped. The built command in two namespaces. Needs root.
+//! Sinks: several at once, each with its own subscriptions; files that rotate, a full disk, readers that stop, come
+//! late or go; a relay. Each byte is written or counted as dropped. The built command in two namespaces. Needs root.
 
 mod command;
 
@@ -565,7 +565,8 @@ fn a_relay_keeps_order_and_spacing() {
     errors.sort_by(f64::total_cmp);
     let at = |part: f64| errors[((errors.len() - 1) as f64 * part) as usize];
     println!(
-        "spacing error in microseconds: least {:.0}, 10 % {:.0}, median {:.0}, 90 % {:.0}, 99 % {:.0}, most {:.0}; late {}",
+        "spacing error in microseconds: least {:.0}, 10 % {:.0}, median {:.0}, 90 % {:.0}, 99 % {:.0}, most {:.0}; \
+         late {}",
         at(0.0),
         at(0.1),
         at(0.5),

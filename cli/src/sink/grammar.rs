@@ -550,7 +550,8 @@ mod tests {
             ("file:a%q", "`%q` in the name is unknown; write %Y, %m, %d, %H, %M, %S, or %% for a percent sign"),
             (
                 "file:%Y/a",
-                "a folder of the path contains `%`; write times in the file's name alone, and %% for a percent sign there",
+                "a folder of the path contains `%`; write times in the file's name alone, and %% for a percent sign \
+                 there",
             ),
             ("udp://x", "`x` is no host and port; write HOST:PORT, with an IPv6 address in brackets"),
             (
