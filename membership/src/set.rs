@@ -223,7 +223,7 @@ impl MembershipSet {
         // The kernel looks for a membership from the latest on. To leave them in the order of joining would take time
         // that grows with the square of their number.
         while let Some((id, slot)) = self.sockets.pop_last() {
-            slot.memberships.abandon_all();
+            slot.memberships.end_all();
             self.announce_removal(id);
         }
     }

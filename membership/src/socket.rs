@@ -4,7 +4,7 @@
 //! Linux never sees a request that it would judge differently. After JOIN_GROUP it would take JOIN_SOURCE_GROUP and
 //! silently switch to INCLUDE, and LEAVE_SOURCE_GROUP and leave INCLUDE without a source.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -51,12 +51,14 @@ pub struct MembershipSocket<S> {
     style: OptionStyle,
     /// Only groups that are joined.
     states: BTreeMap<IpAddr, State>,
+    /// Groups of `states` that the kernel has lost: requests change the state alone, until they are renewed.
+    abandoned: BTreeSet<IpAddr>,
 }
 
 impl<S: AsFd> MembershipSocket<S> {
     /// Takes a socket on which nothing is joined yet. From now on its memberships must only be changed here.
     pub fn new(socket: S, interface: InterfaceRef, style: OptionStyle) -> Self {
-        Self { socket, interface, style, states: BTreeMap::new() }
+        Self { socket, interface, style, states: BTreeMap::new(), abandoned: BTreeSet::new() }
     }
 
     /// The socket.
@@ -91,33 +93,47 @@ impl<S: AsFd> MembershipSocket<S> {
         }
         let previous = self.state(group).clone();
         let next = previous.judge(request)?;
-        if let Err(cause) = self.execute(group, &previous, &next, request).and_then(|()| self.confirm(group, &next)) {
+        if !self.abandoned.contains(&group)
+            && let Err(cause) = self.execute(group, &previous, &next, request).and_then(|()| self.confirm(group, &next))
+        {
             return Err(self.restore(group, &previous, cause));
         }
-        match next {
-            State::NotMember => self.states.remove(&group),
-            next => self.states.insert(group, next),
-        };
+        if next == State::NotMember {
+            self.states.remove(&group);
+            self.abandoned.remove(&group);
+        } else {
+            self.states.insert(group, next);
+        }
         Ok(())
     }
 
     /// Ends what the socket still holds of a group that the kernel has lost with the device.
-    /// [`MembershipSocket::state`] stays.
-    pub(super) fn abandon(&self, group: IpAddr) {
-        // By index, as in `restore`. It fails if nothing is held.
-        let _ = opt::mcast_group(self.fd(), opt::MCAST_LEAVE_GROUP, self.interface.index, group);
+    /// [`MembershipSocket::state`] stays, and requests change it, until [`MembershipSocket::renew`].
+    pub(super) fn abandon(&mut self, group: IpAddr) {
+        self.end(group);
+        if self.states.contains_key(&group) {
+            self.abandoned.insert(group);
+        }
     }
 
-    /// Abandons all groups, for a socket that is about to be closed.
-    pub(super) fn abandon_all(&self) {
-        self.states.keys().for_each(|&group| self.abandon(group));
+    /// Ends all memberships, for a socket that is about to be closed.
+    pub(super) fn end_all(&self) {
+        self.states.keys().for_each(|&group| self.end(group));
+    }
+
+    fn end(&self, group: IpAddr) {
+        // By index, as in `restore`. It fails if nothing is held.
+        let _ = opt::mcast_group(self.fd(), opt::MCAST_LEAVE_GROUP, self.interface.index, group);
     }
 
     /// Joins a group again with its [`MembershipSocket::state`], after [`MembershipSocket::abandon`].
     ///
     /// # Errors
-    /// The kernel refused, and the group is not joined.
-    pub(super) fn renew(&self, group: IpAddr) -> Result<(), SocketError> {
+    /// The kernel refused, and the group is not joined: it stays abandoned.
+    pub(super) fn renew(&mut self, group: IpAddr) -> Result<(), SocketError> {
+        if !self.abandoned.contains(&group) {
+            return Ok(());
+        }
         let state = self.state(group);
         let filter = state.filter();
         let index = self.interface.index;
@@ -139,7 +155,11 @@ impl<S: AsFd> MembershipSocket<S> {
                 _ => self.set_filter_by_index(group, &filter),
             })
             .and_then(|()| self.confirm(group, state));
-        renewed.inspect_err(|_| self.abandon(group))
+        match &renewed {
+            Ok(()) => _ = self.abandoned.remove(&group),
+            Err(_) => self.end(group),
+        }
+        renewed
     }
 
     /// The state that the kernel holds for this socket, interface and group, by the getter of the option style. It can

@@ -213,8 +213,11 @@ fn foreign_between_two_relinks(mode: ReceiveMode) {
     lab.tx().ip(&["link", "set", "veth-tx", "up"]).expect("up");
     lab.rx().ip(&["link", "set", "veth-rx", "up"]).expect("up");
     counting.wait_for_outages(1);
-    assert!(table(lab.rx(), "mcfilter").contains("0xe8010101 0x0a000001"));
-    assert!(table(lab.rx(), "mcfilter6").contains("ff3e0000000000000000000000000001"));
+    // IPv6 is there a moment later than the link.
+    wait_until("both groups are joined again", || {
+        table(lab.rx(), "mcfilter").contains("0xe8010101 0x0a000001")
+            && table(lab.rx(), "mcfilter6").contains("ff3e0000000000000000000000000001")
+    });
     let stream = sending(&lab);
     counting.next_packet();
     drop(stream.stop());

@@ -56,10 +56,12 @@ impl MembershipSet {
 
     /// Ends what the sockets still hold of these groups, which the kernel has lost: it would refuse another join. The
     /// states of this set stay, and [`MembershipSet::renew`] joins the groups again.
-    pub fn abandon(&self, groups: &BTreeSet<IpAddr>) {
+    pub fn abandon(&mut self, groups: &BTreeSet<IpAddr>) {
         // The latest first, as in `leave_all`.
-        for slot in self.sockets.values().rev() {
-            for (group, _) in slot.memberships.states().filter(|(group, _)| groups.contains(group)) {
+        for slot in self.sockets.values_mut().rev() {
+            let here: Vec<_> =
+                slot.memberships.states().map(|(group, _)| group).filter(|group| groups.contains(group)).collect();
+            for group in here {
                 slot.memberships.abandon(group);
             }
         }
@@ -79,7 +81,7 @@ impl MembershipSet {
             let here: Vec<IpAddr> =
                 slot.memberships.states().map(|(group, _)| group).filter(|group| groups.contains(group)).collect();
             for group in here {
-                let Some(Err(error)) = self.sockets.get(&id).map(|slot| slot.memberships.renew(group)) else {
+                let Some(Err(error)) = self.sockets.get_mut(&id).map(|slot| slot.memberships.renew(group)) else {
                     continue;
                 };
                 let reason = self.reason(error, group);

@@ -10,7 +10,7 @@ use receiver_membership::tables::{IgmpVersion, KernelGroup, KernelMode, KernelTa
 use receiver_membership::{Layout, MembershipSet, Options};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::support::{Receiving, exclude, include, interface, ip, sender, sending_socket};
+use crate::support::{Receiving, exclude, include, interface, ip, many_sources, sender, sending_socket};
 
 const PORT: u16 = 5000;
 
@@ -36,6 +36,40 @@ fn read(lab: &Lab) -> Vec<KernelGroup> {
     let tables = lab.rx().run(KernelTables::read).expect("run").expect("tables");
     assert_eq!(tables.not_understood, 0);
     tables.on(index).cloned().collect()
+}
+
+/// A group that the kernel has lost can be changed, and is joined again as it was changed.
+#[test]
+fn groups_that_are_lost_take_changes() {
+    let lab = Lab::new().expect("lab");
+    let groups: [IpAddr; 4] = ["239.1.1.1", "239.1.1.2", "239.1.1.3", "ff15::1"].map(ip);
+    let sources = groups.map(|group| many_sources(group, 25));
+    let mut set = lab.rx().run(|| MembershipSet::new(interface(&lab), Options::default())).expect("run");
+    let change = || {
+        set.join(groups[0], PORT, &include(&sources[0][..3])).expect("join");
+        set.join(groups[1], PORT, &exclude(&[])).expect("join");
+        set.join(groups[2], PORT, &include(&sources[2][..1])).expect("join");
+        set.join(groups[3], PORT, &include(&sources[3][..2])).expect("join");
+        set.abandon(&groups.into());
+        // More than fit on the socket that is there.
+        set.set_filter(groups[0], PORT, &include(&sources[0][2..])).expect("set");
+        set.block(groups[1], PORT, sources[1][0]).expect("block");
+        set.leave(groups[2], PORT).expect("leave");
+        set.join(groups[2], PORT, &include(&sources[2][1..2])).expect("join");
+        set.remove_source(groups[3], PORT, sources[3][0]).expect("remove");
+        set.renew(&groups.into()).expect("renew");
+    };
+    lab.rx().run(change).expect("run");
+    let held = read(&lab);
+    let of = |group: IpAddr| held.iter().find(|held| held.group == group).expect("joined");
+    assert!(sources[0][2..].iter().all(|source| of(groups[0]).includes(*source)), "{held:?}");
+    assert!(!of(groups[0]).includes(sources[0][0]) && of(groups[1]).mode() == KernelMode::Exclude, "{held:?}");
+    assert_eq!(sources[2][..2].iter().map(|source| of(groups[2]).includes(*source)).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(sources[3][..2].iter().map(|source| of(groups[3]).includes(*source)).collect::<Vec<_>>(), [false, true]);
+    for (group, port, state) in set.memberships() {
+        assert!(state.is_member(), "{group} {port}");
+    }
+    assert_eq!(set.missing_from(&lab.rx().run(KernelTables::read).expect("run").expect("tables")), [].into());
 }
 
 /// Sockets that only join: the kernel's tables have the filter, and nothing is delivered or reported as a data socket.
