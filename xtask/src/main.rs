@@ -5,6 +5,7 @@ mod bench;
 mod build_ebpf;
 mod ci;
 mod deb;
+mod debian;
 mod demonstration;
 mod interrupt;
 mod man;

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::debian::{apt_update, is_debian};
 use crate::process::{run_shown, succeeds};
-use crate::setup::{apt_update, is_debian};
 use crate::tree;
 
 const PROGRAM: &str = "promtool";

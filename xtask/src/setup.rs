@@ -5,15 +5,13 @@
 //! version of LLVM.
 
 use std::env;
-use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::build_ebpf::recorded;
-use crate::privilege::Elevation;
+use crate::debian::{apt_install, is_debian};
 use crate::process::{read, run_shown, succeeds};
 use crate::toolchain::{Compiler, LINKER, TARGET, Toolchain, find_linker, linker_folder};
 use crate::{promtool, tree};
@@ -208,30 +206,4 @@ fn llvm_prefix(major: &str) -> Option<PathBuf> {
         let prefix = read(Command::new(&config).arg("--prefix")).ok()?;
         (version.split('.').next() == Some(major)).then(|| PathBuf::from(prefix))
     })
-}
-
-/// Installs Debian's packages, as root or by sudo.
-pub fn apt_install(packages: &[&str]) -> Result<()> {
-    println!("About to install Debian's packages {} (without the ones that they recommend).", packages.join(", "));
-    let elevation = Elevation::require(&format!("installing {}", packages.join(" ")))?;
-    let quiet = [("DEBIAN_FRONTEND", OsStr::new("noninteractive"))];
-    run_shown(elevation.command("apt-get", &quiet).arg("update"))?;
-    let mut install = elevation.command("apt-get", &quiet);
-    run_shown(install.args(["install", "--yes", "--no-install-recommends"]).args(packages))
-        .context("does this release of Debian have these packages?")
-}
-
-/// Reads the lists of packages again, as root or by sudo. The error names what needs it.
-pub fn apt_update(what: &str) -> Result<()> {
-    run_shown(Elevation::require(what)?.command("apt-get", &[]).arg("update"))
-}
-
-/// Returns true on Debian and its derivatives, if apt-get is there.
-pub fn is_debian() -> bool {
-    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let debian = |line: &str| {
-        let value = line.strip_prefix("ID=").or(line.strip_prefix("ID_LIKE="));
-        value.is_some_and(|value| value.trim_matches('"').split(' ').any(|word| word == "debian"))
-    };
-    release.lines().any(debian) && tree::find_program("apt-get").is_some()
 }

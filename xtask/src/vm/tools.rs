@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::process::{run_shown, succeeds};
-use crate::{setup, tree};
+use crate::{debian, tree};
 
 /// The version of virtme-ng that is installed. It is the first one that accepts a kernel's modules in any folder.
 const VIRTME_VERSION: &str = "1.42";
@@ -46,7 +46,7 @@ pub fn install(folder: &Path) -> Result<Tools> {
     }
     if !packages.is_empty() {
         println!("Missing for virtual machines: {}.", packages.join(", "));
-        setup::apt_install(&packages)?;
+        debian::apt_install(&packages)?;
     }
     Ok(Tools { virtme: virtme(folder)? })
 }
