@@ -23,7 +23,6 @@ mod event;
 mod figures;
 mod files;
 mod hints;
-#[allow(dead_code)] // Until the control socket, the metrics and the reload use all of it.
 mod instance;
 mod interfaces;
 mod log;

@@ -7,21 +7,14 @@ use serde_json::json;
 
 use super::protocol::{Kind, Refusal, Request, done, refused};
 use super::reports::{self, Entry};
+use super::session::Session;
 use crate::errors::describe;
-use crate::figures::Base;
 use crate::hints::hint;
 use crate::instance::{Instance, ReloadError};
 use crate::{log, values};
 
 /// The most subscriptions that a message lists.
 const MOST_LISTED: usize = 8;
-
-/// What the run remembers of a client between its requests.
-#[derive(Default)]
-pub struct Session {
-    /// The counts of its last `stats`.
-    pub before: Option<Base>,
-}
 
 /// Returns true for a request that changes something, and may take long.
 pub fn is_change(request: &Request) -> bool {

@@ -6,6 +6,7 @@ pub mod place;
 mod protocol;
 mod reports;
 mod server;
+mod session;
 mod socket;
 
 use std::path::Path;
@@ -19,9 +20,10 @@ use crate::services::Services;
 use socket::ControlSocket;
 
 pub use client::{Client, ClientError, Selection};
-pub use execute::{Session, reply};
+pub use execute::reply;
 pub use protocol::{Kind, Refusal, Request, parse_reply};
 pub use server::Control;
+pub use session::Session;
 
 /// Opens the control socket of a run with this name, at this path or in the runtime directory, and serves it: with
 /// refusals until [`Control::started`]. `None` without both.

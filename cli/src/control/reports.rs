@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use receiver::{Error, Ledger, LinkChange, LinkHistory, QueueReport, ReceiveMode, SubscriptionReport, XskLedger};
 use serde::{Serialize, Serializer};
 
-use super::execute::Session;
 use super::protocol::{Refusal, done};
+use super::session::Session;
 use crate::figures::in_flight;
 use crate::instance::Instance;
 use crate::view::{JsonFigures, JsonFinding, RefusedMode, json_findings, refused_modes};

@@ -16,8 +16,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::execute::{self, Session};
+use super::execute;
 use super::protocol::{Kind, LONGEST_REQUEST, Refusal, Request, VERSION, done, refused};
+use super::session::Session;
 use super::socket::ControlSocket;
 use crate::event::Event;
 use crate::instance::Instance;

@@ -3,13 +3,13 @@
 use std::fmt::{self, Debug, Formatter};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabel, EncodeLabelSet, LabelSetEncoder, MetricEncoder, prometheus_text, text,
-};
+use prometheus_client::encoding::{DescriptorEncoder, prometheus_text, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::families::{FAMILIES, Family, Kind};
+use super::families::{FAMILIES, Family};
+use super::kind::Kind;
+use super::samples::Samples;
 use super::scrape::Scrape;
 
 /// A format of the answer.
@@ -70,7 +70,7 @@ impl Collector for Collected {
         for family in FAMILIES {
             let (name, unit) = without_unit(family);
             let metric = encoder.encode_descriptor(name, family.help, unit.as_ref(), metric_type(family.kind))?;
-            (family.read)(&self.0, &mut Samples { metric, kind: family.kind, labels: family.labels })?;
+            (family.read)(&self.0, &mut Samples::new(metric, family.kind, family.labels))?;
         }
         Ok(())
     }
@@ -91,56 +91,5 @@ fn metric_type(kind: Kind) -> MetricType {
         Kind::Counter => MetricType::Counter,
         Kind::Gauge => MetricType::Gauge,
         Kind::Info => MetricType::Info,
-    }
-}
-
-/// Takes the samples of one family.
-pub struct Samples<'a> {
-    metric: MetricEncoder<'a>,
-    kind: Kind,
-    labels: &'static [&'static str],
-}
-
-impl Samples<'_> {
-    /// Adds a sample with these values of the family's labels, in their order.
-    ///
-    /// # Errors
-    /// As of writing to a string.
-    pub fn add(&mut self, values: &[&str], value: u64) -> fmt::Result {
-        let labels = Labels { names: self.labels, values };
-        match self.kind {
-            Kind::Counter => self.metric.encode_family(&labels)?.encode_counter::<NoLabels, _, u64>(&value, None),
-            // A gauge takes signed values.
-            Kind::Gauge => self.metric.encode_family(&labels)?.encode_gauge(&i64::try_from(value).unwrap_or(i64::MAX)),
-            Kind::Info => self.metric.encode_info(&labels),
-        }
-    }
-
-    /// As [`Samples::add`], for a time or a duration in seconds.
-    ///
-    /// # Errors
-    /// As of writing to a string.
-    pub fn add_seconds(&mut self, values: &[&str], seconds: f64) -> fmt::Result {
-        let labels = Labels { names: self.labels, values };
-        let mut metric = self.metric.encode_family(&labels)?;
-        match self.kind {
-            Kind::Counter => metric.encode_counter::<NoLabels, _, f64>(&seconds, None),
-            Kind::Gauge | Kind::Info => metric.encode_gauge(&seconds),
-        }
-    }
-}
-
-type NoLabels = [(&'static str, &'static str); 0];
-
-#[derive(Debug)]
-struct Labels<'a> {
-    names: &'static [&'static str],
-    values: &'a [&'a str],
-}
-
-impl EncodeLabelSet for Labels<'_> {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        debug_assert_eq!(self.names.len(), self.values.len(), "{:?}", self.names);
-        self.names.iter().zip(self.values).try_for_each(|(name, value)| (*name, *value).encode(encoder.encode_label()))
     }
 }

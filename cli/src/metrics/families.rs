@@ -6,20 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use receiver::{QueueReport, ReceiveMode};
 
-use super::encode::Samples;
+use super::kind::Kind;
+use super::samples::Samples;
 use super::scrape::{Scrape, SinkCounts};
 use super::series::Series;
-
-/// The type of a metric, as OpenMetrics has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// It only grows. Its samples end in `_total`.
-    Counter,
-    /// It rises and falls.
-    Gauge,
-    /// The constant 1, with what is to be known in its labels. Its samples end in `_info`.
-    Info,
-}
 
 /// One metric, or one for each value of its labels.
 pub struct Family {

@@ -4,6 +4,8 @@ mod address;
 mod encode;
 mod families;
 mod http;
+mod kind;
+mod samples;
 mod scrape;
 mod series;
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use super::encode::Format;
-use super::families::{FAMILIES, Family, Kind};
+use super::families::{FAMILIES, Family};
+use super::kind::Kind;
 use super::series::{Labelled, OTHER};
 use receiver::{Handle, ReceiveMode, Receiver, SubscriptionId};
 
