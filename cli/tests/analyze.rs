@@ -100,8 +100,8 @@ fn words_for_people() {
     let text = String::from_utf8(output.stdout).expect("text");
     assert_eq!(
         text,
-        "moldudp64 10.0.0.1 > 232.1.1.1:5000, MORNING001: 8 packets, 10 messages, sequence 1 to 10, 2 missing, 1 gaps, 1 \
-         duplicates, 1 reordered, 1 malformed\n9 packets in 0.0 s: 1 stream of 8 datagrams, 2 missing in 1 gap\n"
+        "moldudp64 10.0.0.1 > 232.1.1.1:5000, MORNING001: 8 packets, 10 messages, sequence 1 to 10, 2 missing, 1 gap, 1 \
+         duplicate, 1 reordered, 1 malformed\n9 packets in 0.0 s: 1 stream of 8 datagrams, 2 missing in 1 gap\n"
     );
 }
 

@@ -264,16 +264,16 @@ impl Stream {
         if let (Some(first), Some(next)) = (self.first_sequence, self.next_sequence) {
             let _ = write!(line, ", sequence {first} to {}", next.saturating_sub(1).max(first));
         }
-        for (count, what) in [
-            (self.missing, "missing"),
-            (self.gaps, "gaps"),
-            (self.recovered, "late"),
-            (self.duplicates, "duplicates"),
-            (self.reordered, "reordered"),
-            (self.resets, "resets"),
-            (self.malformed, "malformed"),
-        ] {
-            if count > 0 || what == "missing" && self.first_sequence.is_some() {
+        if self.first_sequence.is_some() {
+            let _ = write!(line, ", {} missing", self.missing);
+        }
+        for (count, what) in [(self.gaps, "gap"), (self.duplicates, "duplicate"), (self.resets, "reset")] {
+            if count > 0 {
+                let _ = write!(line, ", {}", units::count(count, what));
+            }
+        }
+        for (count, what) in [(self.recovered, "late"), (self.reordered, "reordered"), (self.malformed, "malformed")] {
+            if count > 0 {
                 let _ = write!(line, ", {count} {what}");
             }
         }
