@@ -41,10 +41,10 @@ pub fn read(path: &Path, each: impl FnMut(Captured<'_>)) -> anyhow::Result<Optio
     let name = name(path);
     let named = |error| anyhow!("{name}: {error}");
     if is_standard_input(path) {
-        return blocks(std::io::stdin(), each).map_err(named);
+        return packets(std::io::stdin(), each).map_err(named);
     }
     let file = File::open(path).map_err(|error| anyhow!("cannot open {name}: {error}"))?;
-    blocks(file, each).map_err(named)
+    packets(file, each).map_err(named)
 }
 
 /// A file as messages name it.
@@ -56,7 +56,8 @@ fn is_standard_input(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn blocks(input: impl Read + Send, mut each: impl FnMut(Captured<'_>)) -> anyhow::Result<Option<String>> {
+/// As [`read`], for any input.
+pub fn packets(input: impl Read + Send, mut each: impl FnMut(Captured<'_>)) -> anyhow::Result<Option<String>> {
     let mut reader = create_reader(LARGEST_BLOCK, input).map_err(|error| match error {
         PcapError::Eof => anyhow!("it is empty"),
         PcapError::ReadError => anyhow!("it cannot be read"),
