@@ -2,10 +2,10 @@
 //! are sequenced by the same engine as live ones.
 
 use receiver_feed::Bytes;
-use receiver_feed::arbiter::{Arbiter, Config, LegId};
+use receiver_feed::arbiter::{Arbiter, Config, Delivery, Event, LegId};
 use receiver_feed::health::{Bursts, Mdi, RtpHealth, TsConfig, TsHealth, clock_rate};
 use receiver_feed::protocol::is_transport_stream;
-use receiver_feed::protocol::{AnyProtocol, Detected, Detector, MpegTs, Protocol, Rtp, RtpHeader, StreamKey};
+use receiver_feed::protocol::{AnyProtocol, Detected, Detector, Kind, MpegTs, Protocol, Rtp, RtpHeader, StreamKey};
 use rustc_hash::FxHashMap;
 
 /// Datagrams after which a flow that was not recognized is given up.
@@ -40,8 +40,7 @@ pub struct Sequenced {
     pub malformed: u64,
     /// Messages in the datagrams of each stream.
     pub messages: FxHashMap<StreamKey, u64>,
-    pub rtp: Option<RtpHealth>,
-    pub ts: Option<(TsHealth, Mdi)>,
+    pub media: Media,
 }
 
 /// How flows are analyzed.
@@ -67,8 +66,7 @@ impl Settings {
             arbiter: Arbiter::new(protocol, self.config()),
             malformed: 0,
             messages: FxHashMap::default(),
-            rtp: None,
-            ts: None,
+            media: Media::default(),
         })
     }
 }
@@ -109,9 +107,9 @@ impl Flow {
     }
 
     /// After the last datagram: declares the gaps that are still waited for.
-    pub fn finish(&mut self) {
+    pub fn finish(&mut self, settings: &Settings) {
         match &mut self.phase {
-            Phase::Known(known) => known.arbiter.poll::<&[u8]>(u64::MAX, drop),
+            Phase::Known(known) => known.poll(settings, u64::MAX),
             phase => *phase = Phase::Unknown,
         }
     }
@@ -119,46 +117,74 @@ impl Flow {
 
 impl Sequenced {
     fn take(&mut self, settings: &Settings, now_ns: u64, payload: &[u8]) {
-        self.arbiter.poll::<&[u8]>(now_ns, drop);
+        self.poll(settings, now_ns);
         match self.protocol.parse(payload) {
             Ok(packet) => {
                 let messages = if packet.messages > 0 { packet.messages } else { packet.count };
-                let heartbeat = packet.kind == receiver_feed::protocol::Kind::Heartbeat;
-                *self.messages.entry(packet.stream).or_default() += if heartbeat { 0 } else { u64::from(messages) };
+                let messages = if packet.kind == Kind::Heartbeat { 0 } else { messages };
+                *self.messages.entry(packet.stream).or_default() += u64::from(messages);
             }
             Err(_) => self.malformed += 1,
         }
+        let Self { arbiter, media, .. } = self;
         // The error was counted above.
-        let _ = self.arbiter.push(LEG, now_ns, payload, drop);
-        self.observe(settings, now_ns, payload);
+        let _ = arbiter.push(LEG, now_ns, payload, |delivery| media.deliver(settings, delivery));
+        if matches!(self.protocol, AnyProtocol::Rtp(_) | AnyProtocol::MpegTs(_)) && !is_transport_stream(payload) {
+            self.media.arrive(now_ns, payload);
+        }
     }
 
-    /// The health of media.
-    fn observe(&mut self, settings: &Settings, now_ns: u64, payload: &[u8]) {
-        let header = match self.protocol {
-            AnyProtocol::Rtp(_) | AnyProtocol::MpegTs(_) if !is_transport_stream(payload) => {
-                RtpHeader::parse(payload).ok()
+    /// Declares the gaps that are over at this time.
+    fn poll(&mut self, settings: &Settings, now_ns: u64) {
+        let Self { arbiter, media, .. } = self;
+        arbiter.poll::<&[u8]>(now_ns, |delivery| media.deliver(settings, delivery));
+    }
+}
+
+/// The health of the media in a flow.
+#[derive(Default)]
+pub struct Media {
+    pub rtp: Option<RtpHealth>,
+    pub ts: Option<(TsHealth, Mdi)>,
+    /// When the latest packet of the transport stream arrived.
+    last_ns: u64,
+    /// Lost RTP packets that the delivery index has not taken yet.
+    lost: u64,
+}
+
+impl Media {
+    /// An RTP packet, as it arrived.
+    fn arrive(&mut self, now_ns: u64, payload: &[u8]) {
+        let Ok(header) = RtpHeader::parse(payload) else { return };
+        let rate = clock_rate(header.payload_type).unwrap_or(VIDEO_CLOCK);
+        self.rtp.get_or_insert_with(|| RtpHealth::new(rate)).observe(&header, now_ns);
+    }
+
+    /// A transport stream is judged in the order of the sequence, as its decoder gets it.
+    fn deliver(&mut self, settings: &Settings, delivery: Delivery<&[u8], Bytes>) {
+        let data = match &delivery.event {
+            Event::Gap(gap) => {
+                self.lost += gap.to - gap.from;
+                return;
             }
-            AnyProtocol::MpegTs(_) => None,
+            Event::Data(data) | Event::Unsequenced(data) => data,
             _ => return,
         };
-        let mut lost = 0;
-        if let Some(header) = &header {
-            let rate = clock_rate(header.payload_type).unwrap_or(VIDEO_CLOCK);
-            let health = self.rtp.get_or_insert_with(|| RtpHealth::new(rate));
-            let before = health.report().lost;
-            health.observe(header, now_ns);
-            lost = health.report().lost.saturating_sub(before);
+        let payload = data.datagram.as_ref();
+        let packets = match RtpHeader::parse(payload) {
+            Ok(header) if !is_transport_stream(payload) => &payload[header.payload..header.end],
+            _ => payload,
+        };
+        if !is_transport_stream(packets) {
+            return;
         }
-        let packets = header.map_or(payload, |header| &payload[header.payload..header.end]);
-        if is_transport_stream(packets) {
-            let (health, mdi) = self.ts.get_or_insert_with(|| {
-                let config = TsConfig::default();
-                let config = if settings.precise_times { config.precise_arrivals() } else { config };
-                (TsHealth::new(config), Mdi::new())
-            });
-            health.observe(packets, now_ns);
-            mdi.observe(now_ns, packets.len(), lost);
-        }
+        let (health, index) = self.ts.get_or_insert_with(|| {
+            let config = TsConfig::default();
+            let config = if settings.precise_times { config.precise_arrivals() } else { config };
+            (TsHealth::new(config), Mdi::new())
+        });
+        self.last_ns = self.last_ns.max(data.arrived_ns);
+        health.observe(packets, self.last_ns);
+        index.observe(self.last_ns, packets.len(), std::mem::take(&mut self.lost));
     }
 }

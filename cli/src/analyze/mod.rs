@@ -102,7 +102,7 @@ fn analyze(args: &AnalyzeArgs) -> anyhow::Result<Analysis> {
         })?;
         problems.extend(end.map(|problem| format!("{}: {problem}", capture::name(path))));
     }
-    flows.values_mut().for_each(Flow::finish);
+    flows.values_mut().for_each(|flow| flow.finish(&settings));
     Ok(Analysis {
         r#type: "analysis",
         files: args.files.iter().map(|path| path.display().to_string()).collect(),
