@@ -237,8 +237,8 @@ fn a_stream_of_ffmpeg_is_whole_and_named() {
     assert_eq!(transport["priority_2"]["pcr_accuracy"], Value::Null);
 }
 
-/// A second opinion: `tshark -d udp.port==5004,rtp -q -z rtp,streams` (4.0) has, of the same packets, 99 packets, 3 lost,
-/// and a highest jitter of 14.957 ms. It takes the repeated packet for one of those that are missing.
+/// A second opinion: `tshark -d udp.port==5004,rtp -q -z rtp,streams` (4.0) has, of the same packets, 99 packets, 3
+/// lost, and a highest jitter of 14.957 ms. It takes the repeated packet for one of those that are missing.
 #[test]
 fn a_damaged_stream_of_ffmpeg_has_the_loss_and_the_jitter_that_tshark_finds() {
     let (header, records) = records(FFMPEG);

@@ -1,5 +1,5 @@
-//! `receiver run --metrics`: the values are those of the summary, the answer is OpenMetrics, its size is bounded, and no
-//! client hurts another one or the receiver. Needs root.
+//! `receiver run --metrics`: the values are those of the summary, the answer is OpenMetrics, its size is bounded, and
+//! no client hurts another one or the receiver. Needs root.
 
 mod command;
 mod openmetrics;

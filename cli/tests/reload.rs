@@ -16,8 +16,8 @@ use receiver_send::{SendConfig, Sender};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// Two streams, of which no packet may be lost: one of a subscription that never changes, and one of a source that stays
-/// while other sources of its subscription come and go.
+/// Two streams, of which no packet may be lost: one of a subscription that never changes, and one of a source that
+/// stays while other sources of its subscription come and go.
 const STREAMS: [(&str, &str); 2] = [("10.0.0.1", "232.1.1.1"), ("10.0.0.2", "232.1.1.2")];
 
 /// Room for the packets of a second in which this machine does something else.
@@ -290,8 +290,8 @@ fn what_changes_while_running_what_needs_a_restart_and_what_is_refused() {
     assert_eq!(run.end().2, Some(0));
 }
 
-/// The kernel hides all sources of an interface if the group that was joined last has none. The check of the memberships,
-/// once a second and twice in a row, takes nothing for lost then.
+/// The kernel hides all sources of an interface if the group that was joined last has none. The check of the
+/// memberships, once a second and twice in a row, takes nothing for lost then.
 #[test]
 fn source_specific_groups_before_an_any_source_one_are_not_taken_for_lost() {
     let lab = Lab::new().expect("a lab");

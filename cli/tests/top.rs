@@ -1,5 +1,5 @@
-//! The dashboard on a terminal, by its keys: `receiver run --view dashboard` and `receiver top`. The built command in two
-//! namespaces. Needs root.
+//! The dashboard on a terminal, by its keys: `receiver run --view dashboard` and `receiver top`. The built command in
+//! two namespaces. Needs root.
 
 mod command;
 
@@ -17,8 +17,8 @@ const RECEIVER: &str = env!("CARGO_BIN_EXE_receiver");
 /// What ends the alternate screen.
 const LEFT: &str = "\x1b[?1049l";
 
-/// A terminal of 100 columns and 30 rows, on which a shell shows its settings, runs the command, and shows its exit code
-/// and the settings again. Dropping this value kills the command.
+/// A terminal of 100 columns and 30 rows, on which a shell shows its settings, runs the command, and shows its exit
+/// code and the settings again. Dropping this value kills the command.
 struct Terminal {
     script: Child,
     keys: Option<ChildStdin>,

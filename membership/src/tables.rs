@@ -131,10 +131,10 @@ impl KernelTables {
         self.groups.iter().filter(move |group| group.interface.index == interface)
     }
 
-    /// Returns true if the kernel shows none of an interface's sources of one family, although groups may have some. Its
-    /// list of sources passes over an interface whose latest group has none (`igmp_mcf_get_first`,
-    /// `igmp6_mcf_get_first`). `has_sources` returns true for a group that is known to have some. If the latest group is
-    /// one that the kernel joins itself, the interface came up after all others were joined, and may have lost them.
+    /// Returns true if the kernel shows none of an interface's sources of one family, although groups may have some.
+    /// Its list of sources passes over an interface whose latest group has none (`igmp_mcf_get_first`,
+    /// `igmp6_mcf_get_first`). `has_sources` returns true for a group that is known to have some. If the latest group
+    /// is one that the kernel joins itself, the interface came up after all others were joined, and may have lost them.
     pub fn hides_sources(&self, interface: u32, ipv6: bool, has_sources: impl Fn(IpAddr) -> bool) -> bool {
         let of_family = |group: &&KernelGroup| group.group.is_ipv6() == ipv6;
         let latest = self.latest.get(&(interface, ipv6));

@@ -32,8 +32,8 @@ struct Source {
     offset_seconds: i64,
 }
 
-/// Hands each packet of a file to `each`; `-` is standard input. Returns what is wrong with the file's end, if it ends in
-/// the middle of a packet: what came before is whole.
+/// Hands each packet of a file to `each`; `-` is standard input. Returns what is wrong with the file's end, if it ends
+/// in the middle of a packet: what came before is whole.
 ///
 /// # Errors
 /// The file cannot be read, or is no capture; the message names the file.

@@ -1,5 +1,5 @@
-//! One flow of a capture: the datagrams of one sender to one destination. Its protocol is named or detected; its streams
-//! are sequenced by the same engine as live ones.
+//! One flow of a capture: the datagrams of one sender to one destination. Its protocol is named or detected; its
+//! streams are sequenced by the same engine as live ones.
 
 use receiver_feed::Bytes;
 use receiver_feed::arbiter::{Arbiter, Config, Delivery, Event, LegId};

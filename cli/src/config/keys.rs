@@ -1,5 +1,5 @@
-//! The keys of a configuration file. Each long option of `receiver run` has one: its name with `_` for `-`. So an option
-//! that is added has its key, its type and its description at once.
+//! The keys of a configuration file. Each long option of `receiver run` has one: its name with `_` for `-`. So an
+//! option that is added has its key, its type and its description at once.
 
 use std::any::TypeId;
 use std::ffi::OsString;

@@ -111,8 +111,8 @@ pub fn plan(old: &[Current], new: &[Wanted]) -> Plan {
 /// Positions in the old and in the new list.
 type Pairs = Vec<(usize, usize)>;
 
-/// Pairs of old and new subscriptions of the same group and port that are the same one: by all of it, else by name, else
-/// by the sources that they share. The second list are those that did not change, and that a client has left.
+/// Pairs of old and new subscriptions of the same group and port that are the same one: by all of it, else by name,
+/// else by the sources that they share. The second list are those that did not change, and that a client has left.
 fn pairs(old: &[Current], new: &[Wanted]) -> (Pairs, Pairs) {
     let mut by_content: BTreeMap<String, usize> = BTreeMap::new();
     for (at, current) in old.iter().enumerate() {

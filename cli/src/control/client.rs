@@ -1,5 +1,5 @@
-//! A client of a run: it connects to the control socket, and waits for each reply. `receiver ctl` and `receiver top` use
-//! it.
+//! A client of a run: it connects to the control socket, and waits for each reply. `receiver ctl` and `receiver top`
+//! use it.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;

@@ -1,5 +1,6 @@
 //! The control protocol: one JSON object a line, a request from the client and one reply from the run, in this order.
-//! docs/control-protocol.md describes it for users. This file knows nothing of a run: the fuzz target takes it as it is.
+//! docs/control-protocol.md describes it for users. This file knows nothing of a run: the fuzz target takes it as it
+//! is.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

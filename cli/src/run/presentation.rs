@@ -1,5 +1,5 @@
-//! The run as it is presented: the display, the exporters and the service manager, fed with the figures of each interval
-//! and of the whole run.
+//! The run as it is presented: the display, the exporters and the service manager, fed with the figures of each
+//! interval and of the whole run.
 
 use std::io;
 use std::sync::mpsc::{Receiver as Events, RecvTimeoutError};

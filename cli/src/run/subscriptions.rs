@@ -1,5 +1,5 @@
-//! The subscriptions that a run starts with: from the command line, from the configuration, and from a list in a file or
-//! on standard input, one per line. Each has the place where it was written, so that a message can name it.
+//! The subscriptions that a run starts with: from the command line, from the configuration, and from a list in a file
+//! or on standard input, one per line. Each has the place where it was written, so that a message can name it.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -19,8 +19,8 @@ use crate::view::{has_cursor, has_terminal};
 
 /// Show a run on the whole terminal: who is silent, who dropped what, queues, events; keys sort, filter and block
 ///
-/// The run has a control socket if it was started with --name or --control. The dashboard waits for a run that ends, and
-/// goes on when it is started again. The key ? explains all keys, and q ends the dashboard but not the run.
+/// The run has a control socket if it was started with --name or --control. The dashboard waits for a run that ends,
+/// and goes on when it is started again. The key ? explains all keys, and q ends the dashboard but not the run.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = crate::EXIT_CODES)]
 pub struct TopArgs {

@@ -1,5 +1,5 @@
-//! What the dashboard shows, made from a run's answers to `stats`: the latest figures, the course of the rates, and what
-//! has happened. Pure.
+//! What the dashboard shows, made from a run's answers to `stats`: the latest figures, the course of the rates, and
+//! what has happened. Pure.
 
 mod link;
 mod occurrences;

@@ -136,8 +136,8 @@ impl Handle {
         self.control.subscriptions()
     }
 
-    /// Reads the counters of each receive queue that has a worker. Empty in mode `socket`. No worker waits for it, except
-    /// one whose socket is being replaced because the interface was made again.
+    /// Reads the counters of each receive queue that has a worker. Empty in mode `socket`. No worker waits for it,
+    /// except one whose socket is being replaced because the interface was made again.
     ///
     /// # Errors
     /// [`Error::Xsk`] if a counter cannot be read.

@@ -23,7 +23,8 @@ pub fn pin(thread: Option<Pid>, cpu: usize) {
     sched_setaffinity(thread, &set).expect("two CPUs");
 }
 
-/// How often a thread gave up its CPU to wait. `task` is its directory in `/proc`; a thread that has ended has no count.
+/// How often a thread gave up its CPU to wait. `task` is its directory in `/proc`; a thread that has ended has no
+/// count.
 pub fn sleeps(task: &Path) -> Option<u64> {
     let status = fs::read_to_string(task.join("status")).ok()?;
     let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).expect("a count");

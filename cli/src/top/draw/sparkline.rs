@@ -10,8 +10,8 @@ use crate::top::model::History;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const ASCII: [char; 8] = ['_', '.', '-', '~', '=', '+', '*', '#'];
 
-/// Draws the latest rates so that the last one is at the right end. The highest of them has the full height; a rate of 0
-/// leaves its cell empty.
+/// Draws the latest rates so that the last one is at the right end. The highest of them has the full height; a rate of
+/// 0 leaves its cell empty.
 pub fn draw(buffer: &mut Buffer, area: Rect, row: u16, column: u16, width: u16, history: &History, theme: &Theme) {
     let rates: Vec<f32> = history.latest(width.into()).collect();
     let text = bars(&rates, theme.unicode);

@@ -120,8 +120,8 @@ impl Control {
     }
 
     /// The groups of which the kernel's tables hold less than was joined, without those that are known to be lost. None
-    /// if this receiver changed a subscription while the tables were read: they then hold neither what was joined before
-    /// nor what is joined now.
+    /// if this receiver changed a subscription while the tables were read: they then hold neither what was joined
+    /// before nor what is joined now.
     pub fn groups_missing_in_tables(&self) -> BTreeSet<IpAddr> {
         // Under the lock no change is under way, and each change moves the epoch.
         let Ok(epoch) = self.lock().map(|_inner| self.shared.filter.epoch()) else { return BTreeSet::new() };

@@ -1,4 +1,5 @@
-//! What users read while the receiver runs, beside the counters of subscriptions and the ledger: queues, link, memberships.
+//! What users read while the receiver runs, beside the counters of subscriptions and the ledger: queues, link,
+//! memberships.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
