@@ -44,7 +44,7 @@ pub fn install() {
             });
         }
         // The report must not vanish with the dashboard's screen.
-        top::leave();
+        top::give_up();
         signals::hurry();
         let thread = thread::current();
         let name = thread.name().unwrap_or("without a name");

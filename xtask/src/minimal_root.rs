@@ -1,4 +1,4 @@
-//! A Debian with iproute2 and a C compiler only, in which CI runs README's commands with this machine's toolchain and
+//! A Debian with a C compiler and the programs that the tests start only, in which CI runs README's commands with this machine's toolchain and
 //! tree. So no command of the project can depend on a program that happens to be installed here.
 //!
 //! Each command has its own mount namespace, so its mounts vanish with it. The tree and the toolchain keep their paths,
@@ -17,11 +17,11 @@ use crate::{setup, tree, vm};
 
 /// Debian's release, and the packages besides the essential ones.
 const SUITE: &str = "bookworm";
-const PACKAGES: &str = "iproute2,build-essential";
+const PACKAGES: &str = "iproute2,ethtool,nftables,procps,build-essential";
 /// Debian's path of its archive keys.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Programs that a test might start by mistake. The root must have none of them.
-const FOREIGN: [&str; 8] = ["ethtool", "git", "iperf", "nft", "python3", "sudo", "tcpdump", "tc-bpf"];
+const FOREIGN: [&str; 6] = ["git", "iperf", "python3", "sudo", "tcpdump", "tc-bpf"];
 /// The root's own target folder, used if this machine's cannot be used.
 const OWN_TARGET: &str = "/var/tmp/target";
 /// The unprivileged user.
@@ -120,7 +120,7 @@ impl MinimalRoot {
         run_shown(elevation.command("mv", &[]).arg(&partial).arg(&self.folder))
     }
 
-    /// Fails if the root has a program that it must not have.
+    /// Fails if the root has a program that it must not have, or lacks one that the tests start.
     fn check(&self) -> Result<()> {
         let folders: Vec<PathBuf> =
             ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin"].map(|name| self.folder.join(name)).into();
@@ -128,6 +128,14 @@ impl MinimalRoot {
             FOREIGN.into_iter().filter(|program| tree::find_in(&folders, program).is_some()).collect();
         if !foreign.is_empty() {
             bail!("{} has {}: remove that folder, then run this again", self.folder.display(), foreign.join(", "));
+        }
+        let missing: Vec<&str> = setup::TOOLS
+            .iter()
+            .map(|(program, _)| *program)
+            .filter(|program| tree::find_in(&folders, program).is_none())
+            .collect();
+        if !missing.is_empty() {
+            bail!("{} lacks {}: remove that folder, then run this again", self.folder.display(), missing.join(", "));
         }
         Ok(())
     }

@@ -28,8 +28,9 @@ const CARGO_DEB_VERSION: &str = "3.8.0";
 const CARGO_DEB: &str = "cargo-deb";
 /// Debian's compiler with `core` for the target.
 const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
-/// A program that the tests and the demonstration start, and Debian's package of it.
-const TOOLS: [(&str, &str); 1] = [("ip", "iproute2")];
+/// Programs that the tests start, and Debian's packages of them. The demonstration starts the first alone.
+pub const TOOLS: [(&str, &str); 4] =
+    [("ip", "iproute2"), ("ethtool", "ethtool"), ("nft", "nftables"), ("sysctl", "procps")];
 
 /// Options of the command.
 #[derive(clap::Args, Default)]
@@ -43,7 +44,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root = tree::root()?;
     if install(&TOOLS)? {
-        println!("`ip`, which the tests need, is installed.");
+        println!("The programs that the tests start are installed.");
     }
     xdp_toolchain(&root, arguments.recorded)?;
     build_tool(&root, CARGO_DENY, CARGO_DENY_VERSION)?;

@@ -7,13 +7,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::available_parallelism;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::artifacts::{self, Artifact};
 use crate::preflight;
 use crate::privilege::{Elevation, passed_on};
 use crate::process::shown;
-use crate::tree;
+use crate::{setup, tree};
 
 /// Options of the command.
 #[derive(clap::Args, Default)]
@@ -29,6 +29,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     preflight::programs(&root, "`cargo xtask test`", true)?;
     let elevation = Elevation::require("running the tests (`cargo xtask test`)")?;
     preflight::namespaces(Some(elevation))?;
+    setup::install(&setup::TOOLS)?;
     println!(
         "This builds the tests (the first time up to 7 minutes on two processors), and runs them as root in network \
          namespaces \
@@ -62,6 +63,18 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     }
     println!("{} passed, {} failed", totals.passed, totals.failed);
     Ok(any && totals.failed == 0)
+}
+
+/// Runs the tests of one target, as root. An error if one failed, or if there were none.
+pub fn target(root: &Path, package: &str, target: &str) -> Result<()> {
+    let elevation = Elevation::require(&format!("running the tests of {target}"))?;
+    let tests = artifacts::build(root, &["test", "--package", package, "--test", target, "--no-run"])?;
+    let mut totals = Totals::default();
+    for test in tests.iter().filter(|artifact| artifact.is_test) {
+        totals.add(watch(&mut command(elevation, test, &[]))?);
+    }
+    ensure!(totals.failed == 0 && totals.passed > 0, "{} passed, {} failed", totals.passed, totals.failed);
+    Ok(())
 }
 
 fn command(elevation: Elevation, test: &Artifact, arguments: &[String]) -> Command {

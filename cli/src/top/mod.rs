@@ -14,4 +14,4 @@ mod terminal;
 
 pub use attached::{TopArgs, run};
 pub use inside::DashboardView;
-pub use terminal::leave;
+pub use terminal::give_up;

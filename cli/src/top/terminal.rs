@@ -6,6 +6,7 @@ mod input;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,9 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The terminal that is to be restored, while there is one.
 static OPEN: Mutex<Option<Open>> = Mutex::new(None);
+
+/// Set when the terminal is needed for a last message: it is not taken again.
+static GIVEN_UP: AtomicBool = AtomicBool::new(false);
 
 struct Open {
     terminal: OwnedFd,
@@ -64,7 +68,7 @@ impl Terminal {
         raw.make_raw();
         let mut out = Units::new(&self.outlet, DISPLAY_LIMIT, &self.dropped);
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.is_none() {
+        if open.is_none() && !GIVEN_UP.load(Ordering::Relaxed) {
             tcsetattr(&terminal, OptionalActions::Now, &raw)?;
             out.write_all(ENTER.as_bytes())?;
             out.flush()?;
@@ -122,7 +126,14 @@ impl Drop for Terminal {
     }
 }
 
-/// Gives the terminal back as it was, if it was taken. Any thread may call it, also a panic hook.
+/// Gives the terminal back for good, also if the dashboard is yet to open. Any thread may call it: a panic hook does.
+pub fn give_up() {
+    // Before the lock: whoever takes the terminal later finds the flag set.
+    GIVEN_UP.store(true, Ordering::Relaxed);
+    leave();
+}
+
+/// Gives the terminal back as it was, if it was taken. Any thread may call it.
 pub fn leave() {
     let deadline = Instant::now() + PATIENCE;
     let open = loop {

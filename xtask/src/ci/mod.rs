@@ -16,7 +16,7 @@ use anyhow::{Result, bail};
 
 use crate::minimal_root::{self, MinimalRoot};
 use crate::process::{is_root, run_shown, succeeds};
-use crate::{build_ebpf, deb, setup, tree};
+use crate::{build_ebpf, deb, setup, test, tree};
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -29,7 +29,7 @@ pub struct Arguments {
 /// A step: its name, and what it does in the tree.
 type Step = (&'static str, fn(&Path) -> Result<()>);
 
-const STEPS: [Step; 21] = [
+const STEPS: [Step; 22] = [
     ("setup", |_| setup::run(&setup::Arguments { recorded: true })),
     ("formatting", formatting),
     ("structure: cargo test -p xtask --test structure", structure),
@@ -53,6 +53,11 @@ const STEPS: [Step; 21] = [
     // After the demonstration, which has built the command.
     ("Debian package, in a fresh root: cargo xtask deb --check", |root| {
         deb::try_in_fresh_root(root, &deb::build(root, "release")?)
+    }),
+    // Not in the minimal root, which has no systemd: its tests there only say so.
+    ("systemd unit, under a systemd of its own", |root| {
+        setup::install(&[("systemd-analyze", "systemd")])?;
+        test::target(root, "receiver-cli", "systemd")
     }),
     ("virtual machine: cargo xtask vm --kernel 7.3", |root| guest(root, &["--kernel", "7.3"])),
     // Older verifiers refuse what newer ones see through.
