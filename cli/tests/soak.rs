@@ -1,8 +1,8 @@
 //! A run under load while operators, scrapers and broken clients work on it at random: subscriptions that nobody
 //! touches lose no packet, every frame has a cause, and neither memory nor descriptors grow. Needs root.
 //!
-//! 15 seconds at 40,000 packets/s, or as the environment asks: `RECEIVER_SOAK_SECONDS=600 RECEIVER_SOAK_RATE=500000
-//! RECEIVER_SOAK_SEED=7 cargo test --release -p receiver-cli --test soak`
+//! 15 seconds at 40,000 packets/s, or as RECEIVER_SOAK_SECONDS, RECEIVER_SOAK_RATE and RECEIVER_SOAK_SEED ask:
+//! docs/operations.md, "Under load".
 
 mod command;
 mod openmetrics;
