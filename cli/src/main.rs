@@ -9,6 +9,7 @@ use common::CommonArgs;
 use outlet::Outlet;
 
 mod analyze;
+mod causes;
 mod color;
 mod common;
 mod completions;

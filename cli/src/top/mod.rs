@@ -3,7 +3,6 @@
 
 mod app;
 mod attached;
-mod causes;
 mod draw;
 mod feed;
 mod inside;

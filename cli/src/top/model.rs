@@ -8,8 +8,8 @@ mod rows;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::causes;
 use super::stats::{Stats, Subscription};
+use crate::causes;
 
 pub use occurrences::{Occurrence, Weight};
 pub use rows::{Drop, Queue, Status};

@@ -7,6 +7,7 @@ use ratatui::style::Style;
 use super::sparkline;
 use super::text::{put, put_right};
 use super::theme::Theme;
+use crate::causes::Kind;
 use crate::top::keys::State;
 use crate::top::model::Model;
 use crate::units::{age, short, with_unit};
@@ -94,7 +95,7 @@ fn bits(rate: f64) -> String {
 /// What needs a look first.
 fn alert(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     let stats = model.stats();
-    let loss = model.drops().iter().find(|drop| drop.kind == crate::top::causes::Kind::Lost && drop.rate > 0.0);
+    let loss = model.drops().iter().find(|drop| drop.kind == Kind::Lost && drop.rate > 0.0);
     let (text, style) = if let Some(why) = model.lost() {
         (format!("no connection, trying again: {why}"), theme.bad())
     } else if stats.link_up == Some(false) {

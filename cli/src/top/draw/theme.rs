@@ -2,8 +2,8 @@
 
 use ratatui::style::{Color, Modifier, Style};
 
+use crate::causes::Kind;
 use crate::color;
-use crate::top::causes::Kind;
 use crate::top::model::{Status, Weight};
 
 /// How the dashboard looks on this terminal.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use receiver::printable;
 use serde_json::Value;
 
-use crate::top::causes::Kind;
+use crate::causes::Kind;
 use crate::top::stats::{Sink, Stats, Subscription};
 
 /// The state of a subscription.

@@ -57,15 +57,26 @@ pub fn explain(cause: &str) -> Option<(Kind, &'static str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::DROPS;
 
     #[test]
-    fn each_drop_of_the_summary_is_explained_in_a_few_words() {
-        for cause in DROPS {
-            let (_, text) = explain(cause).unwrap_or_else(|| panic!("{cause} has no explanation"));
+    fn each_drop_is_explained_in_a_few_words() {
+        for (cause, _, text) in CAUSES {
             assert!(text.len() <= 30, "{cause}: {text}");
         }
         assert_eq!(explain("redirected"), None);
+    }
+
+    /// The verdicts that drop, and the reasons of the workers, which the ledger has last.
+    #[test]
+    fn no_drop_of_the_ledger_is_missing() {
+        let ledger = receiver::Ledger::default();
+        let dropped = ledger.causes().filter(|(name, _)| name.starts_with("dropped_"));
+        let by_workers = ledger.causes().skip_while(|(name, _)| *name != "unstamped").skip(1);
+        let all: Vec<&str> = dropped.chain(by_workers).map(|(name, _)| name).collect();
+        assert!(all.contains(&"dropped_martian") && all.contains(&"revoked"), "{all:?}");
+        for name in all {
+            assert!(explain(name).is_some(), "{name} has no explanation");
+        }
     }
 
     #[test]
