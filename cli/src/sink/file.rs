@@ -11,7 +11,7 @@ use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::grammar::FileTarget;
-use super::rotation::{NameForm, next_boundary};
+use super::rotation::{NameForm, next_boundary, seconds};
 use super::traits::{Context, Sink};
 use super::written::{Written, payload};
 use crate::files;
@@ -38,9 +38,9 @@ impl Options {
         self.folder.join(self.form.current(now))
     }
 
-    /// Returns true if the files have names of their own.
-    fn rotates(&self) -> bool {
-        self.form.is_timed() || self.target.rotate.is_some() || self.target.every.is_some()
+    /// Returns true if a file gets another name once it is finished.
+    fn renames(&self) -> bool {
+        !self.form.is_timed() && (self.target.rotate.is_some() || self.target.every.is_some())
     }
 }
 
@@ -86,8 +86,11 @@ fn append(path: &Path) -> io::Result<File> {
     Ok(rustix::fs::open(path, flags, Mode::from_raw_mode(0o666))?.into())
 }
 
-fn seconds(at: SystemTime) -> u64 {
-    at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// The files of a sink, one after the other.
@@ -125,15 +128,14 @@ impl Files {
     /// Ends the present file and begins the next one.
     fn next(&mut self) -> io::Result<()> {
         let now = SystemTime::now();
-        if self.options.rotates() {
-            if self.file.is_some() && self.length == 0 {
-                if self.options.form.is_timed() {
-                    fs::remove_file(&self.path)?;
-                }
-            } else if !self.options.form.is_timed() {
-                self.put_away()?;
+        let is_empty = self.file.is_some() && self.length == 0;
+        if self.options.form.is_timed() {
+            if is_empty {
+                remove_if_there(&self.path)?;
             }
-            self.path = if self.options.form.is_timed() { self.unused(now) } else { self.options.path(now) };
+            self.path = self.unused(now);
+        } else if self.options.renames() && !is_empty {
+            self.put_away()?;
         }
         self.file = None;
         self.began = now;
@@ -174,8 +176,7 @@ impl Files {
     /// Deletes the oldest finished files beyond the number that stays.
     fn delete_old(&self) {
         let Some(keep) = self.options.target.keep else { return };
-        let folder = if self.options.folder.as_os_str().is_empty() { Path::new(".") } else { &self.options.folder };
-        let Ok(entries) = fs::read_dir(folder) else { return };
+        let Ok(entries) = fs::read_dir(files::folder(&self.path)) else { return };
         let present = self.path.file_name();
         let mut finished: Vec<_> = entries
             .flatten()
@@ -240,6 +241,17 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn an_empty_file_that_somebody_has_deleted_does_not_stop_the_next_one() {
+        let folder = std::env::temp_dir().join(format!("receiver-deleted-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let mut timed = files(&format!("file:{}/timed-%S?every=1s", folder.display()));
+        fs::remove_file(&timed.path).expect("removed");
+        timed.next().expect("the next file");
+        assert!(timed.path.exists());
+        fs::remove_dir_all(&folder).expect("removed");
     }
 
     #[test]

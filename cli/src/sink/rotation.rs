@@ -77,7 +77,8 @@ pub fn next_boundary(after: SystemTime, every: Duration) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs((seconds(after) / every + 1).saturating_mul(every).min(u64::from(u32::MAX) << 4))
 }
 
-fn seconds(at: SystemTime) -> u64 {
+/// Seconds since 1970.
+pub fn seconds(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
