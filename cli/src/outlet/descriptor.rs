@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::chunk::Batch;
 use super::device::{Device, Gate, Trouble};
+use super::duplicate;
 
 /// A pipe takes up to PIPE_BUF bytes whole or not at all (pipe(7)), so that the end of a run leaves no half unit in it.
 const PIPE_BUF: usize = 4096;
@@ -39,8 +40,7 @@ impl Descriptor {
             io::ErrorKind::BrokenPipe => Trouble::end(error),
             _ => Trouble::retry(error),
         };
-        let open = || Ok(io::stdout().as_fd().try_clone_to_owned()?.into());
-        Self { open: Box::new(open), file: None, on_error, waits_for_reader: false }
+        Self { open: Box::new(|| duplicate(io::stdout())), file: None, on_error, waits_for_reader: false }
     }
 
     /// A FIFO, which `open` opens and waits for a reader. A reader that goes is waited for again.
@@ -142,12 +142,11 @@ impl Opened {
     }
 }
 
-/// Waits until there is room. Returns false once the outlet is closed: units that are counted as dropped are not
-/// written.
-fn has_room(file: &File, gate: &dyn Gate) -> bool {
+/// Waits until there is room, or an error, which the next write reports. Returns false once the outlet is closed: units
+/// that are counted as dropped are not written.
+pub fn has_room(to: impl AsFd, gate: &dyn Gate) -> bool {
     while !gate.is_closed() {
-        let mut fds = [PollFd::from_borrowed_fd(file.as_fd(), PollFlags::OUT)];
-        // The next write reports an error.
+        let mut fds = [PollFd::from_borrowed_fd(to.as_fd(), PollFlags::OUT)];
         if poll(&mut fds, Some(&CLOSED_EVERY)) != Ok(0) {
             return !gate.is_closed();
         }

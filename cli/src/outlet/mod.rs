@@ -10,7 +10,6 @@ mod descriptor;
 mod device;
 #[cfg(test)]
 mod tests;
-
 mod units;
 mod writer;
 
@@ -29,7 +28,7 @@ use condition::Status;
 pub use chunk::Batch;
 pub use condition::Condition;
 pub use counts::{Counts, DropReason};
-pub use descriptor::{Descriptor, Opened};
+pub use descriptor::{Descriptor, Opened, has_room};
 pub use device::{Device, Gate, Then, Trouble};
 pub use units::{Units, print};
 

@@ -2,23 +2,19 @@
 //! not fit meanwhile is dropped and counted.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
 use super::traits::{Context, Sink};
 use super::written::{Written, payload};
 use crate::errors::UsageError;
-use crate::outlet::{Batch, Device, DropReason, Gate, Outlet, Then, Trouble};
+use crate::outlet::{Batch, Device, DropReason, Gate, Outlet, Then, Trouble, has_room};
 
-/// The interval at which the thread that waits for room checks if it still should.
-const CLOSED_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 /// The most datagrams that are sent before they are counted.
 const BATCH: usize = 64;
 
@@ -63,11 +59,7 @@ impl Device for UnixSocket {
                 Err(Errno::INTR) => return Ok(at),
                 Err(_) if at > 0 => return Ok(at),
                 Err(Errno::AGAIN) => {
-                    let mut fds = [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::OUT)];
-                    if !gate.is_closed() {
-                        // The next call reports an error.
-                        let _ = poll(&mut fds, Some(&CLOSED_EVERY));
-                    }
+                    has_room(&self.socket, gate);
                     return Ok(0);
                 }
                 Err(errno) => {
