@@ -30,25 +30,17 @@ impl Gate for Shared {
 impl Shared {
     pub fn run(&self, mut device: Box<dyn Device>) {
         let device = device.as_mut();
-        if !self.persist(|this| this.open(device)) {
-            return;
-        }
         let mut done = Chunk::default();
-        loop {
-            match self.next(done, device.turns_at()) {
-                Work::End => return,
-                Work::Turn => done = Chunk::default(),
+        let mut goes_on = self.persist(|| self.open(device));
+        while goes_on {
+            goes_on = match self.next(std::mem::take(&mut done), device.turns_at()) {
+                Work::End => false,
+                Work::Turn => self.persist(|| device.turn()),
                 Work::Write(chunk) => {
-                    if !self.write(device, &chunk) {
-                        return;
-                    }
                     done = chunk;
-                    continue;
+                    self.write(device, &done)
                 }
-            }
-            if !self.persist(|_| device.turn()) {
-                return;
-            }
+            };
         }
     }
 
@@ -62,13 +54,10 @@ impl Shared {
     }
 
     /// Tries until it succeeds. Returns false once the outlet is closed.
-    fn persist(&self, mut attempt: impl FnMut(&Self) -> Result<(), Trouble>) -> bool {
+    fn persist(&self, mut attempt: impl FnMut() -> Result<(), Trouble>) -> bool {
         let mut pause = FIRST_PAUSE;
         loop {
-            let trouble = match attempt(self) {
-                Ok(()) => return true,
-                Err(trouble) => trouble,
-            };
+            let Err(trouble) = attempt() else { return true };
             if !self.bear(&trouble, &mut pause) {
                 return false;
             }
