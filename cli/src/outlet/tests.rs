@@ -77,3 +77,39 @@ fn a_failure_is_reported_and_counted() {
     assert_eq!(error.to_string(), "cannot write to a pipe: Broken pipe (os error 32)");
     assert_eq!(dropped.dropped(), 2);
 }
+
+/// Takes each unit but those that are too long, and fails at first.
+struct Picky {
+    failures: u32,
+    taken: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Device for Picky {
+    fn write(&mut self, batch: Batch<'_>, _: &dyn Gate) -> Result<usize, Trouble> {
+        if self.failures > 0 {
+            self.failures -= 1;
+            return Err(Trouble::retry(io::ErrorKind::StorageFull.into()));
+        }
+        if batch.unit(0).len() > 3 {
+            return Err(Trouble::skip(io::ErrorKind::InvalidInput.into(), DropReason::TooLong));
+        }
+        self.taken.lock().expect("a lock").push(batch.unit(0).to_vec());
+        Ok(1)
+    }
+}
+
+#[test]
+fn a_unit_that_is_refused_costs_no_other_one_and_a_failure_costs_none() {
+    let (taken, counts) = (Arc::<Mutex<Vec<Vec<u8>>>>::default(), Arc::<Counts>::default());
+    let outlet = Outlet::over("a device", Picky { failures: 2, taken: Arc::clone(&taken) }, || ());
+    let mut units = Units::new(&outlet, PAYLOAD_LIMIT, &counts);
+    for unit in ["one", "three", "two"] {
+        put(&mut units, unit.as_bytes());
+    }
+    units.hand_on().expect("nothing fails for good");
+    outlet.finish().expect("nothing fails for good");
+    assert_eq!(*taken.lock().expect("a lock"), [b"one", b"two"]);
+    assert_eq!((counts.written(), counts.bytes()), (2, 6));
+    assert_eq!((counts.dropped(), counts.dropped_for(DropReason::TooLong)), (1, 1));
+    assert_eq!(outlet.last_error(), Some(io::Error::from(io::ErrorKind::InvalidInput).to_string()));
+}
