@@ -34,15 +34,15 @@ const MOST_SINKS: usize = 64;
 pub fn requests(outputs: &[OsString], more: Vec<SinkRequest>, hex: bool) -> Result<Vec<SinkRequest>, UsageError> {
     let mut all: Vec<SinkRequest> = Vec::new();
     for output in outputs {
-        let request = SinkRequest::parse(None, output)?;
+        let mut request = SinkRequest::parse(None, output)?;
         // Two relays to one host may take different subscriptions.
-        let is_taken = |name: &str| all.iter().any(|other| other.name() == name);
-        let name = (2..).map(|n| format!("{} ({n})", request.name())).find(|name| !is_taken(name));
-        let name = name.filter(|_| is_taken(request.name()));
-        all.push(match name {
-            Some(name) => request.named(name),
-            None => request,
-        });
+        let own = request.name().to_owned();
+        let mut number = 1;
+        while all.iter().any(|other| other.name() == request.name()) {
+            number += 1;
+            request = request.named(format!("{own} ({number})"));
+        }
+        all.push(request);
     }
     for request in more {
         if all.iter().any(|other| other.name() == request.name()) {

@@ -22,14 +22,19 @@ impl Selection {
     /// Returns true if it names the subscription.
     pub fn names(&self, subscription: &Subscription) -> bool {
         let Self::Only(only) = self else { return false };
-        only.iter().any(|one| one == subscription || is_whole_group(one) && is_same_group(one, subscription))
+        only.iter().any(|one| is_named(one, subscription))
     }
 
     /// The first subscription that it names and nobody has joined.
     pub fn missing(&self, joined: &[(SubscriptionId, Subscription)]) -> Option<&Subscription> {
         let Self::Only(only) = self else { return None };
-        only.iter().find(|one| !joined.iter().any(|(_, other)| Self::Only(vec![(*one).clone()]).names(other)))
+        only.iter().find(|one| !joined.iter().any(|(_, other)| is_named(one, other)))
     }
+}
+
+/// Returns true if a target that names `one` takes the subscription.
+fn is_named(one: &Subscription, subscription: &Subscription) -> bool {
+    one == subscription || is_whole_group(one) && is_same_group(one, subscription)
 }
 
 /// Returns true for `GROUP:PORT`.
