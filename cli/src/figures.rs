@@ -154,7 +154,7 @@ pub struct Flow {
 
 impl Flow {
     fn new(now: Counts, before: Counts, span: f64) -> Self {
-        let rate = |now: u64, before: u64| if span > 0.0 { now.saturating_sub(before) as f64 / span } else { 0.0 };
+        let rate = |now, before| per_second(now, before, span);
         Self {
             packets: now.packets,
             bytes: now.bytes,
@@ -164,6 +164,11 @@ impl Flow {
             block_rate: now.blocked.map(|blocked| rate(blocked, before.blocked.unwrap_or(0))),
         }
     }
+}
+
+/// The rate of a counter over a number of seconds; 0 without any.
+pub fn per_second(now: u64, before: u64, span: f64) -> f64 {
+    if span > 0.0 { now.saturating_sub(before) as f64 / span } else { 0.0 }
 }
 
 impl Figures {

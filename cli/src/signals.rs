@@ -37,15 +37,21 @@ pub enum Hangup {
     Reloads,
 }
 
+/// The signal sets the flag from now on; the same signal again kills the process.
+pub fn end_by(signal: i32, flag: &Arc<AtomicBool>) -> io::Result<()> {
+    // Each signal has its own flag: a parent that passes on a Ctrl-C as SIGTERM does not mean to kill.
+    let seen = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register_conditional_default(signal, Arc::clone(&seen))?;
+    signal_hook::flag::register(signal, seen)?;
+    signal_hook::flag::register(signal, Arc::clone(flag))?;
+    Ok(())
+}
+
 /// Sends the signals as events from now on. Returns the flag that the first one that ends the run sets.
 pub fn watch(events: Sender<Event>, hangup: Hangup) -> io::Result<Arc<AtomicBool>> {
     let ends = |signal: &i32| *signal != SIGHUP || hangup == Hangup::Ends;
     for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(ends) {
-        // Each signal has its own flag: a parent that passes on a Ctrl-C as SIGTERM does not mean to kill.
-        let seen = Arc::new(AtomicBool::new(false));
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&seen))?;
-        signal_hook::flag::register(signal, seen)?;
-        signal_hook::flag::register(signal, Arc::clone(ending()))?;
+        end_by(signal, ending())?;
     }
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH])?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {

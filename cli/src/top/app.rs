@@ -21,7 +21,7 @@ use super::stats::Stats;
 use super::terminal::{self, Input, Terminal};
 use crate::outlet::{Outlet, Units};
 use crate::view::terminal_size;
-use crate::{log, panics};
+use crate::{log, panics, signals};
 
 /// What the dashboard waits for, beside keys.
 pub enum Event {
@@ -73,17 +73,14 @@ impl Waiting {
     /// Too many files are open.
     pub fn end_on_signals(&self, waker: &Waker) -> io::Result<()> {
         for signal in [SIGINT, SIGTERM, SIGHUP] {
-            let seen = Arc::new(AtomicBool::new(false));
-            signal_hook::flag::register_conditional_default(signal, Arc::clone(&seen))?;
-            signal_hook::flag::register(signal, seen)?;
-            signal_hook::flag::register(signal, Arc::clone(&self.ending))?;
+            signals::end_by(signal, &self.ending)?;
             signal_hook::low_level::pipe::register(signal, waker.pipe.try_clone()?)?;
         }
         Ok(())
     }
 }
 
-/// The two ends: one for those who have news, one for the dashboard. SIGTSTP, SIGCONT and SIGWINCH wake it from now on.
+/// The two ends: one that sends events, one for the dashboard. SIGTSTP, SIGCONT and SIGWINCH wake it from now on.
 ///
 /// # Errors
 /// Too many files are open.
@@ -165,7 +162,7 @@ impl App {
                 let model = self.frozen.as_ref().unwrap_or(&self.model);
                 match self.state.key(key, model) {
                     None => {}
-                    Some(Request::Quit | Request::QuitAtOnce) => return Ok(Ended::Asked),
+                    Some(Request::Quit) => return Ok(Ended::Asked),
                     Some(Request::Suspend) => self.suspend()?,
                     Some(Request::Redraw) => self.terminal.forget(),
                     Some(Request::Run(action)) => {
@@ -176,7 +173,7 @@ impl App {
                 self.freeze();
             }
             if self.waiting.ending.load(Ordering::Relaxed) {
-                return Ok(Ended::Told);
+                return Ok(Ended::ByEvent);
             }
             if self.waiting.stopped.swap(false, Ordering::Relaxed) {
                 self.suspend()?;
@@ -187,7 +184,7 @@ impl App {
             }
             while let Ok(event) = self.waiting.events.try_recv() {
                 match event {
-                    Event::End => return Ok(Ended::Told),
+                    Event::End => return Ok(Ended::ByEvent),
                     Event::Stats(stats) => self.model.update(*stats),
                     Event::Lost(why) => self.model.lose(why),
                     Event::Findings(key, findings) => {
@@ -209,7 +206,7 @@ impl App {
         }
     }
 
-    /// Waits for keys or news. `None` if the terminal is gone.
+    /// Waits for keys or events. `None` if the terminal is gone.
     fn wait(&mut self) -> io::Result<Option<Vec<super::keys::Key>>> {
         let patience = Timespec { tv_sec: 0, tv_nsec: terminal::ESCAPE.subsec_nanos().into() };
         let limit = self.input.is_waiting().then_some(&patience);
@@ -283,8 +280,8 @@ impl App {
 pub enum Ended {
     /// A key asked for it.
     Asked,
-    /// An event asked for it.
-    Told,
+    /// An event or a signal asked for it.
+    ByEvent,
     /// The terminal was closed.
     TerminalGone,
 }

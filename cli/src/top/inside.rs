@@ -57,7 +57,7 @@ impl View for DashboardView {
             .spawn(move || feed::run(&mut own, interval, &asked, &feed))?;
         let instance = self.instance.clone();
         let thread = thread::Builder::new().name("dashboard".to_owned()).spawn(move || match app.run() {
-            Ok(Ended::Told) => {}
+            Ok(Ended::ByEvent) => {}
             Ok(Ended::Asked | Ended::TerminalGone) => instance.send(event::Event::Signal),
             Err(error) => {
                 tracing::error!("the dashboard has ended: {error}");

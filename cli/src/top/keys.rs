@@ -39,8 +39,6 @@ pub enum Key {
 pub enum Request {
     /// The end of the dashboard, and of the run if it belongs to it.
     Quit,
-    /// The end, without a question.
-    QuitAtOnce,
     /// To be stopped, as by SIGTSTP.
     Suspend,
     /// To be drawn from scratch.
@@ -147,7 +145,7 @@ impl State {
     /// Takes a key. What it asks for beyond another look is returned.
     pub fn key(&mut self, key: Key, model: &Model) -> Option<Request> {
         match key {
-            Key::Control('c') => return Some(Request::QuitAtOnce),
+            Key::Control('c') => return Some(Request::Quit),
             Key::Control('z') => return Some(Request::Suspend),
             Key::Control('l') => return Some(Request::Redraw),
             _ => {}
@@ -180,7 +178,7 @@ impl State {
                     None
                 }
             },
-            Key::Char('y' | 'Y') if matches!(prompt, Prompt::Quit) => Some(Request::QuitAtOnce),
+            Key::Char('y' | 'Y') if matches!(prompt, Prompt::Quit) => Some(Request::Quit),
             _ if matches!(prompt, Prompt::Quit) => None,
             _ => {
                 self.message = None;
@@ -232,7 +230,7 @@ impl State {
         (self.panel, self.scrolled) = (panel, 0);
     }
 
-    /// The column may have no room, so that its name is said.
+    /// The column may have no room, so that the footer names it.
     fn sort(&mut self, sort: fn(&mut Arrangement, &Model), model: &Model) {
         sort(&mut self.arrangement, model);
         let (column, reversed) = self.arrangement.column();

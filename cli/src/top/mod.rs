@@ -13,4 +13,4 @@ mod terminal;
 
 pub use attached::{TopArgs, run};
 pub use inside::DashboardView;
-pub use terminal::give_up;
+pub use terminal::{give_up, has_keys};

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::stats::{Stats, Subscription};
 use crate::causes;
+use crate::view::STOPPED_AFTER;
 
 pub use occurrences::{Occurrence, Weight};
 pub use rows::{Drop, Queue, Status};
@@ -20,8 +21,6 @@ const HISTORY: usize = 120;
 const OCCURRENCES: usize = 200;
 /// Lines of the log that are kept.
 const LINES: usize = 500;
-/// Intervals without a packet after which a subscription counts as silent, as in the table.
-const SILENT_AFTER: u32 = 3;
 
 /// The latest rates, oldest first.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +64,7 @@ pub struct Model {
 impl Model {
     /// Nothing is known yet. Answers come at this interval.
     pub fn new(interval: Duration) -> Self {
-        Self { patience: interval.as_secs_f64() * f64::from(SILENT_AFTER), ..Self::default() }
+        Self { patience: interval.saturating_mul(STOPPED_AFTER).as_secs_f64(), ..Self::default() }
     }
 
     /// The latest answer.
@@ -153,7 +152,6 @@ impl Model {
             self.restart();
             self.note(stats.elapsed_seconds, Weight::Warning, "the run was started anew".to_owned());
         }
-        self.patience = self.patience.max(0.001);
         self.total.push(stats.total.packets_per_second);
         let mut histories = std::mem::take(&mut self.histories);
         self.histories = stats

@@ -152,6 +152,11 @@ pub fn leave() {
     open.outlet.settle(PATIENCE);
 }
 
+/// Returns true if a terminal is there for keys.
+pub fn has_keys() -> bool {
+    controlling().is_ok()
+}
+
 /// The terminal that the keys come from.
 fn controlling() -> io::Result<OwnedFd> {
     if io::stdin().is_terminal() {

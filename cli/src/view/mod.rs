@@ -12,7 +12,6 @@ mod summary_file;
 mod table;
 mod traits;
 
-use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,7 +21,7 @@ use clap::ValueEnum;
 use crate::errors::UsageError;
 use crate::instance::Instance;
 use crate::outlet::{Outlet, Units};
-use crate::top::DashboardView;
+use crate::top::{DashboardView, has_keys};
 
 pub use display::Display;
 pub use explanation::at_the_end;
@@ -31,6 +30,7 @@ pub use json::{JsonFigures, JsonFinding, RefusedMode, json_findings, refused_mod
 pub use lines::write_summary;
 pub use screen::{has_cursor, terminal_size};
 pub use shorten::{group_of, shortened};
+pub use table::STOPPED_AFTER;
 pub use traits::View;
 
 /// How a run is shown to people.
@@ -110,10 +110,6 @@ struct Context<'a> {
 /// Returns true if a terminal is there for pictures and keys.
 pub fn has_terminal() -> bool {
     io::stdout().is_terminal() && has_keys()
-}
-
-fn has_keys() -> bool {
-    io::stdin().is_terminal() || File::open("/dev/tty").is_ok()
 }
 
 /// A view that can show a run.

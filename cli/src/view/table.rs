@@ -19,7 +19,7 @@ use crate::units::{age, short};
 use crate::{color, log};
 
 /// A stream counts as stopped after this number of intervals without a packet.
-const STOPPED_AFTER: u32 = 3;
+pub const STOPPED_AFTER: u32 = 3;
 
 /// Shows the table on standard output.
 pub struct TableView {

@@ -9,10 +9,10 @@ use super::theme::Theme;
 use crate::top::model::{Model, Queue};
 use crate::units::short;
 
-/// A column: its title, the names of its count, and how it is shown.
+/// A column: its title, the name of its count, and how it is shown.
 struct Count {
     title: &'static str,
-    names: &'static [&'static str],
+    name: &'static str,
     show: Show,
 }
 
@@ -25,15 +25,15 @@ enum Show {
 }
 
 const COUNTS: [Count; 9] = [
-    Count { title: "packets/s", names: &["taken"], show: Show::Rate },
-    Count { title: "in ring", names: &["in_ring"], show: Show::Count },
-    Count { title: "leased", names: &["leased"], show: Show::Count },
-    Count { title: "ring full", names: &["rx_ring_full"], show: Show::Loss },
-    Count { title: "no frame", names: &["rx_dropped"], show: Show::Loss },
-    Count { title: "fill empty", names: &["rx_fill_ring_empty_descs"], show: Show::Count },
-    Count { title: "invalid", names: &["rx_invalid_descs"], show: Show::Loss },
-    Count { title: "not copied", names: &["not_copied"], show: Show::Loss },
-    Count { title: "refused", names: &["refused"], show: Show::Loss },
+    Count { title: "packets/s", name: "taken", show: Show::Rate },
+    Count { title: "in ring", name: "in_ring", show: Show::Count },
+    Count { title: "leased", name: "leased", show: Show::Count },
+    Count { title: "ring full", name: "rx_ring_full", show: Show::Loss },
+    Count { title: "no frame", name: "rx_dropped", show: Show::Loss },
+    Count { title: "fill empty", name: "rx_fill_ring_empty_descs", show: Show::Count },
+    Count { title: "invalid", name: "rx_invalid_descs", show: Show::Loss },
+    Count { title: "not copied", name: "not_copied", show: Show::Loss },
+    Count { title: "refused", name: "refused", show: Show::Loss },
 ];
 /// The same, of all queues together, as the ledger has them.
 const TOTALS: [(&str, &str, Show); 9] = [
@@ -59,7 +59,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, skip: usize, theme: 
     }
     put(buffer, area, 0, 0, "queue", theme.title());
     // A count that no queue has takes no room.
-    let counts = COUNTS.iter().filter(|count| queues.iter().any(|queue| queue.count(count.names).is_some()));
+    let counts = COUNTS.iter().filter(|count| queues.iter().any(|queue| queue.count(count.name).is_some()));
     let room = usize::from(area.height.saturating_sub(1));
     let skip = skip.min(queues.len().saturating_sub(room));
     for (row, queue) in (1..area.height).zip(&queues[skip..]) {
@@ -73,7 +73,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, skip: usize, theme: 
         }
         put_right(buffer, area, 0, end, count.title, theme.title());
         for (row, queue) in (1..area.height).zip(&queues[skip..]) {
-            let Some((number, rate)) = queue.count(count.names) else { continue };
+            let Some((number, rate)) = queue.count(count.name) else { continue };
             let shown = if count.show == Show::Rate { rate } else { number as f64 };
             let style = if count.show == Show::Loss && number > 0 { theme.bad() } else { Style::new() };
             put_right(buffer, area, row, end, &short(shown), style);

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Action, ActionKind, Key, Request};
+use crate::view::group_of;
 
 /// The longest text that is typed.
 const LONGEST: usize = 200;
@@ -24,8 +25,8 @@ impl Prompt {
         match self {
             Self::Filter { .. } => "filter (Enter keeps, Esc undoes):".to_owned(),
             Self::Source { block, subscription, .. } => {
-                let group = subscription.rsplit_once('@').map_or(subscription.as_str(), |(_, group)| group);
-                format!("source to {} on {group} (Esc cancels):", if *block { "block" } else { "unblock" })
+                let (what, group) = (if *block { "block" } else { "unblock" }, group_of(subscription));
+                format!("source to {what} on {group} (Esc cancels):")
             }
             Self::Quit => "end the run? y ends it, any other key goes on".to_owned(),
         }

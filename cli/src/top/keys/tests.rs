@@ -131,9 +131,9 @@ fn q_asks_first_where_it_ends_a_run_and_control_c_does_not() {
     let mut state = State::new(true);
     assert_eq!(type_in(&mut state, &model, "q"), None);
     assert_eq!(type_in(&mut state, &model, "n"), None);
-    assert_eq!(type_in(&mut state, &model, "qy"), Some(Request::QuitAtOnce));
+    assert_eq!(type_in(&mut state, &model, "qy"), Some(Request::Quit));
     type_in(&mut state, &model, "?");
-    assert_eq!(state.key(Key::Control('c'), &model), Some(Request::QuitAtOnce), "also while the help is shown");
+    assert_eq!(state.key(Key::Control('c'), &model), Some(Request::Quit), "also while the help is shown");
 }
 
 #[test]
