@@ -113,6 +113,73 @@ pub struct Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figures::{self, Dropped, Figures};
+    use crate::sink::SinkReport;
+    use crate::view::JsonFigures;
+
+    /// A name that a run does not use would leave its field empty, without an error.
+    #[test]
+    fn each_figure_has_the_name_that_a_run_gives_it() {
+        let flow = figures::Flow {
+            packets: 1,
+            bytes: 2,
+            blocked: Some(3),
+            packet_rate: 4.0,
+            bit_rate: 5.0,
+            block_rate: Some(6.0),
+        };
+        let sink = SinkReport {
+            name: "archive".to_owned(),
+            dropped: 7,
+            dropped_by: BTreeMap::from([("slow", 7)]),
+            state: "ok".to_owned(),
+            ..SinkReport::default()
+        };
+        let stream = figures::Stream {
+            id: 8,
+            name: Some("a".to_owned()),
+            subscription: "232.1.1.1:1".to_owned(),
+            flow,
+            passed_shared: Some(9),
+            other_members: Some(10),
+            last_seconds_ago: Some(11.0),
+        };
+        let given = Figures {
+            elapsed: 12.0,
+            span: 1.0,
+            streams: vec![stream],
+            total: flow,
+            ledger: receiver::Ledger::default(),
+            in_flight: 13,
+            unaccounted: Some(14),
+            probe: None,
+            warnings: vec!["an older querier".to_owned()],
+            dropped: Dropped { sinks: vec![sink], display: 0, log: 15 },
+            evidence: receiver::Evidence::default(),
+        };
+        let json = serde_json::to_value(JsonFigures::new(&given)).expect("JSON");
+        assert!(json["lost"].is_u64());
+        let read: Stats = serde_json::from_value(json).expect("an answer");
+        let all = |flow: Flow| {
+            let rates = (flow.packets_per_second, flow.bits_per_second, flow.blocked_per_second);
+            ((flow.packets, flow.bytes, flow.blocked), rates)
+        };
+        let expected = ((1, 2, Some(3)), (4.0, 5.0, Some(6.0)));
+        assert_eq!((read.elapsed_seconds, all(read.total)), (12.0, expected));
+        assert_eq!((read.in_flight, read.unaccounted, read.output_dropped, read.log_dropped), (13, Some(14), 7, 15));
+        assert_eq!((read.warnings, read.ledger.get("redirected")), (given.warnings.clone(), Some(&0)));
+        let sink = &read.sinks[0];
+        assert_eq!(
+            (sink.name.as_str(), sink.dropped, sink.dropped_by["slow"], sink.state.as_str()),
+            ("archive", 7, 7, "ok")
+        );
+        let one = &read.subscriptions[0];
+        assert_eq!((one.key(), one.label(), all(one.flow)), ("8".to_owned(), "a 232.1.1.1:1".to_owned(), expected));
+        assert_eq!(
+            (one.passed_shared, one.other_members, one.last_packet_seconds_ago),
+            (Some(9), Some(10), Some(11.0))
+        );
+    }
 
     #[test]
     fn reads_what_is_there_and_does_without_the_rest() {

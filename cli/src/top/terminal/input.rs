@@ -153,6 +153,19 @@ mod tests {
         (keys(&mut waiting), waiting.len())
     }
 
+    /// The keys of bytes that come in pieces of this length.
+    fn in_pieces(bytes: &[u8], length: usize) -> (Vec<Key>, usize) {
+        let (mut waiting, mut all) = (Vec::new(), Vec::new());
+        for piece in bytes.chunks(length) {
+            waiting.extend_from_slice(piece);
+            all.extend(keys(&mut waiting));
+        }
+        (all, waiting.len())
+    }
+
+    /// Each is one key.
+    const TYPED: [&str; 9] = ["q", "\r", "\x03", "ä", "€", "\x1b[A", "\x1bOB", "\x1b[5~", "\x1b[1;5C"];
+
     #[test]
     fn keys_of_terminals() {
         assert_eq!(
@@ -174,13 +187,18 @@ mod tests {
         fn any_bytes_make_keys_and_leave_little(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let (_, left) = of(&bytes);
             prop_assert!(left < LONGEST);
-            // In pieces, the same keys.
-            let (mut waiting, mut pieces) = (Vec::new(), Vec::new());
-            for piece in bytes.chunks(LONGEST - 4) {
-                waiting.extend_from_slice(piece);
-                pieces.extend(keys(&mut waiting));
-            }
-            prop_assert!(waiting.len() < LONGEST);
+            let (_, left) = in_pieces(&bytes, LONGEST - 4);
+            prop_assert!(left < LONGEST);
+        }
+
+        #[test]
+        fn keys_that_come_in_pieces_are_the_same(
+            typed in proptest::collection::vec(proptest::sample::select(&TYPED[..]), 0..30),
+            length in 1_usize..20,
+        ) {
+            let bytes = typed.concat();
+            prop_assert_eq!(of(bytes.as_bytes()).0.len(), typed.len());
+            prop_assert_eq!(in_pieces(bytes.as_bytes(), length), of(bytes.as_bytes()));
         }
     }
 }
