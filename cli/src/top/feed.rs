@@ -117,9 +117,8 @@ fn request_for(action: &Action, source: IpAddr, block: bool) -> Result<Request, 
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
-#[derive(Default)]
 struct Evidence {
     findings: Vec<Finding>,
     silent: Vec<Silent>,
@@ -148,8 +147,8 @@ fn explain(run: &mut dyn Run, action: &Action) -> Result<Vec<String>, Unanswered
     };
     let Some(silent) = evidence.silent.iter().find(is_meant) else {
         return Ok(vec![
-            "packets have come for it: if they stopped, look at the sender, at the link (panel 3), and at what is joined \
-             (`receiver membership`)"
+            "packets have come for it: if they stopped, look at the sender, at the link (panel 3), and at what is \
+             joined (`receiver membership`)"
                 .to_owned(),
         ]);
     };

@@ -69,7 +69,8 @@ fn rates(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     let stats = model.stats();
     let total = stats.total;
     let blocked = total.blocked_per_second.map_or_else(String::new, |rate| format!("  {} blocked/s", short(rate)));
-    let rates = format!("{} packets/s  {}{blocked}  ", short(total.packets_per_second), bits(total.bits_per_second));
+    let bits = with_unit(total.bits_per_second, "bit/s");
+    let rates = format!("{} packets/s  {bits}{blocked}  ", short(total.packets_per_second));
     let mut column = put(buffer, area, 1, 0, &rates, theme.title());
     let lost = if stats.lost > 0 { theme.bad() } else { theme.good() };
     column = put(buffer, area, 1, column, &format!("{} lost  ", short(stats.lost as f64)), lost);
@@ -86,10 +87,6 @@ fn rates(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     if area.height > 1 && area.width > start + 4 {
         sparkline::draw(buffer, area, 1, start, (area.width - start).min(80), model.total(), theme);
     }
-}
-
-fn bits(rate: f64) -> String {
-    with_unit(rate, "bit/s")
 }
 
 /// What needs a look first.

@@ -26,7 +26,7 @@ const ROWS: [(&str, &str); 19] = [
     ("receives", "packets come"),
     ("SILENT 12 s", "packets came, and none for three intervals or more"),
     ("never", "no packet has come yet: Enter asks why"),
-    ("lost bad", "the receiver lost it; it was damaged: the column beside says by whom"),
+    ("lost bad", "the receiver lost it; it was damaged: the column beside names the cause"),
     ("unwanted", "dropped as the subscriptions ask"),
 ];
 /// The width of the keys.

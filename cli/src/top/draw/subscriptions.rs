@@ -29,7 +29,7 @@ struct Number {
     order: Option<Column>,
 }
 
-/// In the order in which they are shown; the number says how early a column is left out for want of room.
+/// In the order in which they are shown; a column with a higher number is left out earlier for want of room.
 const NUMBERS: [(u8, Number); 6] = [
     (
         0,
@@ -130,7 +130,7 @@ pub fn draw(buffer: &mut Buffer, layout: &Layout, model: &Model, state: &State, 
     let columns = Columns::new(area.width, u16::try_from(longest).unwrap_or(u16::MAX));
     let mut row = 0;
     if layout.has_titles() {
-        titles(buffer, area, &columns, state, theme);
+        titles(buffer, area, &columns, visible.len(), state, theme);
         row = 1;
     }
     if visible.is_empty() && model.is_known() {
@@ -157,7 +157,8 @@ pub fn draw(buffer: &mut Buffer, layout: &Layout, model: &Model, state: &State, 
     }
 }
 
-fn titles(buffer: &mut Buffer, area: Rect, columns: &Columns, state: &State, theme: &Theme) {
+/// `visible` is the number of rows below the titles.
+fn titles(buffer: &mut Buffer, area: Rect, columns: &Columns, visible: usize, state: &State, theme: &Theme) {
     let (sorted, reversed) = state.arrangement.column();
     let style = theme.title();
     let down = match (theme.unicode, reversed) {
@@ -172,11 +173,8 @@ fn titles(buffer: &mut Buffer, area: Rect, columns: &Columns, state: &State, the
         put(buffer, area, 0, 0, &format!("state{}", mark(Column::State)), style);
     }
     let shown = state.arrangement.len();
-    let place = if shown <= state.arrangement.page() as usize + 1 {
-        String::new()
-    } else {
-        format!(" {}-{} of {shown}", state.arrangement.first() + 1, last(state, shown))
-    };
+    let first = state.arrangement.first();
+    let place = if visible == shown { String::new() } else { format!(" {}-{} of {shown}", first + 1, first + visible) };
     let joined = if sorted == Column::Joined { format!(" as joined{down}") } else { String::new() };
     let names = Rect { width: (start + columns.name).min(area.width), ..area };
     let titles = [format!("subscription{}{joined}{place}", mark(Column::Name)), place.trim_start().to_owned()];
@@ -189,10 +187,6 @@ fn titles(buffer: &mut Buffer, area: Rect, columns: &Columns, state: &State, the
     if let Some((start, _)) = columns.course {
         put(buffer, area, 0, start, "course", style);
     }
-}
-
-fn last(state: &State, shown: usize) -> usize {
-    (state.arrangement.first() + state.arrangement.page() as usize + 1).min(shown)
 }
 
 fn draw_row(

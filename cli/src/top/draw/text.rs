@@ -71,7 +71,7 @@ pub fn paragraphs(buffer: &mut Buffer, area: Rect, all: &[(String, Style)], skip
     more(buffer, area, lines.len().saturating_sub(skip + room), theme);
 }
 
-/// Says in the last row that there is more.
+/// Writes into the last row that there is more.
 pub fn more(buffer: &mut Buffer, area: Rect, lines: usize, theme: &Theme) {
     if lines > 0 && area.height > 0 {
         put_right(buffer, area, area.height - 1, area.width, &format!(" +{lines} more, + scrolls"), theme.dim());

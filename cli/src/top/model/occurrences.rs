@@ -85,13 +85,12 @@ pub fn between(
     for warning in now.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
         add(Weight::Warning, warning.clone());
     }
-    for (name, what) in [("output_dropped", "datagram"), ("log_dropped", "line of the log")] {
-        let [now, before] = [now, before].map(|stats| match name {
-            "output_dropped" => stats.output_dropped,
-            _ => stats.log_dropped,
-        });
+    for (before, now, text) in [
+        (before.output_dropped, now.output_dropped, "a sink dropped a datagram (output_dropped)"),
+        (before.log_dropped, now.log_dropped, "the reader of the log is too slow: a line was dropped (log_dropped)"),
+    ] {
         if before == 0 && now > 0 {
-            add(Weight::Warning, format!("the reader of the output is too slow: a {what} was dropped ({name})"));
+            add(Weight::Warning, text.to_owned());
         }
     }
     let (mut stopped, mut back, mut joined) = (Vec::new(), Vec::new(), Vec::new());
