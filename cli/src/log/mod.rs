@@ -1,5 +1,5 @@
-//! `tracing` to standard error. While a table is on the screen, the lines are held back, and the table prints them
-//! above itself.
+//! `tracing` to standard error. While a table or the dashboard is on the screen, the lines are held back. The table
+//! prints them above itself; the dashboard has a panel for them, and prints them at its end.
 
 mod level;
 mod limit;
@@ -19,7 +19,7 @@ use super::{color, panics};
 pub use level::{Level, names as level_names};
 pub use limit::report as report_suppressed;
 
-/// Lines that wait for the table, while there is one.
+/// Lines that wait for the table or the dashboard, while there is one.
 static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
 static DROPPED: OnceLock<Arc<Counts>> = OnceLock::new();

@@ -121,9 +121,9 @@ pub struct JsonFigures<'a> {
     output_dropped: u64,
     /// Each sink, in the order of the options.
     sinks: &'a [SinkReport],
-    /// Objects that were dropped for that reason.
+    /// Objects that were dropped because the reader did not read.
     display_dropped: u64,
-    /// Lines of the log that were dropped for that reason.
+    /// Lines of the log that were dropped because their reader did not read.
     log_dropped: u64,
     /// Verdicts that `--trace-verdicts` did not log because the program's log had no room.
     #[serde(skip_serializing_if = "Option::is_none")]
