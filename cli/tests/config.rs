@@ -4,8 +4,9 @@ mod command;
 
 use std::fs;
 use std::process::{Command, Output};
+use std::time::Instant;
 
-use command::Scratch;
+use command::{PATIENCE, Scratch};
 use serde_json::Value;
 
 /// Runs the command with these environment variables.
@@ -139,6 +140,20 @@ target = 5
     );
     assert!(found[0].starts_with(":1: group 232.1.1.1 is in the source-specific range"), "{found:?}");
     assert!(found[1].starts_with(":5: 239.1.1.1:1 overlaps 10.0.0.1@239.1.1.1:1 of "), "{found:?}");
+}
+
+/// The lines of a long file are counted once, not for each of its parts.
+#[test]
+fn a_long_file_is_checked_in_seconds() {
+    let mut text = String::new();
+    for n in 0..20_000 {
+        text.push_str(&format!("[[subscription]]\naddress = \"10.0.0.1@232.1.{}.{}:5000\"\n", n / 256, n % 256));
+    }
+    text.push_str("zebra = 1\n");
+    let begun = Instant::now();
+    let found = faults(&text);
+    assert!(found[0].starts_with(":40001: unknown key `zebra`"), "{found:?}");
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -56,7 +56,20 @@ impl Faults {
     }
 }
 
-/// The line, counted from 1, in which a part of the text begins.
-pub fn line_of(text: &str, span: Range<usize>) -> usize {
-    1 + text.as_bytes().iter().take(span.start).filter(|&&byte| byte == b'\n').count()
+/// The lines of a text.
+pub struct Lines {
+    /// The positions of the newlines.
+    ends: Vec<usize>,
+}
+
+impl Lines {
+    /// Finds them.
+    pub fn new(text: &str) -> Self {
+        Self { ends: text.match_indices('\n').map(|(at, _)| at).collect() }
+    }
+
+    /// The line, counted from 1, in which a part of the text begins.
+    pub fn of(&self, part: &Range<usize>) -> usize {
+        1 + self.ends.partition_point(|&end| end < part.start)
+    }
 }

@@ -11,14 +11,14 @@ use serde::de::IntoDeserializer;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::fault::{Faults, line_of};
+use super::fault::{Faults, Lines};
 use super::keys::{Form, Key, Kind};
 use crate::files;
 use crate::suggest::closest;
 
 /// The largest file, in bytes: room for more than 100,000 subscriptions.
 const MOST_BYTES: u64 = 16 << 20;
-/// The longest name of a subscription or sink, in characters.
+/// The longest name of a subscription or sink, in bytes.
 const LONGEST_NAME: usize = 64;
 /// Characters of the longest word of the file that a message repeats.
 const SHOWN: usize = 100;
@@ -113,16 +113,17 @@ pub fn read(path: &Path) -> Result<String, String> {
 impl File {
     /// Takes what the text holds, and adds a fault for all else.
     pub fn parse(path: &Path, text: &str, keys: &[Key], faults: &mut Faults) -> Self {
+        let lines = Lines::new(text);
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {
-            let line = error.span().map_or(0, |span| line_of(text, span));
+            let line = error.span().map_or(0, |span| lines.of(&span));
             faults.add(line, shown(&error.message().replace('\n', ", ")));
         }
         if !faults.is_empty() {
             // What follows a fault of the syntax may be read wrongly.
             return Self::default();
         }
-        let mut reader = Reader { text, folder: path.parent().unwrap_or(Path::new("")), keys, faults };
+        let mut reader = Reader { lines, folder: path.parent().unwrap_or(Path::new("")), keys, faults };
         let mut file = reader.table(table.into_inner());
         file.path = path.to_owned();
         file
@@ -130,7 +131,7 @@ impl File {
 }
 
 struct Reader<'a> {
-    text: &'a str,
+    lines: Lines,
     folder: &'a Path,
     keys: &'a [Key],
     faults: &'a mut Faults,
@@ -138,7 +139,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn line<T>(&self, spanned: &Spanned<T>) -> usize {
-        line_of(self.text, spanned.span())
+        self.lines.of(&spanned.span())
     }
 
     fn table(&mut self, table: DeTable<'_>) -> File {
@@ -281,7 +282,7 @@ impl Reader<'_> {
             match T::deserialize(item.into_deserializer()) {
                 Ok(table) => all.push((line, table)),
                 Err(error) => {
-                    let at = error.span().map_or(line, |span| line_of(self.text, span));
+                    let at = error.span().map_or(line, |span| self.lines.of(&span));
                     self.faults.add(at, format!("[[{name}]]: {}", shown(error.message())));
                 }
             }
