@@ -148,9 +148,8 @@ fn refuse_unless_stale(path: &Path, found: &Metadata, owner: &str) -> anyhow::Re
     };
     let process = process.map(|pid| format!(", process {pid}")).unwrap_or_default();
     Err(anyhow!(
-        "{owner} is running already{process}: it has the control socket {}; stop it (`receiver ctl --control {} stop`), \
-         or give this run another name or path",
-        shown(path),
+        "{owner} is running already{process}: it has the control socket {0}; stop it \
+         (`receiver ctl --control {0} stop`), or give this run another name or path",
         shown(path)
     ))
 }
