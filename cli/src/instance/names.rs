@@ -12,15 +12,14 @@ pub struct Names {
 }
 
 impl Names {
-    /// Gives a subscription a name. Returns false, and changes nothing, if another subscription has it.
-    pub fn set(&mut self, id: SubscriptionId, name: &str) -> bool {
+    /// Gives a subscription a name. Changes nothing if another subscription has it.
+    pub fn set(&mut self, id: SubscriptionId, name: &str) {
         if self.ids.get(name).is_some_and(|&other| other != id) {
-            return false;
+            return;
         }
         self.remove(id);
         self.names.insert(id, name.to_owned());
         self.ids.insert(name.to_owned(), id);
-        true
     }
 
     /// Forgets the name of a subscription that was left.

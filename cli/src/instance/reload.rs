@@ -112,16 +112,21 @@ fn rename(
     for &at in &plan.left {
         names.remove(before[at]);
     }
-    let renamed: Vec<_> = plan.kept.iter().filter(|&&(from, to)| old[from].wanted.name != new[to].name).collect();
+    let renamed = renamed(old, new, plan);
     // All of them before any gets its new name: two may exchange theirs.
-    for &&(from, _) in &renamed {
+    for &(from, _) in &renamed {
         names.remove(before[from]);
     }
-    for to in renamed.into_iter().map(|&(_, to)| to).chain(plan.joined.iter().copied()) {
+    for to in renamed.into_iter().map(|(_, to)| to).chain(plan.joined.iter().copied()) {
         if let Some(name) = &new[to].name {
             names.set(after[to], name);
         }
     }
+}
+
+/// Pairs of old and new: those that stay with another name.
+fn renamed(old: &[Current], new: &[Wanted], plan: &Plan) -> Vec<(usize, usize)> {
+    plan.kept.iter().copied().filter(|&(from, to)| old[from].wanted.name != new[to].name).collect()
 }
 
 /// Has the sinks whose target names a subscription take it.
@@ -148,8 +153,7 @@ fn report(old: &[Current], new: &[Wanted], plan: &Plan) -> ReloadReport {
         Some(name) => format!("{name} {}", wanted.subscription),
         None => wanted.subscription.to_string(),
     };
-    let renamed: Vec<usize> =
-        plan.kept.iter().filter(|&&(from, to)| old[from].wanted.name != new[to].name).map(|&(_, to)| to).collect();
+    let renamed: Vec<usize> = renamed(old, new, plan).into_iter().map(|(_, to)| to).collect();
     let changed: BTreeSet<usize> = plan.changed.iter().map(|&(_, to)| to).collect();
     let touched: BTreeSet<usize> = changed.iter().chain(&renamed).copied().collect();
     ReloadReport {
