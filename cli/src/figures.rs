@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use receiver::ReceiveMode;
-use receiver::Verdict;
-use receiver::{Evidence, Handle, Ledger, Refused, SubscriptionId, SubscriptionReport};
+use receiver::{Evidence, Handle, Ledger, ReceiveMode, Refused, SubscriptionId, SubscriptionReport, Verdict};
 use receiver_send::probe::{ProbeReport, now_ns};
 
 use crate::causes::explain;
@@ -62,12 +60,7 @@ impl Snapshot {
         self.streams.iter().map(|stream| stream.id)
     }
 
-    /// What rates since this snapshot are taken from.
-    pub fn base(&self) -> &Base {
-        &self.base
-    }
-
-    /// As [`Snapshot::base`]; the rest is dropped.
+    /// What rates since this snapshot are taken from. The rest is dropped.
     pub fn into_base(self) -> Base {
         self.base
     }

@@ -243,7 +243,7 @@ pub fn stats(instance: &Instance, session: &mut Session) -> Result<Vec<u8>, Refu
     // Without an earlier reading, traffic cannot be distinguished from a fault.
     let short = if session.before.is_none() { Some(earlier(instance)?) } else { None };
     let now = instance.snapshot()?;
-    let mut figures = instance.figures_since(session.before.as_ref(), &now);
+    let mut figures = instance.figures(session.before.as_ref(), &now);
     if let Some(before) = short {
         (figures.in_flight, figures.unaccounted) = in_flight(Some(&before), &figures.ledger);
     }

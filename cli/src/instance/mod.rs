@@ -99,12 +99,7 @@ impl Instance {
     }
 
     /// The figures from one snapshot to another, or since the start.
-    pub fn figures(&self, before: Option<&Snapshot>, now: &Snapshot) -> Figures {
-        self.figures_since(before.map(Snapshot::base), now)
-    }
-
-    /// As [`Instance::figures`], for those who keep the counts of a snapshot alone.
-    pub fn figures_since(&self, before: Option<&Base>, now: &Snapshot) -> Figures {
+    pub fn figures(&self, before: Option<&Base>, now: &Snapshot) -> Figures {
         let (reports, probe) = self.sinks().map(|sinks| (sinks.reports(), sinks.probe())).unwrap_or_default();
         let dropped = Dropped { sinks: reports, display: 0, log: log::dropped() };
         let mut figures = Figures { dropped, ..Figures::between(self.0.start, before, now, probe) };

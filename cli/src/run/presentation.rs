@@ -9,7 +9,7 @@ use receiver::Evidence;
 
 use super::failure::Failure;
 use crate::event::Event;
-use crate::figures::{Figures, Snapshot};
+use crate::figures::{Base, Figures, Snapshot};
 use crate::instance::Instance;
 use crate::service::Service;
 use crate::view::{self, Display, Exporters};
@@ -21,7 +21,7 @@ pub struct Presentation {
     display: Display,
     exporters: Exporters,
     service: Service,
-    before: Option<Snapshot>,
+    before: Option<Base>,
     last: Option<Figures>,
 }
 
@@ -40,7 +40,7 @@ impl Presentation {
     ) -> Result<(), Failure> {
         self.display.view().start(self.instance.facts()).map_err(Failure::of_display)?;
         self.exporters.start(self.instance.facts());
-        self.before = Some(self.instance.snapshot()?);
+        self.before = Some(self.instance.snapshot()?.into_base());
         self.service.ready(self.instance.facts());
         let result = self.intervals(events, duration, interval);
         self.service.stopping();
@@ -95,14 +95,14 @@ impl Presentation {
         log::report_suppressed();
         let now = self.instance.snapshot()?;
         let figures = self.figures(self.before.as_ref(), &now);
-        self.before = Some(now);
+        self.before = Some(now.into_base());
         self.exporters.interval(self.instance.facts(), &figures);
         self.service.interval(self.instance.facts(), &figures);
         let figures = self.last.insert(figures);
         self.display.view().interval(self.instance.facts(), figures).map_err(Failure::of_display)
     }
 
-    fn figures(&self, before: Option<&Snapshot>, now: &Snapshot) -> Figures {
+    fn figures(&self, before: Option<&Base>, now: &Snapshot) -> Figures {
         let mut figures = self.instance.figures(before, now);
         figures.dropped.display = self.display.dropped();
         figures
