@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use receiver::{Error, Ledger, LinkChange, LinkHistory, QueueReport, ReceiveMode, SubscriptionReport, XskLedger};
+use receiver::{Error, Ledger, LinkChange, LinkHistory, QueueReport, ReceiveMode, SubscriptionReport};
 use serde::{Serialize, Serializer};
 
 use super::protocol::{Refusal, done};
@@ -176,17 +176,7 @@ fn drops<S: Serializer>(report: &QueueReport, serializer: S) -> Result<S::Ok, S:
 
 impl From<QueueReport> for Queue {
     fn from(report: QueueReport) -> Self {
-        let XskLedger {
-            rx_dropped,
-            rx_ring_full,
-            rx_invalid_descs,
-            rx_fill_ring_empty_descs,
-            in_ring,
-            leased,
-            refused,
-            not_copied,
-            ..
-        } = report.ring;
+        let ring = report.ring;
         Self {
             queue: report.queue,
             taken: report.taken,
@@ -195,14 +185,14 @@ impl From<QueueReport> for Queue {
             copied: report.copied,
             drops: report,
             ring: Ring {
-                rx_dropped,
-                rx_ring_full,
-                rx_invalid_descs,
-                rx_fill_ring_empty_descs,
-                in_ring,
-                leased,
-                refused,
-                not_copied,
+                rx_dropped: ring.rx_dropped,
+                rx_ring_full: ring.rx_ring_full,
+                rx_invalid_descs: ring.rx_invalid_descs,
+                rx_fill_ring_empty_descs: ring.rx_fill_ring_empty_descs,
+                in_ring: ring.in_ring,
+                leased: ring.leased,
+                refused: ring.refused,
+                not_copied: ring.not_copied,
             },
         }
     }
