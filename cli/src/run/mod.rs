@@ -60,7 +60,8 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     let placement = Placement::prepare(args.cpus.clone(), args.priority, args.busy_poll)?;
     let requests = args.sinks()?;
     check_files(&args, &requests)?;
-    args.view(requests.iter().any(SinkRequest::takes_stdout)).check()?;
+    let request = args.view(requests.iter().any(SinkRequest::takes_stdout));
+    request.check()?;
     let metrics = args.metrics.map(MetricsAddress::listen).transpose()?;
     let builder = builder.timestamps(args.timestamps || requests.iter().any(SinkRequest::needs_times));
     let (events, waiting) = mpsc::channel();
@@ -85,7 +86,6 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     let facts = facts(&handle, &workers)?;
     let plan = Arc::new(Plan::new(workers.len(), sinks.clone(), args.busy_poll, args.count, placement));
     let service = Service::new(workers.iter().map(thread_name).collect(), plan.activities());
-    let request = args.view(requests.iter().any(SinkRequest::takes_stdout));
     let instance = Instance::new(args.name.clone(), start, facts, handle.clone(), sinks, events.clone());
     let display = view::display(&request, &instance, {
         let events = events.clone();
