@@ -9,6 +9,7 @@ use clap::{Args, Command, Subcommand};
 use super::merge::Source;
 use super::{example, schema};
 use crate::run::{self, RunArgs};
+use crate::units::count;
 
 /// Check a configuration file, or print an example or the JSON Schema of one
 #[derive(Args, Debug)]
@@ -59,8 +60,7 @@ fn check(command: Command, path: PathBuf) -> anyhow::Result<String> {
     let args = RunArgs::of(&matches, configured)?;
     let subscriptions = run::check(&args)?.len();
     let sinks = args.file().map_or(0, |configured| configured.file.sinks.len());
-    let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let interface = args.interface().map_or_else(|| "the interface of the command line".to_owned(), str::to_owned);
-    let (subscriptions, sinks) = (plural(subscriptions, "subscription"), plural(sinks, "sink"));
+    let (subscriptions, sinks) = (count(subscriptions as u64, "subscription"), count(sinks as u64, "sink"));
     Ok(format!("ok: {subscriptions}, {sinks} on {interface}, mode {}\n", args.mode()))
 }

@@ -73,7 +73,7 @@ address = \"[2001:db8::1]@[ff3e::1]:5002\"
 pub fn text(command: &Command) -> String {
     let run = keys::run(command);
     let mut text = HEAD.to_owned();
-    let all = keys::all(command);
+    let all = keys::all(&run);
     let mut headings: Vec<&str> = Vec::new();
     for key in &all {
         if !headings.contains(&key.heading.as_str()) {

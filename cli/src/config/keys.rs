@@ -58,12 +58,12 @@ pub struct Key {
     pub values: Vec<String>,
 }
 
-/// All keys, in the order of the help. `command` is the whole command, with its subcommands.
-pub fn all(command: &Command) -> Vec<Key> {
-    run(command).get_arguments().filter_map(key).collect()
+/// All keys, in the order of the help. `run` is what [`run`] returns.
+pub fn all(run: &Command) -> Vec<Key> {
+    run.get_arguments().filter_map(key).collect()
 }
 
-/// The subcommand `run` with all of its options, those of all subcommands too.
+/// The subcommand `run` of the whole command, with all of its options, those of all subcommands too.
 pub fn run(command: &Command) -> Command {
     let mut command = command.clone();
     command.build();

@@ -53,8 +53,8 @@ impl Source {
     /// The file cannot be read, or has faults: all of them are named.
     pub fn read(&self) -> Result<(ArgMatches, Configured), ConfigError> {
         let text = file::read(&self.path).map_err(ConfigError)?;
-        let keys = keys::all(&self.command);
         let run = keys::run(&self.command);
+        let keys = keys::all(&run);
         let mut faults = Faults::new(self.name());
         let file = File::parse(&self.path, &text, &keys, &mut faults);
         for setting in &file.settings {
@@ -151,7 +151,7 @@ fn first_line(error: &clap::Error) -> String {
     text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
-/// The options that exclude one, whichever of them says so.
+/// The options that exclude one, or that it excludes.
 fn excluded(run: &Command, id: &str) -> Vec<String> {
     let names = |arg: &Arg| -> Vec<String> {
         run.get_arg_conflicts_with(arg).iter().map(|other| other.get_id().to_string()).collect()

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use receiver::{SourceFilter, Subscription};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::file::SinkEntry;
 use crate::log::Level;
@@ -70,7 +70,7 @@ pub enum Step {
 }
 
 /// What a reload did. The names are part of the control protocol.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ReloadReport {
     /// Subscriptions that were joined.
     pub joined: Vec<String>,

@@ -16,7 +16,7 @@ pub fn text(command: &Command) -> String {
 
 fn schema(command: &Command) -> Value {
     let mut properties: Map<String, Value> =
-        keys::all(command).iter().map(|key| (key.name.clone(), property(key))).collect();
+        keys::all(&keys::run(command)).iter().map(|key| (key.name.clone(), property(key))).collect();
     for (name, table) in [("subscription", schema_for!(SubscriptionTable)), ("sink", schema_for!(SinkTable))] {
         let mut table = table.to_value();
         let object = table.as_object_mut().expect("the schema of a struct is an object");
