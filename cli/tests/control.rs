@@ -8,33 +8,29 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use command::{PATIENCE, Run, WANTED, object, send};
+use command::{Folder, PATIENCE, Run, WANTED, object, send};
 use netlab::Lab;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// A runtime directory that is removed at the end.
-struct Runtime(PathBuf);
+/// A runtime directory.
+struct Runtime(Folder);
 
 impl Runtime {
     fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("receiver-control-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).expect("a folder");
-        Self(path)
+        Self(Folder::new())
     }
 
     fn name(&self) -> &str {
-        self.0.to_str().expect("UTF-8")
+        self.0.0.to_str().expect("UTF-8")
     }
 
     fn socket(&self) -> PathBuf {
-        self.0.join("a.sock")
+        self.0.file("a.sock")
     }
 
     /// A run with the name `a` that has joined.
@@ -44,20 +40,14 @@ impl Runtime {
 
     fn named(&self, lab: &Lab, name: &str, arguments: &[&str]) -> Run {
         let all = [&["-n", name][..], arguments].concat();
-        let mut run = Run::start_in(lab, &all, &[("RUNTIME_DIRECTORY", self.name())]);
-        let mut line = String::new();
-        run.out.read_line(&mut line).expect("standard output");
-        if line.is_empty() {
-            panic!("it ended: {:?}", run.end());
-        }
-        run
+        Run::joined_in(lab, &all, &[("RUNTIME_DIRECTORY", self.name())]).0
     }
 
     fn ctl(&self, words: &[&str]) -> Output {
         std::process::Command::new(env!("CARGO_BIN_EXE_receiver"))
             .arg("ctl")
             .args(words)
-            .env("RUNTIME_DIRECTORY", &self.0)
+            .env("RUNTIME_DIRECTORY", self.name())
             .output()
             .expect("it runs")
     }
@@ -86,12 +76,6 @@ impl Runtime {
 
     fn client(&self) -> Client {
         Client::connect(&self.socket())
-    }
-}
-
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -347,8 +331,7 @@ fn a_name_is_that_of_one_run() {
 #[test]
 fn a_path_of_its_own_and_what_is_there_already() {
     let (lab, runtime) = (Lab::new().expect("a lab"), Runtime::new());
-    let path = runtime.0.join("here");
-    let path = path.to_str().expect("UTF-8");
+    let path = &runtime.0.text("here");
     fs::write(path, "precious").expect("a file");
     let (_, err, code) = Run::start(&lab, &["--control", path, WANTED]).end();
     assert!(err.contains("is no socket, and it is left alone") && code == Some(1), "{err}");

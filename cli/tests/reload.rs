@@ -3,14 +3,12 @@
 mod command;
 
 use std::fs;
-use std::io::BufRead;
-use std::path::PathBuf;
 use std::process::Output;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use command::{PATIENCE, Run, last_object, object};
+use command::{Folder, PATIENCE, Run, last_object, object};
 use netlab::Lab;
 use receiver_send::{SendConfig, Sender};
 use rustix::process::Signal;
@@ -23,20 +21,16 @@ const STREAMS: [(&str, &str); 2] = [("10.0.0.1", "232.1.1.1"), ("10.0.0.2", "232
 /// Room for the packets of a second in which this machine does something else.
 const ROOM: &str = "interval = \"100ms\"\nprobe = true\njson = true\nring_size = 16384\nsocket_buffer = \"64MiB\"\n";
 
-/// A folder with a configuration and a control socket, which is removed at the end.
-struct Home(PathBuf);
+/// A folder with a configuration and a control socket.
+struct Home(Folder);
 
 impl Home {
     fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("receiver-reload-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).expect("a folder");
-        Self(path)
+        Self(Folder::new())
     }
 
     fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("UTF-8").to_owned()
+        self.0.text(name)
     }
 
     /// Replaces the configuration as an editor does.
@@ -50,13 +44,7 @@ impl Home {
         self.write(text);
         let (config, control) = (self.path("a.toml"), self.path("socket"));
         let all = [&["--config", &config, "--control", &control], arguments].concat();
-        let mut run = Run::start(lab, &all);
-        let mut line = String::new();
-        run.out.read_line(&mut line).expect("standard output");
-        if line.is_empty() {
-            panic!("it ended: {:?}", run.end());
-        }
-        run
+        Run::joined(lab, &all).0
     }
 
     fn ctl(&self, words: &[&str]) -> Output {
@@ -91,12 +79,6 @@ impl Home {
         let mut all: Vec<_> = self.list().into_iter().map(|(_, name, text)| (name, text)).collect();
         all.sort();
         all
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -72,7 +72,12 @@ impl Run {
 
     /// As [`Run::start`], and waits until everything is joined. Returns the line that reports it.
     pub fn joined(lab: &Lab, arguments: &[&str]) -> (Self, String) {
-        let mut run = Self::start(lab, arguments);
+        Self::joined_in(lab, arguments, &[])
+    }
+
+    /// As [`Run::joined`], with these environment variables.
+    pub fn joined_in(lab: &Lab, arguments: &[&str], environment: &[(&str, &str)]) -> (Self, String) {
+        let mut run = Self::start_in(lab, arguments, environment);
         let mut line = String::new();
         run.out.read_line(&mut line).expect("standard output");
         if line.is_empty() {
@@ -166,6 +171,33 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A folder. Dropping this value removes it with all that it holds.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        let path = Scratch::new().0.clone();
+        fs::create_dir(&path).expect("a folder");
+        Self(path)
+    }
+
+    /// The path of a file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// As [`Folder::file`], for an argument.
+    pub fn text(&self, name: &str) -> String {
+        self.file(name).to_str().expect("UTF-8").to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
