@@ -4,8 +4,15 @@
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code)]
-#[path = "../../cli/src/sink/grammar.rs"]
+#[path = "../../cli/src/sink/grammar/mod.rs"]
 mod grammar;
+
+/// Stands in for the suggestions of the command, which need its other crates.
+mod suggest {
+    pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+        candidates.into_iter().find(|candidate| candidate.starts_with(word))
+    }
+}
 
 /// Stands in for the units of the command, which need its other crates.
 mod values {

@@ -6,6 +6,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::grammar::has_times;
+
 /// What a finished file's name gets if the path has no time.
 const SUFFIX: &str = ".%Y%m%d-%H%M%S";
 
@@ -33,7 +35,7 @@ impl NameForm {
 
     /// Names with conversions, which [`super::grammar`] has checked.
     pub fn timed(name: &str) -> Self {
-        Self { text: name.to_owned(), is_timed: name.replace("%%", "").contains('%') }
+        Self { text: name.to_owned(), is_timed: has_times(name) }
     }
 
     /// Returns true if the name contains a time.

@@ -1,0 +1,197 @@
+//! The text of a target: one grammar for the command line and the configuration. Nothing here opens anything.
+//!
+//! | text | where datagrams go |
+//! | --- | --- |
+//! | `-` | standard output |
+//! | `discard:` | nowhere |
+//! | `PATH`, `file:PATH` | a file, or a FIFO |
+//! | `udp://HOST:PORT`, `udp://GROUP:PORT?interface=NAME` | a UDP relay |
+//! | `unix:PATH` | a Unix datagram socket |
+//!
+//! `?KEY=VALUE&KEY=VALUE` follows each of them, other than a path alone. No value contains `&`.
+
+mod options;
+mod problem;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::suggest::closest;
+use options::{Options, size, time};
+
+pub use problem::{Problem, TargetError};
+pub use target::{FileTarget, Kind, Target, UdpTarget, has_times};
+
+/// The longest time that a relay may hold a datagram.
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+/// The time that a relay holds each datagram if the target names none.
+const DEFAULT_DELAY: Duration = Duration::from_millis(5);
+/// The longest period of `every`.
+const LONGEST_PERIOD: Duration = Duration::from_secs(366 * 86_400);
+/// The longest path of a Unix socket, in bytes.
+const LONGEST_UNIX_PATH: usize = 107;
+
+/// The keys of each kind.
+const COMMON_KEYS: [&str; 2] = ["only", "limit"];
+const FILE_KEYS: [&str; 5] = ["rotate", "every", "keep", "only", "limit"];
+const UDP_KEYS: [&str; 7] = ["interface", "ttl", "source", "delay", "loop", "only", "limit"];
+
+/// How the kinds are written, for suggestions.
+const SCHEMES: [&str; 4] = ["discard:", "file:", "udp://", "unix:"];
+
+/// Parses a target.
+///
+/// # Errors
+/// The text is no target.
+pub fn parse(text: &str) -> Result<Target, TargetError> {
+    target(text).map_err(|problem| TargetError { target: text.to_owned(), problem })
+}
+
+fn target(text: &str) -> Result<Target, Problem> {
+    if text.is_empty() {
+        return Err(Problem::Empty);
+    }
+    if text.contains('\0') {
+        return Err(Problem::Nul);
+    }
+    let (head, options) = text.split_once('?').map_or((text, None), |(head, options)| (head, Some(options)));
+    if head == "-" {
+        return Options::new(options, &COMMON_KEYS)?.target(Kind::StandardOutput);
+    }
+    if let Some(rest) = head.strip_prefix("discard:") {
+        if !rest.is_empty() {
+            return Err(Problem::UnknownKind(head.to_owned(), "discard: with nothing behind it".to_owned()));
+        }
+        return Options::new(options, &COMMON_KEYS)?.target(Kind::Discard);
+    }
+    if let Some(path) = head.strip_prefix("file:") {
+        return file(path, Options::new(options, &FILE_KEYS)?);
+    }
+    if let Some(address) = head.strip_prefix("udp://") {
+        return udp(address, Options::new(options, &UDP_KEYS)?);
+    }
+    if let Some(path) = head.strip_prefix("unix:") {
+        return unix(path, Options::new(options, &COMMON_KEYS)?);
+    }
+    if let Some(kind) = scheme(head) {
+        let kinds = closest(kind, SCHEMES).map_or_else(|| SCHEMES.join(", "), str::to_owned);
+        return Err(Problem::UnknownKind(kind.to_owned(), format!("{kinds}, or ./{kind}... for a path")));
+    }
+    // A path may contain a question mark, unless an option seems to be meant.
+    let key = options.and_then(|options| options.split_once('=')).map(|(key, _)| key);
+    if key.is_some_and(|key| FILE_KEYS.contains(&key)) {
+        return Err(Problem::OptionsOfPath(text.to_owned()));
+    }
+    Ok(Target { kind: Kind::File(FileTarget::plain(text)), limit: None, only: Vec::new() })
+}
+
+/// A word, a colon and two slashes, and what is one letter away from a known kind.
+fn scheme(head: &str) -> Option<&str> {
+    let colon = head.find(':')?;
+    let word = &head[..colon];
+    let is_word = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric());
+    let slashes = head[colon + 1..].starts_with("//");
+    let end = if slashes { colon + 3 } else { colon + 1 };
+    let known = SCHEMES.map(|scheme| scheme.trim_end_matches('/'));
+    let is_near = known.iter().any(|scheme| strsim::damerau_levenshtein(&head[..=colon], scheme) <= 1);
+    (is_word && (slashes || is_near)).then_some(&head[..end])
+}
+
+fn file(path: &str, options: Options<'_>) -> Result<Target, Problem> {
+    if path.is_empty() {
+        return Err(Problem::NoPath("file:"));
+    }
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    if name.is_empty() {
+        return Err(Problem::NoPath("file:"));
+    }
+    if folder.contains('%') {
+        return Err(Problem::TimedFolder);
+    }
+    let mut characters = name.chars();
+    while let Some(c) = characters.next() {
+        if c == '%' {
+            match characters.next() {
+                Some('Y' | 'm' | 'd' | 'H' | 'M' | 'S' | '%') => {}
+                other => return Err(Problem::Conversion(other.map_or("%".to_owned(), |c| format!("%{c}")))),
+            }
+        }
+    }
+    let rotate =
+        options.parsed("rotate", "a size such as 1GiB or 500M", |text| size(text).filter(|&bytes| bytes > 0))?;
+    let every = options.parsed("every", "a whole number of seconds, minutes, hours or days, such as 1h", |text| {
+        time(text).filter(|time| time.subsec_nanos() == 0 && !time.is_zero() && *time <= LONGEST_PERIOD)
+    })?;
+    let keep = options
+        .parsed("keep", "a number of files from 1 on", |text| text.parse::<u32>().ok().filter(|&files| files > 0))?;
+    if keep.is_some() && rotate.is_none() && every.is_none() && !has_times(name) {
+        return Err(Problem::KeepAlone);
+    }
+    let path = path.to_owned();
+    options.target(Kind::File(FileTarget { path, timed: true, rotate, every, keep }))
+}
+
+fn udp(address: &str, options: Options<'_>) -> Result<Target, Problem> {
+    let (host, port) = host_port(address).ok_or_else(|| Problem::HostPort(address.to_owned()))?;
+    let interface = options.parsed("interface", "the name of an interface, such as eth1", |text| {
+        let is_name = (1..16).contains(&text.len()) && !text.contains(['/', ' ']);
+        is_name.then(|| text.to_owned())
+    })?;
+    let ttl = options.parsed("ttl", "a number from 1 to 255", |text| text.parse::<u8>().ok().filter(|&ttl| ttl > 0))?;
+    let source =
+        options.parsed("source", "an address of this host, without a port", |text| text.parse::<IpAddr>().ok())?;
+    let delay = options.parsed("delay", "a time up to 1s, such as 20ms; 0 sends each datagram at once", |text| {
+        time(text).filter(|&time| time <= LONGEST_DELAY)
+    })?;
+    let looped = options.parsed("loop", "yes or no", |text| match text {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    })?;
+    let literal = host.parse::<IpAddr>().ok();
+    let shown = host.to_owned();
+    if literal.is_some_and(|address| address.is_multicast()) {
+        if interface.is_none() {
+            return Err(Problem::NoInterface(shown));
+        }
+    } else if interface.is_some() {
+        return Err(Problem::GroupsOnly("interface", shown));
+    } else if looped.is_some() {
+        return Err(Problem::GroupsOnly("loop", shown));
+    }
+    let differs = |source: &IpAddr| literal.is_some_and(|address| address.is_ipv4() != source.is_ipv4());
+    if let Some(source) = source.filter(differs) {
+        return Err(Problem::Version(source, shown));
+    }
+    options.target(Kind::Udp(UdpTarget {
+        host: host.to_owned(),
+        port,
+        interface,
+        ttl,
+        source,
+        delay: delay.unwrap_or(DEFAULT_DELAY),
+        looped: looped.unwrap_or(false),
+    }))
+}
+
+fn host_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|&port| port != 0)?;
+    if let Some(inner) = host.strip_prefix('[') {
+        let inner = inner.strip_suffix(']')?;
+        return inner.parse::<std::net::Ipv6Addr>().ok().map(|_| (inner, port));
+    }
+    let is_host = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    is_host.then_some((host, port))
+}
+
+fn unix(path: &str, options: Options<'_>) -> Result<Target, Problem> {
+    match path.len() {
+        0 => Err(Problem::NoPath("unix:")),
+        length if length > LONGEST_UNIX_PATH => Err(Problem::LongUnixPath(length)),
+        _ => options.target(Kind::Unix(path.to_owned())),
+    }
+}

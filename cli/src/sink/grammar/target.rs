@@ -1,0 +1,152 @@
+//! What a target is, and its text.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// A target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// What it is.
+    pub kind: Kind,
+    /// The most bytes that wait to be written.
+    pub limit: Option<u64>,
+    /// The subscriptions that it takes, as they are written; all if there is none.
+    pub only: Vec<String>,
+}
+
+/// The kinds of targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Standard output.
+    StandardOutput,
+    /// Nowhere.
+    Discard,
+    /// A file or a FIFO.
+    File(FileTarget),
+    /// UDP to another host or group.
+    Udp(UdpTarget),
+    /// The path of a Unix datagram socket.
+    Unix(String),
+}
+
+/// A file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileTarget {
+    /// Its path. If `timed`, `%Y` and the like stand in its name for the time at which a file begins.
+    pub path: String,
+    /// True if the path was written with `file:`.
+    pub timed: bool,
+    /// Bytes after which a new file begins.
+    pub rotate: Option<u64>,
+    /// The period whose boundaries, counted from 1970 in UTC, begin a new file.
+    pub every: Option<Duration>,
+    /// Finished files that stay; older ones are deleted.
+    pub keep: Option<u32>,
+}
+
+/// A UDP relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UdpTarget {
+    /// An address or a host's name, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The interface by which a group is reached.
+    pub interface: Option<String>,
+    /// The time to live, or the hop limit.
+    pub ttl: Option<u8>,
+    /// The address to send from.
+    pub source: Option<IpAddr>,
+    /// How long after its arrival a datagram leaves.
+    pub delay: Duration,
+    /// True if sockets of this host get what is sent to a group.
+    pub looped: bool,
+}
+
+/// Returns true if `%Y` or the like stands in a file's name.
+pub fn has_times(name: &str) -> bool {
+    name.replace("%%", "").contains('%')
+}
+
+impl FileTarget {
+    /// A path alone, which is taken as it is.
+    pub fn plain(path: &str) -> Self {
+        Self { path: path.to_owned(), timed: false, rotate: None, every: None, keep: None }
+    }
+}
+
+impl Kind {
+    /// The target without its options, as messages name it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::StandardOutput => "standard output".to_owned(),
+            Self::Discard => "discard:".to_owned(),
+            Self::File(file) => file.path.clone(),
+            Self::Udp(udp) => format!("udp://{}", udp.address()),
+            Self::Unix(path) => format!("unix:{path}"),
+        }
+    }
+}
+
+impl UdpTarget {
+    /// Host and port.
+    pub fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// As it is parsed.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut options: Vec<String> = Vec::new();
+        let mut add = |key: &str, value: Option<String>| options.extend(value.map(|value| format!("{key}={value}")));
+        match &self.kind {
+            Kind::StandardOutput => f.write_str("-")?,
+            Kind::Discard => f.write_str("discard:")?,
+            Kind::Unix(path) => write!(f, "unix:{path}")?,
+            Kind::File(file) => {
+                write!(f, "{}{}", if file.timed { "file:" } else { "" }, file.path)?;
+                add("rotate", file.rotate.map(|bytes| bytes.to_string()));
+                add("every", file.every.map(shown));
+                add("keep", file.keep.map(|files| files.to_string()));
+            }
+            Kind::Udp(udp) => {
+                write!(f, "udp://{}", udp.address())?;
+                add("interface", udp.interface.clone());
+                add("ttl", udp.ttl.map(|ttl| ttl.to_string()));
+                add("source", udp.source.map(|source| source.to_string()));
+                add("delay", Some(shown(udp.delay)));
+                let is_group = udp.interface.is_some();
+                add("loop", is_group.then(|| if udp.looped { "yes" } else { "no" }.to_owned()));
+            }
+        }
+        for only in &self.only {
+            add("only", Some(only.clone()));
+        }
+        add("limit", self.limit.map(|bytes| bytes.to_string()));
+        if options.is_empty() { Ok(()) } else { write!(f, "?{}", options.join("&")) }
+    }
+}
+
+/// A length of time as [`time`](super::options::time) reads it, in its longest whole unit.
+fn shown(time: Duration) -> String {
+    const UNITS: [(&str, u128); 6] = [
+        ("h", 3_600_000_000_000),
+        ("m", 60_000_000_000),
+        ("s", 1_000_000_000),
+        ("ms", 1_000_000),
+        ("us", 1_000),
+        ("ns", 1),
+    ];
+    let nanoseconds = time.as_nanos();
+    let fits = |(_, factor): &(&str, u128)| nanoseconds > 0 && nanoseconds.is_multiple_of(*factor);
+    UNITS
+        .into_iter()
+        .find(fits)
+        .map_or_else(|| "0s".to_owned(), |(unit, factor)| format!("{}{unit}", nanoseconds / factor))
+}

@@ -1,0 +1,125 @@
+//! Targets, refusals, and that a target is written as it is parsed.
+
+use super::*;
+use proptest::prelude::*;
+
+fn refused(text: &str) -> String {
+    parse(text).expect_err(text).to_string()
+}
+
+#[test]
+fn the_kinds() {
+    let kind = |text| parse(text).expect(text).kind;
+    assert_eq!(kind("-"), Kind::StandardOutput);
+    assert_eq!(kind("-?limit=1MiB"), Kind::StandardOutput);
+    assert_eq!(kind("discard:"), Kind::Discard);
+    assert_eq!(kind("unix:/run/reader"), Kind::Unix("/run/reader".to_owned()));
+    for path in ["file", "./-", "./discard:", "/dev/null", "a?b", "a%Hb", "C:file", "a:b"] {
+        assert_eq!(kind(path), Kind::File(FileTarget::plain(path)), "{path}");
+    }
+    let file = FileTarget {
+        path: "/data/%Y%m%d-%H%M%S.raw".to_owned(),
+        timed: true,
+        rotate: Some(1 << 30),
+        every: Some(Duration::from_secs(3600)),
+        keep: Some(24),
+    };
+    assert_eq!(kind("file:/data/%Y%m%d-%H%M%S.raw?rotate=1GiB&every=1h&keep=24"), Kind::File(file));
+    let relay = UdpTarget {
+        host: "239.1.1.1".to_owned(),
+        port: 5000,
+        interface: Some("veth1".to_owned()),
+        ttl: Some(16),
+        source: Some(IpAddr::from([10, 0, 0, 9])),
+        delay: Duration::from_millis(20),
+        looped: false,
+    };
+    assert_eq!(
+        kind("udp://239.1.1.1:5000?interface=veth1&ttl=16&source=10.0.0.9&delay=20ms&loop=no"),
+        Kind::Udp(relay)
+    );
+    let target = parse("udp://[2001:db8::1]:5000?only=232.1.1.1:5000&only=232.1.1.2:5000&limit=64MiB").expect("two");
+    assert_eq!((target.only.len(), target.limit), (2, Some(64 << 20)));
+}
+
+#[test]
+fn each_refusal_names_key_reason_and_remedy() {
+    for (text, problem) in [
+        ("", "it is empty; write a path, -, discard:, udp://HOST:PORT or unix:PATH"),
+        ("file:", "it has no path; write file:PATH"),
+        ("file:/data/", "it has no path; write file:PATH"),
+        ("unix:", "it has no path; write unix:PATH"),
+        ("a\0b", "a path cannot contain a byte of value 0; remove it"),
+        ("upd://10.0.0.1:1", "upd:// is no kind of target; write udp://, or ./upd://... for a path"),
+        ("udp:10.0.0.1:1", "udp: is no kind of target; write udp://, or ./udp:... for a path"),
+        ("discard:x", "discard:x is no kind of target; write discard: with nothing behind it"),
+        ("a.raw?rotate=1GiB", "a path alone takes no options; write file:a.raw?rotate=1GiB"),
+        ("file:a?rotate", "`rotate` is no option; write KEY=VALUE"),
+        ("file:a?rotat=1", "the key `rotat` is unknown; did you mean `rotate`?"),
+        ("unix:a?colour=1", "the key `colour` is unknown; the keys are only, limit"),
+        ("file:a?rotate=1&rotate=2", "the key `rotate` has two values; keep one of them"),
+        ("file:a?rotate=x", "the value of `rotate` is `x`; write a size such as 1GiB or 500M"),
+        (
+            "file:a?every=1ms",
+            "the value of `every` is `1ms`; write a whole number of seconds, minutes, hours or days, such as 1h",
+        ),
+        ("file:a?keep=2", "`keep` has nothing to count, since no file is ever finished; add rotate=SIZE or every=TIME"),
+        ("file:a%q", "`%q` in the name is unknown; write %Y, %m, %d, %H, %M, %S, or %% for a percent sign"),
+        (
+            "file:%Y/a",
+            "a folder of the path contains `%`; write times in the file's name alone, and %% for a percent sign \
+             there",
+        ),
+        ("udp://x", "`x` is no host and port; write HOST:PORT, with an IPv6 address in brackets"),
+        (
+            "udp://2001:db8::1:1",
+            "`2001:db8::1:1` is no host and port; write HOST:PORT, with an IPv6 address in brackets",
+        ),
+        ("udp://h:0", "`h:0` is no host and port; write HOST:PORT, with an IPv6 address in brackets"),
+        ("udp://239.1.1.1:1", "239.1.1.1 is a group; add interface=NAME, the interface by which it is sent"),
+        ("udp://10.0.0.1:1?interface=e", "`interface` is for groups, and 10.0.0.1 is none; remove it"),
+        (
+            "udp://10.0.0.1:1?source=::1",
+            "the source ::1 and 10.0.0.1 are of different IP versions; write a source of the same version",
+        ),
+        (
+            "udp://10.0.0.1:1?delay=2s",
+            "the value of `delay` is `2s`; write a time up to 1s, such as 20ms; 0 sends each datagram at once",
+        ),
+    ] {
+        assert_eq!(refused(text), format!("the target {text} is refused: {problem}"));
+    }
+    let long = format!("unix:{}", "x".repeat(108));
+    assert!(refused(&long).ends_with("its path has 108 bytes, and a Unix socket's has up to 107; write a shorter one"));
+}
+
+fn texts() -> impl Strategy<Value = String> {
+    let head = prop_oneof![
+        Just("-".to_owned()),
+        Just("discard:".to_owned()),
+        "file:[a-z/%YmdHMS.]{1,12}",
+        "udp://(10\\.0\\.0\\.1|239\\.1\\.1\\.1|\\[ff3e::1\\]|host):[0-9]{1,5}",
+        "unix:[a-z/]{1,20}",
+        "[a-z:/?%.-]{1,12}",
+    ];
+    let option = "(rotate|every|keep|limit|interface|ttl|source|delay|loop|only)=[0-9]{0,3}[a-zA-Z.:]{0,4}";
+    (head, proptest::collection::vec(option, 0..4))
+        .prop_map(|(head, options)| if options.is_empty() { head } else { format!("{head}?{}", options.join("&")) })
+}
+
+proptest! {
+    #[test]
+    fn a_target_is_written_as_it_is_parsed(text in texts()) {
+        if let Ok(target) = parse(&text) {
+            prop_assert_eq!(parse(&target.to_string()), Ok(target));
+        }
+    }
+
+    #[test]
+    fn any_text_is_a_target_or_refused(text in ".*") {
+        match parse(&text) {
+            Ok(target) => prop_assert_eq!(parse(&target.to_string()), Ok(target)),
+            Err(error) => prop_assert!(error.to_string().contains(&text)),
+        }
+    }
+}
