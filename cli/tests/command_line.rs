@@ -2,10 +2,13 @@
 
 mod command;
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Output, Stdio};
 
-use command::{WANTED, on_a_terminal};
+use command::{PATIENCE, Run, Scratch, WANTED, on_a_terminal};
 use netlab::Lab;
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// Variables that would change what the command prints.
@@ -73,6 +76,36 @@ fn the_log_has_a_level_and_a_format() {
         assert!(object["message"].as_str().is_some_and(|text| text.starts_with("XDP is not available")), "{log}");
         assert!(object["timestamp"].is_string() && object["target"].is_string(), "{log}");
     }
+}
+
+/// Whatever time the requests take: each is logged or counted as suppressed.
+#[test]
+fn the_log_suppresses_repeated_messages_and_counts_them() {
+    const REQUESTS: u64 = 100;
+    let lab = Lab::new().expect("a lab");
+    let socket = Scratch::new();
+    let (run, _) = Run::joined(&lab, &["-v", "--mode", "socket", "--control", socket.name(), WANTED]);
+    let mut client = BufReader::new(UnixStream::connect(socket.name()).expect("the run listens"));
+    client.get_ref().set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    for _ in 0..REQUESTS {
+        client.get_mut().write_all(b"{\"request\":\"log-level\",\"level\":\"info\"}\n").expect("the run reads");
+        client.read_line(&mut String::new()).expect("a reply");
+    }
+    run.signal(Signal::TERM);
+    let (_, err, code) = run.end();
+    assert_eq!(code, Some(0), "{err}");
+    let (mut logged, mut suppressed) = (0, 0);
+    for line in err.lines().filter(|line| line.contains("changed the run")) {
+        match line.split_once(" more messages like this one were suppressed: ") {
+            Some((before, _)) => {
+                let count = before.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
+                suppressed += count.unwrap_or_else(|| panic!("{line}"));
+            }
+            None => logged += 1,
+        }
+    }
+    assert_eq!(logged + suppressed, REQUESTS, "{err}");
+    assert!(logged >= 10 && suppressed > 0, "{logged} logged, {suppressed} suppressed: {err}");
 }
 
 #[test]
