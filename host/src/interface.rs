@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
@@ -251,8 +251,8 @@ impl Interface {
         // The queues in use; the attribute above is what the device could have.
         this.queues = receive_queues(name).filter(|&n| n > 0).unwrap_or(this.queues);
         if let (None, Some(bus), Some(device)) = (&this.driver, bus, device) {
-            let link = Path::new("/sys/bus").join(bus).join("devices").join(device).join("driver");
-            this.driver = fs::read_link(link).ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+            let link = fs::read_link(device_folder(bus, device).join("driver"));
+            this.driver = link.ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
             this.physical = is_physical(bus, this.driver.as_deref());
         }
         this
@@ -344,7 +344,7 @@ fn names(netlink: &Netlink) -> Vec<String> {
     others.filter_map(name_of).map(ToOwned::to_owned).collect()
 }
 
-fn name_of(link: &LinkMessage) -> Option<&str> {
+pub(crate) fn name_of(link: &LinkMessage) -> Option<&str> {
     link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name.as_str()),
         _ => None,
@@ -360,7 +360,13 @@ fn attached_programs(xdp: &[LinkXdp]) -> impl Iterator<Item = u32> {
     })
 }
 
-fn kind(infos: &[LinkInfo]) -> Option<String> {
+/// The folder of a device on a bus.
+pub(crate) fn device_folder(bus: &str, device: &str) -> PathBuf {
+    Path::new("/sys/bus").join(bus).join("devices").join(device)
+}
+
+/// The kind of a link, as `ip link add type` writes it.
+pub(crate) fn kind(infos: &[LinkInfo]) -> Option<String> {
     infos.iter().find_map(|info| match info {
         LinkInfo::Kind(kind) => Some(kind.to_string()),
         _ => None,

@@ -2,10 +2,11 @@
 //! the device behind it.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use netlink_packet_route::link::{LinkAttribute, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 
+use crate::interface::{device_folder, kind, name_of};
 use crate::netlink::Netlink;
 
 /// Another interface.
@@ -51,7 +52,7 @@ impl Relations {
     pub fn read(interface: u32) -> io::Result<Self> {
         let links = Netlink::open()?.links()?;
         let mut this = Self::default();
-        let related = |link: &LinkMessage| Related::new(name(link), kind(link));
+        let related = |link: &LinkMessage| Related::new(name_of(link).unwrap_or_default(), kind_of(link));
         let by_index = |index: u32| links.iter().find(|link| link.header.index == index);
         for link in &links {
             let (mut master, mut lower, mut bus, mut device) = (None, None, None, None);
@@ -64,14 +65,13 @@ impl Relations {
                     _ => {}
                 }
             }
-            let is_stacked = STACKED.contains(&kind(link).as_str());
+            let kind = kind_of(link);
+            let is_stacked = STACKED.contains(&kind.as_str());
             if link.header.index == interface {
-                this.kind = kind(link);
+                this.kind = kind;
                 this.master = master.and_then(by_index).map(related);
                 this.lower = lower.filter(|_| is_stacked).and_then(by_index).map(related);
-                if let (Some(bus), Some(device)) = (bus, device) {
-                    this.device = Some(Path::new("/sys/bus").join(bus).join("devices").join(device));
-                }
+                this.device = bus.zip(device).map(|(bus, device)| device_folder(bus, device));
             } else if master == Some(interface) {
                 this.members.push(related(link));
             } else if is_stacked && lower == Some(interface) {
@@ -85,26 +85,10 @@ impl Relations {
 /// Kinds whose IFLA_LINK is the interface below. That of a veth is its peer, in another namespace's numbers.
 const STACKED: [&str; 4] = ["vlan", "macvlan", "macvtap", "ipvlan"];
 
-fn name(link: &LinkMessage) -> String {
-    link.attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name.clone()),
-            _ => None,
-        })
-        .unwrap_or_default()
-}
-
-fn kind(link: &LinkMessage) -> String {
-    let infos = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::LinkInfo(infos) => Some(infos),
+fn kind_of(link: &LinkMessage) -> String {
+    let kind = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => kind(infos),
         _ => None,
-    });
-    let kind = infos.and_then(|infos| {
-        infos.iter().find_map(|info| match info {
-            LinkInfo::Kind(kind) => Some(kind.to_string()),
-            _ => None,
-        })
     });
     kind.unwrap_or_default()
 }
