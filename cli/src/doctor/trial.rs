@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use receiver::{Error, ReceiveMode, Receiver};
+use receiver::{Error, ReceiveMode, Receiver, Refused};
 use receiver_host::LinkState;
 
 use super::target::Target;
@@ -26,8 +26,10 @@ pub enum Trial {
 /// The modes, and what became of the link.
 #[derive(Clone, Debug, Default)]
 pub struct Tried {
-    /// Each mode, and why it is not available.
-    pub answers: Vec<(ReceiveMode, Option<String>)>,
+    /// The modes that are available.
+    pub available: Vec<ReceiveMode>,
+    /// The others.
+    pub refused: Vec<Refused>,
     /// How often the link lost its carrier meanwhile.
     pub carrier_downs: u32,
     /// True if the link has its carrier again.
@@ -58,10 +60,10 @@ impl Trial {
                 Err(error @ Error::NotPermitted { .. }) if mode == ReceiveMode::ZeroCopy => {
                     return Self::NotTried(error.to_string());
                 }
-                Err(error) => tried.answers.push((mode, Some(error.to_string()))),
+                Err(error) => tried.refused.push(Refused { mode, reason: error.to_string() }),
                 Ok(receiver) => {
                     let _ = receiver.handle().shutdown();
-                    tried.answers.push((mode, None));
+                    tried.available.push(mode);
                 }
             }
         }
@@ -83,7 +85,7 @@ impl Trial {
     pub fn has(&self, mode: ReceiveMode) -> bool {
         match self {
             Self::NotTried(_) => false,
-            Self::Tried(tried) => tried.answers.contains(&(mode, None)),
+            Self::Tried(tried) => tried.available.contains(&mode),
         }
     }
 }

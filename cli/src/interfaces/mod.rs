@@ -11,8 +11,8 @@ use receiver::{Holder, Interface, Lack, printable};
 use receiver_host::{XDP, XdpFeatures};
 use serde::Serialize;
 
-use crate::errors::one_paragraph;
-use modes::{Answer, Modes, expected, in_words, reasons, tried};
+use crate::view::reasons;
+use modes::{Answer, Modes, expected, in_words, refused, tried};
 
 /// Show interfaces, the receive modes that each can have, and who has XDP there
 ///
@@ -106,8 +106,9 @@ fn print_text(out: &mut impl Write, seen: &[Seen], args: &InterfacesArgs) -> io:
         let cells: Vec<String> = row.iter().zip(widths).map(|(text, width)| format!("{text:<width$}")).collect();
         writeln!(out, "{}", cells.join("  ").trim_end())?;
         let named = number.checked_sub(1).filter(|_| !args.names.is_empty()).and_then(|number| seen.get(number));
-        for (modes, reason) in named.map(|seen| reasons(&seen.modes)).unwrap_or_default() {
-            writeln!(out, "  not {modes}: {}", one_paragraph(reason))?;
+        let refused = named.map(|seen| refused(&seen.modes)).unwrap_or_default();
+        for reason in reasons(&refused) {
+            writeln!(out, "  {reason}")?;
         }
     }
     if !args.probe

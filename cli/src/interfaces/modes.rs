@@ -1,6 +1,6 @@
 //! The receive modes that an interface can have: by what its driver and the kernel report, or by trying each.
 
-use receiver::{Holder, Interface, ReceiveMode, Receiver};
+use receiver::{Holder, Interface, ReceiveMode, Receiver, Refused};
 use receiver_host::XdpFeatures;
 
 /// The largest MTU whose packets fit one buffer with every driver that the receiver knows, ice's 3 KB less headers.
@@ -87,17 +87,13 @@ pub fn in_words(modes: &Modes) -> String {
     }
 }
 
-/// The reasons against modes, each with the consecutive modes that it applies to.
-pub fn reasons(modes: &Modes) -> Vec<(String, &str)> {
-    let mut reasons: Vec<(String, &str)> = Vec::new();
-    for (mode, answer) in modes {
-        let Answer::No(reason) = answer else { continue };
-        match reasons.last_mut() {
-            Some((names, last)) if last == reason => *names = format!("{names}, {mode}"),
-            _ => reasons.push((mode.to_string(), reason)),
-        }
-    }
-    reasons
+/// The modes that cannot be had.
+pub fn refused(modes: &Modes) -> Vec<Refused> {
+    let refused = modes.iter().filter_map(|(mode, answer)| match answer {
+        Answer::No(reason) => Some(Refused { mode: *mode, reason: reason.clone() }),
+        Answer::Yes | Answer::Unknown => None,
+    });
+    refused.collect()
 }
 
 #[cfg(test)]
@@ -110,7 +106,9 @@ mod tests {
         let answers = [no("a"), no("a"), no("b"), Answer::Yes, Answer::Yes];
         let modes: Modes = ReceiveMode::ALL.into_iter().zip(answers).collect();
         assert_eq!(in_words(&modes), "generic, socket");
-        assert_eq!(reasons(&modes), [("zero-copy, mapped".to_owned(), "a"), ("copy".to_owned(), "b")]);
+        let refused = refused(&modes);
+        let reasons: Vec<_> = Refused::by_reason(&refused).collect();
+        assert_eq!(reasons, [("zero-copy, mapped".to_owned(), "a"), ("copy".to_owned(), "b")]);
         let answers = [Answer::Unknown, Answer::Unknown, Answer::Unknown, Answer::Yes, Answer::Yes];
         let modes: Modes = ReceiveMode::ALL.into_iter().zip(answers).collect();
         let words = "generic, socket (zero-copy, mapped, copy unknown; --probe tries them)";

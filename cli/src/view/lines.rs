@@ -75,6 +75,11 @@ fn has_fallen_back(facts: &Facts) -> bool {
 /// A line for each reason why a faster mode was refused. After a fallback from XDP, the warning has named them already.
 pub fn why_not_better(facts: &Facts) -> impl Iterator<Item = String> + '_ {
     let refused = if has_fallen_back(facts) { &[] } else { facts.refused.as_slice() };
+    reasons(refused)
+}
+
+/// A line for each reason against modes.
+pub fn reasons(refused: &[Refused]) -> impl Iterator<Item = String> + '_ {
     Refused::by_reason(refused).map(|(modes, reason)| format!("not {modes}: {}", one_paragraph(reason)))
 }
 

@@ -27,7 +27,7 @@ pub use display::Display;
 pub use explanation::at_the_end;
 pub use exporters::Exporters;
 pub use json::{JsonFigures, JsonFinding, RefusedMode, json_findings, refused_modes};
-pub use lines::write_summary;
+pub use lines::{reasons, write_summary};
 pub use screen::{has_cursor, terminal_size};
 pub use shorten::{group_of, shortened};
 pub use table::STOPPED_AFTER;

@@ -1,6 +1,6 @@
 //! The modes with XDP that work, and what trying them does to the link.
 
-use receiver::ReceiveMode;
+use receiver::{ReceiveMode, Refused};
 
 use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
@@ -16,19 +16,10 @@ fn judge(interface: &str, trial: &Trial) -> Vec<Line> {
         Trial::Tried(tried) => tried,
     };
     let mut lines = Vec::new();
-    let available: Vec<&str> =
-        tried.answers.iter().filter(|(_, why)| why.is_none()).map(|(mode, _)| mode.name()).collect();
-    let refused = tried.answers.iter().filter_map(|(mode, why)| Some((mode.name(), why.as_deref()?)));
-    let mut reasons: Vec<(String, &str)> = Vec::new();
-    for (mode, why) in refused {
-        match reasons.last_mut() {
-            Some((modes, last)) if *last == why => *modes = format!("{modes}, {mode}"),
-            _ => reasons.push((mode.to_owned(), why)),
-        }
-    }
-    let reasons: Vec<String> = reasons.iter().map(|(modes, why)| format!("{modes} not: {why}")).collect();
-    let reasons = if reasons.is_empty() { String::new() } else { format!("; {}", reasons.join("; ")) };
-    let native = available.iter().any(|mode| *mode != ReceiveMode::Generic.name());
+    let available: Vec<&str> = tried.available.iter().map(|mode| mode.name()).collect();
+    let reasons: String =
+        Refused::by_reason(&tried.refused).map(|(modes, why)| format!("; {modes} not: {why}")).collect();
+    let native = tried.available.iter().any(|mode| *mode != ReceiveMode::Generic);
     let command = reasons.split('`').nth(1).filter(|command| command.starts_with("ethtool ")).map(ToOwned::to_owned);
     let command = command.or_else(|| mtu_command(&reasons));
     let line = match (available.is_empty(), native) {
@@ -72,8 +63,10 @@ mod tests {
     use crate::doctor::trial::{MODES, Tried};
 
     fn tried(refused: &[(ReceiveMode, &str)]) -> Tried {
-        let why = |mode| refused.iter().find(|(one, _)| *one == mode).map(|(_, why)| (*why).to_owned());
-        Tried { answers: MODES.map(|mode| (mode, why(mode))).to_vec(), has_carrier: true, ..Tried::default() }
+        let is_refused = |mode| refused.iter().any(|(one, _)| *one == mode);
+        let available = MODES.into_iter().filter(|mode| !is_refused(*mode)).collect();
+        let refused = refused.iter().map(|&(mode, why)| Refused { mode, reason: why.to_owned() }).collect();
+        Tried { available, refused, has_carrier: true, ..Tried::default() }
     }
 
     fn lines(tried: Tried) -> Vec<Line> {
