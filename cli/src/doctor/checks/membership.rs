@@ -1,8 +1,8 @@
 //! The version of IGMP and MLD, and the kernel's limits on memberships.
 
-use receiver::{IgmpVersion, Subscription};
+use receiver::Subscription;
 use receiver_membership::Limits;
-use receiver_membership::querier::{Compatibility, compatibility};
+use receiver_membership::querier::{Compatibility, Warning, compatibility};
 
 use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
@@ -34,32 +34,34 @@ fn judge(facts: &Facts<'_>) -> Vec<Line> {
     let sysctl = in_sysctl(interface);
     let mut lines = Vec::new();
     let lost = "only groups are reported, and joins of sources are not signalled";
-    if let (true, Some(version @ (IgmpVersion::V1 | IgmpVersion::V2))) = (wants.0, compatibility.igmp) {
-        lines.push(match compatibility.igmp_forced {
-            Some(1 | 2) => Line::fail(format!("{interface} is kept at {version} by force_igmp_version: {lost}"))
-                .remedy(format!(
-                    "sysctl -w net.ipv4.conf.{sysctl}.force_igmp_version=0 net.ipv4.conf.all.force_igmp_version=0"
-                )),
-            _ => Line::fail(format!(
+    let igmpv3 =
+        format!("sysctl -w net.ipv4.conf.{sysctl}.force_igmp_version=0 net.ipv4.conf.all.force_igmp_version=0");
+    let mldv2 = format!("sysctl -w net.ipv6.conf.{sysctl}.force_mld_version=2 net.ipv6.conf.all.force_mld_version=0");
+    for warning in compatibility.warnings(None) {
+        lines.push(match warning {
+            Warning::Igmp { .. } if !wants.0 => continue,
+            Warning::MldForced { .. } | Warning::MldV1 { .. } if !wants.1 => continue,
+            Warning::Igmp { version, forced: true, .. } => {
+                let text = format!("{interface} is kept at {version} by force_igmp_version: {lost}");
+                Line::fail(text).remedy(&igmpv3)
+            }
+            Warning::Igmp { version, forced: false, .. } => Line::fail(format!(
                 "{interface} is in {version} compatibility mode, because a querier of that version is on the link; \
                  until 260 s after its last query {lost}. Configure the querier for IGMPv3"
             )),
+            Warning::MldForced { .. } => {
+                let text = format!("{interface} is kept at MLDv1 by force_mld_version: {lost}");
+                Line::fail(text).remedy(&mldv2)
+            }
+            Warning::MldV1 { reports, .. } => {
+                let text = format!(
+                    "{reports} MLDv1 reports were sent on {interface}, because an MLDv1 querier is or was on the link; \
+                     meanwhile {lost}"
+                );
+                Line::warn(text).remedy(&mldv2)
+            }
+            other => Line::warn(other.to_string()),
         });
-    }
-    if let (true, Some(mld)) = (wants.1, compatibility.mld) {
-        let remedy =
-            format!("sysctl -w net.ipv6.conf.{sysctl}.force_mld_version=2 net.ipv6.conf.all.force_mld_version=0");
-        if mld.forced == Some(1) {
-            let text = format!("{interface} is kept at MLDv1 by force_mld_version: {lost}");
-            lines.push(Line::fail(text).remedy(remedy));
-        } else if mld.v1_reports > 0 {
-            let text = format!(
-                "{} MLDv1 reports were sent on {interface}, because an MLDv1 querier is or was on the link; meanwhile \
-                 {lost}",
-                mld.v1_reports
-            );
-            lines.push(Line::warn(text).remedy(remedy));
-        }
     }
     for (ipv6, limit, name) in
         [(false, limits.igmp_max_msf, "net.ipv4.igmp_max_msf"), (true, limits.mld_max_msf, "net.ipv6.mld_max_msf")]
