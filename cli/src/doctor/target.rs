@@ -1,5 +1,6 @@
 //! What is examined: the interface, what is there already, and what shall be received.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -85,12 +86,41 @@ impl Target {
 
     /// The words of the command line that begin `receiver run` for this interface.
     pub fn run_command(&self) -> String {
-        let vlan = self.vlan.map(|vlan| format!(" --vlan {vlan}")).unwrap_or_default();
-        format!("receiver run -i {}{vlan}", self.name())
+        format!("receiver run -i {}{}", self.name(), self.vlan_option())
+    }
+
+    /// The option `--vlan` with a space before it; empty without a tag.
+    pub fn vlan_option(&self) -> String {
+        self.vlan.map(|vlan| format!(" --vlan {vlan}")).unwrap_or_default()
+    }
+}
+
+/// No interface has more queues: the kernel numbers them in 16 bits.
+const MOST_QUEUES: u32 = 1 << 16;
+
+/// The receive queues that are served of an interface with this number of queues.
+pub fn served(queues: &Queues, available: u32) -> BTreeSet<u32> {
+    match queues {
+        Queues::First(count) => (0..(*count).min(MOST_QUEUES)).collect(),
+        Queues::These(numbers) => numbers.iter().copied().collect(),
+        _ => (0..available).collect(),
     }
 }
 
 /// An interface's name as a part of a sysctl's name: sysctl(8) writes a dot in a name as a slash.
 pub fn in_sysctl(name: &str) -> String {
     name.replace('.', "/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_queues_can_be_asked_for() {
+        assert_eq!(served(&Queues::All, 2), [0, 1].into());
+        assert_eq!(served(&Queues::First(3), 2), [0, 1, 2].into());
+        assert_eq!(served(&Queues::These(vec![7, 0, 7]), 2), [0, 7].into());
+        assert_eq!(served(&Queues::First(u32::MAX), 2).len(), 65_536);
+    }
 }

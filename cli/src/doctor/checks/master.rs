@@ -8,13 +8,12 @@ use crate::doctor::subject::Subject;
 struct Facts<'a> {
     interface: &'a str,
     relations: &'a Relations,
-    /// Words that begin `receiver run`, up to `-i`.
+    /// The option `--vlan` as it was given, or nothing.
     vlan: String,
 }
 
 pub fn check(subject: &Subject) -> Vec<Line> {
-    let vlan = subject.vlan.map(|vlan| format!(" --vlan {vlan}")).unwrap_or_default();
-    judge(&Facts { interface: subject.name(), relations: &subject.relations, vlan })
+    judge(&Facts { interface: subject.name(), relations: &subject.relations, vlan: subject.vlan_option() })
 }
 
 fn judge(facts: &Facts<'_>) -> Vec<Line> {

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use receiver::Queues;
 use receiver_host::{Capability, lock_limit};
 
 use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
+use crate::doctor::target::served;
 
 /// Packet memory of one queue with the default ring: 8,192 frames of 2,048 bytes.
 const BYTES_OF_QUEUE: u64 = 16 << 20;
@@ -29,11 +29,7 @@ pub fn check(subject: &Subject) -> Vec<Line> {
         line.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0)
     };
     judge(&Facts {
-        queues: match &subject.queues {
-            Queues::First(count) => (*count).into(),
-            Queues::These(numbers) => numbers.len() as u64,
-            _ => subject.interface.queues.into(),
-        },
+        queues: served(&subject.queues, subject.interface.queues).len() as u64,
         ipc_lock: Capability::IpcLock.is_held(),
         limit: lock_limit(),
         huge: (number("HugePages_Total:"), number("HugePages_Free:"), number("Hugepagesize:") << 10),

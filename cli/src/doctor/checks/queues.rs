@@ -8,6 +8,7 @@ use rustix::thread::sched_getaffinity;
 
 use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
+use crate::doctor::target::served;
 
 /// A receive ring with fewer slots overflows in a short burst.
 const SHALLOW: u32 = 1024;
@@ -43,11 +44,7 @@ fn judge(facts: &Facts) -> Vec<Line> {
     // veth counts each direction by itself.
     let kind = if facts.driver.as_deref() == Some("veth") { "rx" } else { "combined" };
     let queues = crate::units::count((*available).into(), "receive queue");
-    let served: BTreeSet<u32> = match asked {
-        Queues::First(count) => (0..*count).collect(),
-        Queues::These(numbers) => numbers.iter().copied().collect(),
-        _ => (0..*available).collect(),
-    };
+    let served = served(asked, *available);
     let mut lines = Vec::new();
     if let Some(last) = served.last().filter(|last| *last >= available) {
         let text = format!("{interface} has {queues}, numbered from 0, and queue {last} is to be served");
