@@ -84,6 +84,11 @@ enum Fits {
     Yes,
 }
 
+/// A condition that is fully understood.
+fn is(yes: bool) -> Fits {
+    if yes { Fits::Yes } else { Fits::No }
+}
+
 /// How a chain ends for a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
@@ -257,7 +262,6 @@ fn condition(expression: &Value, packet: &Packet) -> Option<Fits> {
 
 /// Whether a field of the packet has a value.
 fn compare(field: &Value, value: &Value, packet: &Packet) -> Fits {
-    let is = |yes: bool| if yes { Fits::Yes } else { Fits::No };
     let any = |test: &dyn Fn(&Value) -> Fits| each(value).iter().map(|value| test(value)).max().unwrap_or(Fits::No);
     let protocols: &[&str] = match packet.payload {
         Payload::Udp { .. } => &["udp", "17"],
@@ -323,7 +327,6 @@ fn text(value: &Value) -> String {
 
 /// Whether an address is a value, or within a prefix or a range.
 fn within(address: IpAddr, value: &Value) -> Fits {
-    let is = |yes: bool| if yes { Fits::Yes } else { Fits::No };
     let bits = |address: IpAddr| match address {
         IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
         IpAddr::V6(address) => address.to_bits(),
@@ -340,7 +343,6 @@ fn within(address: IpAddr, value: &Value) -> Fits {
 }
 
 fn is_port(port: u16, value: &Value) -> Fits {
-    let is = |yes: bool| if yes { Fits::Yes } else { Fits::No };
     if let (Some(first), Some(last)) = (value["range"][0].as_u64(), value["range"][1].as_u64()) {
         return is((first..=last).contains(&u64::from(port)));
     }

@@ -31,27 +31,24 @@ struct Facts {
 
 pub fn check(subject: &Subject) -> Vec<Line> {
     let (cpus, are_named) = match &subject.cpus {
-        Some(cpus) => (cpus.cpus().iter().copied().collect(), true),
-        None => (allowed(), false),
+        Some(cpus) => (set_of(cpus), true),
+        // Those that this process may run on.
+        None => (sched_getaffinity(None).map(|allowed| set_of(&CpuList::from(&allowed))).unwrap_or_default(), false),
     };
     let facts =
         Facts { interface: subject.name().to_owned(), run: subject.run_command(), cpus, are_named, ..Facts::default() };
     judge(&gather(Path::new("/"), subject.relations.device.as_deref(), facts))
 }
 
-/// The CPUs that this process may run on.
-fn allowed() -> BTreeSet<usize> {
-    let set = sched_getaffinity(None);
-    set.map(|set| (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect()).unwrap_or_default()
+fn set_of(list: &CpuList) -> BTreeSet<usize> {
+    list.cpus().iter().copied().collect()
 }
 
 /// Reads `/sys` and `/proc` below a root. `device` is the NIC's folder.
 fn gather(root: &Path, device: Option<&Path>, mut facts: Facts) -> Facts {
     let read = |path: &Path| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
     let system = root.join("sys/devices/system");
-    let list = |text: String| -> BTreeSet<usize> {
-        CpuList::of_kernel(&text).map(|list| list.cpus().iter().copied().collect()).unwrap_or_default()
-    };
+    let list = |text: String| CpuList::of_kernel(&text).map(|list| set_of(&list)).unwrap_or_default();
     for &cpu in &facts.cpus {
         if let Some(governor) = read(&system.join(format!("cpu/cpu{cpu}/cpufreq/scaling_governor"))) {
             facts.governors.insert(cpu, governor);
@@ -97,11 +94,11 @@ fn judge(facts: &Facts) -> Vec<Line> {
         }
     }
     if facts.are_named {
+        let others: BTreeSet<usize> = online.difference(cpus).copied().collect();
         let shared: BTreeSet<usize> = cpus.difference(&facts.isolated).copied().collect();
         if !shared.is_empty() {
             let list = named(&shared);
             let text = format!("CPUs {list} are not isolated (isolcpus): other programs interrupt the workers there");
-            let others: BTreeSet<usize> = online.difference(cpus).copied().collect();
             let line = Line::warn(text);
             lines.push(match others.is_empty() {
                 true => line,
@@ -112,9 +109,8 @@ fn judge(facts: &Facts) -> Vec<Line> {
                 )),
             });
         }
-        let others: BTreeSet<usize> = online.difference(cpus).copied().collect();
         for (irq, of_irq) in &facts.interrupts {
-            if of_irq.is_empty() || of_irq.intersection(cpus).next().is_none() {
+            if of_irq.is_disjoint(cpus) {
                 continue;
             }
             let text = format!("interrupt {irq} of {interface} is served by CPUs {}, which workers use", named(of_irq));

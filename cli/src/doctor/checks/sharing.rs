@@ -55,9 +55,8 @@ fn judge(facts: &Facts) -> Vec<Line> {
     let mut lines = Vec::new();
     for one in &facts.shared {
         let key = SocketAddr::new(one.group, one.port);
-        let named = |process: &Process| format!("{} (pid {})", process.name, process.pid);
-        let mut who: Vec<String> =
-            one.processes.iter().filter(|process| !facts.receivers.contains(process)).map(named).collect();
+        let others = one.processes.iter().filter(|process| !facts.receivers.contains(process));
+        let mut who: Vec<String> = others.map(ToString::to_string).collect();
         if one.hidden > 0 {
             who.push(format!(
                 "{} of programs that /proc does not show",
@@ -65,7 +64,7 @@ fn judge(facts: &Facts) -> Vec<Line> {
             ));
         }
         if who.is_empty() && !one.processes.is_empty() {
-            lines.push(Line::ok(format!("{key} is received by {}", named(&one.processes[0]))));
+            lines.push(Line::ok(format!("{key} is received by {}", one.processes[0])));
             continue;
         }
         let members = crate::units::count(one.members, "other member");

@@ -144,7 +144,7 @@ fn totals(facts: &Facts) -> String {
 /// A line for each stage that has lost packets.
 fn losses(facts: &Facts) -> Vec<Line> {
     let Facts { interface, run, nic, socket, .. } = facts;
-    let of_run = |options: &str| format!("{run} {options} SUBSCRIPTION").replace("SUBSCRIPTION", &named(facts));
+    let of_run = |options: &str| format!("{run} {options} {}", named(facts));
     let mut lines = Vec::new();
     if nic.missed > 0 {
         let text = format!("{interface} dropped {} frames for want of a buffer", nic.missed);
