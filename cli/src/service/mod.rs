@@ -62,7 +62,7 @@ impl Drop for Reload {
     }
 }
 
-/// What the service manager is told of a run by its main thread.
+/// Reports a run to the service manager, from the run's main thread.
 pub struct Service {
     /// `None` if no watchdog watches.
     watchdog: Option<Watchdog>,

@@ -1,6 +1,6 @@
 # Boots systemd as the first process of namespaces of its own, over a copy of this machine's file system that vanishes
-# with it. $1 is the folder for it, $2 the command `receiver`, $3 the folder with the units, $4 that of the configuration.
-# In a mount namespace and the network namespace of the test.
+# with it. $1 is the folder for it, $2 the command `receiver`, $3 the folder with the units, $4 that of the
+# configuration. In a mount namespace and the network namespace of the test.
 set -eu
 folder=$1 receiver=$2 units=$3 configuration=$4
 if [ "${5:-}" != first ]; then
