@@ -84,6 +84,15 @@ fn apply(lab: &Lab, remedy: &str) {
     assert!(output.status.success(), "`{remedy}`: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Asserts that a check has a line with this outcome and this part, and that its remedy turns the check ok.
+fn assert_mended(lab: &Lab, arguments: &[&str], check: &str, outcome: &str, part: &str) {
+    let answer = quick(lab, arguments);
+    let (text, remedy) = answer.line(check, outcome);
+    assert!(text.contains(part), "{text}");
+    apply(lab, remedy);
+    quick(lab, arguments).assert_ok(check);
+}
+
 /// Sends probes until it is dropped.
 fn sending(lab: &Lab, group: &str, port: u16, sources: &[&str]) -> Sending {
     let mut config = stream(lab, group, port, sources);
@@ -231,11 +240,7 @@ fn a_strict_reverse_path_filter_and_a_foreign_source() {
     quick(&lab, &[WANTED]).assert_ok("reverse_path");
     let many: Vec<String> = (1..=6).map(|last| format!("192.0.2.{last}")).collect();
     for wanted in ["192.0.2.1@232.1.1.1:5000".to_owned(), format!("{}@232.1.1.1:5000", many.join(","))] {
-        let answer = quick(&lab, &[&wanted]);
-        let (text, remedy) = answer.line("reverse_path", "fail");
-        assert!(text.contains("192.0.2."), "{text}");
-        apply(&lab, remedy);
-        quick(&lab, &[&wanted]).assert_ok("reverse_path");
+        assert_mended(&lab, &[&wanted], "reverse_path", "fail", "192.0.2.");
     }
 }
 
@@ -269,11 +274,7 @@ fn more_sources_than_a_socket_can_name() {
     let many: Vec<String> = (1..=11).map(|last| format!("10.0.0.{last}")).collect();
     let wanted = format!("{}@232.1.1.1:5000", many.join(","));
     quick(&lab, &[WANTED]).assert_ok("membership");
-    let answer = quick(&lab, &[&wanted]);
-    let (text, remedy) = answer.line("membership", "warn");
-    assert!(text.contains("11 sources"), "{text}");
-    apply(&lab, remedy);
-    quick(&lab, &[&wanted]).assert_ok("membership");
+    assert_mended(&lab, &[&wanted], "membership", "warn", "11 sources");
 }
 
 #[test]
@@ -329,11 +330,7 @@ fn another_xdp_program() {
     assert!(text.contains("`drop_all`, held by "), "{text}");
     assert_eq!(remedy, format!("kill {}", std::process::id()));
     drop(ebpf);
-    let answer = quick(&lab, &[]);
-    let (text, remedy) = answer.line("occupied", "fail");
-    assert!(text.contains("which no process holds"), "{text}");
-    apply(&lab, remedy);
-    quick(&lab, &[]).assert_ok("occupied");
+    assert_mended(&lab, &[], "occupied", "fail", "which no process holds");
 }
 
 /// Attaches a program by netlink, as `ip link set veth-rx xdp` does: no link holds it.
@@ -511,16 +508,14 @@ fn rules_that_drop() {
 fn queues_that_nobody_serves() {
     let lab = Lab::builder().queues(2).build().expect("lab");
     quick(&lab, &["--queues", "2"]).assert_ok("queues");
-    let answer = quick(&lab, &["--queues", "1"]);
-    let (text, remedy) = answer.line("queues", "warn");
-    assert!(text.contains("packets reach queue 1 of veth-rx"), "{text}");
-    apply(&lab, remedy);
-    quick(&lab, &["--queues", "1"]).assert_ok("queues");
-    let answer = quick(&lab, &["--queues", "2"]);
-    let (text, remedy) = answer.line("queues", "fail");
-    assert!(text.contains("1 receive queue, numbered from 0, and queue 1 is to be served"), "{text}");
-    apply(&lab, remedy);
-    quick(&lab, &["--queues", "2"]).assert_ok("queues");
+    assert_mended(&lab, &["--queues", "1"], "queues", "warn", "packets reach queue 1 of veth-rx");
+    assert_mended(
+        &lab,
+        &["--queues", "2"],
+        "queues",
+        "fail",
+        "1 receive queue, numbered from 0, and queue 1 is to be served",
+    );
 }
 
 #[test]
@@ -529,24 +524,12 @@ fn offloads_that_are_in_the_way() {
     quick(&lab, &[]).assert_ok("offloads");
     for feature in ["rx-gro-list", "rx-udp-gro-forwarding"] {
         lab.rx().set_feature("veth-rx", feature, true).expect("a feature");
-        let answer = quick(&lab, &[]);
-        let (text, remedy) = answer.line("offloads", "warn");
-        assert!(text.contains(feature), "{text}");
-        apply(&lab, remedy);
-        quick(&lab, &[]).assert_ok("offloads");
+        assert_mended(&lab, &[], "offloads", "warn", feature);
     }
     // veth removes tags by default.
-    let answer = quick(&lab, &["--vlan", "7"]);
-    let (text, remedy) = answer.line("offloads", "fail");
-    assert!(text.contains("removes VLAN tags"), "{text}");
-    apply(&lab, remedy);
-    quick(&lab, &["--vlan", "7"]).assert_ok("offloads");
+    assert_mended(&lab, &["--vlan", "7"], "offloads", "fail", "removes VLAN tags");
     lab.rx().ip(&["link", "set", "veth-rx", "mtu", "20000"]).expect("mtu");
-    let answer = quick(&lab, &[]);
-    let (text, remedy) = answer.line("offloads", "warn");
-    assert!(text.contains("20000"), "{text}");
-    apply(&lab, remedy);
-    quick(&lab, &[]).assert_ok("offloads");
+    assert_mended(&lab, &[], "offloads", "warn", "20000");
 }
 
 /// The limit on locked memory counts without CAP_IPC_LOCK. Raising it takes CAP_SYS_RESOURCE, which this host may lack.
