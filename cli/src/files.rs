@@ -20,6 +20,16 @@ pub fn shown(path: &Path) -> String {
     printable(&path.display().to_string(), SHOWN_PATH)
 }
 
+/// The path of an input as messages show it; `-` is standard input.
+pub fn input(path: &Path) -> String {
+    if is_standard_input(path) { "standard input".to_owned() } else { shown(path) }
+}
+
+/// Returns true for the path `-`.
+pub fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
 /// Returns true if the path is a FIFO.
 pub fn is_fifo(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())

@@ -98,11 +98,10 @@ fn each_kind_of_file_and_link_gives_the_same() {
 fn words_for_people() {
     let output = analyze(&pcap(Link::Ethernet, true, false, &eventful()), &["--feed", "moldudp64"]);
     let text = String::from_utf8(output.stdout).expect("text");
-    assert_eq!(
-        text,
-        "moldudp64 10.0.0.1 > 232.1.1.1:5000, MORNING001: 8 packets, 10 messages, sequence 1 to 10, 2 missing, 1 gap, 1 \
-         duplicate, 1 reordered, 1 malformed\n9 packets in 0.0 s: 1 stream of 8 datagrams, 2 missing in 1 gap\n"
-    );
+    let line = "moldudp64 10.0.0.1 > 232.1.1.1:5000, MORNING001: 8 packets, 10 messages, sequence 1 to 10, 2 missing, 1 \
+                gap, 1 duplicate, 1 reordered, 1 malformed";
+    let total = "9 packets in 0.0 s: 1 stream of 8 datagrams, 2 missing in 1 gap";
+    assert_eq!(text.lines().collect::<Vec<_>>(), [line, total]);
 }
 
 #[test]
@@ -133,6 +132,23 @@ fn fragments_are_put_together() {
     let stream = &analysis["streams"][0];
     assert_eq!((&stream["packets"], &stream["messages"]), (&json!(1), &json!(100)), "{analysis}");
     assert_eq!((&analysis["frames"]["fragments"], &analysis["streams"][1]), (&json!(3), &Value::Null));
+}
+
+#[test]
+fn ipv6_has_its_addresses() {
+    let payload = mold(1, 1);
+    let length = (8 + payload.len()) as u16;
+    let addresses = ["2001:db8::1", "ff3e::1"].map(|text| text.parse::<std::net::Ipv6Addr>().expect("an address"));
+    let [source, group] = addresses.map(|address| address.octets());
+    let head = [&[0x60, 0, 0, 0][..], &length.to_be_bytes(), &[17, 16], &source, &group].concat();
+    let udp = [&4000u16.to_be_bytes()[..], &5000u16.to_be_bytes(), &length.to_be_bytes(), &[0, 0]].concat();
+    let whole = [head, udp, payload].concat();
+    // The second was cut off when it was captured.
+    let packets = [(0, whole.clone()), (1, whole[..whole.len() - 1].to_vec())];
+    let analysis = found(&pcap(Link::Raw, true, false, &packets), &["--feed", "moldudp64"]);
+    let stream = &analysis["streams"][0];
+    assert_eq!((&stream["source"], &stream["group"]), (&json!("2001:db8::1"), &json!("ff3e::1")), "{analysis}");
+    assert_eq!((&analysis["frames"]["cut_off"], &stream["port"]), (&json!(1), &json!(5000)), "{analysis}");
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! Reads capture files: pcap and pcapng, with microseconds or nanoseconds, of either byte order.
 
-use std::fs::File;
 use std::io::Read;
-use std::path::Path;
 
 use anyhow::{anyhow, bail};
 use pcap_parser::pcapng::Block;
@@ -32,31 +30,11 @@ struct Source {
     offset_seconds: i64,
 }
 
-/// Hands each packet of a file to `each`; `-` is standard input. Returns what is wrong with the file's end, if it ends
-/// in the middle of a packet: what came before is whole.
+/// Hands each packet of a file to `each`. Returns what is wrong with its end, if it ends in the middle of a packet:
+/// what came before is whole.
 ///
 /// # Errors
-/// The file cannot be read, or is no capture; the message names the file.
-pub fn read(path: &Path, each: impl FnMut(Captured<'_>)) -> anyhow::Result<Option<String>> {
-    let name = name(path);
-    let named = |error| anyhow!("{name}: {error}");
-    if is_standard_input(path) {
-        return packets(std::io::stdin(), each).map_err(named);
-    }
-    let file = File::open(path).map_err(|error| anyhow!("cannot open {name}: {error}"))?;
-    packets(file, each).map_err(named)
-}
-
-/// A file as messages name it.
-pub fn name(path: &Path) -> String {
-    if is_standard_input(path) { "standard input".to_owned() } else { path.display().to_string() }
-}
-
-fn is_standard_input(path: &Path) -> bool {
-    path == Path::new("-")
-}
-
-/// As [`read`], for any input.
+/// The file cannot be read, or is no capture.
 pub fn packets(input: impl Read + Send, mut each: impl FnMut(Captured<'_>)) -> anyhow::Result<Option<String>> {
     let mut reader = create_reader(LARGEST_BLOCK, input).map_err(|error| match error {
         PcapError::Eof => anyhow!("it is empty"),

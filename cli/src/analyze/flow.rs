@@ -37,10 +37,10 @@ pub enum Phase {
 pub struct Sequenced {
     pub protocol: AnyProtocol,
     pub arbiter: Arbiter<AnyProtocol, Bytes>,
-    pub malformed: u64,
     /// Messages in the datagrams of each stream.
     pub messages: FxHashMap<StreamKey, u64>,
-    pub media: Media,
+    /// Of RTP and MPEG-TS alone.
+    pub media: Option<Media>,
 }
 
 /// How flows are analyzed.
@@ -64,9 +64,8 @@ impl Settings {
         Box::new(Sequenced {
             protocol,
             arbiter: Arbiter::new(protocol, self.config()),
-            malformed: 0,
             messages: FxHashMap::default(),
-            media: Media::default(),
+            media: matches!(protocol, AnyProtocol::Rtp(_) | AnyProtocol::MpegTs(_)).then(Media::default),
         })
     }
 }
@@ -108,9 +107,8 @@ impl Flow {
 
     /// After the last datagram: declares the gaps that are still waited for.
     pub fn finish(&mut self, settings: &Settings) {
-        match &mut self.phase {
-            Phase::Known(known) => known.poll(settings, u64::MAX),
-            phase => *phase = Phase::Unknown,
+        if let Phase::Known(known) = &mut self.phase {
+            known.poll(settings, u64::MAX);
         }
     }
 }
@@ -118,26 +116,35 @@ impl Flow {
 impl Sequenced {
     fn take(&mut self, settings: &Settings, now_ns: u64, payload: &[u8]) {
         self.poll(settings, now_ns);
-        match self.protocol.parse(payload) {
-            Ok(packet) => {
-                let messages = if packet.messages > 0 { packet.messages } else { packet.count };
-                let messages = if packet.kind == Kind::Heartbeat { 0 } else { messages };
-                *self.messages.entry(packet.stream).or_default() += u64::from(messages);
-            }
-            Err(_) => self.malformed += 1,
+        if let Ok(packet) = self.protocol.parse(payload)
+            && packet.kind != Kind::Heartbeat
+        {
+            let messages = if packet.messages > 0 { packet.messages } else { packet.count };
+            *self.messages.entry(packet.stream).or_default() += u64::from(messages);
         }
         let Self { arbiter, media, .. } = self;
-        // The error was counted above.
-        let _ = arbiter.push(LEG, now_ns, payload, |delivery| media.deliver(settings, delivery));
-        if matches!(self.protocol, AnyProtocol::Rtp(_) | AnyProtocol::MpegTs(_)) && !is_transport_stream(payload) {
-            self.media.arrive(now_ns, payload);
+        // The arbiter counts what is malformed.
+        let _ = arbiter.push(LEG, now_ns, payload, |delivery| deliver(media, settings, delivery));
+        if let Some(media) = media {
+            media.arrive(now_ns, payload);
         }
+    }
+
+    /// Datagrams that are not of the protocol.
+    pub fn malformed(&self) -> u64 {
+        self.arbiter.leg(LEG).map_or(0, |leg| leg.malformed)
     }
 
     /// Declares the gaps that are over at this time.
     fn poll(&mut self, settings: &Settings, now_ns: u64) {
         let Self { arbiter, media, .. } = self;
-        arbiter.poll::<&[u8]>(now_ns, |delivery| media.deliver(settings, delivery));
+        arbiter.poll::<&[u8]>(now_ns, |delivery| deliver(media, settings, delivery));
+    }
+}
+
+fn deliver(media: &mut Option<Media>, settings: &Settings, delivery: Delivery<&[u8], Bytes>) {
+    if let Some(media) = media {
+        media.deliver(settings, delivery);
     }
 }
 
@@ -153,9 +160,9 @@ pub struct Media {
 }
 
 impl Media {
-    /// An RTP packet, as it arrived.
+    /// A datagram as it arrived: RTP is judged in this order.
     fn arrive(&mut self, now_ns: u64, payload: &[u8]) {
-        let Ok(header) = RtpHeader::parse(payload) else { return };
+        let Some(header) = rtp(payload) else { return };
         let rate = clock_rate(header.payload_type).unwrap_or(VIDEO_CLOCK);
         self.rtp.get_or_insert_with(|| RtpHealth::new(rate)).observe(&header, now_ns);
     }
@@ -171,10 +178,7 @@ impl Media {
             _ => return,
         };
         let payload = data.datagram.as_ref();
-        let packets = match RtpHeader::parse(payload) {
-            Ok(header) if !is_transport_stream(payload) => &payload[header.payload..header.end],
-            _ => payload,
-        };
+        let packets = rtp(payload).map_or(payload, |header| &payload[header.payload..header.end]);
         if !is_transport_stream(packets) {
             return;
         }
@@ -187,4 +191,9 @@ impl Media {
         health.observe(packets, self.last_ns);
         index.observe(self.last_ns, packets.len(), std::mem::take(&mut self.lost));
     }
+}
+
+/// The header of a datagram that is RTP and not a plain transport stream.
+fn rtp(payload: &[u8]) -> Option<RtpHeader> {
+    if is_transport_stream(payload) { None } else { RtpHeader::parse(payload).ok() }
 }

@@ -1,10 +1,10 @@
 //! The UDP datagrams in captured packets: Ethernet with VLAN tags, Linux cooked captures, plain IP; whole or in
 //! fragments.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use etherparse::defrag::IpDefragPool;
-use etherparse::{IpNumber, LaxSlicedPacket, NetSlice, SlicedPacket, TransportSlice, UdpSlice};
+use etherparse::{IpNumber, LaxSlicedPacket, SlicedPacket, TransportSlice, UdpSlice};
 
 use super::capture::Captured;
 
@@ -74,13 +74,13 @@ impl Frames {
             return;
         };
         match SlicedPacket::from_ip(ip) {
-            Ok(sliced) => self.sliced(&sliced, each),
+            Ok(sliced) => self.sliced(ip, &sliced, each),
             Err(_) => self.cut_off(ip, each),
         }
     }
 
-    fn sliced(&mut self, sliced: &SlicedPacket<'_>, each: impl FnOnce(Found<'_>)) {
-        let Some((source, destination)) = sliced.net.as_ref().and_then(addresses) else {
+    fn sliced(&mut self, ip: &[u8], sliced: &SlicedPacket<'_>, each: impl FnOnce(Found<'_>)) {
+        let Some((source, destination)) = addresses(ip) else {
             self.counts.not_udp += 1;
             return;
         };
@@ -113,18 +113,7 @@ impl Frames {
             return;
         };
         let ends = sliced.ip_payload().is_some_and(|payload| payload.incomplete);
-        let addresses = sliced.net.as_ref().and_then(|net| match net {
-            etherparse::LaxNetSlice::Ipv4(v4) => {
-                let header = v4.header();
-                Some((header.source_addr().into(), header.destination_addr().into()))
-            }
-            etherparse::LaxNetSlice::Ipv6(v6) => {
-                let header = v6.header();
-                Some((header.source_addr().into(), header.destination_addr().into()))
-            }
-            etherparse::LaxNetSlice::Arp(_) => None,
-        });
-        match (addresses, &sliced.transport) {
+        match (addresses(ip), &sliced.transport) {
             (Some((source, destination)), Some(TransportSlice::Udp(udp))) if ends => {
                 self.counts.cut_off += 1;
                 each(found(source, destination, udp));
@@ -142,18 +131,18 @@ fn found<'a>(source: IpAddr, destination: IpAddr, udp: &UdpSlice<'a>) -> Found<'
     }
 }
 
-fn addresses(net: &NetSlice<'_>) -> Option<(IpAddr, IpAddr)> {
-    match net {
-        NetSlice::Ipv4(v4) => {
-            let header = v4.header();
-            Some((header.source_addr().into(), header.destination_addr().into()))
-        }
-        NetSlice::Ipv6(v6) => {
-            let header = v6.header();
-            let [source, destination] = [header.source(), header.destination()].map(Ipv6Addr::from);
-            Some((source.into(), destination.into()))
-        }
-        NetSlice::Arp(_) => None,
+/// Source and destination of a packet that begins with its IP header.
+fn addresses(ip: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    fn pair<const N: usize>(ip: &[u8], at: usize) -> Option<(IpAddr, IpAddr)>
+    where
+        IpAddr: From<[u8; N]>,
+    {
+        let address = |at: usize| Some(IpAddr::from(*ip.get(at..)?.first_chunk::<N>()?));
+        Some((address(at)?, address(at + N)?))
+    }
+    match ip.first()? >> 4 {
+        4 => pair::<4>(ip, 12),
+        _ => pair::<16>(ip, 8),
     }
 }
 

@@ -6,17 +6,20 @@ mod frame;
 mod report;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::anyhow;
 use clap::Args;
 use receiver::Subscription;
 use receiver_feed::protocol::AnyProtocol;
 
-use crate::outlet;
 use crate::values::duration;
+use crate::{files, outlet};
+use capture::Captured;
 use flow::{Flow, Settings};
 use frame::Frames;
 use report::{Analysis, streams};
@@ -84,7 +87,7 @@ fn analyze(args: &AnalyzeArgs) -> anyhow::Result<Analysis> {
     let (mut frames, mut left_out, mut problems) = (Frames::default(), 0, Vec::new());
     let (mut first_ns, mut last_ns) = (None, 0);
     for path in &args.files {
-        let end = capture::read(path, |packet| {
+        let end = read(path, |packet| {
             if let Some(time_ns) = packet.time_ns {
                 first_ns.get_or_insert(time_ns);
                 // Time does not go back for those who wait.
@@ -100,7 +103,7 @@ fn analyze(args: &AnalyzeArgs) -> anyhow::Result<Analysis> {
                 flow.take(&settings, last_ns, found.payload);
             });
         })?;
-        problems.extend(end.map(|problem| format!("{}: {problem}", capture::name(path))));
+        problems.extend(end.map(|problem| format!("{}: {problem}", files::input(path))));
     }
     flows.values_mut().for_each(|flow| flow.finish(&settings));
     Ok(Analysis {
@@ -112,6 +115,18 @@ fn analyze(args: &AnalyzeArgs) -> anyhow::Result<Analysis> {
         streams: flows.iter().flat_map(|(&(group, port, source), flow)| streams(source, group, port, flow)).collect(),
         problems,
     })
+}
+
+/// Reads one file; the message of an error names it.
+fn read(path: &Path, each: impl FnMut(Captured<'_>)) -> anyhow::Result<Option<String>> {
+    let name = files::input(path);
+    let found = if files::is_standard_input(path) {
+        capture::packets(std::io::stdin(), each)
+    } else {
+        let file = File::open(path).map_err(|error| anyhow!("cannot open {name}: {error}"))?;
+        capture::packets(file, each)
+    };
+    found.map_err(|error| anyhow!("{name}: {error}"))
 }
 
 fn is_asked_for(args: &AnalyzeArgs, source: IpAddr, group: IpAddr, port: u16) -> bool {

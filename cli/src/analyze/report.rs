@@ -113,10 +113,12 @@ pub fn streams(source: IpAddr, group: IpAddr, port: u16, flow: &Flow) -> Vec<Str
     first.bytes = flow.bytes;
     first.peak_bits_per_second = Some(flow.bursts.peak_bit_rates());
     if let Phase::Known(known) = &flow.phase {
-        first.malformed = known.malformed;
-        first.rtp = known.media.rtp.as_ref().map(rtp);
-        first.transport_stream = known.media.ts.as_ref().map(|(health, _)| transport_stream(health));
-        first.delivery_index = known.media.ts.as_ref().and_then(|(_, index)| delivery_index(index));
+        first.malformed = known.malformed();
+        let media = known.media.as_ref();
+        let ts = media.and_then(|media| media.ts.as_ref());
+        first.rtp = media.and_then(|media| media.rtp.as_ref()).map(rtp);
+        first.transport_stream = ts.map(|(health, _)| transport_stream(health));
+        first.delivery_index = ts.and_then(|(_, index)| delivery_index(index));
     }
     all
 }

@@ -155,7 +155,7 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
 }
 
 fn check_files(args: &RunArgs, requests: &[SinkRequest]) -> anyhow::Result<()> {
-    let is_file = |path: &&Path| *path != Path::new("-");
+    let is_file = |path: &&Path| !files::is_standard_input(path);
     let subscriptions = args.subscription_file.as_deref().filter(is_file).map(|path| ("--subscriptions", path));
     let files: Vec<_> = requests.iter().filter_map(SinkRequest::file).collect();
     let output = files.iter().map(|path| ("--output", path.as_path()));

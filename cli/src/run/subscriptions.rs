@@ -49,7 +49,7 @@ pub fn all(
         found.push((Place::Configured(entry.line), entry.subscription.clone()));
         names.push(entry.name.clone());
     }
-    let name = file.map(name).unwrap_or_default();
+    let name = file.map(files::input).unwrap_or_default();
     if let Some(path) = file {
         let text = read(path).map_err(|error| anyhow::anyhow!("cannot read the subscriptions in {name}: {error}"))?;
         found.extend(listed(&name, &text)?);
@@ -69,19 +69,11 @@ struct Names<'a> {
     configuration: Option<&'a Path>,
 }
 
-fn name(path: &Path) -> String {
-    if is_standard_input(path) { "standard input".to_owned() } else { path.display().to_string() }
-}
-
-fn is_standard_input(path: &Path) -> bool {
-    path == Path::new("-")
-}
-
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     /// Standard input, which can be read once: a reload takes the same list again.
     static STANDARD_INPUT: OnceLock<Vec<u8>> = OnceLock::new();
     let mut bytes = Vec::new();
-    if is_standard_input(path) {
+    if files::is_standard_input(path) {
         if let Some(read) = STANDARD_INPUT.get() {
             return Ok(read.clone());
         }

@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug)]
 pub enum Link {
     Ethernet,
-    /// Ethernet with so many VLAN tags.
+    /// Ethernet with this number of VLAN tags.
     Tagged(usize),
     Cooked,
     Cooked2,
