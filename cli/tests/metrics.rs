@@ -242,7 +242,7 @@ fn an_address_that_cannot_be_had_is_an_error_before_the_start() {
     drop(first);
 }
 
-/// An address that others can reach is used if it is given in full, and the log says so.
+/// An address that others can reach is used if it is given in full, and a warning is logged.
 #[test]
 fn others_can_be_let_in() {
     let lab = Lab::new().expect("lab");

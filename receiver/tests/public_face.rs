@@ -28,7 +28,8 @@ fn every_type_is_debug_and_goes_where_it_can() {
     each!(is_shared:
         Builder, BusyPoll, Capability, DropUnwanted, Evidence, Finding, Handle, Holder, HostLedger, HugePages,
         IgmpVersion,
-        Interface, KernelLedger, Lack, Ledger, LinkChange, LinkCount, LinkHistory, LinkLedger, MembershipReport, QueueReport, ModeRequest, OwnedDatagram, Path, Process, Queues,
+        Interface, KernelLedger, Lack, Ledger, LinkChange, LinkCount, LinkHistory, LinkLedger, MembershipReport,
+        QueueReport, ModeRequest, OwnedDatagram, Path, Process, Queues,
         ReceiveMode,
         ReceiveTime, ReceiverConfig, Refused, Silence, SourceFilter, Subscription, SubscriptionId, SubscriptionReport,
         TimeOrigin, Verdict, Vlan, Wait, XskLedger,

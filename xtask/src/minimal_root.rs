@@ -1,5 +1,6 @@
-//! A Debian with a C compiler and the programs that the tests start only, in which CI runs README's commands with this machine's toolchain and
-//! tree. So no command of the project can depend on a program that happens to be installed here.
+//! A Debian with a C compiler and the programs that the tests start only, in which CI runs README's commands with this
+//! machine's toolchain and tree. So no command of the project can depend on a program that happens to be installed
+//! here.
 //!
 //! Each command has its own mount namespace, so its mounts vanish with it. The tree and the toolchain keep their paths,
 //! so cargo finds what it built outside.

@@ -71,8 +71,7 @@ fn demonstrate(receiver: &Path, elevation: Option<Elevation>) -> Result<ExitCode
         None => {
             println!(
                 "Neither root nor sudo: the demonstration runs in a user namespace, where XDP cannot be loaded, with \
-                 the receiver \
-                 in mode socket."
+                 the receiver in mode socket."
             );
             netlab::enter_user_namespace()?;
             demonstration::run(receiver, Mode::Socket)

@@ -154,9 +154,8 @@ fn install_compiler() -> Result<Compiler> {
     if !is_debian() {
         bail!(
             "this distribution's compiler is not known to have `core` for {TARGET}: install rustup's nightly with its \
-             source \
-             (`rustup toolchain install nightly --component rust-src`) and LLVM's development files, then run this \
-             again"
+             source (`rustup toolchain install nightly --component rust-src`) and LLVM's development files, then run \
+             this again"
         );
     }
     apt_install(&COMPILER_PACKAGES)?;

@@ -32,8 +32,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     setup::install(&setup::TOOLS)?;
     println!(
         "This builds the tests (the first time up to 7 minutes on two processors), and runs them as root in network \
-         namespaces \
-         of their own ({}).",
+         namespaces of their own ({}).",
         if arguments.arguments.is_empty() { "about 15 minutes" } else { "all of them take about 15 minutes" }
     );
     let mut tests = artifacts::build(&root, &["test", "--workspace", "--no-run"])?;

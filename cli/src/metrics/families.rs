@@ -117,8 +117,7 @@ pub static FAMILIES: &[Family] = &[
         kind: Kind::Counter,
         labels: SUBSCRIPTION,
         help: "Frames of unwanted sources that passed to the kernel for other programs; shared as the blocked ones \
-               are; \
-               absent in mode socket",
+               are; absent in mode socket",
         read: |scrape, samples| each_series(scrape, samples, |series| series.passed_shared),
     },
     Family {

@@ -26,7 +26,7 @@ use crate::services::Server;
 
 /// Connections at once. Another one waits, or displaces the oldest.
 const CLIENTS: usize = 64;
-/// Up to so many clients, each gets an answer of its own.
+/// Up to this number of clients, each gets an answer of its own.
 const CALM: usize = 8;
 /// With more clients, an answer is given for this long.
 const SHARED: Duration = Duration::from_secs(1);

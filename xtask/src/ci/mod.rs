@@ -54,7 +54,7 @@ const STEPS: [Step; 22] = [
     ("Debian package, in a fresh root: cargo xtask deb --check", |root| {
         deb::try_in_fresh_root(root, &deb::build(root, "release")?)
     }),
-    // Not in the minimal root, which has no systemd: its tests there only say so.
+    // Not in the minimal root, which has no systemd: its tests there print that and check nothing.
     ("systemd unit, under a systemd of its own", |root| {
         setup::install(&[("systemd-analyze", "systemd")])?;
         test::target(root, "receiver-cli", "systemd")
