@@ -78,6 +78,12 @@ fn print_text(out: &mut impl Write, tables: &KernelTables, compatibility: &Compa
             "INCLUDE?: these sources are joined; the kernel does not report whether a member takes all sources as well"
         )?;
     }
+    if tables.on(interface.index).any(|group| group.mode() == KernelMode::Hidden) {
+        writeln!(
+            out,
+            "?: the kernel shows no sources of this IP version here, because the group that was joined last has none"
+        )?;
+    }
     if tables.not_understood > 0 {
         writeln!(out, "{} lines of the kernel's tables were not understood", tables.not_understood)?;
     }
@@ -155,7 +161,7 @@ fn print_json(out: &mut impl Write, tables: &KernelTables, compatibility: &Compa
         mode: match group.mode() {
             KernelMode::Include => "include",
             KernelMode::Exclude => "exclude",
-            KernelMode::Unclear => "unclear",
+            KernelMode::Unclear | KernelMode::Hidden => "unclear",
         },
         members: group.users,
         report_due_seconds: group.timer.map(|timer| timer.as_secs_f64()),

@@ -5,7 +5,7 @@
 //!
 //! Parsing is pure. A line that is not understood is counted and skipped: a later kernel may add lines.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -35,6 +35,8 @@ pub enum KernelMode {
     Exclude,
     /// Sources are included, and one of several members may accept all others, too: the tables do not show it.
     Unclear,
+    /// It includes sources that the kernel does not show, or accepts all: [`KernelGroup::sources_hidden`].
+    Hidden,
 }
 
 /// A source that some member of a group names.
@@ -63,6 +65,9 @@ pub struct KernelGroup {
     pub last_reporter: bool,
     /// The sources that members name.
     pub sources: Vec<KernelSource>,
+    /// True if members may name sources that the kernel does not show: its list of sources passes over an interface
+    /// whose latest group of the family has none (`igmp_mcf_get_first`, `igmp6_mcf_get_first`).
+    pub sources_hidden: bool,
 }
 
 /// The tables of one network namespace, at nearly one time: they are four files.
@@ -72,10 +77,12 @@ pub struct KernelTables {
     pub igmp: BTreeMap<u32, IgmpVersion>,
     /// The groups that are joined, by interface, then IPv4 before IPv6, then by address.
     pub groups: Vec<KernelGroup>,
-    /// The group that was joined last, by interface and by family (true is IPv6): see [`KernelTables::hides_sources`].
-    pub latest: BTreeMap<(u32, bool), IpAddr>,
     /// Lines that were not understood.
     pub not_understood: usize,
+    /// The group that was joined last, by interface and by family (true is IPv6).
+    latest: BTreeMap<(u32, bool), IpAddr>,
+    /// Interfaces and families of which the kernel shows a source.
+    shown: BTreeSet<(u32, bool)>,
 }
 
 impl KernelTables {
@@ -100,7 +107,7 @@ impl KernelTables {
             match igmp6_line(line) {
                 Some(group) => {
                     // The kernel lists the latest first.
-                    tables.latest.entry((group.interface.index, true)).or_insert(group.group);
+                    tables.latest.entry(group.family()).or_insert(group.group);
                     groups.insert((group.interface.index, group.group), group);
                 }
                 None => tables.not_understood += usize::from(!line.trim().is_empty()),
@@ -114,6 +121,7 @@ impl KernelTables {
                 Some((index, group, source)) => {
                     if let Some(group) = groups.get_mut(&(index, group)) {
                         group.sources.push(source);
+                        tables.shown.insert(group.family());
                     }
                 }
                 None => tables.not_understood += usize::from(!line.trim().is_empty()),
@@ -121,6 +129,10 @@ impl KernelTables {
         }
         for group in groups.values_mut() {
             group.sources.sort_unstable_by_key(|source| source.source);
+            // The kernel joins its own groups without sources; those of the latest would be shown.
+            group.sources_hidden = !tables.shown.contains(&group.family())
+                && tables.latest.get(&group.family()) != Some(&group.group)
+                && !is_joined_by_the_kernel(group.group);
         }
         tables.groups = groups.into_values().collect();
         tables
@@ -131,15 +143,14 @@ impl KernelTables {
         self.groups.iter().filter(move |group| group.interface.index == interface)
     }
 
-    /// Returns true if the kernel shows none of an interface's sources of one family, although groups may have some.
-    /// Its list of sources passes over an interface whose latest group has none (`igmp_mcf_get_first`,
-    /// `igmp6_mcf_get_first`). `has_sources` returns true for a group that is known to have some. If the latest group
-    /// is one that the kernel joins itself, the interface came up after all others were joined, and may have lost them.
+    /// Returns true if the kernel shows none of an interface's sources of one family, and has not lost them:
+    /// [`KernelGroup::sources_hidden`] without a loss. `has_sources` returns true for a group that is known to have
+    /// some. If the latest group is one that the kernel joins itself, the interface came up after all others were
+    /// joined, and may have lost them.
     pub fn hides_sources(&self, interface: u32, ipv6: bool, has_sources: impl Fn(IpAddr) -> bool) -> bool {
-        let of_family = |group: &&KernelGroup| group.group.is_ipv6() == ipv6;
         let latest = self.latest.get(&(interface, ipv6));
         latest.is_some_and(|&latest| !has_sources(latest) && !is_joined_by_the_kernel(latest))
-            && self.on(interface).filter(of_family).all(|group| group.sources.is_empty())
+            && !self.shown.contains(&(interface, ipv6))
     }
 
     /// `/proc/net/igmp`: a line for each interface, and indented lines for its groups.
@@ -157,7 +168,7 @@ impl KernelTables {
             }
             match interface.as_ref().and_then(|interface| igmp_group(line, interface)) {
                 Some(group) => {
-                    self.latest.entry((group.interface.index, false)).or_insert(group.group);
+                    self.latest.entry(group.family()).or_insert(group.group);
                     groups.insert((group.interface.index, group.group), group);
                 }
                 None => self.not_understood += 1,
@@ -209,8 +220,16 @@ impl KernelGroup {
         found.is_ok_and(|index| self.sources[index].included > 0)
     }
 
+    /// Its interface and family, as the kernel lists sources.
+    fn family(&self) -> (u32, bool) {
+        (self.interface.index, self.group.is_ipv6())
+    }
+
     /// The mode, as far as the tables show it.
     pub fn mode(&self) -> KernelMode {
+        if self.sources_hidden {
+            return KernelMode::Hidden;
+        }
         let included = self.sources.iter().fold(0_u64, |sum, source| sum.saturating_add(source.included));
         if self.sources.iter().any(|source| source.excluded > 0) || included < self.users {
             // Each INCLUDE member names at least one source: with fewer names than members, some member names none.
@@ -251,6 +270,7 @@ fn igmp_group(line: &str, interface: &InterfaceRef) -> Option<KernelGroup> {
         timer,
         last_reporter,
         sources: Vec::new(),
+        sources_hidden: false,
     })
 }
 
@@ -279,6 +299,7 @@ fn igmp6_line(line: &str) -> Option<KernelGroup> {
         timer: (flags & TIMER_RUNNING != 0).then(|| clock_ticks(ticks.max(0).unsigned_abs())),
         last_reporter: flags & LAST_REPORTER != 0,
         sources: Vec::new(),
+        sources_hidden: false,
     })
 }
 
@@ -328,6 +349,7 @@ impl fmt::Display for KernelMode {
             Self::Include => "INCLUDE",
             Self::Exclude => "EXCLUDE",
             Self::Unclear => "INCLUDE?",
+            Self::Hidden => "?",
         })
     }
 }
@@ -415,10 +437,13 @@ mod tests {
         let ssm: IpAddr = "232.1.1.1".parse().expect("a group");
         let empty = KernelTables::parse(igmp, "", "Idx\n", "");
         assert!(empty.hides_sources(3, false, |group| group == ssm));
+        let modes = |tables: &KernelTables| tables.groups.iter().map(KernelGroup::mode).collect::<Vec<_>>();
+        assert_eq!(modes(&empty), [KernelMode::Exclude, KernelMode::Hidden, KernelMode::Exclude]);
         // A loss, if the latest group is known to have sources.
         assert!(!empty.hides_sources(3, false, |_| true));
         let shown = KernelTables::parse(igmp, "", "Idx\n  3    vx0 0xe8010101 0x0a090005      1      0\n", "");
         assert!(!shown.hides_sources(3, false, |group| group == ssm));
+        assert_eq!(modes(&shown), [KernelMode::Exclude, KernelMode::Include, KernelMode::Exclude]);
     }
 
     #[test]
