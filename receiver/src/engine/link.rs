@@ -40,7 +40,6 @@ use crate::engine::control::{Control, TablesCheck};
 use crate::engine::shared::Shared;
 use receiver_host::{Families, Interface, InterfaceError, LinkEvent, LinkEvents, LinkState};
 use receiver_membership::querier::{Compatibility, Warning, compatibility};
-use receiver_membership::tables::IgmpVersion;
 
 /// The time between two checks: what no message reports is noticed within a second.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -529,7 +528,7 @@ impl Watch {
         let start = Instant::now();
         // A membership that changes while the files are read can be missing once.
         let mut missing = control.groups_missing_in_tables();
-        let missing_now = missing.len() as u64;
+        let missing_now = missing.clone();
         missing.retain(|group| !self.families.is_away(group.is_ipv6()));
         let twice: BTreeSet<_> = missing.intersection(&self.missing_groups).copied().collect();
         self.missing_groups = missing;
@@ -559,13 +558,12 @@ impl Watch {
         self.tables = Some((now, Instant::now(), start.elapsed()));
     }
 
-    fn record_tables(&mut self, control: &Control, missing: u64, now: &Compatibility, found: &[Warning]) {
+    fn record_tables(&mut self, control: &Control, missing: BTreeSet<IpAddr>, now: &Compatibility, found: &[Warning]) {
         if found.iter().any(|warning| matches!(warning, Warning::MldForced { .. } | Warning::MldV1 { .. })) {
             self.older_mld = Some(Instant::now() + OLDER_QUERIER);
         }
-        let older_igmp = matches!(now.igmp, Some(IgmpVersion::V1 | IgmpVersion::V2));
         let (igmp, older_mld) = (now.igmp, self.older_mld);
-        control.record_tables(TablesCheck { missing, igmp, older_igmp, older_mld, at: SystemTime::now() });
+        control.record_tables(TablesCheck { missing, igmp, older_mld, at: SystemTime::now() });
     }
 
     fn take_sample(&mut self, control: &Control) {

@@ -14,12 +14,11 @@ use crate::engine::lock::lock;
 use receiver_membership::tables::IgmpVersion;
 
 /// What the kernel's tables had of the memberships at one time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct TablesCheck {
-    /// Groups of which the kernel had less than was joined, and which are not known to be lost.
-    pub missing: u64,
+    /// Groups of which the kernel had less than was joined, and which were not known to be lost.
+    pub missing: BTreeSet<IpAddr>,
     pub igmp: Option<IgmpVersion>,
-    pub older_igmp: bool,
     /// Until when an older MLD querier is taken to be on the link.
     pub older_mld: Option<Instant>,
     pub at: SystemTime,
@@ -48,18 +47,20 @@ impl Control {
     }
 
     pub fn memberships(&self) -> MembershipReport {
-        let check = *lock(&self.tables);
         let inner = lock(&self.inner);
+        let check = lock(&self.tables);
+        let check = check.as_ref();
         let groups: BTreeSet<IpAddr> = inner.membership.memberships().map(|(group, ..)| group).collect();
-        let lost = groups.iter().filter(|group| inner.lost.has(**group)).count() as u64;
+        let is_missing = |group: &IpAddr, check: &TablesCheck| check.missing.contains(group) || inner.lost.has(*group);
+        let igmp = check.and_then(|check| check.igmp);
         MembershipReport {
             interface: inner.membership.interface().name.clone(),
             joined: inner.membership.memberships().len() as u64,
             groups: groups.len() as u64,
             sockets: inner.membership.sockets().len() as u64,
-            missing: check.map(|check| (check.missing + lost).min(groups.len() as u64)),
-            igmp: check.and_then(|check| check.igmp),
-            older_igmp: check.is_some_and(|check| check.older_igmp),
+            missing: check.map(|check| groups.iter().filter(|group| is_missing(group, check)).count() as u64),
+            igmp,
+            older_igmp: matches!(igmp, Some(IgmpVersion::V1 | IgmpVersion::V2)),
             older_mld: check.and_then(|check| check.older_mld).is_some_and(|until| Instant::now() < until),
             checked: check.map(|check| check.at),
         }
