@@ -27,6 +27,13 @@ pub fn build(root: &Path, arguments: &[&str]) -> Result<Vec<Artifact>> {
     build_with(Command::new(tree::cargo()).current_dir(root).args(arguments))
 }
 
+/// As [`build`]. Returns the path of the program of this name.
+pub fn program(root: &Path, arguments: &[&str], name: &str) -> Result<PathBuf> {
+    let built = build(root, arguments)?;
+    let found = built.into_iter().find(|artifact| artifact.target == name);
+    Ok(found.with_context(|| format!("cargo built no program called {name}"))?.executable)
+}
+
 /// As [`build`], by a command that builds with cargo.
 pub fn build_with(command: &mut Command) -> Result<Vec<Artifact>> {
     command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());

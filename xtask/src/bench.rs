@@ -55,9 +55,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
          network namespaces of its own: about 35 minutes, with --quick about 20."
     );
     peers(install);
-    let built = artifacts::build(&root, &["build", "--release", "--package", PACKAGE, "--package", COMMAND])?;
-    let bench = built.into_iter().find(|artifact| artifact.target == PACKAGE);
-    let bench = bench.with_context(|| format!("cargo built no program called {PACKAGE}"))?.executable;
+    let packages = ["build", "--release", "--package", PACKAGE, "--package", COMMAND];
+    let bench = artifacts::program(&root, &packages, PACKAGE)?;
     let variables = passed_on(&["RUST_BACKTRACE", "PATH"]);
     let variables: Vec<_> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
     let mut command = elevation.command(bench, &variables);

@@ -21,9 +21,8 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root = tree::root()?;
-    let built = artifacts::build(&root, &["build", "--package", "receiver-cli", "--bin", "receiver"])?;
-    let receiver = built.into_iter().find(|artifact| artifact.target == "receiver");
-    let receiver = receiver.context("cargo built no program called receiver")?.executable;
+    let package = ["build", "--package", "receiver-cli", "--bin", "receiver"];
+    let receiver = artifacts::program(&root, &package, "receiver")?;
     let folder = arguments.out.clone().unwrap_or_else(|| tree::target(&root).join("man"));
     process::run(Command::new(receiver).arg("man").arg(&folder))?;
     let pages = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;

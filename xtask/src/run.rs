@@ -47,9 +47,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn build(root: &Path) -> Result<PathBuf> {
-    let built = artifacts::build(root, &["build", "--release", "--package", "receiver-cli", "--bin", "receiver"])?;
-    let receiver = built.into_iter().find(|artifact| artifact.target == "receiver");
-    Ok(receiver.context("cargo built no program called receiver")?.executable)
+    let arguments = ["build", "--release", "--package", "receiver-cli", "--bin", "receiver"];
+    artifacts::program(root, &arguments, "receiver")
 }
 
 /// Runs as root, if possible by sudo, and otherwise in a user namespace.

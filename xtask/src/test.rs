@@ -43,7 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     for test in &tests {
         let name = format!("{} ({})", test.target, test.package.file_name().unwrap_or_default().to_string_lossy());
         println!("\n== {name}");
-        let outcome = watch(&mut command(elevation, test, &arguments.arguments))?;
+        let outcome = watch(&mut command(elevation, test, &[], &arguments.arguments))?;
         totals.add(outcome);
         failed.extend((outcome.failed > 0).then_some(name));
     }
@@ -64,25 +64,33 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     Ok(any && totals.failed == 0)
 }
 
-/// Runs the tests of one target, as root. An error if one failed, or if there were none.
-pub fn target(root: &Path, package: &str, target: &str) -> Result<()> {
+/// Runs the tests of one target with these variables and arguments, as root. An error if one failed, or if there were
+/// none.
+pub fn target(
+    root: &Path,
+    package: &str,
+    target: &str,
+    variables: &[(&str, &OsStr)],
+    arguments: &[String],
+) -> Result<()> {
     let elevation = Elevation::require(&format!("running the tests of {target}"))?;
-    let tests = artifacts::build(root, &["test", "--package", package, "--test", target, "--no-run"])?;
+    let tests = artifacts::build(root, &["test", "--locked", "--package", package, "--test", target, "--no-run"])?;
     let mut totals = Totals::default();
     for test in tests.iter().filter(|artifact| artifact.is_test) {
-        totals.add(watch(&mut command(elevation, test, &[]))?);
+        totals.add(watch(&mut command(elevation, test, variables, arguments))?);
     }
     ensure!(totals.failed == 0 && totals.passed > 0, "{} passed, {} failed", totals.passed, totals.failed);
     Ok(())
 }
 
-fn command(elevation: Elevation, test: &Artifact, arguments: &[String]) -> Command {
+fn command(elevation: Elevation, test: &Artifact, more: &[(&str, &OsStr)], arguments: &[String]) -> Command {
     let mut variables = passed_on(&["RUST_BACKTRACE", "RUST_LOG", "PROPTEST_CASES", "CI", "RUST_TEST_THREADS"]);
     if !variables.iter().any(|(key, _)| *key == "RUST_TEST_THREADS") {
         variables.push(("RUST_TEST_THREADS", threads().to_string().into()));
     }
     variables.push(("CARGO_MANIFEST_DIR", test.package.clone().into()));
-    let variables: Vec<(&str, &OsStr)> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
+    let mut variables: Vec<(&str, &OsStr)> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
+    variables.extend(more);
     let mut command = elevation.command(&test.executable, &variables);
     command.current_dir(&test.package).args(color()).args(arguments);
     command

@@ -57,7 +57,7 @@ const STEPS: [Step; 22] = [
     // Not in the minimal root, which has no systemd: its tests there print that and check nothing.
     ("systemd unit, under a systemd of its own", |root| {
         setup::install(&[("systemd-analyze", "systemd")])?;
-        test::target(root, "receiver-cli", "systemd")
+        test::target(root, "receiver-cli", "systemd", &[], &[])
     }),
     ("virtual machine: cargo xtask vm --kernel 7.3", |root| guest(root, &["--kernel", "7.3"])),
     // Older verifiers refuse what newer ones see through.

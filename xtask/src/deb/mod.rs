@@ -43,9 +43,7 @@ pub fn run_command(arguments: &Arguments) -> Result<()> {
 pub fn build(root: &Path, profile: &str) -> Result<PathBuf> {
     let cargo_deb = setup::cargo_deb(root)?;
     let arguments = ["build", "--locked", "--package", "receiver-cli", "--bin", "receiver", "--profile", profile];
-    let built = artifacts::build(root, &arguments)?;
-    let receiver = built.into_iter().find(|artifact| artifact.target == "receiver");
-    let receiver = receiver.context("cargo built no program called receiver")?.executable;
+    let receiver = artifacts::program(root, &arguments, "receiver")?;
     let folder = receiver.parent().context("the program has no folder")?.join("deb");
     write_documents(&receiver, &folder)?;
     let out = tree::target(root).join("debian");
