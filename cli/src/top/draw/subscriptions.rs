@@ -220,9 +220,8 @@ fn draw_row(
 
 fn state_of(status: Status) -> String {
     match status {
-        Status::Receiving => "receives".to_owned(),
-        Status::Silent(seconds) => format!("SILENT {}", brief(seconds)),
-        Status::Never => "never".to_owned(),
+        Status::Silent(seconds) => format!("{} {}", status.word(), brief(seconds)),
+        Status::Receiving | Status::Never => status.word().to_owned(),
     }
 }
 

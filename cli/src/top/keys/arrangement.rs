@@ -2,7 +2,7 @@
 //! the run and each change by a key, and not each time that the dashboard is drawn.
 
 use super::column::Column;
-use crate::top::model::{Model, Status};
+use crate::top::model::Model;
 use crate::top::stats::Subscription;
 
 /// The subscriptions as they are shown.
@@ -151,10 +151,6 @@ impl Arrangement {
 }
 
 fn matches(one: &Subscription, wanted: &str, model: &Model) -> bool {
-    let state = match model.status(one) {
-        Status::Receiving => "receiving",
-        Status::Silent(_) => "silent",
-        Status::Never => "never",
-    };
-    one.label().to_lowercase().contains(wanted) || state.contains(wanted)
+    let has = |text: &str| text.to_lowercase().contains(wanted);
+    has(&one.label()) || has(model.status(one).word())
 }

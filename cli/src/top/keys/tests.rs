@@ -98,6 +98,9 @@ fn the_filter_has_its_effect_while_it_is_typed_and_escape_undoes_it() {
     assert_eq!(state.arrangement.len(), 3);
     type_in(&mut state, &model, "/SILENT");
     assert_eq!(shown(&state, &model), ["1"], "by the state, in either case");
+    state.key(Key::Escape, &model);
+    type_in(&mut state, &model, "/receives");
+    assert_eq!(shown(&state, &model), ["0", "2"], "by the word that the row has");
 }
 
 #[test]

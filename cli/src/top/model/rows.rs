@@ -29,6 +29,15 @@ impl Status {
             Some(_) => Self::Receiving,
         }
     }
+
+    /// Its word in the dashboard, and for the filter.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Receiving => "receives",
+            Self::Silent(_) => "SILENT",
+            Self::Never => "never",
+        }
+    }
 }
 
 /// Frames that were dropped for one cause.
