@@ -81,11 +81,7 @@ impl Presentation {
                         continue;
                     }
                     self.interval()?;
-                    // After a delay of more than an interval, as after a suspend, the missed ones are skipped.
-                    next = next
-                        .and_then(|next| next.checked_add(interval))
-                        .filter(|&next| next > now)
-                        .or_else(|| now.checked_add(interval));
+                    next = next.and_then(|next| following(next, interval, Instant::now()));
                 }
             }
         }
@@ -138,5 +134,29 @@ impl Presentation {
             Err(Failure::Sink(error)) => Err(error.into()),
             Err(Failure::Other(error)) => Err(error),
         }
+    }
+}
+
+/// When the interval ends that follows the one that was due at `due` and was presented `now`. After a delay, as after a
+/// suspend, the missed ones are skipped, and none is shorter than half: its rates would mean nothing.
+fn following(due: Instant, interval: Duration, now: Instant) -> Option<Instant> {
+    let next = due.checked_add(interval)?;
+    if next >= now + interval / 2 { Some(next) } else { now.checked_add(interval) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_interval_is_followed_by_a_whole_one() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let after = |late: u64| {
+            let now = start + Duration::from_millis(late);
+            following(start, second, now).expect("a time") - start
+        };
+        assert_eq!([0, 3, 500].map(after), [second; 3]);
+        assert_eq!([501, 999, 7_000].map(after), [1_501, 1_999, 8_000].map(Duration::from_millis));
+        assert_eq!(following(start, Duration::MAX, start), None, "beyond what the clock can hold");
     }
 }
