@@ -126,20 +126,21 @@ fn a_process_that_is_stopped_has_no_heartbeat() {
     assert_eq!(run.end_unread(), Some(0));
 }
 
-/// The variable of another process is not for this one.
+/// Without the variable nobody watches, and the variable of another process is not for this one.
 #[test]
-fn the_watchdog_of_another_process_gets_no_heartbeat() {
-    let lab = Lab::new().expect("a lab");
-    let manager = Manager::new();
-    let environment = [("WATCHDOG_USEC", "1000"), ("WATCHDOG_PID", "1")];
-    let mut run = manager.run(&lab, &["--mode", "socket", WANTED], &environment);
-    manager.wait_for("READY=1");
-    for _ in 0..3 {
-        let message = manager.next(PATIENCE).expect("a status");
-        assert!(!message.contains(HEARTBEAT), "{message}");
+fn without_a_watchdog_of_its_own_a_process_sends_no_heartbeat() {
+    for environment in [&[][..], &[("WATCHDOG_USEC", "1000"), ("WATCHDOG_PID", "1")]] {
+        let lab = Lab::new().expect("a lab");
+        let manager = Manager::new();
+        let mut run = manager.run(&lab, &["--mode", "socket", WANTED], environment);
+        manager.wait_for("READY=1");
+        for _ in 0..3 {
+            let message = manager.next(PATIENCE).expect("a status");
+            assert!(!message.contains(HEARTBEAT), "{message}");
+        }
+        run.signal(Signal::TERM);
+        assert_eq!(run.end_unread(), Some(0));
     }
-    run.signal(Signal::TERM);
-    assert_eq!(run.end_unread(), Some(0));
 }
 
 #[test]
