@@ -5,7 +5,7 @@ mod command;
 #[path = "../../receiver/tests/support/mod.rs"]
 mod support;
 
-use command::{Run, WANTED, object};
+use command::{Run, Scratch, WANTED, object};
 use netlab::Lab;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -107,6 +107,21 @@ fn the_process_that_has_xdp_is_named() {
     assert_eq!(Traces::of(&lab), before, "the run is left alone");
     run.signal(Signal::TERM);
     assert_eq!(run.end().2, Some(0));
+}
+
+/// The modes are those of the interface, and the last line is of the process.
+#[test]
+fn missing_privilege_is_named() {
+    let lab = Lab::new().expect("a lab");
+    assert!(!interfaces(&lab, &[]).contains("this process"));
+    let tool = Scratch::new();
+    std::fs::copy(env!("CARGO_BIN_EXE_receiver"), &tool.0).expect("a copy");
+    let mut command = lab.rx().command("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]);
+    let output = command.arg(&tool.0).arg("interfaces").output().expect("setpriv (Debian: util-linux)");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = "the modes with XDP are not for this process: this process lacks CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF";
+    assert!(output.status.success() && text.lines().last() == Some(last), "{text}");
 }
 
 #[test]
