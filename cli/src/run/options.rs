@@ -27,8 +27,9 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(1_000_000_000);
 
 /// Receive multicast streams, filter them by source in XDP, and show their rates
 ///
-/// A terminal shows a table that is updated in place; otherwise each interval prints a line. Ctrl-C, SIGTERM and SIGHUP
-/// end the run with a summary. Bits and bytes are those of the UDP payload.
+/// A terminal shows a table that is updated in place; otherwise each interval prints a line. Ctrl-C and SIGTERM end the
+/// run with a summary; so does SIGHUP, unless there is a configuration to read again or a file:PATH to reopen. Bits and
+/// bytes are those of the UDP payload.
 ///
 /// In the XDP modes (all but socket) the frames of a subscription do not reach other programs on this host, unless
 /// --share is given.
