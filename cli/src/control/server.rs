@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_starts_says_so() {
+    fn a_run_that_starts_refuses_all_but_hello() {
         let (services, selection) = starting("start");
         let mut client = Client::connect(&selection).expect("it listens");
         let hello = client.request(&Request::Hello {}).expect("a reply");
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn one_client_too_many_is_told_so() {
+    fn one_client_too_many_gets_the_reason() {
         let (_services, selection) = starting("clients");
         let connect = || Client::connect(&selection).expect("it listens");
         let mut clients: Vec<Client> = (0..MOST_CLIENTS).map(|_| connect()).collect();
