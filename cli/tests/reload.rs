@@ -240,6 +240,8 @@ fn what_changes_while_running_what_needs_a_restart_and_what_is_refused() {
         let report = home.result(&["reload"]);
         // The command line has the mode, so that it does not change.
         assert_eq!((&report["needs_restart"], &report["joined"]), (&json!(["ring_size"]), &joined), "{report}");
+        let options = if joined == json!([]) { json!([]) } else { json!(["verbose"]) };
+        assert_eq!(report["options"], options, "{report}");
     }
     assert_eq!(home.named(), with_own(&more));
 
@@ -269,7 +271,11 @@ fn what_changes_while_running_what_needs_a_restart_and_what_is_refused() {
     assert!(home.refused().contains("cannot read the configuration"), "{}", home.refused());
     assert_eq!(home.named(), before);
     run.signal(Signal::TERM);
-    assert_eq!(run.end().2, Some(0));
+    let (_, err, code) = run.end();
+    assert_eq!(code, Some(0));
+    // The reload that set `verbose` is the first one that the log has.
+    let first = err.split_once("the configuration was reloaded: ").map(|(_, rest)| rest.split(',').next());
+    assert_eq!(first, Some(Some("1 joined")), "{err}");
 }
 
 /// The kernel hides all sources of an interface if the group that was joined last has none. The check of the
