@@ -154,14 +154,14 @@ pub fn run(args: CtlArgs) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.selection)?;
     let rates = args.command.rates();
     let mut next = Instant::now();
-    if let Some((span, _)) = rates {
+    let mut reply = client.request(&request);
+    if let (Ok(_), Some((span, _))) = (&reply, rates) {
         // The first reply has the rates since the start.
-        client.request(&request).map_err(failure)?;
         next += span;
         std::thread::sleep(span);
+        reply = client.request(&request);
     }
     loop {
-        let reply = client.request(&request);
         let mut out = io::stdout().lock();
         if args.json {
             writeln!(out, "{}", json_reply(&reply))?;
@@ -174,6 +174,7 @@ pub fn run(args: CtlArgs) -> anyhow::Result<()> {
         let Some((span, true)) = rates else { return Ok(()) };
         next = (next + span).max(Instant::now());
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        reply = client.request(&request);
     }
 }
 

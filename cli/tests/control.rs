@@ -3,7 +3,7 @@
 mod command;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -299,6 +299,25 @@ fn a_refusal_changes_nothing_and_says_why() {
     stop(run);
 }
 
+/// `stats` asks twice, and prints a refusal of the first request as well.
+#[test]
+fn a_refusal_of_stats_is_an_object_too() {
+    let runtime = Runtime::new();
+    let listener = UnixListener::bind(runtime.socket()).expect("a socket");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (stream, _) = listener.accept().expect("a client");
+            let mut stream = BufReader::new(stream);
+            stream.read_line(&mut String::new()).expect("a request");
+            stream.get_mut().write_all(b"{\"ok\":false,\"error\":\"no\",\"kind\":\"starting\"}\n").expect("it reads");
+        });
+        let output = runtime.ctl(&["-n", "a", "--json", "stats"]);
+        let reply = object(&String::from_utf8_lossy(&output.stdout));
+        assert_eq!(reply, json!({"ok": false, "error": "no", "kind": "starting"}));
+        assert_eq!(output.status.code(), Some(1));
+    });
+}
+
 #[test]
 fn a_name_is_that_of_one_run() {
     let (lab, runtime) = (Lab::new().expect("a lab"), Runtime::new());
@@ -420,13 +439,21 @@ fn clients_that_behave_badly_hurt_nobody() {
             client.write(b"{\"request\":");
             (client.reply().expect("a reason")["kind"].clone(), client.reply())
         });
-        // Requests without end, and never a look at the replies.
+        // Requests without end, and never a look at the replies. The run closes the connection, and another one comes.
         let floods = scope.spawn(|| {
-            let mut stream = UnixStream::connect(runtime.socket()).expect("the run listens");
-            stream.set_write_timeout(Some(Duration::from_millis(100))).expect("a time limit");
-            while !enough.load(Ordering::Relaxed) {
-                if stream.write_all(&b"{\"request\":\"stats\"}\n".repeat(100)).is_err() {
-                    sleep(Duration::from_millis(10));
+            let deadline = Instant::now() + 3 * PATIENCE;
+            let mut closed = false;
+            while !closed || !enough.load(Ordering::Relaxed) {
+                let mut stream = UnixStream::connect(runtime.socket()).expect("the run listens");
+                stream.set_write_timeout(Some(Duration::from_millis(100))).expect("a time limit");
+                loop {
+                    match stream.write_all(&b"{\"request\":\"stats\"}\n".repeat(100)) {
+                        Err(error) if error.kind() != ErrorKind::WouldBlock => break closed = true,
+                        _ if closed && enough.load(Ordering::Relaxed) => break,
+                        Err(_) => sleep(Duration::from_millis(10)),
+                        Ok(()) => {}
+                    }
+                    assert!(Instant::now() < deadline, "a client that reads no reply is still connected");
                 }
             }
         });
