@@ -79,8 +79,9 @@ impl Instance {
         self.0.names.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// The right to change subscriptions and their names, until it is dropped. A join by the control socket and a
-    /// reload take it, so that each finds the names as the other has left them. Those who only read do without.
+    /// The right to change subscriptions and their names, until it is dropped. Each request of the control socket that
+    /// changes something, and each reload, takes it, so that each finds the names as the one before has left them.
+    /// Those who only read do without.
     pub fn turn(&self) -> MutexGuard<'_, ()> {
         self.0.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
