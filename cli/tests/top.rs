@@ -271,7 +271,11 @@ fn a_stopped_dashboard_gives_the_terminal_back_meanwhile() {
             assert!(Instant::now() < deadline, "by key {by_key}: it does not stop");
             sleep(Duration::from_millis(10));
         }
-        assert!(terminal.text().ends_with(LEFT), "by key {by_key}: {:?}", terminal.latest());
+        // `script` may pass the last output on later.
+        while !terminal.text().ends_with(LEFT) {
+            assert!(Instant::now() < deadline, "by key {by_key}: {:?}", terminal.latest());
+            sleep(Duration::from_millis(10));
+        }
         terminal.signal(Signal::CONT);
         terminal.until_drawn("never received");
         assert_ne!(terminal.settings(), before, "raw mode again");
