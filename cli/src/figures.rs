@@ -7,6 +7,7 @@ use receiver::{Evidence, Handle, Ledger, ReceiveMode, Refused, SubscriptionId, S
 use receiver_send::probe::{ProbeReport, now_ns};
 
 use crate::causes::explain;
+use crate::feeds::FeedReport;
 use crate::sink::SinkReport;
 
 /// The facts of a run, which are known from its start.
@@ -82,6 +83,8 @@ pub struct Figures {
     pub in_flight: u64,
     /// Frames without a cause. `None` while traffic flows: they then cannot be distinguished from those in flight.
     pub unaccounted: Option<u64>,
+    /// The feeds, in the order of the configuration.
+    pub feeds: Vec<FeedReport>,
     /// The results of the checker of test streams.
     pub probe: Option<ProbeReport>,
     /// Warnings of the receiver.
@@ -188,8 +191,22 @@ impl Figures {
         let total = Flow::new(now.base.total, before.map(|before| before.total).unwrap_or_default(), span);
         let (ledger, warnings) = (now.base.ledger.clone(), now.warnings.clone());
         let (in_flight, unaccounted) = in_flight(before.map(|before| &before.ledger), &ledger);
-        let (streams, dropped, evidence) = (streams.collect(), Dropped::default(), Evidence::default());
-        Self { elapsed, span, streams, total, ledger, in_flight, unaccounted, probe, warnings, dropped, evidence }
+        let (streams, feeds) = (streams.collect(), Vec::new());
+        let (dropped, evidence) = (Dropped::default(), Evidence::default());
+        Self {
+            elapsed,
+            span,
+            streams,
+            total,
+            ledger,
+            in_flight,
+            unaccounted,
+            feeds,
+            probe,
+            warnings,
+            dropped,
+            evidence,
+        }
     }
 }
 

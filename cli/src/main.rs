@@ -21,6 +21,7 @@ mod ctl;
 mod doctor;
 mod errors;
 mod event;
+mod feeds;
 mod figures;
 mod files;
 mod hints;

@@ -152,6 +152,7 @@ mod tests {
             ledger: receiver::Ledger::default(),
             in_flight: 13,
             unaccounted: Some(14),
+            feeds: Vec::new(),
             probe: None,
             warnings: vec!["an older querier".to_owned()],
             dropped: Dropped { sinks: vec![sink], display: 0, log: 15 },

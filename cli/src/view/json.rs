@@ -8,6 +8,7 @@ use receiver_send::probe::ProbeReport;
 use serde::{Serialize, Serializer};
 
 use super::traits::View;
+use crate::feeds::FeedReport;
 use crate::figures::{Facts, Figures, Flow};
 use crate::sink::SinkReport;
 
@@ -128,6 +129,9 @@ pub struct JsonFigures<'a> {
     /// Verdicts that `--trace-verdicts` did not log because the program's log had no room.
     #[serde(skip_serializing_if = "Option::is_none")]
     verdicts_not_logged: Option<u64>,
+    /// Left out without any.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    feeds: &'a [FeedReport],
     #[serde(skip_serializing_if = "Option::is_none")]
     probe: Option<&'a ProbeReport>,
     warnings: &'a [String],
@@ -213,6 +217,7 @@ impl<'a> JsonFigures<'a> {
             display_dropped: figures.dropped.display,
             log_dropped: figures.dropped.log,
             verdicts_not_logged: figures.ledger.unlogged(),
+            feeds: &figures.feeds,
             probe: figures.probe.as_ref(),
             warnings: &figures.warnings,
             evidence: json_findings(&figures.evidence.findings),

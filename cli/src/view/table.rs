@@ -307,6 +307,7 @@ mod tests {
             ledger: Ledger::default(),
             in_flight: 3,
             unaccounted: None,
+            feeds: Vec::new(),
             probe: None,
             warnings: Vec::new(),
             dropped: Dropped::default(),

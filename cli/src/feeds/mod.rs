@@ -1,0 +1,5 @@
+//! Feeds of a run: its subscriptions as the legs of sequenced streams.
+
+mod report;
+
+pub use report::FeedReport;
