@@ -31,6 +31,7 @@ pub struct Facts {
 pub struct Snapshot {
     base: Base,
     streams: Vec<SubscriptionReport>,
+    feeds: Vec<FeedReport>,
     now_ns: u64,
     warnings: Vec<String>,
 }
@@ -39,21 +40,24 @@ pub struct Snapshot {
 pub struct Base {
     at: Instant,
     streams: Vec<(SubscriptionId, Counts)>,
+    /// Delivered sequence numbers by the name of the feed.
+    feeds: HashMap<String, u64>,
     total: Counts,
     ledger: Ledger,
 }
 
 impl Snapshot {
-    /// Reads them all.
-    pub fn take(handle: &Handle) -> Result<Self, receiver::Error> {
+    /// Reads the counters of the receiver. The feeds are those of the same moment.
+    pub fn take(handle: &Handle, feeds: Vec<FeedReport>) -> Result<Self, receiver::Error> {
         // The ledger first: if it does not move until the next snapshot, neither do the streams.
         let ledger = handle.ledger()?;
         let at = Instant::now();
         let streams = handle.subscriptions()?;
         let total = totals(handle.mode(), &streams, &ledger);
         let counted = streams.iter().map(|stream| (stream.id, counts(stream))).collect();
-        let base = Base { at, streams: counted, total, ledger };
-        Ok(Self { base, streams, now_ns: now_ns(), warnings: handle.warnings() })
+        let delivered = feeds.iter().map(|feed| (feed.name.clone(), feed.total.messages)).collect();
+        let base = Base { at, streams: counted, feeds: delivered, total, ledger };
+        Ok(Self { base, streams, feeds, now_ns: now_ns(), warnings: handle.warnings() })
     }
 
     /// The ids of the subscriptions, in the order of joining.
@@ -191,7 +195,11 @@ impl Figures {
         let total = Flow::new(now.base.total, before.map(|before| before.total).unwrap_or_default(), span);
         let (ledger, warnings) = (now.base.ledger.clone(), now.warnings.clone());
         let (in_flight, unaccounted) = in_flight(before.map(|before| &before.ledger), &ledger);
-        let (streams, feeds) = (streams.collect(), Vec::new());
+        let feeds = now.feeds.iter().map(|feed| {
+            let earlier = before.and_then(|before| before.feeds.get(&feed.name)).copied().unwrap_or_default();
+            FeedReport { messages_per_second: per_second(feed.total.messages, earlier, span), ..feed.clone() }
+        });
+        let (streams, feeds) = (streams.collect(), feeds.collect());
         let (dropped, evidence) = (Dropped::default(), Evidence::default());
         Self {
             elapsed,

@@ -1,18 +1,74 @@
-//! What a feed reports. The names in JSON do not change; those of a stream are those of `receiver analyze`.
+//! What a feed reports. The names in JSON do not change; those of a stream are those of `receiver analyze`. The views of
+//! another process read the same types: a field that a run does not give has its default.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use receiver_feed::arbiter::State;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Whether what was delivered is complete and current. A later one is worse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", from = "String")]
+pub enum FeedState {
+    /// Nothing has come yet.
+    #[default]
+    Waiting,
+    /// Complete so far, but for what was declared lost.
+    Live,
+    /// A missing range is waited for.
+    Recovering,
+    /// No leg has sent anything for a while.
+    Stale,
+}
+
+impl FeedState {
+    /// All, in their order.
+    pub const ALL: [Self; 4] = [Self::Waiting, Self::Live, Self::Recovering, Self::Stale];
+
+    /// Its name in JSON and for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Live => "live",
+            Self::Recovering => "recovering",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// A state of a later version is read as `waiting`.
+impl From<String> for FeedState {
+    fn from(name: String) -> Self {
+        Self::ALL.into_iter().find(|state| state.name() == name).unwrap_or_default()
+    }
+}
+
+impl From<State> for FeedState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Live => Self::Live,
+            State::Recovering => Self::Recovering,
+            State::Stale => Self::Stale,
+        }
+    }
+}
 
 /// A feed at one moment. All counts are since the start.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FeedReport {
     /// Its name: that of the configuration, or the protocol's.
     pub name: String,
     /// The protocol.
-    pub feed: &'static str,
-    /// The worst state of its streams: `waiting` (nothing has come), `live`, `recovering` or `stale`.
-    pub state: &'static str,
+    pub feed: Cow<'static, str>,
+    /// The worst state of its streams.
+    pub state: FeedState,
+    /// Delivered sequence numbers per second over the interval. Whoever takes the figures of an interval fills it.
+    pub messages_per_second: f64,
+    /// Seconds since the last gap was declared, if there was one.
+    pub last_gap_seconds_ago: Option<f64>,
     /// The legs, in the order of the configuration.
     pub legs: Vec<LegReport>,
     /// The streams, in the order in which they appeared, up to a bound.
@@ -22,11 +78,12 @@ pub struct FeedReport {
     /// Sums over all streams; `stream` is empty.
     pub total: StreamReport,
     /// Where the missing sequence numbers of `total` were lost: a cause, and how many. Their sum is `total.missing`.
-    pub missing_by: BTreeMap<&'static str, u64>,
+    pub missing_by: BTreeMap<Cow<'static, str>, u64>,
 }
 
 /// A leg of a feed, over all of its streams.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LegReport {
     /// The name of its subscription, or the subscription.
     pub name: String,
@@ -57,15 +114,28 @@ pub struct LegReport {
     pub lead_nanoseconds: Option<[u64; 2]>,
     /// How much later than the first leg it was, where it was not first.
     pub lag_nanoseconds: Option<[u64; 2]>,
+    /// The highest rates over 100 µs, 1 ms and 10 ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_bits_per_second: Option<[u64; 3]>,
+    /// Loss and jitter of RTP, as `receiver analyze` has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtp: Option<Value>,
+    /// TR 101 290 and the programs of MPEG-TS, as `receiver analyze` has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport_stream: Option<Value>,
+    /// The Media Delivery Index (RFC 4445), as `receiver analyze` has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery_index: Option<Value>,
 }
 
 /// A stream of a feed, over all of its legs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StreamReport {
     /// Session, unit, channel or SSRC; empty where the protocol has none.
     pub stream: String,
-    /// `live`, `recovering` or `stale`.
-    pub state: &'static str,
+    /// Its state.
+    pub state: FeedState,
     /// Datagrams of all legs.
     pub packets: u64,
     /// Sequence numbers that were delivered, in order or late.

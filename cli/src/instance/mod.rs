@@ -96,7 +96,7 @@ impl Instance {
     /// # Errors
     /// [`receiver::Error::Program`] or [`receiver::Error::Xsk`] if a counter cannot be read.
     pub fn snapshot(&self) -> Result<Snapshot, receiver::Error> {
-        Snapshot::take(&self.0.handle)
+        Snapshot::take(&self.0.handle, Vec::new())
     }
 
     /// The figures from one snapshot to another, or since the start.
