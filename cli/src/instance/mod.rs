@@ -10,6 +10,7 @@ use std::time::Instant;
 use receiver::{Handle, SubscriptionId};
 
 use crate::event::Event;
+use crate::feeds::FeedReport;
 use crate::figures::{Base, Dropped, Facts, Figures, Snapshot};
 use crate::log;
 use crate::sink::{self, Sinks};
@@ -91,12 +92,17 @@ impl Instance {
         self.names().of(id).map(str::to_owned)
     }
 
+    /// What the feeds report now, without rates.
+    pub fn feeds(&self) -> Vec<FeedReport> {
+        Vec::new()
+    }
+
     /// Reads all counters.
     ///
     /// # Errors
     /// [`receiver::Error::Program`] or [`receiver::Error::Xsk`] if a counter cannot be read.
     pub fn snapshot(&self) -> Result<Snapshot, receiver::Error> {
-        Snapshot::take(&self.0.handle, Vec::new())
+        Snapshot::take(&self.0.handle, self.feeds())
     }
 
     /// The figures from one snapshot to another, or since the start.
