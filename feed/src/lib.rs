@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`protocol`] | headers of thirteen protocols: stream, sequence, kind, messages |
 //! | [`arbiter`] | one ordered stream out of any number of redundant legs; gaps, resets, states |
+//! | [`attribution`] | where each missing sequence number was lost: network, interface, ring, socket, consumer |
 //! | [`rerequest`] | which missing ranges to ask for again, and when |
 //! | [`fec`] | lost RTP packets made again from the parity of ST 2022-1 |
 //! | [`health`] | RTP loss and jitter, MPEG-TS by TR 101 290, delivery index, microbursts |
@@ -36,6 +37,7 @@
 pub use bytes::Bytes;
 
 pub mod arbiter;
+pub mod attribution;
 pub mod fec;
 pub mod health;
 pub mod protocol;
