@@ -94,6 +94,16 @@ fn each_kind_of_file_and_link_gives_the_same() {
     }
 }
 
+/// CME and Eurex do not count messages in their headers.
+#[test]
+fn messages_that_no_header_counts_are_counted() {
+    let message = [8u16.to_le_bytes(), [0; 2], [0; 2], [0; 2]].concat();
+    let datagram = [&7u32.to_le_bytes()[..], &1u64.to_le_bytes(), &message.repeat(3)].concat();
+    let file = pcap(Link::Raw, true, false, &[(0, udp(SOURCE, GROUP, 5000, &datagram))]);
+    let stream = &found(&file, &["--feed", "cme-mdp3"])["streams"][0];
+    assert_eq!((&stream["packets"], &stream["messages"]), (&json!(1), &json!(3)), "{stream}");
+}
+
 #[test]
 fn words_for_people() {
     let output = analyze(&pcap(Link::Ethernet, true, false, &eventful()), &["--feed", "moldudp64"]);

@@ -119,8 +119,7 @@ impl Sequenced {
         if let Ok(packet) = self.protocol.parse(payload)
             && packet.kind != Kind::Heartbeat
         {
-            let messages = if packet.messages > 0 { packet.messages } else { packet.count };
-            *self.messages.entry(packet.stream).or_default() += u64::from(messages);
+            *self.messages.entry(packet.stream).or_default() += packet.message_count(payload);
         }
         let Self { arbiter, media, .. } = self;
         // The arbiter counts what is malformed.

@@ -63,7 +63,8 @@ pub struct Packet {
     pub media_time: Option<u32>,
     /// Offset of the first message in the datagram.
     pub body: u32,
-    /// How many messages the datagram holds, which differs from `count` where packets are counted; 0 where unknown.
+    /// How many messages the datagram holds, which differs from `count` where packets are counted. 0 where unknown;
+    /// `u32::MAX` where the header does not count them, since they fill the datagram: [`Packet::message_count`].
     pub messages: u32,
     /// How the messages are delimited.
     pub framing: Framing,
@@ -92,5 +93,16 @@ impl Packet {
     /// The messages in the datagram that this header was parsed from. Ends early where a message does not fit.
     pub fn messages<'a>(&self, datagram: &'a [u8]) -> Messages<'a> {
         Messages::new(datagram.get(self.body as usize..).unwrap_or_default(), self.messages, self.framing)
+    }
+
+    /// How many messages are in the datagram that this header was parsed from: as the header says, or counted if it
+    /// does not say. Where messages are unknown, the sequence numbers count.
+    #[must_use]
+    pub fn message_count(&self, datagram: &[u8]) -> u64 {
+        match self.messages {
+            0 => self.count.into(),
+            u32::MAX => self.messages(datagram).count() as u64,
+            stated => stated.into(),
+        }
     }
 }

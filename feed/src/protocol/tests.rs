@@ -90,6 +90,7 @@ fn cme_counts_packets_and_knows_a_heartbeat() {
     assert_eq!((packet.kind, packet.first, packet.count), (Kind::Data, 0x0102_0304, 1));
     assert_eq!(packet.sent_ns, Some(0x1112_1314_1516_1718));
     assert_eq!(packet.messages(&data).map(<[u8]>::len).collect::<Vec<_>>(), [12, 12]);
+    assert_eq!(packet.message_count(&data), 2, "the header does not count them");
     assert_eq!(CmeMdp3.parse(&cme(12).0).unwrap().kind, Kind::Heartbeat);
 }
 
@@ -153,6 +154,7 @@ fn eobi_of_both_widths() {
     let packet = EurexEobi.parse(&eobi(0, 13100).0).unwrap();
     assert_eq!((packet.kind, packet.first, packet.count), (Kind::Data, 0x0102_0304, 1));
     assert_eq!((packet.stream, packet.sent_ns), (key(589 << 8 | 3, 0), Some(0x1112)));
+    assert_eq!(packet.message_count(&eobi(0, 13100).0), 1);
     assert_eq!(EurexEobi.stream_name(packet.stream), "589/3");
     assert_eq!(EurexEobi.parse(&eobi(1, 13100).0).unwrap().kind, Kind::Reset);
     assert_eq!(EurexEobi.parse(&eobi(0, 13001).0).unwrap().kind, Kind::Heartbeat);
