@@ -6,6 +6,7 @@
 //! so cargo finds what it built outside.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,9 +17,9 @@ use crate::privilege::Elevation;
 use crate::process::{is_root, read, run_shown};
 use crate::{setup, tree, vm};
 
-/// Debian's release, and the packages besides the essential ones.
+/// Debian's release, and the package besides the essential ones and those of [`setup::TOOLS`].
 const SUITE: &str = "bookworm";
-const PACKAGES: &str = "iproute2,ethtool,nftables,procps,build-essential";
+const COMPILER: &str = "build-essential";
 /// Debian's path of its archive keys.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Programs that a test might start by mistake. The root must have none of them.
@@ -87,9 +88,14 @@ impl MinimalRoot {
     pub fn make(root: &Path) -> Result<Self> {
         let folder = tree::target(root).join(format!("minimal-root-{SUITE}"));
         let made = Self { folder };
-        if made.folder.is_dir() {
+        if !made.folder.is_dir() {
+            made.install()?;
+        } else if made.lacks().is_empty() {
             println!("The minimal root exists: {}", made.folder.display());
         } else {
+            println!("The minimal root lacks {}: it is made anew.", made.lacks().join(", "));
+            let elevation = Elevation::require("making the minimal root")?;
+            run_shown(elevation.command("rm", &[]).args(["-rf", "--one-file-system"]).arg(&made.folder))?;
             made.install()?;
         }
         made.check()?;
@@ -104,8 +110,8 @@ impl MinimalRoot {
         let elevation = Elevation::require("making the minimal root")?;
         let mirror = vm::mirror();
         println!(
-            "About to install Debian {SUITE} with {PACKAGES} from {mirror} into {} (600 MB, some minutes); it stays \
-             there.",
+            "About to install Debian {SUITE} with {COMPILER} and the programs that the tests start from {mirror} into \
+             {} (1.3 GB, some minutes); it stays there.",
             self.folder.display()
         );
         run_shown(elevation.command("rm", &[]).args(["-rf", "--one-file-system"]).arg(&partial))?;
@@ -113,28 +119,40 @@ impl MinimalRoot {
         let mut debootstrap = elevation.command("unshare", &[]);
         debootstrap
             .args(["--mount", "--", "debootstrap"])
-            .args(["--variant=minbase", &format!("--include={PACKAGES}")]);
+            .args(["--variant=minbase", &format!("--include={COMPILER}")]);
         if Path::new(KEYRING).is_file() {
             debootstrap.arg(format!("--keyring={KEYRING}"));
         }
         run_shown(debootstrap.arg(SUITE).arg(&partial).arg(mirror))?;
+        // By apt: debootstrap does not resolve alternative dependencies.
+        let apt = |arguments: &[&str]| {
+            let quiet = [("DEBIAN_FRONTEND", OsStr::new("noninteractive"))];
+            run_shown(elevation.command("chroot", &quiet).arg(&partial).args(["apt-get", "--quiet"]).args(arguments))
+        };
+        apt(&["update"])?;
+        let packages: Vec<&str> = setup::TOOLS.iter().flat_map(|(_, packages)| packages.split(' ')).collect();
+        apt(&[&["install", "--yes", "--no-install-recommends"], &packages[..]].concat())?;
+        apt(&["clean"])?;
         run_shown(elevation.command("mv", &[]).arg(&partial).arg(&self.folder))
+    }
+
+    fn has(&self, program: &str) -> bool {
+        let folders = ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin"].map(|name| self.folder.join(name));
+        tree::find_in(&folders, program).is_some()
+    }
+
+    /// The programs that the tests start and that the root does not have.
+    fn lacks(&self) -> Vec<&'static str> {
+        setup::TOOLS.iter().map(|(program, _)| *program).filter(|program| !self.has(program)).collect()
     }
 
     /// Fails if the root has a program that it must not have, or lacks one that the tests start.
     fn check(&self) -> Result<()> {
-        let folders: Vec<PathBuf> =
-            ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin"].map(|name| self.folder.join(name)).into();
-        let foreign: Vec<&str> =
-            FOREIGN.into_iter().filter(|program| tree::find_in(&folders, program).is_some()).collect();
+        let foreign: Vec<&str> = FOREIGN.into_iter().filter(|program| self.has(program)).collect();
         if !foreign.is_empty() {
             bail!("{} has {}: remove that folder, then run this again", self.folder.display(), foreign.join(", "));
         }
-        let missing: Vec<&str> = setup::TOOLS
-            .iter()
-            .map(|(program, _)| *program)
-            .filter(|program| tree::find_in(&folders, program).is_none())
-            .collect();
+        let missing = self.lacks();
         if !missing.is_empty() {
             bail!("{} lacks {}: remove that folder, then run this again", self.folder.display(), missing.join(", "));
         }

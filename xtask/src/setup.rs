@@ -28,9 +28,17 @@ const CARGO_DEB_VERSION: &str = "3.8.0";
 const CARGO_DEB: &str = "cargo-deb";
 /// Debian's compiler with `core` for the target.
 const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
-/// Programs that the tests start, and Debian's packages of them. The demonstration starts the first alone.
-pub const TOOLS: [(&str, &str); 4] =
-    [("ip", "iproute2"), ("ethtool", "ethtool"), ("nft", "nftables"), ("sysctl", "procps")];
+/// Programs that the tests start, and Debian's packages of them. The demonstration starts the first alone. The last
+/// three give second opinions on feeds.
+pub const TOOLS: [(&str, &str); 7] = [
+    ("ip", "iproute2"),
+    ("ethtool", "ethtool"),
+    ("nft", "nftables"),
+    ("sysctl", "procps"),
+    ("tshark", "tshark"),
+    ("ffmpeg", "ffmpeg"),
+    ("gst-launch-1.0", "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"),
+];
 
 /// Options of the command.
 #[derive(clap::Args, Default)]
@@ -99,13 +107,14 @@ fn cargo_install() -> Command {
     command
 }
 
-/// Installs the packages of missing programs. Returns true if none was missing.
+/// Installs the packages of missing programs; a program may take several, with spaces between them. Returns true if
+/// none was missing.
 pub fn install(tools: &[(&str, &str)]) -> Result<bool> {
     let missing: Vec<_> = tools.iter().filter(|(program, _)| tree::find_program(program).is_none()).collect();
     if missing.is_empty() {
         return Ok(true);
     }
-    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    let packages: Vec<&str> = missing.iter().flat_map(|(_, packages)| packages.split(' ')).collect();
     println!("Missing programs: {}.", missing.iter().map(|(program, _)| *program).collect::<Vec<_>>().join(", "));
     if !is_debian() {
         bail!(
