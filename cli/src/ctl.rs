@@ -6,12 +6,15 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::control::{Client, ClientError, Kind, Refusal, Request, Selection};
 use crate::errors::UsageError;
+use crate::feeds::FeedReport;
 use crate::units::{age, count, short, with_unit};
 use crate::values::duration_within;
+use crate::view::feeds;
 
 /// The time over which rates are measured, unless an interval is given.
 const SECOND: Duration = Duration::from_secs(1);
@@ -72,6 +75,11 @@ enum CtlCommand {
         #[arg(long, value_name = "TIME", value_parser = interval)]
         interval: Option<Duration>,
     },
+    /// Show the feeds: what is missing, which leg lost what, and the streams in trouble
+    ///
+    /// Rates are those of one second, for which the command waits.
+    #[command(after_help = crate::EXIT_CODES)]
+    Feeds,
     /// Show every frame under its cause
     #[command(after_help = crate::EXIT_CODES)]
     Ledger,
@@ -126,6 +134,7 @@ impl CtlCommand {
             }
             Self::List => Request::List {},
             Self::Stats { .. } => Request::Stats {},
+            Self::Feeds => Request::Feeds {},
             Self::Ledger => Request::Ledger {},
             Self::Mode => Request::Mode {},
             Self::Evidence => Request::Evidence {},
@@ -140,6 +149,7 @@ impl CtlCommand {
     fn rates(&self) -> Option<(Duration, bool)> {
         match self {
             Self::Stats { interval } => Some((interval.unwrap_or(SECOND), interval.is_some())),
+            Self::Feeds => Some((SECOND, false)),
             _ => None,
         }
     }
@@ -209,6 +219,7 @@ fn words(request: &Request, result: &Value) -> String {
         Request::SetSources { .. } => format!("changed {}\n", subscription()),
         Request::List {} => list(result),
         Request::Stats {} => stats(result),
+        Request::Feeds {} => feeds(result),
         Request::Ledger {} => ledger(result),
         Request::Mode {} => mode(result),
         Request::Evidence {} => evidence(result),
@@ -291,6 +302,9 @@ fn stats(result: &Value) -> String {
         age(number(&result["interval_seconds"])),
         table(&rows)
     );
+    for (line, _) in feeds::table(&feed_reports(result), usize::MAX, usize::MAX) {
+        let _ = writeln!(out, "{line}");
+    }
     let bits = with_unit(number(&result["bits_per_second"]), "bit/s");
     let lost = result["lost"].as_u64().unwrap_or(0);
     let _ = writeln!(out, "{bits}; {} lost; {}", count(lost, "packet"), unaccounted(result));
@@ -306,6 +320,20 @@ fn stats(result: &Value) -> String {
         let _ = writeln!(out, "warning: {}", text(warning));
     }
     out
+}
+
+/// What this version cannot read is left out.
+fn feed_reports(result: &Value) -> Vec<FeedReport> {
+    rows_of(&result["feeds"]).iter().filter_map(|feed| FeedReport::deserialize(feed).ok()).collect()
+}
+
+fn feeds(result: &Value) -> String {
+    let reports = feed_reports(result);
+    if reports.is_empty() {
+        return "the run has no feeds\n".to_owned();
+    }
+    let rows = feeds::table(&reports, usize::MAX, usize::MAX).into_iter().map(|(line, _)| line);
+    rows.chain(reports.iter().flat_map(feeds::paragraph)).map(|line| line + "\n").collect()
 }
 
 fn unaccounted(result: &Value) -> String {
@@ -347,6 +375,10 @@ fn evidence(result: &Value) -> String {
         for finding in rows_of(&silent["findings"]) {
             let _ = writeln!(out, "  {}", text(&finding["text"]));
         }
+    }
+    for lost in rows_of(&result["lost_legs"]) {
+        let [feed, leg, subscription, why] = ["feed", "leg", "subscription", "text"].map(|key| text(&lost[key]));
+        let _ = writeln!(out, "leg {leg} of feed {feed} is LOST ({subscription})\n  {why}");
     }
     if out.is_empty() { "each subscription has received something\n".to_owned() } else { out }
 }
@@ -395,6 +427,17 @@ ring_size keeps its value until the next start
 unchanged: 1 subscription
 ";
         assert_eq!(words(&Request::Reload {}, &result), expected);
+        assert_eq!(words(&Request::Feeds {}, &json!({"feeds": []})), "the run has no feeds\n");
+        let feed = json!({"name": "itch", "state": "live", "messages_per_second": 1200.0, "later_field": 1,
+            "legs": [{"name": "a", "packets": 7}], "total": {"messages": 7, "missing": 2, "gaps": 1}});
+        let expected = "\
+feed          state       messages/s      messages  missing   first      lag     99 %
+itch          live            1.20 k             7        2
+feed itch: 7 messages, 2 missing in 1 gap
+";
+        assert_eq!(words(&Request::Feeds {}, &json!({"feeds": [feed]})), expected);
+        let lost = json!({"lost_legs": [{"feed": "itch", "leg": "b", "subscription": "239.1.1.1:1", "text": "why"}]});
+        assert_eq!(words(&Request::Evidence {}, &lost), "leg b of feed itch is LOST (239.1.1.1:1)\n  why\n");
         let result = json!({"mode": "copy", "interface": "eth1", "queues": [0, 2], "share": false,
             "refused_modes": [{"mode": "mapped", "reason": "no room"}]});
         assert_eq!(words(&Request::Mode {}, &result), "copy on eth1, queues 0, 2\nmapped was refused: no room\n");

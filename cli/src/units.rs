@@ -37,6 +37,34 @@ pub fn age(seconds: f64) -> String {
     }
 }
 
+/// A short span of time: `850 ns`, `12.3 µs`, `1.24 ms`, `3.00 s`.
+pub fn span(nanoseconds: u64) -> String {
+    let (scaled, unit) = match nanoseconds {
+        0..1_000 => return format!("{nanoseconds} ns"),
+        1_000..1_000_000 => (nanoseconds as f64 / 1e3, "µs"),
+        1_000_000..1_000_000_000 => (nanoseconds as f64 / 1e6, "ms"),
+        _ => (nanoseconds as f64 / 1e9, "s"),
+    };
+    let decimals = match scaled {
+        _ if scaled >= 100.0 => 0,
+        _ if scaled >= 10.0 => 1,
+        _ => 2,
+    };
+    format!("{scaled:.decimals$} {unit}")
+}
+
+/// A share from 0 to 1: `51 %`, `1.2 %`, `0.034 %`.
+pub fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    let decimals = match percent {
+        _ if percent == 0.0 || percent >= 9.95 => 0,
+        _ if percent >= 0.95 => 1,
+        _ if percent >= 0.095 => 2,
+        _ => 3,
+    };
+    if percent > 0.0 && percent < 0.0005 { "<0.001 %".to_owned() } else { format!("{percent:.decimals$} %") }
+}
+
 /// `1 packet`, `2 packets`.
 pub fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
@@ -74,6 +102,31 @@ mod tests {
         assert_eq!(with_unit(8.0, "bit/s"), "8 bit/s");
         assert_eq!(with_unit(19.0e6, "bit/s"), "19.0 Mbit/s");
         assert_eq!(with_unit(1500.0, "B"), "1.50 kB");
+    }
+
+    #[test]
+    fn spans_and_shares() {
+        for (nanoseconds, text) in [
+            (0, "0 ns"),
+            (850, "850 ns"),
+            (12_345, "12.3 µs"),
+            (1_240_000, "1.24 ms"),
+            (450_000_000, "450 ms"),
+            (3_000_000_000, "3.00 s"),
+        ] {
+            assert_eq!(span(nanoseconds), text);
+        }
+        for (share, text) in [
+            (0.0, "0 %"),
+            (0.000_001, "<0.001 %"),
+            (0.000_34, "0.034 %"),
+            (0.001, "0.10 %"),
+            (0.012, "1.2 %"),
+            (0.512, "51 %"),
+            (1.0, "100 %"),
+        ] {
+            assert_eq!(percent(share), text);
+        }
     }
 
     #[test]

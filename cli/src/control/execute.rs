@@ -22,6 +22,7 @@ pub fn is_change(request: &Request) -> bool {
         Request::Hello {}
         | Request::List {}
         | Request::Stats {}
+        | Request::Feeds {}
         | Request::Ledger {}
         | Request::Mode {}
         | Request::Evidence {} => false,
@@ -55,6 +56,7 @@ fn execute(instance: &Instance, request: &Request, session: &mut Session) -> Res
     match request {
         Request::List {} => Ok(done(&reports::list(instance)?)),
         Request::Stats {} => reports::stats(instance, session),
+        Request::Feeds {} => reports::feeds(instance, session),
         Request::Ledger {} => Ok(done(&reports::ledger(instance)?)),
         Request::Mode {} => Ok(done(&reports::mode(instance))),
         Request::Evidence {} => Ok(done(&reports::evidence(instance)?)),

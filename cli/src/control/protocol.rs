@@ -26,6 +26,8 @@ pub enum Request {
     List {},
     /// The figures: counts since the start, rates since this client's last `stats`.
     Stats {},
+    /// The feeds with their legs and streams: counts since the start, rates as in `stats`.
+    Feeds {},
     /// Every frame under its cause.
     Ledger {},
     /// The receive mode, and the faster modes that were refused.
@@ -227,6 +229,7 @@ mod tests {
             (Request::Hello {}, r#"{"request":"hello"}"#),
             (Request::List {}, r#"{"request":"list"}"#),
             (Request::Stats {}, r#"{"request":"stats"}"#),
+            (Request::Feeds {}, r#"{"request":"feeds"}"#),
             (Request::Ledger {}, r#"{"request":"ledger"}"#),
             (Request::Mode {}, r#"{"request":"mode"}"#),
             (Request::Evidence {}, r#"{"request":"evidence"}"#),

@@ -1,6 +1,6 @@
 //! The results of requests that only read. The names are part of the protocol.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -10,8 +10,10 @@ use serde::{Serialize, Serializer};
 
 use super::protocol::{Refusal, done};
 use super::session::Session;
+use crate::feeds::FeedReport;
 use crate::figures::in_flight;
 use crate::instance::Instance;
+use crate::view::feeds::lost_leg;
 use crate::view::{JsonFigures, JsonFinding, RefusedMode, json_findings, refused_modes};
 
 /// The time between two readings of the ledger, which show if it is at rest.
@@ -124,6 +126,17 @@ pub struct EvidenceReport {
     findings: Vec<JsonFinding>,
     /// The subscriptions that have received nothing.
     silent: Vec<Silent>,
+    /// The legs of feeds that fell silent while other legs go on. Left out without any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost_legs: Vec<LostLeg>,
+}
+
+#[derive(Serialize)]
+struct LostLeg {
+    feed: String,
+    leg: String,
+    subscription: String,
+    text: String,
 }
 
 #[derive(Serialize)]
@@ -141,7 +154,33 @@ pub fn evidence(instance: &Instance) -> Result<EvidenceReport, Error> {
         subscription: silence.subscription.to_string(),
         findings: json_findings(&silence.findings),
     });
-    Ok(EvidenceReport { silent: silent.collect(), findings: json_findings(&evidence.findings) })
+    let (silent, findings) = (silent.collect(), json_findings(&evidence.findings));
+    Ok(EvidenceReport { silent, findings, lost_legs: lost_legs(instance)? })
+}
+
+fn lost_legs(instance: &Instance) -> Result<Vec<LostLeg>, Error> {
+    let feeds = instance.feeds();
+    if feeds.iter().all(|feed| feed.legs.iter().all(|leg| !leg.is_lost)) {
+        return Ok(Vec::new());
+    }
+    let now = instance.snapshot()?;
+    let figures = instance.figures(None, &now);
+    let ages: HashMap<&str, f64> = figures
+        .streams
+        .iter()
+        .filter_map(|stream| Some((stream.subscription.as_str(), stream.last_seconds_ago?)))
+        .collect();
+    let interface = &instance.facts().interface;
+    let lost = figures.feeds.iter().flat_map(|feed| {
+        let lost = feed.legs.iter().filter(|leg| leg.is_lost);
+        lost.map(|leg| LostLeg {
+            feed: feed.name.clone(),
+            leg: leg.name.clone(),
+            subscription: leg.subscription.clone(),
+            text: lost_leg(leg, ages.get(leg.subscription.as_str()).copied(), interface),
+        })
+    });
+    Ok(lost.collect())
 }
 
 /// One receive queue of `stats`.
@@ -250,6 +289,22 @@ pub fn stats(instance: &Instance, session: &mut Session) -> Result<Vec<u8>, Refu
         interval_seconds: figures.span,
         figures: JsonFigures::new(&figures),
     });
+    session.before = Some(now.into_base());
+    Ok(reply)
+}
+
+/// The result of `feeds`.
+#[derive(Serialize)]
+struct Feeds<'a> {
+    interval_seconds: f64,
+    feeds: &'a [FeedReport],
+}
+
+/// Reads the feeds: the line of the reply to `feeds`.
+pub fn feeds(instance: &Instance, session: &mut Session) -> Result<Vec<u8>, Refusal> {
+    let now = instance.snapshot()?;
+    let figures = instance.figures(session.before.as_ref(), &now);
+    let reply = done(&Feeds { interval_seconds: figures.span, feeds: &figures.feeds });
     session.before = Some(now.into_base());
     Ok(reply)
 }

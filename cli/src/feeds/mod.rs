@@ -2,4 +2,4 @@
 
 mod report;
 
-pub use report::FeedReport;
+pub use report::{FeedReport, FeedState, LegReport, StreamReport};

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use receiver::{Ledger, ReceiveMode, Refused, Verdict, printable};
 
 use super::explanation;
+use super::feeds::{interval_line, paragraph};
 use super::traits::View;
 use crate::errors::one_paragraph;
 use crate::figures::{Dropped, Facts, Figures, Flow, Stream, drops};
@@ -13,6 +14,8 @@ use crate::units::{age, count, short, with_unit};
 
 /// The most subscriptions that a summary in words names. JSON names all.
 const MOST_STREAMS: usize = 40;
+/// The most feeds that a summary or an interval in words names.
+const MOST_FEEDS: usize = 20;
 
 /// Writes lines of words.
 pub struct LinesView<W>(pub W);
@@ -42,6 +45,10 @@ impl<W: Write> View for LinesView<W> {
             figures.in_flight,
             unaccounted(figures).map_or_else(String::new, |text| format!(", {text}")),
         )?;
+        for feed in figures.feeds.iter().take(MOST_FEEDS) {
+            writeln!(self.0, "{}", interval_line(feed))?;
+        }
+        more_feeds(&mut self.0, figures)?;
         for line in dropped_for_readers(&figures.dropped) {
             writeln!(self.0, "{line}")?;
         }
@@ -119,6 +126,10 @@ pub fn write_summary(out: &mut impl Write, facts: &Facts, figures: &Figures) -> 
         let more = figures.streams.len() - shown.len();
         writeln!(out, "  and {more} subscriptions with fewer packets; to {silent} of all nothing came")?;
     }
+    for line in figures.feeds.iter().take(MOST_FEEDS).flat_map(paragraph) {
+        writeln!(out, "{line}")?;
+    }
+    more_feeds(out, figures)?;
     explanation::write(out, &figures.evidence, figures.streams.len())?;
     let dropped = drops(&figures.ledger);
     if !dropped.is_empty() {
@@ -140,6 +151,13 @@ pub fn write_summary(out: &mut impl Write, facts: &Facts, figures: &Figures) -> 
         writeln!(out, "{line}")?;
     }
     out.flush()
+}
+
+fn more_feeds(out: &mut impl Write, figures: &Figures) -> io::Result<()> {
+    match figures.feeds.len().saturating_sub(MOST_FEEDS) {
+        0 => Ok(()),
+        more => writeln!(out, "and {}", count(more as u64, "more feed")),
+    }
 }
 
 /// `0 of 7 verdicts were`.

@@ -4,6 +4,7 @@
 mod display;
 mod explanation;
 mod exporters;
+pub mod feeds;
 mod json;
 mod lines;
 mod screen;

@@ -9,6 +9,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Cell, Row, Table, Widget};
 
+use super::feeds::{self, Tone};
 use super::lines::{heading, unaccounted, why_not_better, write_summary};
 use super::screen::{Screen, terminal_size};
 use super::shorten::{group_of, shortened};
@@ -85,7 +86,9 @@ fn render(facts: &Facts, figures: Option<&Figures>, patience: f64, size: (u16, u
     }
     let (mut grid, mut foot) = (Vec::new(), Vec::new());
     if let Some(figures) = figures {
-        foot = footer(figures, usize::from(width));
+        // Up to a third of the window is for feeds.
+        foot = feed_lines(figures, usize::from(width), height / 3);
+        foot.extend(footer(figures, usize::from(width)));
         // Title, total and one stream must have room. Without it, the reasons are left out first.
         if head.len() + 3 + foot.len() > height {
             head.truncate(1);
@@ -205,6 +208,19 @@ fn rest(figures: &Figures, chosen: &[usize], patience: f64, columns: &Columns) -
     ];
     let style = if stopped > 0 { Style::new().red() } else { Style::new().dim() };
     columns.row(format!("and {} more", others.len()), numbers).style(style)
+}
+
+fn feed_lines(figures: &Figures, width: usize, most: usize) -> Vec<Line<'static>> {
+    let styled = |(at, (text, tone)): (usize, (String, Tone))| {
+        let style = match tone {
+            Tone::Plain if at == 0 => Style::new().bold(),
+            Tone::Plain => Style::new(),
+            Tone::Warning => Style::new().yellow(),
+            Tone::Bad => Style::new().red().bold(),
+        };
+        Line::styled(text, style)
+    };
+    feeds::table(&figures.feeds, width, most).into_iter().enumerate().map(styled).collect()
 }
 
 fn footer(figures: &Figures, width: usize) -> Vec<Line<'static>> {
@@ -337,10 +353,34 @@ mod tests {
     }
 
     #[test]
+    fn feeds_have_rows_below_the_subscriptions() {
+        let mut figures = figures((0..50).map(|n| stream(n, 1234.0, Some(0.1))).collect());
+        figures.feeds = vec![feeds::tests::with_gaps()];
+        let lines = lines(&figures, (100, 24));
+        let at = lines.iter().position(|line| line.starts_with("feed ")).expect("the feeds");
+        assert!(lines[at - 1].starts_with("total ") && lines[at + 1].starts_with("itch "), "{lines:#?}");
+        assert!(lines[at + 3].starts_with("  b ") && lines[at + 3].contains("LOST"), "{lines:#?}");
+        let buffer = render(&facts(), Some(&figures), 3.0, (100, 24));
+        assert_eq!(buffer[(2, (at + 3) as u16)].fg, ratatui::style::Color::Red);
+        figures.feeds = vec![feeds::tests::complete(); 30];
+        let lines = self::lines(&figures, (100, 24));
+        assert!(lines.iter().any(|line| line == "and 25 more feeds"), "{lines:#?}");
+        assert!(
+            lines.iter().any(|line| line.starts_with("and 40 more ")),
+            "the subscriptions keep their part: {lines:#?}"
+        );
+    }
+
+    #[test]
     fn fits_any_window() {
         let figures = figures((0..200).map(|n| stream(n, n as f64, Some(0.0))).collect());
-        for size in [(1, 1), (10, 2), (20, 5), (80, 24), (300, 100)] {
-            let buffer = render(&facts(), Some(&figures), 3.0, size);
+        let feeds = vec![feeds::tests::with_gaps(); 20];
+        let with_feeds = Figures { feeds, ..self::figures(vec![stream(1, 1.0, None)]) };
+        for (size, figures) in [(1, 1), (10, 2), (20, 5), (80, 24), (300, 100)]
+            .into_iter()
+            .flat_map(|size| [(size, &figures), (size, &with_feeds)])
+        {
+            let buffer = render(&facts(), Some(figures), 3.0, size);
             assert!(buffer.area.width <= size.0 && buffer.area.height < size.1.max(2), "{size:?} {:?}", buffer.area);
         }
     }
