@@ -6,17 +6,28 @@ use std::collections::BinaryHeap;
 use rustc_hash::FxHashMap;
 
 use super::config::Config;
-use super::event::{Delivery, Event, Hold, LegId, State, StreamId};
+use super::cursor::{Cursor, LegCursor, Taken};
+use super::event::{Data, Delivery, Event, Hold, LegId, Payload, State, StreamId};
+use super::index::Index;
+use super::lag::{Arrivals, Sampled};
+use super::media::MediaClock;
 use super::shared::Shared;
 use super::statistics::{LegStatistics, StreamLegStatistics, StreamStatistics};
-use super::stream::Stream;
+use super::stream::{Rest, Stream};
 use crate::protocol::{Kind, Packet, ParseError, Protocol, SequenceWidth, StreamKey};
+
+/// Streams that one look for silent legs goes over. With more, the looks follow each other the faster, so that none
+/// takes long.
+const SWEEP: usize = 256;
 
 /// A stream, and what it shares with the others: borrowed apart.
 macro_rules! parts {
     ($arbiter:ident, $at:expr) => {{
-        let Arbiter { streams, legs, config, restarts, width, .. } = $arbiter;
-        (&mut streams[$at], Shared { config, legs, restarts: *restarts, width: *width })
+        let Arbiter { cursors, leg_cursors, rests, config, restarts, width, legs, arrivals, .. } = $arbiter;
+        let (at, count) = ($at, legs.len());
+        let own = &mut leg_cursors[at * count..(at + 1) * count];
+        let stream = Stream { id: StreamId(at as u32), cursor: &mut cursors[at], legs: own, rest: &mut rests[at] };
+        (stream, Shared { config, legs, arrivals: arrivals.as_mut(), restarts: *restarts, width: *width })
     }};
 }
 
@@ -32,15 +43,26 @@ pub struct Arbiter<P, H> {
     config: Config,
     width: SequenceWidth,
     restarts: bool,
-    index: FxHashMap<StreamKey, u32>,
-    streams: Vec<Stream<H>>,
+    index: Index,
+    /// One per stream.
+    cursors: Vec<Cursor>,
+    /// As many as there are legs, per stream.
+    leg_cursors: Vec<LegCursor>,
+    /// One per stream.
+    rests: Vec<Rest<H>>,
     /// The newest stream of each channel, where sessions succeed each other.
     newest: FxHashMap<u64, StreamId>,
     /// The stream of the datagram before: bursts of one stream need no look-up.
     last: usize,
     legs: Box<[LegStatistics]>,
+    /// `None` with one leg, which has nothing to compare with.
+    arrivals: Option<Arrivals>,
     timers: BinaryHeap<Reverse<(u64, u32)>>,
     next_sweep_ns: Option<u64>,
+    /// The stream that the next sweep begins with.
+    sweep_at: usize,
+    /// [`Arbiter::next_deadline`]; the end of time if there is none.
+    due_ns: u64,
 }
 
 impl<P: Protocol, H: AsRef<[u8]> + Clone> Arbiter<P, H> {
@@ -53,13 +75,18 @@ impl<P: Protocol, H: AsRef<[u8]> + Clone> Arbiter<P, H> {
             // A session with 64-bit numbers never goes back: a new one takes its place.
             restarts: !(protocol.sessions_succeed() && width == SequenceWidth::Bits64),
             protocol,
-            index: FxHashMap::default(),
-            streams: Vec::new(),
+            index: Index::default(),
+            cursors: Vec::new(),
+            leg_cursors: Vec::new(),
+            rests: Vec::new(),
             newest: FxHashMap::default(),
             last: 0,
             legs: vec![LegStatistics::default(); config.legs].into_boxed_slice(),
+            arrivals: (config.legs > 1).then(Arrivals::default),
             timers: BinaryHeap::new(),
             next_sweep_ns: None,
+            sweep_at: 0,
+            due_ns: u64::MAX,
             config,
         }
     }
@@ -105,7 +132,7 @@ impl<P: Protocol, H: AsRef<[u8]> + Clone> Arbiter<P, H> {
         retransmission: bool,
         mut sink: impl FnMut(Delivery<L, H>),
     ) -> Result<(), ParseError> {
-        if self.next_deadline().is_some_and(|deadline_ns| deadline_ns <= now_ns) {
+        if self.due_ns <= now_ns {
             self.poll(now_ns, &mut sink);
         }
         let leg = if leg.index() < self.legs.len() { leg } else { LegId::new((self.legs.len() - 1) as u8) };
@@ -120,10 +147,10 @@ impl<P: Protocol, H: AsRef<[u8]> + Clone> Arbiter<P, H> {
         if retransmission && packet.kind == Kind::Data {
             packet.kind = Kind::Retransmission;
         }
-        let at = match self.streams.get(self.last) {
-            Some(stream) if stream.key == packet.stream => self.last,
-            _ => match self.index.get(&packet.stream) {
-                Some(&at) => at as usize,
+        let at = match self.cursors.get(self.last) {
+            Some(cursor) if cursor.key == packet.stream => self.last,
+            _ => match self.index.find(&packet.stream, |at| self.cursors[at as usize].key == packet.stream) {
+                Some(at) => at as usize,
                 None => match self.add(leg, now_ns, &packet, &mut sink) {
                     Some(at) => at,
                     None => return Ok(()),
@@ -131,9 +158,34 @@ impl<P: Protocol, H: AsRef<[u8]> + Clone> Arbiter<P, H> {
             },
         };
         self.last = at;
-        let (stream, mut shared) = parts!(self, at);
-        stream.take(&mut shared, leg, now_ns, &packet, datagram, &mut sink);
-        self.arm(at, now_ns);
+        let cursor = &mut self.cursors[at];
+        let leg_cursor = &mut self.leg_cursors[at * self.legs.len() + leg.index()];
+        // One RTP packet in many is remembered with its time.
+        let is_sample = packet.media_time.is_some() && MediaClock::wants(leg_cursor.next);
+        let taken = if is_sample { None } else { cursor.take(leg_cursor, self.width, now_ns, &packet) };
+        let Some(taken) = taken else {
+            let (mut stream, mut shared) = parts!(self, at);
+            stream.take(&mut shared, leg, now_ns, &packet, datagram, &mut sink);
+            self.arm(at, now_ns);
+            return Ok(());
+        };
+        let (stream, epoch, state) = (StreamId(at as u32), cursor.epoch.get(), cursor.state);
+        match taken {
+            Taken::InOrder(first) => {
+                if let Some(arrivals) = &mut self.arrivals {
+                    arrivals.first(Sampled { stream, epoch, sequence: first }, leg, now_ns);
+                }
+                let (datagram, count) = (Payload::Direct(datagram), (cursor.next - first) as u32);
+                let data = Data { datagram, first, count, skip: 0, leg, arrived_ns: now_ns };
+                sink(Delivery::new(stream, state, Event::Data(data)));
+            }
+            Taken::Copy(sequence) => {
+                let Self { config, legs, arrivals, restarts, width, .. } = self;
+                let arrivals = arrivals.as_mut();
+                let mut shared = Shared { config, legs, arrivals, restarts: *restarts, width: *width };
+                shared.compare(Sampled { stream, epoch, sequence }, leg, now_ns);
+            }
+        }
         Ok(())
     }
 
@@ -145,32 +197,37 @@ impl<P: Protocol, H: AsRef<[u8]> + Clone> Arbiter<P, H> {
             }
             self.timers.pop();
             let at = stream as usize;
-            if self.streams[at].armed == Some(at_ns) {
-                self.streams[at].armed = None;
-                let (stream, mut shared) = parts!(self, at);
+            if self.rests[at].armed == Some(at_ns) {
+                self.rests[at].armed = None;
+                let (mut stream, mut shared) = parts!(self, at);
                 stream.tick(&mut shared, now_ns, &mut sink);
                 self.arm(at, now_ns);
             }
         }
         if self.next_sweep_ns.is_some_and(|sweep_ns| sweep_ns <= now_ns) {
-            self.next_sweep_ns = Some(now_ns.saturating_add(self.config.sweep_ns()));
-            for at in 0..self.streams.len() {
-                let (stream, mut shared) = parts!(self, at);
+            let end = (self.sweep_at + SWEEP).min(self.cursors.len());
+            for at in self.sweep_at..end {
+                let (mut stream, mut shared) = parts!(self, at);
                 stream.sweep(&mut shared, now_ns, &mut sink);
                 self.arm(at, now_ns);
             }
+            self.sweep_at = if end < self.cursors.len() { end } else { 0 };
+            let pause_ns = (self.config.sweep_ns() / self.cursors.len().div_ceil(SWEEP) as u64).max(1);
+            self.next_sweep_ns = Some(now_ns.saturating_add(pause_ns));
         }
+        self.set_due();
     }
 
     /// When [`Arbiter::poll`] is due. `None` before the first datagram.
     #[inline]
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        let timer = self.timers.peek().map(|&Reverse((at_ns, _))| at_ns);
-        match (timer, self.next_sweep_ns) {
-            (Some(timer), Some(sweep)) => Some(timer.min(sweep)),
-            (timer, sweep) => timer.or(sweep),
-        }
+        (self.due_ns != u64::MAX).then_some(self.due_ns)
+    }
+
+    fn set_due(&mut self) {
+        let timer_ns = self.timers.peek().map_or(u64::MAX, |&Reverse((at_ns, _))| at_ns);
+        self.due_ns = timer_ns.min(self.next_sweep_ns.unwrap_or(u64::MAX));
     }
 
     /// The protocol.
@@ -187,13 +244,18 @@ impl<P: Protocol, H: AsRef<[u8]> + Clone> Arbiter<P, H> {
 
     /// All streams, in the order in which they appeared.
     pub fn streams(&self) -> impl Iterator<Item = StreamView<'_, H>> {
-        self.streams.iter().map(|stream| StreamView { stream })
+        (0..self.cursors.len()).map(|at| self.view(at))
     }
 
     /// One stream.
     #[must_use]
     pub fn stream(&self, id: StreamId) -> Option<StreamView<'_, H>> {
-        self.streams.get(id.index()).map(|stream| StreamView { stream })
+        (id.index() < self.cursors.len()).then(|| self.view(id.index()))
+    }
+
+    fn view(&self, at: usize) -> StreamView<'_, H> {
+        let legs = &self.leg_cursors[at * self.legs.len()..(at + 1) * self.legs.len()];
+        StreamView { id: StreamId(at as u32), cursor: &self.cursors[at], legs, rest: &self.rests[at] }
     }
 
     #[cold]
@@ -204,32 +266,36 @@ impl<P: Protocol, H: AsRef<[u8]> + Clone> Arbiter<P, H> {
         packet: &Packet,
         sink: &mut impl FnMut(Delivery<L, H>),
     ) -> Option<usize> {
-        if self.streams.len() >= self.config.max_streams {
+        if self.cursors.len() >= self.config.max_streams {
             self.legs[leg.index()].untracked += 1;
             return None;
         }
-        let at = self.streams.len();
+        let at = self.cursors.len();
         let id = StreamId(at as u32);
-        self.index.insert(packet.stream, id.0);
-        self.streams.push(Stream::new(id, packet.stream, self.config.legs, now_ns));
+        self.index.insert(&packet.stream, id.0, |at| self.cursors[at as usize].key);
+        self.cursors.push(Cursor::new(packet.stream));
+        self.leg_cursors.extend((0..self.legs.len()).map(|_| LegCursor::new(now_ns)));
+        self.rests.push(Rest::new(self.legs.len(), now_ns));
         self.next_sweep_ns.get_or_insert(now_ns.saturating_add(self.config.sweep_ns()));
+        self.set_due();
         let succeed = self.protocol.sessions_succeed();
         let succeeds = succeed.then(|| self.newest.insert(packet.stream.channel, id)).flatten();
         sink(Delivery::new(id, State::Live, Event::Started { succeeds }));
         Some(at)
     }
 
-    /// Sets a stream's timer.
-    #[inline]
+    /// Sets a stream's timer after whatever happened to it.
     fn arm(&mut self, at: usize, now_ns: u64) {
-        let stream = &mut self.streams[at];
-        let Some(deadline_ns) = stream.deadline(&self.config) else { return };
+        let (stream, shared) = parts!(self, at);
+        (stream.cursor.plain, stream.cursor.state) = (stream.is_plain(), stream.state());
+        let Some(deadline_ns) = stream.deadline(shared.config) else { return };
         // A deadline is the last moment at which a fill is in time. What is due now was just looked at.
         // What is due at the end of time never is.
         let Some(due_ns) = deadline_ns.max(now_ns).checked_add(1) else { return };
-        if stream.armed.is_none_or(|armed_ns| armed_ns > due_ns) {
-            stream.armed = Some(due_ns);
+        if stream.rest.armed.is_none_or(|armed_ns| armed_ns > due_ns) {
+            stream.rest.armed = Some(due_ns);
             self.timers.push(Reverse((due_ns, at as u32)));
+            self.due_ns = self.due_ns.min(due_ns);
         }
     }
 }
@@ -237,37 +303,45 @@ impl<P: Protocol, H: AsRef<[u8]> + Clone> Arbiter<P, H> {
 /// One stream of an arbiter, to be looked at.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamView<'a, H> {
-    stream: &'a Stream<H>,
+    id: StreamId,
+    cursor: &'a Cursor,
+    legs: &'a [LegCursor],
+    rest: &'a Rest<H>,
 }
 
 impl<H: AsRef<[u8]> + Clone> StreamView<'_, H> {
     /// Its number.
     #[must_use]
     pub fn id(&self) -> StreamId {
-        self.stream.id
+        self.id
     }
 
     /// Its key: [`Protocol::stream_name`] writes it as text.
     #[must_use]
     pub fn key(&self) -> StreamKey {
-        self.stream.key
+        self.cursor.key
     }
 
     /// Whether what was delivered is complete and current.
     #[must_use]
     pub fn state(&self) -> State {
-        self.stream.state()
+        self.rest.state(self.cursor)
     }
 
     /// Its counters.
     #[must_use]
     pub fn statistics(&self) -> StreamStatistics {
-        self.stream.snapshot()
+        self.rest.snapshot(self.cursor, self.legs)
     }
 
     /// The counters of one of its legs.
     #[must_use]
     pub fn leg(&self, leg: LegId) -> Option<StreamLegStatistics> {
-        self.stream.legs.get(leg.index()).map(|leg| leg.statistics)
+        let (cursor, rest) = (self.legs.get(leg.index())?, self.rest.legs.get(leg.index())?);
+        let (tally, mut statistics) = (cursor.tally, rest.statistics);
+        statistics.datagrams += tally.datagrams;
+        statistics.first_arrivals += tally.delivered;
+        statistics.duplicates += tally.duplicates;
+        Some(statistics)
     }
 }

@@ -14,12 +14,24 @@ const SAMPLES: usize = 1024;
 #[derive(Clone, Debug, Default)]
 pub(super) struct MediaClock {
     samples: VecDeque<(u64, u32)>,
+    /// The samples were of another numbering, and the next packet is the first of a new one.
+    cleared: bool,
 }
 
 impl MediaClock {
+    /// Returns true if [`MediaClock::observe`] remembers packets with this number.
     #[inline]
+    pub(super) fn wants(sequence: u64) -> bool {
+        sequence.is_multiple_of(EVERY)
+    }
+
+    /// Returns true if it needs the next packet, whichever that is.
+    pub(super) fn awaits_first(&self) -> bool {
+        self.cleared
+    }
+
     pub(super) fn observe(&mut self, sequence: u64, timestamp: u32) {
-        if sequence.is_multiple_of(EVERY) || self.samples.is_empty() {
+        if Self::wants(sequence) || self.samples.is_empty() {
             if self.samples.back().is_some_and(|sample| sample.0 >= sequence) {
                 return;
             }
@@ -27,8 +39,8 @@ impl MediaClock {
         }
     }
 
-    #[cold]
     fn remember(&mut self, sequence: u64, timestamp: u32) {
+        self.cleared = false;
         if self.samples.len() == SAMPLES {
             self.samples.pop_front();
         }
@@ -36,6 +48,7 @@ impl MediaClock {
     }
 
     pub(super) fn clear(&mut self) {
+        self.cleared |= !self.samples.is_empty();
         self.samples.clear();
     }
 

@@ -40,10 +40,12 @@
 //! ```
 
 mod config;
+mod cursor;
 mod engine;
 mod epoch;
 mod event;
 mod held;
+mod index;
 mod lag;
 mod leg;
 mod media;
