@@ -9,7 +9,9 @@ use super::merge;
 const WIDTH: usize = 100;
 
 /// Values for keys without a default.
-const SAMPLES: [(&str, &str); 18] = [
+const SAMPLES: [(&str, &str); 20] = [
+    ("feed_class", "A"),
+    ("feed_window", "10ms"),
     ("priority", "fifo:10"),
     ("control", "/run/receiver/channel-7.sock"),
     ("metrics", "127.0.0.1:9464"),
@@ -67,6 +69,24 @@ address = \"[2001:db8::1]@[ff3e::1]:5002\"
 #name = \"recording\"
 #target = \"video.raw\"
 #subscriptions = [\"video\"]
+
+# --- Feeds ---
+
+# Subscriptions that carry the same sequenced streams, as legs of one feed: each message reaches the
+# sinks once and in order. Without `legs` all subscriptions are legs. The keys behind `legs` may be
+# left out: `window` is how long a missing range is waited for, `recovery` how long a declared gap is
+# open to a late fill, `class` that of ST 2022-7 (A, B, C, C-high-rate or D).
+#[[feed]]
+#name = \"itch\"
+#protocol = \"moldudp64\"
+#legs = [\"video\", \"audio\"]
+#window = \"10ms\"
+#reorder = 0
+#held = 4096
+#recovery = \"1s\"
+#leg_timeout = \"1s\"
+#stale = \"5s\"
+#streams = 16384
 ";
 
 /// The example for a command with these options.

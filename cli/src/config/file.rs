@@ -1,4 +1,4 @@
-//! What a configuration file holds: options, subscriptions and sinks, each with the line where it is written.
+//! What a configuration file holds: options, subscriptions, feeds and sinks, each with the line where it is written.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -12,7 +12,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{Faults, Lines};
+use super::feed::{self, FeedEntry, FeedTable};
 use super::keys::{Form, Key, Kind};
+use crate::feeds::{Legs, MOST_LEGS};
 use crate::files;
 use crate::suggest::closest;
 
@@ -32,6 +34,8 @@ pub struct File {
     pub settings: Vec<Setting>,
     /// The subscriptions, in their order.
     pub subscriptions: Vec<SubscriptionEntry>,
+    /// The feeds, in their order.
+    pub feeds: Vec<FeedEntry>,
     /// The sinks, in their order.
     pub sinks: Vec<SinkEntry>,
 }
@@ -149,6 +153,8 @@ impl Reader<'_> {
             match key.get_ref().as_ref() {
                 "subscription" => file.subscriptions = self.subscriptions(value),
                 "sink" => file.sinks = self.sinks(value),
+                // A text is the option `--feed`.
+                "feed" if !matches!(value.get_ref(), DeValue::String(_)) => file.feeds = self.feeds(value),
                 "config" => self.faults.add(line, "a configuration cannot name another one; remove `config`"),
                 name => match self.keys.iter().find(|key| key.name == name) {
                     Some(key) => file.settings.extend(self.setting(key, line, &value)),
@@ -256,6 +262,16 @@ impl Reader<'_> {
         tables.into_iter().map(entry).collect()
     }
 
+    fn feeds(&mut self, value: Spanned<DeValue<'_>>) -> Vec<FeedEntry> {
+        let mut all = Vec::new();
+        for (line, table) in self.tables::<FeedTable>("feed", value, &feed::KEYS) {
+            let Self { lines, faults, .. } = self;
+            let request = table.request(&mut |(place, message)| faults.add(lines.of(&place), message));
+            all.extend(request.map(|request| FeedEntry { request, line }));
+        }
+        all
+    }
+
     /// The tables of an array of them, each with its line.
     fn tables<T: for<'de> Deserialize<'de>>(
         &mut self,
@@ -297,6 +313,7 @@ impl Reader<'_> {
         let sinks: Vec<_> = file.sinks.iter().filter_map(|entry| of(&entry.name, entry.line)).collect();
         self.check_unique("subscription", &subscriptions);
         self.check_unique("sink", &sinks);
+        self.check_feeds(file);
         for sink in &file.sinks {
             if sink.subscriptions.is_some() && sink.name.is_none() {
                 self.faults.add(sink.line, "[[sink]]: a sink with `subscriptions` needs a `name`");
@@ -308,6 +325,45 @@ impl Reader<'_> {
                 let meant = closest(name, subscriptions.iter().map(|(name, _)| name.as_str()))
                     .map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
                 self.faults.add(sink.line, format!("no [[subscription]] has the name `{}`{meant}", shown(name)));
+            }
+        }
+    }
+
+    /// The legs of a feed are subscriptions that exist, and each is a leg once.
+    fn check_feeds(&mut self, file: &File) {
+        let known: Vec<&str> = file.subscriptions.iter().filter_map(|entry| entry.name.as_deref()).collect();
+        let (mut names, mut taken) = (HashMap::new(), HashMap::new());
+        for FeedEntry { request, line } in &file.feeds {
+            let name = &request.name;
+            if let Some(first) = names.insert(name.as_str(), *line) {
+                let message = format!("the feed of line {first} has the name `{name}` too; name each feed once");
+                self.faults.add(*line, message);
+            }
+            let Legs::Named(legs) = &request.legs else {
+                if file.feeds.len() > 1 {
+                    let message = format!("feed {name} takes all subscriptions, beside other feeds; name its `legs`");
+                    self.faults.add(*line, message);
+                }
+                continue;
+            };
+            if legs.is_empty() {
+                let message = format!("feed {name} has no legs; name one or more subscriptions, or remove `legs`");
+                self.faults.add(*line, message);
+            }
+            if legs.len() > MOST_LEGS {
+                let message = format!("feed {name} has {} legs; a feed has up to {MOST_LEGS}", legs.len());
+                self.faults.add(*line, message);
+            }
+            for leg in legs {
+                let shown = shown(leg);
+                if !known.contains(&leg.as_str()) {
+                    let meant = closest(leg, known.iter().copied())
+                        .map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+                    self.faults.add(*line, format!("no [[subscription]] has the name `{shown}`{meant}"));
+                } else if let Some(other) = taken.insert(leg.as_str(), name) {
+                    let message = format!("`{shown}` is a leg of feed {other} and of feed {name}; name it once");
+                    self.faults.add(*line, message);
+                }
             }
         }
     }
@@ -330,7 +386,7 @@ impl Reader<'_> {
 }
 
 /// The keys of tables.
-const TABLES: [&str; 2] = ["subscription", "sink"];
+const TABLES: [&str; 3] = ["subscription", "feed", "sink"];
 
 /// A scalar as a word of the command line.
 fn word(value: &DeValue<'_>) -> Option<String> {

@@ -4,6 +4,7 @@
 mod command;
 mod example;
 mod fault;
+mod feed;
 mod file;
 mod keys;
 mod merge;
@@ -12,6 +13,9 @@ mod schema;
 
 pub use command::{ConfigArgs, run};
 pub use fault::{ConfigError, Faults};
+pub use feed::{FeedEntry, positive_time};
 pub use file::{File, SinkEntry};
 pub use merge::{Configured, Source, with_values};
-pub use reload::{Current, Effective, Plan, ReloadReport, Step, Wanted, changed_options, merge_sinks, plan};
+pub use reload::{
+    Current, Effective, Plan, ReloadReport, Step, Wanted, changed_feeds, changed_options, merge_sinks, plan,
+};

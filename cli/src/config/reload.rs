@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use receiver::{SourceFilter, Subscription};
 use serde::Serialize;
 
+use super::feed::FeedEntry;
 use super::file::SinkEntry;
 use crate::log::Level;
 
@@ -15,6 +16,8 @@ use crate::log::Level;
 pub struct Effective {
     /// What is joined.
     pub subscriptions: Vec<Wanted>,
+    /// The feeds of the file.
+    pub feeds: Vec<FeedEntry>,
     /// Where data goes: the sinks of the file.
     pub sinks: Vec<SinkEntry>,
     /// The value of each key as text.
@@ -242,6 +245,15 @@ pub fn merge_sinks(old: &[SinkEntry], new: &[SinkEntry]) -> (Vec<SinkEntry>, Vec
         }
     }
     (sinks, needs_restart)
+}
+
+/// The feeds that are not the same in both: none of them can change while the run goes on.
+pub fn changed_feeds(old: &[FeedEntry], new: &[FeedEntry]) -> Vec<String> {
+    let is_in = |one: &FeedEntry, all: &[FeedEntry]| all.iter().any(|other| one.request == other.request);
+    let gone = old.iter().filter(|entry| !is_in(entry, new));
+    let come = new.iter().filter(|entry| !is_in(entry, old));
+    let names: BTreeSet<String> = gone.chain(come).map(|entry| format!("feed {}", entry.request.name)).collect();
+    names.into_iter().collect()
 }
 
 /// The keys whose values differ, of those in either configuration.

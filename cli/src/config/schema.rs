@@ -1,9 +1,10 @@
 //! The JSON Schema of a configuration file, made from the options themselves.
 
 use clap::Command;
-use schemars::schema_for;
+use schemars::{Schema, schema_for};
 use serde_json::{Map, Value, json};
 
+use super::feed::FeedTable;
 use super::file::{SinkTable, SubscriptionTable};
 use super::keys::{self, Form, Key, Kind};
 
@@ -18,12 +19,12 @@ fn schema(command: &Command) -> Value {
     let mut properties: Map<String, Value> =
         keys::all(&keys::run(command)).iter().map(|key| (key.name.clone(), property(key))).collect();
     for (name, table) in [("subscription", schema_for!(SubscriptionTable)), ("sink", schema_for!(SinkTable))] {
-        let mut table = table.to_value();
-        let object = table.as_object_mut().expect("the schema of a struct is an object");
-        object.remove("$schema");
-        let description = object.remove("description");
-        properties.insert(name.into(), json!({ "description": description, "type": "array", "items": table }));
+        properties.insert(name.into(), array(table));
     }
+    // `feed` is the option, or an array of tables.
+    let option = properties["feed"].take();
+    let description = option["description"].clone();
+    properties["feed"] = json!({ "description": description, "anyOf": [option, array(schema_for!(FeedTable))] });
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of receiver run",
@@ -31,6 +32,15 @@ fn schema(command: &Command) -> Value {
         "properties": properties,
         "additionalProperties": false,
     })
+}
+
+/// An array of tables.
+fn array(table: Schema) -> Value {
+    let mut table = table.to_value();
+    let object = table.as_object_mut().expect("the schema of a struct is an object");
+    object.remove("$schema");
+    let description = object.remove("description");
+    json!({ "description": description, "type": "array", "items": table })
 }
 
 fn property(key: &Key) -> Value {

@@ -106,13 +106,11 @@ fn join(instance: &Instance, text: &str, name: Option<&str>) -> Result<Vec<u8>, 
         }
     }
     let id = instance.handle().join(&subscription)?;
-    if let Some(mut sinks) = instance.sinks() {
-        sinks.joined(id, &subscription);
-    }
     if let Some(name) = name {
         // Nobody else gives names while this has its turn.
         instance.names().set(id, name);
     }
+    instance.joined(id, &subscription);
     Ok(done(&current(instance, id)?))
 }
 

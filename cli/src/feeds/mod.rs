@@ -1,5 +1,15 @@
 //! Feeds of a run: its subscriptions as the legs of sequenced streams.
+//!
+//! [`Feeds`] takes the datagrams of legs from the receiving threads, and gives what is in order to the sinks.
 
+mod clock;
+mod feed;
+mod lent;
+mod notice;
 mod report;
+mod request;
+mod set;
 
 pub use report::{FeedReport, FeedState, LegReport, StreamReport};
+pub use request::{FeedOptions, FeedRequest, Legs, MOST_LEGS, path_class};
+pub use set::{Feeds, Leg, lock};

@@ -7,10 +7,11 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
-use receiver::{Handle, SubscriptionId};
+use receiver::{Handle, Subscription, SubscriptionId};
+use receiver_host::clock::tai;
 
 use crate::event::Event;
-use crate::feeds::FeedReport;
+use crate::feeds::{self, FeedReport, Feeds};
 use crate::figures::{Base, Dropped, Facts, Figures, Snapshot};
 use crate::log;
 use crate::sink::{self, Sinks};
@@ -29,6 +30,7 @@ struct Shared {
     start: Instant,
     facts: Facts,
     handle: Handle,
+    feeds: Option<Arc<Mutex<Feeds>>>,
     sinks: Option<Arc<Mutex<Sinks>>>,
     names: Mutex<Names>,
     turn: Mutex<()>,
@@ -43,11 +45,12 @@ impl Instance {
         start: Instant,
         facts: Facts,
         handle: Handle,
+        feeds: Option<Arc<Mutex<Feeds>>>,
         sinks: Option<Arc<Mutex<Sinks>>>,
         events: Sender<Event>,
     ) -> Self {
         let (names, turn, configuration) = (Mutex::default(), Mutex::default(), OnceLock::new());
-        Self(Arc::new(Shared { name, start, facts, handle, sinks, names, turn, configuration, events }))
+        Self(Arc::new(Shared { name, start, facts, handle, feeds, sinks, names, turn, configuration, events }))
     }
 
     /// Its name among the runs on this host, if it has one.
@@ -75,6 +78,17 @@ impl Instance {
         self.0.sinks.as_deref().map(sink::lock)
     }
 
+    /// A subscription was joined, and has its name: the sinks that name it take it, and a leg that was left takes its
+    /// place again.
+    pub fn joined(&self, id: SubscriptionId, subscription: &Subscription) {
+        if let Some(mut sinks) = self.sinks() {
+            sinks.joined(id, subscription);
+        }
+        if let Some(feeds) = &self.0.feeds {
+            feeds::lock(feeds).joined(id, self.name_of(id).as_deref(), subscription);
+        }
+    }
+
     /// The names of subscriptions.
     pub fn names(&self) -> MutexGuard<'_, Names> {
         self.0.names.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -94,7 +108,7 @@ impl Instance {
 
     /// What the feeds report now, without rates.
     pub fn feeds(&self) -> Vec<FeedReport> {
-        Vec::new()
+        self.0.feeds.as_deref().map(|feeds| feeds::lock(feeds).reports(tai())).unwrap_or_default()
     }
 
     /// Reads all counters.

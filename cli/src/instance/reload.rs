@@ -8,7 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use receiver::{Error, Handle, Subscription, SubscriptionId};
 
 use super::Instance;
-use crate::config::{Current, Effective, Plan, ReloadReport, Step, Wanted, changed_options, merge_sinks, plan};
+use crate::config::{
+    Current, Effective, Plan, ReloadReport, Step, Wanted, changed_feeds, changed_options, merge_sinks, plan,
+};
 use crate::errors::describe;
 use crate::{log, service};
 
@@ -61,7 +63,9 @@ fn reload(instance: &Instance, configuration: &Configuration) -> Result<ReloadRe
                 if let Some(name) = &old[at].wanted.name {
                     instance.names().set(id, name);
                 }
-                take(instance, id, old[at].live.as_ref());
+                if let Some(live) = &old[at].live {
+                    instance.joined(id, live);
+                }
             }
             route(instance, &state);
             return Err(ReloadError::Refused(undone.to_string()));
@@ -71,7 +75,7 @@ fn reload(instance: &Instance, configuration: &Configuration) -> Result<ReloadRe
     rename(instance, &state.ids, &ids, &old, &new.subscriptions, &plan);
     state.ids = ids;
     for &at in &plan.joined {
-        take(instance, state.ids[at], Some(&new.subscriptions[at].subscription));
+        instance.joined(state.ids[at], &new.subscriptions[at].subscription);
     }
     take_options(&mut state, new, &mut report);
     route(instance, &state);
@@ -129,13 +133,6 @@ fn renamed(old: &[Current], new: &[Wanted], plan: &Plan) -> Vec<(usize, usize)> 
     plan.kept.iter().copied().filter(|&(from, to)| old[from].wanted.name != new[to].name).collect()
 }
 
-/// Has the sinks whose target names a subscription take it.
-fn take(instance: &Instance, id: SubscriptionId, subscription: Option<&Subscription>) {
-    if let (Some(mut sinks), Some(subscription)) = (instance.sinks(), subscription) {
-        sinks.joined(id, subscription);
-    }
-}
-
 /// Has each sink take the subscriptions that the configuration names.
 fn route(instance: &Instance, state: &State) {
     let Some(mut sinks) = instance.sinks() else { return };
@@ -184,6 +181,8 @@ fn take_options(state: &mut State, new: Effective, report: &mut ReloadReport) {
     let (sinks, needs_restart) = merge_sinks(&state.effective.sinks, &new.sinks);
     state.effective.sinks = sinks;
     report.needs_restart.extend(needs_restart);
+    // The feeds in effect stay as they are.
+    report.needs_restart.extend(changed_feeds(&state.effective.feeds, &new.feeds));
     state.effective.subscriptions = new.subscriptions;
 }
 

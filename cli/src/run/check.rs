@@ -10,6 +10,12 @@ use crate::config::{ConfigError, Configured, Faults, Wanted};
 /// # Errors
 /// A [`ConfigError`] that names each fault of the configuration; another error for a fault elsewhere.
 pub fn check(args: &RunArgs) -> anyhow::Result<Vec<Wanted>> {
+    let wanted = check_parts(args)?;
+    super::feeds::legs(&args.feeds()?, &wanted)?;
+    Ok(wanted)
+}
+
+fn check_parts(args: &RunArgs) -> anyhow::Result<Vec<Wanted>> {
     let Some(configured) = args.file() else { return args.wanted() };
     let mut faults = Faults::new(configured.source.name());
     for entry in &configured.file.subscriptions {

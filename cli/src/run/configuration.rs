@@ -30,7 +30,7 @@ fn read(source: &Source) -> anyhow::Result<Effective> {
 
 fn effective(configured: &Configured, subscriptions: Vec<Wanted>, level: Option<Level>) -> Effective {
     let sinks = configured.file.sinks.clone();
-    Effective { subscriptions, sinks, options: configured.options.clone(), level }
+    Effective { subscriptions, feeds: configured.file.feeds.clone(), sinks, options: configured.options.clone(), level }
 }
 
 fn level(matches: &ArgMatches) -> Option<Level> {

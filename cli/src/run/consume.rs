@@ -1,17 +1,18 @@
-//! What each receiving thread does: it polls its worker, gives each datagram to the sinks, and stops at exactly the
-//! requested count.
+//! What each receiving thread does: it polls its worker, gives each datagram to the feeds and sinks, and stops at
+//! exactly the requested count.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use receiver::{Wait, Worker};
 
+use super::output::Output;
 use crate::cpus::Placement;
 use crate::panics;
 use crate::service::Activity;
-use crate::sink::{SinkFailure, Sinks, lock};
+use crate::sink::SinkFailure;
 
 /// The sleep of a worker that may not wait in the kernel: see [`Plan::next`].
 const NAP: Duration = Duration::from_micros(500);
@@ -19,7 +20,7 @@ const NAP: Duration = Duration::from_micros(500);
 /// Shared by all receiving threads.
 pub struct Plan {
     /// Where datagrams go beyond being counted.
-    sinks: Option<Arc<Mutex<Sinks>>>,
+    output: Option<Arc<Output>>,
     busy: bool,
     budget: Option<Budget>,
     alone: bool,
@@ -56,14 +57,14 @@ impl Plan {
     /// For this number of workers, and at most `count` datagrams if there is a limit.
     pub fn new(
         workers: usize,
-        sinks: Option<Arc<Mutex<Sinks>>>,
+        output: Option<Arc<Output>>,
         busy: bool,
         count: Option<u64>,
         placement: Placement,
     ) -> Self {
         let budget = count.map(|count| Budget { free: AtomicU64::new(count), left: AtomicU64::new(count) });
         let activities = (0..workers).map(|_| Activity::default()).collect();
-        Self { sinks, busy, budget, alone: workers == 1, stop: AtomicBool::new(false), placement, activities }
+        Self { output, busy, budget, alone: workers == 1, stop: AtomicBool::new(false), placement, activities }
     }
 
     /// What the threads mark, by the index of their workers.
@@ -104,6 +105,9 @@ impl Plan {
             if let Err(reason) = result {
                 return reason;
             }
+            if let Some(Err(error)) = self.output.as_deref().map(Output::poll) {
+                return EndReason::Sink(error);
+            }
             if delivered == 0 && wait == Wait::Never && !self.busy {
                 std::thread::sleep(NAP);
             }
@@ -113,7 +117,8 @@ impl Plan {
     /// The most datagrams of the next batch, and how long to wait for it. A thread that shares the count with others
     /// must not keep its part while it waits, so it sleeps instead.
     fn next(&self) -> ControlFlow<EndReason, (u64, Wait)> {
-        let patient = if self.busy { Wait::Never } else { Wait::Forever };
+        let patience = || self.output.as_deref().and_then(Output::patience);
+        let patient = if self.busy { Wait::Never } else { patience().map_or(Wait::Forever, Wait::For) };
         let Some(budget) = &self.budget else { return ControlFlow::Continue((u64::MAX, patient)) };
         if budget.left.load(Ordering::Acquire) == 0 {
             return ControlFlow::Break(EndReason::Enough);
@@ -122,7 +127,7 @@ impl Plan {
         ControlFlow::Continue((promised, if self.alone { patient } else { Wait::Never }))
     }
 
-    /// One poll. The sinks are locked from the first datagram to the last.
+    /// One poll. The output is locked from the first datagram to the last.
     fn batch(
         &self,
         worker: &mut Worker,
@@ -131,18 +136,18 @@ impl Plan {
         wait: Wait,
     ) -> (u64, Result<(), EndReason>) {
         let mut delivered = 0;
-        let mut sinks = None;
+        let mut output = None;
         let polled = worker.poll_while(wait, |datagram| {
             if delivered == 0 {
                 activity.begin();
             }
             delivered += 1;
-            if let Some(shared) = &self.sinks {
-                sinks.get_or_insert_with(|| lock(shared)).take(&datagram);
+            if let Some(shared) = &self.output {
+                output.get_or_insert_with(|| shared.lock()).take(datagram);
             }
             if delivered == allowed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        let failed = sinks.and_then(|mut sinks| sinks.end_batch().err());
+        let failed = output.and_then(|output| output.end_batch().err());
         if delivered > 0 {
             activity.end();
         }

@@ -5,7 +5,9 @@ mod configuration;
 mod consume;
 mod descriptors;
 mod failure;
+mod feeds;
 mod options;
+mod output;
 mod presentation;
 mod subscriptions;
 
@@ -31,6 +33,7 @@ use crate::sink::{self, SinkRequest, Sinks};
 use crate::{control, files, log, outlet, panics, signals, view};
 use consume::Plan;
 use failure::Failure;
+use output::Output;
 use presentation::Presentation;
 
 pub use check::check;
@@ -63,7 +66,8 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     let request = args.view(requests.iter().any(SinkRequest::takes_stdout));
     request.check()?;
     let metrics = args.metrics.map(MetricsAddress::listen).transpose()?;
-    let builder = builder.timestamps(args.timestamps || requests.iter().any(SinkRequest::needs_times));
+    let needs_times = requests.iter().any(SinkRequest::needs_times) || !args.feeds()?.is_empty();
+    let builder = builder.timestamps(args.timestamps || needs_times);
     let (events, waiting) = mpsc::channel();
     let cancel = signals::watch(events.clone(), args.hangup(&requests)).context("cannot handle signals")?;
     panics::report_to(events.clone());
@@ -84,9 +88,11 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     let workers = receiver.into_workers();
     let facts = facts(&handle, &workers)?;
-    let plan = Arc::new(Plan::new(workers.len(), sinks.clone(), args.busy_poll, args.count, placement));
+    let feeds = feeds::open(&args, &wanted, &handle)?.map(|feeds| Arc::new(Mutex::new(feeds)));
+    let output = Output::new(feeds.clone(), sinks.clone()).map(Arc::new);
+    let plan = Arc::new(Plan::new(workers.len(), output.clone(), args.busy_poll, args.count, placement));
     let service = Service::new(workers.iter().map(thread_name).collect(), plan.activities());
-    let instance = Instance::new(args.name.clone(), start, facts, handle.clone(), sinks, events.clone());
+    let instance = Instance::new(args.name.clone(), start, facts, handle.clone(), feeds, sinks, events.clone());
     let display = view::display(&request, &instance, {
         let events = events.clone();
         // A main thread that no longer listens is ending the run already.
@@ -146,6 +152,9 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     });
     // The counters keep what the rings still hold.
     workers.drain(..);
+    if let Some(output) = output {
+        result = result.and(output.finish().map_err(Failure::of_sink));
+    }
     // Before the wait for slow readers: the rates are those of the time of receiving.
     let last = instance.snapshot()?;
     if let Some(mut sinks) = instance.sinks() {

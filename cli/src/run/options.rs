@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 use receiver::{Builder, BusyPoll, DropUnwanted, ModeRequest, Queues, ReceiveMode, Receiver, Subscription, Vlan};
+use receiver_feed::arbiter::PathClass;
+use receiver_feed::protocol::AnyProtocol;
 
 use super::subscriptions;
-use crate::config::{Configured, SinkEntry, Wanted};
+use crate::config::{Configured, FeedEntry, SinkEntry, Wanted, positive_time};
 use crate::cpus::{CpuList, Priority};
 use crate::errors::UsageError;
+use crate::feeds::{FeedOptions, FeedRequest, path_class};
 use crate::metrics::MetricsAddress;
 use crate::signals::Hangup;
 use crate::sink::{self, SinkRequest};
@@ -228,6 +231,22 @@ pub struct RunArgs {
     /// Bytes of receive buffer of each kernel socket. Default: 8 MiB
     #[arg(long, value_name = "BYTES", value_parser = size::<usize>, help_heading = "Memory")]
     socket_buffer: Option<usize>,
+    /// Take all subscriptions as legs of one feed of this protocol: each message reaches the sinks once and in order,
+    /// gaps are counted and logged. [[feed]] in a configuration takes some as legs
+    #[arg(
+        long,
+        value_name = "PROTOCOL",
+        value_parser = one_of::<AnyProtocol>(AnyProtocol::names()),
+        help_heading = "Feeds",
+    )]
+    feed: Option<AnyProtocol>,
+    /// How long a feed waits for a missing message while a leg may still deliver it. Default: 10ms
+    #[arg(long, value_name = "TIME", value_parser = positive_time, help_heading = "Feeds")]
+    feed_window: Option<Duration>,
+    /// Path differential of the legs by SMPTE ST 2022-7: A (10 ms), B (50 ms), C (450 ms), C-high-rate (150 ms) or D
+    /// (150 µs)
+    #[arg(long, value_name = "CLASS", value_parser = path_class, help_heading = "Feeds")]
+    feed_class: Option<PathClass>,
     /// Allow any-source subscriptions in 232.0.0.0/8 and ff3x::/32, which are for named sources (RFC 4607)
     #[arg(long, help_heading = "Subscriptions")]
     allow_asm_in_ssm_range: bool,
@@ -290,6 +309,26 @@ impl RunArgs {
         let configured = self.file().map(|configured| configured.file.sinks.as_slice()).unwrap_or_default();
         let more = configured.iter().map(configured_sink).collect::<Result<_, _>>()?;
         sink::requests(&self.output, more, self.hex)
+    }
+
+    /// The feeds that are asked for.
+    ///
+    /// # Errors
+    /// There are feeds on the command line and in the configuration.
+    pub fn feeds(&self) -> Result<Vec<FeedRequest>, UsageError> {
+        let defaults = FeedOptions { window: self.feed_window, class: self.feed_class, ..FeedOptions::default() };
+        let configured = self.file().map(|configured| configured.file.feeds.as_slice()).unwrap_or_default();
+        match (self.feed, configured) {
+            (Some(protocol), []) => Ok(vec![FeedRequest::of_all(protocol, defaults)]),
+            (Some(_), _) => Err(UsageError("--feed and [[feed]] exclude each other; remove one of them".to_owned())),
+            (None, _) => {
+                let with_defaults = |entry: &FeedEntry| {
+                    let request = entry.request.clone();
+                    FeedRequest { options: request.options.or(&defaults), ..request }
+                };
+                Ok(configured.iter().map(with_defaults).collect())
+            }
+        }
     }
 
     /// How the run is to be shown.

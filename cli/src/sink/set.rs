@@ -64,13 +64,18 @@ impl Sinks {
         self.sinks.push(Named { name, selection, sink });
     }
 
-    /// Gives one datagram to each sink that takes its subscription.
+    /// Has the checker of test streams see a datagram as it was received.
     #[inline]
-    pub fn take(&mut self, datagram: &Datagram<'_>) {
+    pub fn observe(&mut self, datagram: &Datagram<'_>) {
         if let Some(probe) = &mut self.probe {
             let (group, port, time) = (datagram.group(), datagram.port(), datagram.time().nanoseconds);
             probe.observe(datagram.source(), group, port, datagram.payload(), time);
         }
+    }
+
+    /// Gives one datagram to each sink that takes its subscription.
+    #[inline]
+    pub fn pass(&mut self, datagram: &Datagram<'_>) {
         let mut takers = self.routes.of(datagram.subscription());
         while takers != 0 {
             let at = takers.trailing_zeros() as usize;

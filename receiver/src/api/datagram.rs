@@ -36,9 +36,17 @@ pub struct Datagram<'a> {
     payload: Payload<'a>,
     key: FlowKey,
     source_port: u16,
-    entry: &'a Arc<SubscriptionEntry>,
     time: ReceiveTime,
-    batch: &'a Batch<'a>,
+    holder: Holder<'a>,
+}
+
+/// Who has the datagram while it is lent.
+#[derive(Clone, Copy)]
+enum Holder<'a> {
+    /// A worker, which counts what becomes of it.
+    Worker(&'a Arc<SubscriptionEntry>, &'a Batch<'a>),
+    /// Its owner, who lends it again.
+    Owner(&'a OwnedDatagram),
 }
 
 impl<'a> Datagram<'a> {
@@ -51,7 +59,7 @@ impl<'a> Datagram<'a> {
         time: ReceiveTime,
         batch: &'a Batch<'a>,
     ) -> Self {
-        Self { payload, key, source_port, entry, time, batch }
+        Self { payload, key, source_port, time, holder: Holder::Worker(entry, batch) }
     }
 }
 
@@ -66,7 +74,7 @@ impl Datagram<'_> {
     /// the IP packet is part of it; the Ethernet checksum (FCS) is not. VLAN tags that the NIC strips (`ethtool -k`:
     /// `rx-vlan-offload`) are missing.
     ///
-    /// `None` on [`Path::Kernel`]: a UDP socket receives the payload alone.
+    /// `None` on [`Path::Kernel`], as a UDP socket receives the payload alone, and for a datagram that was owned.
     #[inline]
     pub fn frame(&self) -> Option<&[u8]> {
         self.payload.frame()
@@ -93,7 +101,10 @@ impl Datagram<'_> {
     /// The subscription that wanted it.
     #[inline]
     pub fn subscription(&self) -> SubscriptionId {
-        self.entry.id
+        match self.holder {
+            Holder::Worker(entry, _) => entry.id,
+            Holder::Owner(owned) => owned.subscription,
+        }
     }
 
     /// When it came.
@@ -105,13 +116,19 @@ impl Datagram<'_> {
     /// The path by which it came.
     #[inline]
     pub fn path(&self) -> Path {
-        self.payload.path()
+        match self.holder {
+            Holder::Worker(..) => self.payload.path(),
+            Holder::Owner(owned) => owned.path,
+        }
     }
 
     /// The VLAN tags it carried. The kernel path does not see them: `None` there.
     #[inline]
     pub fn vlan(&self) -> Option<Vlan> {
-        self.batch.vlan
+        match self.holder {
+            Holder::Worker(_, batch) => batch.vlan,
+            Holder::Owner(owned) => owned.vlan,
+        }
     }
 
     /// Keeps the datagram beyond the callback.
@@ -125,9 +142,15 @@ impl Datagram<'_> {
     /// ([`Builder::copy_limit`](crate::Builder::copy_limit)). Then the datagram is lost, and counted as `not_kept`
     /// instead of delivered. A consumer that keeps everything thus loses datagrams, but never stalls the others and
     /// never uses up the memory.
+    ///
+    /// A datagram that its owner lends ([`OwnedDatagram::lend`]) is cloned.
     pub fn into_owned(self) -> Option<OwnedDatagram> {
+        let (entry, batch) = match self.holder {
+            Holder::Worker(entry, batch) => (entry, batch),
+            Holder::Owner(owned) => return Some(owned.clone()),
+        };
         let (source, group, port) = self.key.addresses();
-        let (path, batch) = (self.path(), self.batch);
+        let path = self.path();
         let payload = match self.payload.keep(&batch.leases, batch.budget) {
             Some(Kept::Frame(payload) | Kept::Buffer(payload)) => payload,
             Some(Kept::Copy(payload)) => {
@@ -144,7 +167,7 @@ impl Datagram<'_> {
             source: SocketAddr::new(source, self.source_port),
             group,
             port,
-            subscription: self.entry.id,
+            subscription: entry.id,
             time: self.time,
             path,
             vlan: batch.vlan,
@@ -155,7 +178,9 @@ impl Datagram<'_> {
     /// [`Worker::settle`](crate::Worker).
     #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only the async face defers datagrams"))]
     pub(crate) fn defer(self) -> Option<DeferredDatagram> {
-        let (entry, batch) = (Arc::clone(self.entry), self.batch);
+        // What is lent by its owner needs no deferring.
+        let Holder::Worker(entry, batch) = self.holder else { return None };
+        let entry = Arc::clone(entry);
         let datagram = self.into_owned()?;
         batch.outcome.set(Outcome::Deferred);
         Some(DeferredDatagram { datagram, entry, path: batch.path })
@@ -189,4 +214,29 @@ pub struct OwnedDatagram {
     pub path: Path,
     /// The VLAN tags it carried, on the XDP path.
     pub vlan: Option<Vlan>,
+}
+
+impl OwnedDatagram {
+    /// Lends it to code that takes a [`Datagram`], without a copy.
+    ///
+    /// ```
+    /// use receiver::{Datagram, OwnedDatagram};
+    ///
+    /// fn length(datagram: &Datagram<'_>) -> usize {
+    ///     datagram.payload().len()
+    /// }
+    ///
+    /// fn length_of_kept(kept: &OwnedDatagram) -> usize {
+    ///     length(&kept.lend())
+    /// }
+    /// ```
+    pub fn lend(&self) -> Datagram<'_> {
+        Datagram {
+            payload: Payload::Buffer(&self.payload),
+            key: FlowKey::new(self.source.ip(), self.group, self.port),
+            source_port: self.source.port(),
+            time: self.time,
+            holder: Holder::Owner(self),
+        }
+    }
 }

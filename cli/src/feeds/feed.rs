@@ -1,0 +1,364 @@
+//! One feed: its legs, its arbiter, and what it reports.
+
+use std::collections::BTreeMap;
+
+use receiver::{Datagram, Subscription};
+use receiver_feed::arbiter::{Arbiter, Delivery, Event, Histogram, LegId, StreamId};
+use receiver_feed::protocol::{AnyProtocol, Protocol};
+use rustc_hash::FxHashMap;
+
+use super::lent::{Held, Lend, Lent};
+use super::notice::{Limits, Notice, sentence};
+use super::report::{FeedReport, FeedState, LegReport, StreamReport};
+use super::request::FeedRequest;
+use crate::units;
+
+/// Streams that a report has one by one.
+const MOST_STREAMS: usize = 1000;
+
+/// A subscription that is a leg.
+pub struct Leg {
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// What it asks for.
+    pub subscription: Subscription,
+}
+
+impl Leg {
+    fn shown(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.subscription.to_string())
+    }
+}
+
+/// A feed.
+pub struct Feed {
+    name: String,
+    protocol: AnyProtocol,
+    arbiter: Arbiter<AnyProtocol, Held>,
+    legs: Vec<Leg>,
+    events: Events,
+    limits: Limits,
+    /// Whether a leg's first malformed, and its first untracked datagram were logged.
+    noticed: Vec<[bool; 2]>,
+    /// The report at the end.
+    last: Option<FeedReport>,
+}
+
+/// What the arbiter's events leave behind.
+#[derive(Default)]
+struct Events {
+    /// What is to be logged, in order.
+    notices: Vec<(StreamId, Notice)>,
+    /// By stream, where something has happened.
+    streams: Vec<StreamEvents>,
+    last_gap_ns: Option<u64>,
+    /// Sequence numbers that could not be held, by stream.
+    not_kept: FxHashMap<usize, u64>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct StreamEvents {
+    /// The session is over, or another one has taken its place.
+    is_over: bool,
+    /// A bit for each leg that is lost.
+    lost_legs: u64,
+}
+
+impl Feed {
+    /// A feed without datagrams.
+    pub fn new(request: &FeedRequest, legs: Vec<Leg>) -> Self {
+        let config = request.options.config(legs.len());
+        Self {
+            name: request.name.clone(),
+            protocol: request.protocol,
+            arbiter: Arbiter::new(request.protocol, config),
+            noticed: vec![[false; 2]; legs.len()],
+            legs,
+            events: Events::default(),
+            limits: Limits::default(),
+            last: None,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The leg that a subscription is: by its name if it has one, else by all of it.
+    pub fn leg_of(&self, name: Option<&str>, subscription: &Subscription) -> Option<usize> {
+        self.legs.iter().position(|leg| match (&leg.name, name) {
+            (Some(own), Some(name)) => own == name,
+            _ => leg.subscription == *subscription,
+        })
+    }
+
+    /// A subscription takes the place of a leg again.
+    pub fn rejoin(&mut self, leg: usize, subscription: &Subscription) {
+        self.legs[leg].subscription = subscription.clone();
+    }
+
+    /// Takes a datagram of a leg, and gives the consumer what is in order now.
+    #[inline]
+    pub fn push(&mut self, leg: usize, now_ns: u64, datagram: Datagram<'_>, mut give: impl FnMut(&Datagram<'_>)) {
+        let Self { arbiter, events, .. } = self;
+        let deliver = |delivery: Delivery<Lent<'_>, Held>| events.take(now_ns, delivery, &mut give);
+        if let Err(error) = arbiter.push(LegId::new(leg as u8), now_ns, Lent(datagram), deliver) {
+            self.malformed(leg, &error.to_string());
+        }
+    }
+
+    /// Declares the gaps whose time is over.
+    pub fn poll(&mut self, now_ns: u64, mut give: impl FnMut(&Datagram<'_>)) {
+        let Self { arbiter, events, .. } = self;
+        arbiter.poll(now_ns, |delivery: Delivery<Held, Held>| events.take(now_ns, delivery, &mut give));
+    }
+
+    /// When [`Feed::poll`] is due.
+    #[inline]
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.arbiter.next_deadline()
+    }
+
+    /// After the last datagram: gives the consumer what is held, and counts the gaps that are open.
+    pub fn finish(&mut self, now_ns: u64, give: impl FnMut(&Datagram<'_>)) {
+        let before = self.report(now_ns);
+        self.poll(u64::MAX, give);
+        self.events.notices.retain(|(_, notice)| !matches!(notice, Notice::Stale(_)));
+        self.log();
+        self.limits.report(&self.name, None);
+        let mut report = self.report(now_ns);
+        // The end of time made every stream stale. What was waited for is known to be lost now.
+        let at_the_end = |state| if state == FeedState::Recovering { FeedState::Live } else { state };
+        report.state = at_the_end(before.state);
+        report.total.state = report.state;
+        for (stream, before) in report.streams.iter_mut().zip(&before.streams) {
+            stream.state = at_the_end(before.state);
+        }
+        self.last = Some(report);
+    }
+
+    #[cold]
+    fn malformed(&mut self, leg: usize, error: &str) {
+        if !std::mem::replace(&mut self.noticed[leg][0], true) {
+            let (name, leg, protocol) = (&self.name, self.legs[leg].shown(), self.protocol);
+            tracing::warn!("feed {name}, leg {leg}: a datagram is not of the protocol {protocol}: {error}");
+        }
+    }
+
+    /// Logs what has happened since the last call.
+    #[inline]
+    pub fn log(&mut self) {
+        if !self.events.notices.is_empty() {
+            self.log_notices();
+        }
+    }
+
+    #[cold]
+    fn log_notices(&mut self) {
+        let Self { name, protocol, arbiter, legs, events, limits, .. } = self;
+        let stream_name = |id| arbiter.stream(id).map(|view| protocol.stream_name(view.key())).unwrap_or_default();
+        let leg_name = |leg: LegId| legs.get(leg.index()).map(Leg::shown).unwrap_or_default();
+        for (stream, notice) in events.notices.drain(..) {
+            limits.log(name, &notice, || {
+                let of = match stream_name(stream) {
+                    of if of.is_empty() => String::new(),
+                    of => format!(", stream {of}"),
+                };
+                format!("feed {name}{of}: {}", sentence(&notice, leg_name, stream_name))
+            });
+        }
+    }
+
+    /// Logs once that streams are beyond the bound.
+    pub fn log_untracked(&mut self) {
+        for (at, leg) in self.legs.iter().enumerate() {
+            let untracked = self.arbiter.leg(LegId::new(at as u8)).map_or(0, |leg| leg.untracked);
+            if untracked > 0 && !std::mem::replace(&mut self.noticed[at][1], true) {
+                let (name, leg) = (&self.name, leg.shown());
+                let streams = units::count(self.arbiter.streams().count() as u64, "stream");
+                tracing::warn!(
+                    "feed {name}, leg {leg}: {streams} are tracked; datagrams of others are counted as untracked and \
+                     not delivered; raise `streams` of the feed"
+                );
+            }
+        }
+    }
+
+    /// What it reports at this moment.
+    pub fn report(&self, now_ns: u64) -> FeedReport {
+        if let Some(last) = &self.last {
+            return last.clone();
+        }
+        let (mut total, mut state) = (StreamReport::default(), None);
+        let (mut streams, mut more_streams) = (Vec::new(), 0);
+        let mut legs: Vec<LegReport> = self.legs.iter().enumerate().map(|(at, leg)| self.leg(at, leg)).collect();
+        for (at, view) in self.arbiter.streams().enumerate() {
+            let (found, events) = (view.statistics(), self.events.streams.get(at).copied().unwrap_or_default());
+            let not_kept = self.events.not_kept.get(&at).copied().unwrap_or_default();
+            let numbered = found.delivered + found.missing + found.heartbeats + found.resets > 0;
+            let stream = StreamReport {
+                stream: String::new(),
+                state: view.state().into(),
+                packets: found.datagrams,
+                messages: found.delivered - not_kept,
+                heartbeats: found.heartbeats,
+                first_sequence: numbered.then_some(found.first_sequence),
+                next_sequence: numbered.then_some(found.next_sequence),
+                gaps: found.gaps,
+                missing: found.missing - found.recovered + not_kept,
+                longest_gap: found.longest_gap,
+                recovered: found.recovered,
+                duplicates: found.duplicates,
+                reordered: found.reordered,
+                resets: found.resets,
+                held: found.held,
+            };
+            add(&mut total, &stream);
+            if !events.is_over {
+                state = state.max(Some(stream.state));
+            }
+            for (number, leg) in legs.iter_mut().enumerate() {
+                leg.is_lost |= !events.is_over && events.lost_legs & 1 << number != 0;
+                if let Some(of) = view.leg(LegId::new(number as u8)) {
+                    leg.first_arrivals += of.first_arrivals;
+                    leg.duplicates += of.duplicates;
+                    leg.missing += of.missing.saturating_sub(of.reordered);
+                    leg.reordered += of.reordered;
+                    leg.outages += of.outages;
+                }
+            }
+            if at < MOST_STREAMS {
+                streams.push(StreamReport { stream: self.protocol.stream_name(view.key()), ..stream });
+            } else {
+                more_streams += 1;
+            }
+        }
+        let first_arrivals: u64 = legs.iter().map(|leg| leg.first_arrivals).sum();
+        for leg in &mut legs {
+            leg.first_share = leg.first_arrivals as f64 / first_arrivals.max(1) as f64;
+        }
+        // Sessions that are over leave a feed as it was: complete.
+        let over = if streams.is_empty() { FeedState::Waiting } else { FeedState::Live };
+        total.state = state.unwrap_or(over);
+        let gap_ns = self.events.last_gap_ns;
+        FeedReport {
+            name: self.name.clone(),
+            feed: self.protocol.name().into(),
+            state: total.state,
+            messages_per_second: 0.0,
+            last_gap_seconds_ago: gap_ns.map(|gap_ns| now_ns.saturating_sub(gap_ns) as f64 / 1e9),
+            legs,
+            streams,
+            more_streams,
+            missing_by: missing_by(&total),
+            total,
+        }
+    }
+
+    fn leg(&self, at: usize, leg: &Leg) -> LegReport {
+        let found = self.arbiter.leg(LegId::new(at as u8));
+        let quantiles = |histogram: &Histogram| Some([histogram.quantile(0.5)?, histogram.quantile(0.99)?]);
+        LegReport {
+            name: leg.shown(),
+            subscription: leg.subscription.to_string(),
+            packets: found.map_or(0, |found| found.datagrams),
+            malformed: found.map_or(0, |found| found.malformed),
+            untracked: found.map_or(0, |found| found.untracked),
+            lead_nanoseconds: found.and_then(|found| quantiles(&found.lead)),
+            lag_nanoseconds: found.and_then(|found| quantiles(&found.lag)),
+            ..LegReport::default()
+        }
+    }
+}
+
+fn add(total: &mut StreamReport, stream: &StreamReport) {
+    let counts = [
+        (&mut total.packets, stream.packets),
+        (&mut total.messages, stream.messages),
+        (&mut total.heartbeats, stream.heartbeats),
+        (&mut total.gaps, stream.gaps),
+        (&mut total.missing, stream.missing),
+        (&mut total.recovered, stream.recovered),
+        (&mut total.duplicates, stream.duplicates),
+        (&mut total.reordered, stream.reordered),
+        (&mut total.resets, stream.resets),
+        (&mut total.held, stream.held),
+    ];
+    counts.into_iter().for_each(|(sum, count)| *sum += count);
+    total.longest_gap = total.longest_gap.max(stream.longest_gap);
+}
+
+fn missing_by(total: &StreamReport) -> BTreeMap<std::borrow::Cow<'static, str>, u64> {
+    (total.missing > 0).then(|| ("unknown".into(), total.missing)).into_iter().collect()
+}
+
+impl Events {
+    #[inline]
+    fn take<L: Lend>(&mut self, now_ns: u64, delivery: Delivery<L, Held>, give: &mut impl FnMut(&Datagram<'_>)) {
+        let stream = delivery.stream;
+        match &delivery.event {
+            Event::Data(data) | Event::Unsequenced(data) => {
+                if !data.datagram.lend(give) {
+                    self.not_kept(stream, data.first, data.count);
+                }
+            }
+            Event::Heartbeat { .. } => {}
+            _ => self.note(now_ns, delivery, give),
+        }
+    }
+
+    #[cold]
+    fn not_kept(&mut self, stream: StreamId, first: u64, count: u32) {
+        *self.not_kept.entry(stream.index()).or_default() += u64::from(count);
+        self.notices.push((stream, Notice::NotKept(first, count)));
+    }
+
+    #[cold]
+    fn note<L: Lend>(&mut self, now_ns: u64, delivery: Delivery<L, Held>, give: &mut impl FnMut(&Datagram<'_>)) {
+        let stream = delivery.stream;
+        let notice = match delivery.event {
+            Event::Started { succeeds } => {
+                if let Some(before) = succeeds {
+                    self.of(before).is_over = true;
+                }
+                Notice::Started(succeeds)
+            }
+            Event::Recovered(data) => {
+                if data.datagram.lend(give) {
+                    Notice::Recovered(data.first, data.count, data.leg)
+                } else {
+                    return self.not_kept(stream, data.first, data.count);
+                }
+            }
+            Event::Gap(gap) => {
+                self.last_gap_ns = Some(now_ns);
+                Notice::Gap(gap)
+            }
+            Event::Lost(gap) => Notice::Lost(gap),
+            Event::Reset { next } => Notice::Reset(next),
+            Event::End { next } => {
+                self.of(stream).is_over = true;
+                Notice::End(next)
+            }
+            Event::LegLost { leg, loss } => {
+                self.of(stream).lost_legs |= 1 << leg.index();
+                Notice::LegLost(leg, loss)
+            }
+            Event::LegBack { leg } => {
+                self.of(stream).lost_legs &= !(1 << leg.index());
+                Notice::LegBack(leg)
+            }
+            Event::Stale { since_ns } => Notice::Stale(now_ns.saturating_sub(since_ns)),
+            _ => return,
+        };
+        self.notices.push((stream, notice));
+    }
+
+    fn of(&mut self, stream: StreamId) -> &mut StreamEvents {
+        if self.streams.len() <= stream.index() {
+            self.streams.resize(stream.index() + 1, StreamEvents::default());
+        }
+        &mut self.streams[stream.index()]
+    }
+}

@@ -1,0 +1,128 @@
+//! A feed as it was asked for: its protocol, its legs, and how it is sequenced.
+
+use std::time::Duration;
+
+use receiver_feed::arbiter::{Config, PathClass};
+use receiver_feed::protocol::{AnyProtocol, Protocol};
+
+/// The most legs of a feed.
+pub const MOST_LEGS: usize = 64;
+
+/// The classes of SMPTE ST 2022-7 by their names in options.
+const CLASSES: [(&str, PathClass); 5] = [
+    ("A", PathClass::A),
+    ("B", PathClass::B),
+    ("C", PathClass::C),
+    ("C-high-rate", PathClass::CHighRate),
+    ("D", PathClass::D),
+];
+
+/// A feed that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedRequest {
+    /// Its name, which no other feed of the run has.
+    pub name: String,
+    /// The protocol.
+    pub protocol: AnyProtocol,
+    /// Its legs.
+    pub legs: Legs,
+    /// How it is sequenced.
+    pub options: FeedOptions,
+}
+
+/// The legs of a feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Legs {
+    /// All subscriptions that the run starts with.
+    All,
+    /// The subscriptions of these names.
+    Named(Vec<String>),
+}
+
+/// How a feed is sequenced. What is not set has the default of [`Config`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeedOptions {
+    /// How long a missing range is waited for.
+    pub window: Option<Duration>,
+    /// How many sequence numbers a leg may be ahead of a missing range before it has passed it.
+    pub reorder: Option<u64>,
+    /// Datagrams that a stream may hold.
+    pub held: Option<usize>,
+    /// How long a declared gap is open to a late fill.
+    pub recovery: Option<Duration>,
+    /// After how long without a datagram a stream is stale.
+    pub stale: Option<Duration>,
+    /// After how long without a datagram a leg is lost while another goes on.
+    pub leg_timeout: Option<Duration>,
+    /// Streams that are tracked.
+    pub streams: Option<usize>,
+    /// The class of SMPTE ST 2022-7.
+    pub class: Option<PathClass>,
+}
+
+impl FeedRequest {
+    /// A feed of all subscriptions, with the name of its protocol.
+    pub fn of_all(protocol: AnyProtocol, options: FeedOptions) -> Self {
+        Self { name: protocol.name().to_owned(), protocol, legs: Legs::All, options }
+    }
+}
+
+impl FeedOptions {
+    /// These options, and those of `defaults` where these have none.
+    #[must_use]
+    pub fn or(self, defaults: &Self) -> Self {
+        Self {
+            window: self.window.or(defaults.window),
+            reorder: self.reorder.or(defaults.reorder),
+            held: self.held.or(defaults.held),
+            recovery: self.recovery.or(defaults.recovery),
+            stale: self.stale.or(defaults.stale),
+            leg_timeout: self.leg_timeout.or(defaults.leg_timeout),
+            streams: self.streams.or(defaults.streams),
+            class: self.class.or(defaults.class),
+        }
+    }
+
+    /// The arbiter's configuration for a number of legs.
+    pub fn config(&self, legs: usize) -> Config {
+        let mut config = match self.class {
+            Some(class) => Config::st2022_7(legs, class),
+            None => Config::new(legs),
+        };
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(window) = self.window {
+            config = config.window_ns(nanoseconds(window));
+        }
+        if let Some(recovery) = self.recovery {
+            config = config.recovery_ns(nanoseconds(recovery));
+        }
+        if let Some(stale) = self.stale {
+            config = config.stale_ns(nanoseconds(stale));
+        }
+        if let Some(timeout) = self.leg_timeout {
+            config = config.leg_timeout_ns(nanoseconds(timeout));
+        }
+        if let Some(reorder) = self.reorder {
+            config = config.reorder(reorder);
+        }
+        if let Some(held) = self.held {
+            config = config.held(held);
+        }
+        if let Some(streams) = self.streams {
+            config = config.max_streams(streams);
+        }
+        config
+    }
+}
+
+/// Parses a class of SMPTE ST 2022-7.
+///
+/// # Errors
+/// The text names no class.
+pub fn path_class(text: &str) -> Result<PathClass, String> {
+    let found = CLASSES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+    found.map(|(_, class)| *class).ok_or_else(|| {
+        let known = "A (10 ms), B (50 ms), C (450 ms), C-high-rate (150 ms) or D (150 µs)";
+        format!("`{text}` is no class of ST 2022-7; write {known}")
+    })
+}

@@ -1,0 +1,115 @@
+//! The feeds of a run, which the receiving threads share.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use receiver::{Datagram, Subscription, SubscriptionId};
+
+use super::clock::FeedClock;
+use super::feed::Feed;
+use super::report::FeedReport;
+use super::request::FeedRequest;
+
+pub use super::feed::Leg;
+
+/// All feeds of a run.
+#[derive(Default)]
+pub struct Feeds {
+    feeds: Vec<Feed>,
+    /// The leg that a subscription is, by the number of its id.
+    places: Vec<Option<Place>>,
+    clock: FeedClock,
+    /// When each feed has to be polled.
+    deadlines: Vec<u64>,
+}
+
+/// A leg of one of the feeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    feed: u32,
+    leg: u8,
+}
+
+impl Feeds {
+    /// Adds a feed of these subscriptions. None of them is a leg of another one.
+    pub fn add(&mut self, request: &FeedRequest, legs: Vec<(SubscriptionId, Leg)>) {
+        let feed = self.feeds.len() as u32;
+        let (ids, legs): (Vec<_>, Vec<_>) = legs.into_iter().unzip();
+        for (leg, id) in ids.into_iter().enumerate() {
+            self.set(id, Place { feed, leg: leg as u8 });
+        }
+        self.feeds.push(Feed::new(request, legs));
+        self.deadlines.push(u64::MAX);
+    }
+
+    fn set(&mut self, id: SubscriptionId, place: Place) {
+        let number = id.number() as usize;
+        if self.places.len() <= number {
+            self.places.resize(number + 1, None);
+        }
+        self.places[number] = Some(place);
+    }
+
+    /// The leg that a subscription is, if it is one.
+    #[inline]
+    pub fn place(&self, id: SubscriptionId) -> Option<Place> {
+        self.places.get(id.number() as usize).copied().flatten()
+    }
+
+    /// A subscription was joined while the run goes on. If it is a leg that was left, it takes its place again.
+    pub fn joined(&mut self, id: SubscriptionId, name: Option<&str>, subscription: &Subscription) {
+        for (number, feed) in self.feeds.iter_mut().enumerate() {
+            if let Some(leg) = feed.leg_of(name, subscription) {
+                feed.rejoin(leg, subscription);
+                tracing::info!("feed {}: {subscription} is leg {} again", feed.name(), name.unwrap_or("of it"));
+                return self.set(id, Place { feed: number as u32, leg: leg as u8 });
+            }
+        }
+    }
+
+    /// Takes a datagram of a leg, and gives the consumer what is in order now.
+    #[inline]
+    pub fn push(&mut self, place: Place, datagram: Datagram<'_>, give: impl FnMut(&Datagram<'_>)) {
+        let now_ns = self.clock.at(datagram.time().nanoseconds);
+        let feed = &mut self.feeds[place.feed as usize];
+        feed.push(place.leg.into(), now_ns, datagram, give);
+        self.deadlines[place.feed as usize] = feed.next_deadline().unwrap_or(u64::MAX);
+    }
+
+    /// Declares the gaps whose time is over at this time on CLOCK_TAI.
+    pub fn poll(&mut self, tai_ns: u64, mut give: impl FnMut(&Datagram<'_>)) {
+        let now_ns = self.clock.at(tai_ns);
+        for (feed, deadline) in self.feeds.iter_mut().zip(&mut self.deadlines) {
+            if *deadline <= now_ns {
+                feed.poll(now_ns, &mut give);
+                *deadline = feed.next_deadline().unwrap_or(u64::MAX);
+                feed.log_untracked();
+            }
+        }
+    }
+
+    /// Logs what has happened in a batch. Returns when [`Feeds::poll`] is due, on CLOCK_TAI; `u64::MAX` if it is not.
+    pub fn end_batch(&mut self) -> u64 {
+        self.feeds.iter_mut().for_each(Feed::log);
+        match self.deadlines.iter().min() {
+            None | Some(&u64::MAX) => u64::MAX,
+            Some(&deadline) => self.clock.tai_ns(deadline),
+        }
+    }
+
+    /// After the last datagram: gives the consumer what is held, and counts the gaps that are open.
+    pub fn finish(&mut self, tai_ns: u64, mut give: impl FnMut(&Datagram<'_>)) {
+        let now_ns = self.clock.at(tai_ns);
+        self.feeds.iter_mut().for_each(|feed| feed.finish(now_ns, &mut give));
+    }
+
+    /// What each of them reports.
+    pub fn reports(&mut self, tai_ns: u64) -> Vec<FeedReport> {
+        let now_ns = self.clock.at(tai_ns);
+        self.feeds.iter().map(|feed| feed.report(now_ns)).collect()
+    }
+}
+
+/// Takes the lock of shared feeds. A panic in another thread leaves them usable.
+pub fn lock(feeds: &Mutex<Feeds>) -> MutexGuard<'_, Feeds> {
+    feeds.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,114 @@
+//! What the receiving threads do with datagrams beyond counting them: legs of feeds go through their arbiter, and the
+//! sinks get the rest as it comes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use receiver::Datagram;
+use receiver_host::clock::tai;
+
+use crate::feeds::{self, Feeds};
+use crate::sink::{self, SinkFailure, Sinks};
+
+/// No feed waits for anything.
+const NEVER: u64 = u64::MAX;
+
+/// The feeds and the sinks of a run.
+pub struct Output {
+    feeds: Option<Arc<Mutex<Feeds>>>,
+    sinks: Option<Arc<Mutex<Sinks>>>,
+    /// When the feeds have to be polled, on CLOCK_TAI.
+    deadline_ns: AtomicU64,
+}
+
+/// Both, locked for a batch. The feeds are locked first, as they give to the sinks.
+pub struct Locked<'a> {
+    output: &'a Output,
+    feeds: Option<MutexGuard<'a, Feeds>>,
+    sinks: Option<MutexGuard<'a, Sinks>>,
+}
+
+impl Output {
+    /// `None` if datagrams are only counted.
+    pub fn new(feeds: Option<Arc<Mutex<Feeds>>>, sinks: Option<Arc<Mutex<Sinks>>>) -> Option<Self> {
+        (feeds.is_some() || sinks.is_some()).then_some(Self { feeds, sinks, deadline_ns: AtomicU64::new(NEVER) })
+    }
+
+    /// Locks both.
+    pub fn lock(&self) -> Locked<'_> {
+        let feeds = self.feeds.as_deref().map(feeds::lock);
+        Locked { output: self, feeds, sinks: self.sinks.as_deref().map(sink::lock) }
+    }
+
+    /// How long a worker may wait for a datagram until the feeds have to be polled. `None` if there is no limit.
+    pub fn patience(&self) -> Option<Duration> {
+        match self.deadline_ns.load(Ordering::Relaxed) {
+            NEVER => None,
+            deadline_ns => Some(Duration::from_nanos(deadline_ns.saturating_sub(tai()))),
+        }
+    }
+
+    /// Polls the feeds if that is due.
+    ///
+    /// # Errors
+    /// As [`Locked::end_batch`].
+    pub fn poll(&self) -> Result<(), SinkFailure> {
+        if self.patience() != Some(Duration::ZERO) {
+            return Ok(());
+        }
+        let mut locked = self.lock();
+        if let Locked { feeds: Some(feeds), sinks, .. } = &mut locked {
+            feeds.poll(tai(), |datagram| give(sinks, datagram));
+        }
+        locked.end_batch()
+    }
+
+    /// After the last datagram: gives the sinks what the feeds hold.
+    ///
+    /// # Errors
+    /// As [`Locked::end_batch`].
+    pub fn finish(&self) -> Result<(), SinkFailure> {
+        let mut locked = self.lock();
+        if let Locked { feeds: Some(feeds), sinks, .. } = &mut locked {
+            feeds.finish(tai(), |datagram| give(sinks, datagram));
+        }
+        locked.end_batch()
+    }
+}
+
+#[inline]
+fn give(sinks: &mut Option<MutexGuard<'_, Sinks>>, datagram: &Datagram<'_>) {
+    if let Some(sinks) = sinks {
+        sinks.pass(datagram);
+    }
+}
+
+impl Locked<'_> {
+    /// Takes a datagram as it was received.
+    #[inline]
+    pub fn take(&mut self, datagram: Datagram<'_>) {
+        let Self { feeds, sinks, .. } = self;
+        if let Some(sinks) = sinks {
+            sinks.observe(&datagram);
+        }
+        if let Some(feeds) = feeds
+            && let Some(place) = feeds.place(datagram.subscription())
+        {
+            feeds.push(place, datagram, |datagram| give(sinks, datagram));
+        } else {
+            give(sinks, &datagram);
+        }
+    }
+
+    /// Ends a batch.
+    ///
+    /// # Errors
+    /// That of the first sink that has ended.
+    pub fn end_batch(mut self) -> Result<(), SinkFailure> {
+        if let Some(feeds) = &mut self.feeds {
+            self.output.deadline_ns.store(feeds.end_batch(), Ordering::Relaxed);
+        }
+        self.sinks.as_mut().map_or(Ok(()), |sinks| sinks.end_batch())
+    }
+}
