@@ -7,7 +7,8 @@ use prometheus_client::encoding::{DescriptorEncoder, prometheus_text, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::families::{FAMILIES, Family};
+use super::families::families;
+use super::family::Family;
 use super::kind::Kind;
 use super::samples::Samples;
 use super::scrape::Scrape;
@@ -67,7 +68,7 @@ impl Debug for Collected {
 
 impl Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for family in FAMILIES {
+        for family in families() {
             let (name, unit) = without_unit(family);
             let metric = encoder.encode_descriptor(name, family.help, unit.as_ref(), metric_type(family.kind))?;
             (family.read)(&self.0, &mut Samples::new(metric, family.kind, family.labels))?;

@@ -1,34 +1,26 @@
 //! Every metric: its name, type, labels and documentation, beside how it is read. docs/operations.md has the same
-//! table, and a test compares them.
+//! table, and a test compares them. Those of feeds are in `feed_families.rs`.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use receiver::{QueueReport, ReceiveMode};
 
+use super::family::Family;
+use super::feed_families::FEED_FAMILIES;
 use super::kind::Kind;
 use super::samples::Samples;
 use super::scrape::{Scrape, SinkCounts};
 use super::series::Series;
 
-/// One metric, or one for each value of its labels.
-pub struct Family {
-    /// Its name without the suffix that its type demands.
-    pub name: &'static str,
-    /// Its type.
-    pub kind: Kind,
-    /// The names of its labels.
-    pub labels: &'static [&'static str],
-    /// What it counts.
-    pub help: &'static str,
-    /// Adds its samples.
-    pub read: fn(&Scrape, &mut Samples<'_>) -> fmt::Result,
-}
-
 const SUBSCRIPTION: &[&str] = &["subscription", "name", "interface"];
 
 /// All metrics.
-pub static FAMILIES: &[Family] = &[
+pub fn families() -> impl Iterator<Item = &'static Family> {
+    FAMILIES.iter().chain(FEED_FAMILIES)
+}
+
+static FAMILIES: &[Family] = &[
     Family {
         name: "receiver_build",
         kind: Kind::Info,
@@ -41,14 +33,14 @@ pub static FAMILIES: &[Family] = &[
         kind: Kind::Gauge,
         labels: &[],
         help: "When everything was joined, in seconds since 1970",
-        read: |scrape, samples| samples.add_seconds(&[], unix(scrape.start)),
+        read: |scrape, samples| samples.add_float(&[], unix(scrape.start)),
     },
     Family {
         name: "receiver_scrape_seconds",
         kind: Kind::Gauge,
         labels: &[],
         help: "How long it took to read the counters of this answer",
-        read: |scrape, samples| samples.add_seconds(&[], scrape.reading.as_secs_f64()),
+        read: |scrape, samples| samples.add_float(&[], scrape.reading.as_secs_f64()),
     },
     Family {
         name: "receiver_mode",
@@ -134,7 +126,7 @@ pub static FAMILIES: &[Family] = &[
         help: "When the latest datagram was received, in seconds since 1970; absent before the first",
         read: |scrape, samples| {
             scrape.series.iter().try_for_each(|series| match series.last {
-                Some(last) => samples.add_seconds(&labels(scrape, series), scrape.unix_of_tai(last)),
+                Some(last) => samples.add_float(&labels(scrape, series), scrape.unix_of_tai(last)),
                 None => Ok(()),
             })
         },
@@ -146,7 +138,7 @@ pub static FAMILIES: &[Family] = &[
         help: "When the latest datagram of any subscription was received, in seconds since 1970; absent before the \
                first",
         read: |scrape, samples| match scrape.series.iter().filter_map(|series| series.last).max() {
-            Some(last) => samples.add_seconds(&[], scrape.unix_of_tai(last)),
+            Some(last) => samples.add_float(&[], scrape.unix_of_tai(last)),
             None => Ok(()),
         },
     },
@@ -325,7 +317,7 @@ pub static FAMILIES: &[Family] = &[
         help: "When each event was last noticed, in seconds since 1970; absent before the first",
         read: |scrape, samples| {
             scrape.link.counts().try_for_each(|one| match one.last {
-                Some(last) => samples.add_seconds(&[one.change.name()], unix(last)),
+                Some(last) => samples.add_float(&[one.change.name()], unix(last)),
                 None => Ok(()),
             })
         },
@@ -349,9 +341,9 @@ pub static FAMILIES: &[Family] = &[
         help: "How long the outages were, until packets could be received again",
         read: |scrape, samples| {
             let link = scrape.ledger.link();
-            samples.add_seconds(&["link"], seconds(link.outage_milliseconds))?;
-            samples.add_seconds(&["ipv4"], seconds(link.ipv4_outage_milliseconds))?;
-            samples.add_seconds(&["ipv6"], seconds(link.ipv6_outage_milliseconds))
+            samples.add_float(&["link"], seconds(link.outage_milliseconds))?;
+            samples.add_float(&["ipv4"], seconds(link.ipv4_outage_milliseconds))?;
+            samples.add_float(&["ipv6"], seconds(link.ipv6_outage_milliseconds))
         },
     },
     Family {
@@ -359,7 +351,7 @@ pub static FAMILIES: &[Family] = &[
         kind: Kind::Counter,
         labels: &[],
         help: "The part of the link's outages from its return until everything was restored",
-        read: |scrape, samples| samples.add_seconds(&[], seconds(scrape.ledger.link().recovery_milliseconds)),
+        read: |scrape, samples| samples.add_float(&[], seconds(scrape.ledger.link().recovery_milliseconds)),
     },
     Family {
         name: "receiver_link_missed_packets",

@@ -3,6 +3,9 @@
 mod address;
 mod encode;
 mod families;
+mod family;
+mod feed_families;
+mod feed_streams;
 mod http;
 mod kind;
 mod samples;

@@ -33,16 +33,16 @@ impl<'a> Samples<'a> {
         }
     }
 
-    /// As [`Samples::add`], for a time or a duration in seconds.
+    /// As [`Samples::add`], for a value that need not be whole, such as a time in seconds.
     ///
     /// # Errors
     /// As of writing to a string.
-    pub fn add_seconds(&mut self, values: &[&str], seconds: f64) -> fmt::Result {
+    pub fn add_float(&mut self, values: &[&str], value: f64) -> fmt::Result {
         let labels = Labels { names: self.labels, values };
         let mut metric = self.metric.encode_family(&labels)?;
         match self.kind {
-            Kind::Counter => metric.encode_counter::<NoLabels, _, f64>(&seconds, None),
-            Kind::Gauge | Kind::Info => metric.encode_gauge(&seconds),
+            Kind::Counter => metric.encode_counter::<NoLabels, _, f64>(&value, None),
+            Kind::Gauge | Kind::Info => metric.encode_gauge(&value),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What one scrape reads, and what is kept from one to the next.
 //!
-//! Reading takes no lock that a receiving thread takes for each batch, with one exception: if there are sinks,
+//! Reading takes no lock that a receiving thread takes for each batch, with one exception: if there are sinks or feeds,
 //! their counts are copied under the lock that a thread holds while it passes a batch to them. The counters are
 //! atomics, which their one writer never waits for. The filter is read 64 subscriptions at a time.
 
@@ -10,7 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 use receiver::{Ledger, LinkHistory, MembershipReport, QueueReport, ReceiveMode};
 use receiver_send::probe::now_ns;
 
+use super::feed_streams::{LabelledStreams, StreamCounts};
 use super::series::{Labelled, Series};
+use crate::feeds::FeedReport;
 use crate::instance::Instance;
 use crate::log;
 
@@ -46,6 +48,10 @@ pub struct Scrape {
     pub memberships: MembershipReport,
     /// The sinks by name.
     pub sinks: BTreeMap<String, SinkCounts>,
+    /// The feeds.
+    pub feeds: Vec<FeedReport>,
+    /// The counts of their streams, by feed and stream.
+    pub feed_streams: BTreeMap<(String, String), StreamCounts>,
     /// Lines of the log that were dropped.
     pub log_dropped: u64,
     /// How long reading took.
@@ -75,20 +81,28 @@ impl Scrape {
         let ago = Duration::from_nanos(now.saturating_sub(tai));
         (system - ago).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
     }
+
+    /// A moment this number of seconds ago, in seconds since 1970.
+    pub fn unix_of_ago(&self, seconds: f64) -> f64 {
+        let ago = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        self.clocks.1.duration_since(SystemTime::UNIX_EPOCH + ago).unwrap_or_default().as_secs_f64()
+    }
 }
 
 /// Reads the counters of a run.
 pub struct Reader {
     instance: Instance,
     labelled: Labelled,
+    streams: LabelledStreams,
     /// The ledger of the scrape before.
     before: Option<Ledger>,
 }
 
 impl Reader {
-    /// Gives labels of their own to as many subscriptions as `limit`.
+    /// Gives labels of their own to as many subscriptions as `limit`, and to as many streams of feeds.
     pub fn new(instance: Instance, limit: usize) -> Self {
-        Self { instance, labelled: Labelled::new(limit), before: None }
+        let (labelled, streams) = (Labelled::new(limit), LabelledStreams::new(limit));
+        Self { instance, labelled, streams, before: None }
     }
 
     /// Reads all counters.
@@ -113,6 +127,8 @@ impl Reader {
             counts.late += report.late;
             counts.is_failing |= report.state.starts_with("failing");
         }
+        let feeds = self.instance.feeds();
+        let feed_streams = self.streams.counts(&feeds);
         // Between two scrapes at rest nothing is on its way from one counter to another.
         let at_rest = self.before.as_ref().is_some_and(|before| ledger.is_at_rest_since(before));
         let unaccounted = at_rest.then(|| ledger.unaccounted());
@@ -133,9 +149,41 @@ impl Reader {
             link: handle.link_events(),
             memberships: handle.memberships(),
             sinks,
+            feeds,
+            feed_streams,
             log_dropped: log::dropped(),
             reading: begin.elapsed(),
             clocks: (now_ns(), SystemTime::now()),
         })
+    }
+}
+
+#[cfg(test)]
+impl Scrape {
+    /// Of feeds, where all else is 0.
+    pub fn of_feeds(feeds: Vec<FeedReport>, limit: usize) -> Self {
+        let now = SystemTime::now();
+        Self {
+            name: String::new(),
+            interface: "eth1".to_owned(),
+            mode: ReceiveMode::Copy,
+            share: false,
+            refused: Vec::new(),
+            warnings: 0,
+            start: now,
+            subscriptions: 0,
+            series: Vec::new(),
+            ledger: Ledger::default(),
+            unaccounted: None,
+            queues: Vec::new(),
+            link: LinkHistory::default(),
+            memberships: MembershipReport::default(),
+            sinks: BTreeMap::new(),
+            feed_streams: LabelledStreams::new(limit).counts(&feeds),
+            feeds,
+            log_dropped: 0,
+            reading: Duration::ZERO,
+            clocks: (0, now),
+        }
     }
 }

@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::encode::Format;
-use super::families::{FAMILIES, Family};
+use super::encode::{Format, encode};
+use super::families::families;
+use super::family::Family;
 use super::kind::Kind;
+use super::scrape::Scrape;
 use super::series::{Labelled, OTHER};
+use crate::view::feeds::tests::with_gaps;
 use receiver::{Handle, ReceiveMode, Receiver, SubscriptionId};
+use serde_json::json;
 
 /// A file of the tree.
 fn file(path: &str) -> String {
@@ -27,9 +31,9 @@ fn sample(family: &Family) -> String {
 
 #[test]
 fn every_metric_has_one_name_and_words() {
-    let names: BTreeSet<&str> = FAMILIES.iter().map(|family| family.name).collect();
-    assert_eq!(names.len(), FAMILIES.len());
-    for Family { name, help, .. } in FAMILIES {
+    let names: BTreeSet<&str> = families().map(|family| family.name).collect();
+    assert_eq!(names.len(), families().count());
+    for Family { name, help, .. } in families() {
         assert!(name.starts_with("receiver_") && !name.ends_with("_total") && !name.ends_with("_info"), "{name}");
         assert!(!help.is_empty() && !help.contains(['\n', '\\', '|']) && !help.ends_with('.'), "{name}: {help}");
     }
@@ -38,8 +42,7 @@ fn every_metric_has_one_name_and_words() {
 /// The list of docs/operations.md has each metric as it is. On failure the test prints the list.
 #[test]
 fn the_documentation_has_every_metric() {
-    let items: Vec<String> = FAMILIES
-        .iter()
+    let items: Vec<String> = families()
         .map(|family| {
             let labels = match family.labels {
                 [] => String::new(),
@@ -65,7 +68,7 @@ fn named(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_dashboard_and_the_alerts_ask_for_metrics_that_exist() {
-    let samples: BTreeSet<String> = FAMILIES.iter().map(sample).collect();
+    let samples: BTreeSet<String> = families().map(sample).collect();
     for path in
         ["deploy/grafana/receiver.json", "deploy/prometheus/receiver.rules.yml", "deploy/prometheus/receiver.test.yml"]
     {
@@ -172,4 +175,45 @@ fn unwanted_frames_of_one_group_are_summed_once() {
     let series = Labelled::new(0).series(&reports, |_| None);
     let sums: Vec<_> = series.iter().map(|one| (one.packets, one.blocked, one.passed_shared)).collect();
     assert_eq!(sums, [(3, Some(7), Some(5))]);
+}
+
+#[test]
+fn a_feed_has_its_counts_and_those_of_its_legs_and_streams() {
+    let mut feed = with_gaps();
+    let leg = &mut feed.legs[0];
+    leg.peak_bits_per_second = Some([3_000_000, 2_000_000, 1_000_000]);
+    leg.rtp = Some(json!({"jitter_nanoseconds": 1_500_000}));
+    leg.transport_stream = Some(json!({"bits_per_second": 4e6, "priority_1": {"continuity": 3},
+        "priority_2": {"pcr_accuracy": null, "crc": 1}}));
+    leg.delivery_index = Some(json!({"delay_factor_nanoseconds": 2_000_000, "media_loss_rate": 0.5}));
+    let text = encode(Scrape::of_feeds(vec![feed], 1), Format::OpenMetrics).expect("text");
+    for line in [
+        r#"receiver_feed_info{feed="itch",protocol="moldudp64"} 1"#,
+        r#"receiver_feed_state{feed="itch",state="recovering"} 1"#,
+        r#"receiver_feed_state{feed="itch",state="live"} 0"#,
+        r#"receiver_feed_streams{feed="itch"} 2"#,
+        r#"receiver_feed_messages_total{feed="itch"} 1000"#,
+        r#"receiver_feed_gaps_total{feed="itch"} 3"#,
+        // 12 are missing, and 2 came late.
+        r#"receiver_feed_missing_total{feed="itch"} 14"#,
+        r#"receiver_feed_recovered_total{feed="itch"} 2"#,
+        r#"receiver_feed_lost_messages{feed="itch",cause="network"} 9"#,
+        r#"receiver_feed_stream_messages_total{feed="itch",stream="MORNING001"} 1000"#,
+        r#"receiver_feed_stream_missing_total{feed="itch",stream="other"} 14"#,
+        r#"receiver_feed_leg_info{feed="itch",leg="b",subscription="10.0.0.1@232.1.1.9:5000"} 1"#,
+        r#"receiver_feed_leg_lost{feed="itch",leg="b"} 1"#,
+        r#"receiver_feed_leg_missing_total{feed="itch",leg="a"} 10"#,
+        r#"receiver_feed_leg_lag_seconds{feed="itch",leg="a",quantile="0.99"} 0.00003"#,
+        r#"receiver_feed_leg_peak_bits_per_second{feed="itch",leg="a",window="0.001"} 2000000"#,
+        r#"receiver_feed_rtp_jitter_seconds{feed="itch",leg="a"} 0.0015"#,
+        r#"receiver_feed_ts_bits_per_second{feed="itch",leg="a"} 4000000.0"#,
+        r#"receiver_feed_ts_errors_total{feed="itch",leg="a",priority="1",error="continuity"} 3"#,
+        r#"receiver_feed_mdi_media_loss_rate{feed="itch",leg="a"} 0.5"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert!(
+        !text.contains("pcr_accuracy") && !text.contains(r#"receiver_feed_rtp_jitter_seconds{feed="itch",leg="b""#)
+    );
+    assert!(text.contains("receiver_feed_last_gap_timestamp_seconds{feed=\"itch\"} "), "{text}");
 }

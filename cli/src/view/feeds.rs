@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 
+use receiver_feed::attribution::LossCause;
+
 use crate::feeds::{FeedReport, FeedState, LegReport, StreamReport};
 use crate::units::{age, count, percent, short, span};
 
@@ -11,16 +13,6 @@ const MOST_LEGS: usize = 8;
 const MOST_STREAMS: usize = 5;
 /// For this number of seconds a gap is recent.
 const RECENT: f64 = 60.0;
-
-/// The classes of causes for missing sequence numbers, each with words that follow `lost`.
-const CAUSES: [(&str, &str); 6] = [
-    ("network", "on the network"),
-    ("nic", "in the NIC"),
-    ("xdp_ring", "in the XDP ring"),
-    ("kernel_socket", "in the kernel socket"),
-    ("consumer", "by the consumer"),
-    ("unknown", "for an unknown reason"),
-];
 
 /// How grave a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -224,7 +216,7 @@ pub fn sentence(feed: &FeedReport) -> String {
     )
 }
 
-/// `complete`, or `12 missing in 3 gaps (longest 7): 9 lost on the network, 3 in the XDP ring`.
+/// `complete`, or `12 missing in 3 gaps (longest 7): 9 lost on the network, 3 in the ring`.
 pub fn missing(feed: &FeedReport) -> String {
     let total = &feed.total;
     if total.missing == 0 {
@@ -241,9 +233,18 @@ pub fn missing(feed: &FeedReport) -> String {
 }
 
 /// Words for a cause that follow `lost`.
-pub fn cause_words(cause: &str) -> String {
-    let known = CAUSES.iter().find(|(name, _)| *name == cause);
-    known.map_or_else(|| format!("because of {cause}"), |(_, words)| (*words).to_owned())
+fn cause_words(cause: &str) -> String {
+    let known = LossCause::ALL.into_iter().find(|known| known.name() == cause);
+    let words = match known {
+        Some(LossCause::Network) => "on the network",
+        Some(LossCause::Nic) => "in the NIC",
+        Some(LossCause::Ring) => "in the ring",
+        Some(LossCause::Socket) => "in the socket buffer",
+        Some(LossCause::Consumer) => "by the consumer",
+        Some(LossCause::Unknown) => "for an unknown reason",
+        None => return format!("because of {cause}"),
+    };
+    words.to_owned()
 }
 
 fn in_gaps(stream: &StreamReport) -> String {
@@ -428,7 +429,7 @@ pub mod tests {
             ..missing.clone()
         });
         feed.total = missing;
-        feed.missing_by = BTreeMap::from([("network".into(), 9), ("xdp_ring".into(), 3), ("consumer".into(), 0)]);
+        feed.missing_by = BTreeMap::from([("network".into(), 9), ("ring".into(), 3), ("consumer".into(), 0)]);
         (feed.state, feed.last_gap_seconds_ago, feed.legs[1].is_lost) = (FeedState::Recovering, Some(4.0), true);
         feed
     }
@@ -439,7 +440,7 @@ pub mod tests {
         assert_eq!(
             sentence(&with_gaps()),
             "itch: recovering, 1000 messages in 2 streams, 12 missing in 3 gaps (longest 7): 9 lost on the network, \
-             3 in the XDP ring, 2 recovered late; a lost 10 (1.0 %), leg b is LOST (10.0.0.1@232.1.1.9:5000), \
+             3 in the ring, 2 recovered late; a lost 10 (1.0 %), leg b is LOST (10.0.0.1@232.1.1.9:5000), \
              b lost 9 (0.90 %)"
         );
         let mut alone = complete();
