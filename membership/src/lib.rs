@@ -76,6 +76,11 @@ pub use subscription::{
     Channel, SourceFilter, Subscription, SubscriptionError, is_ssm_range, validate_group, validate_source,
 };
 
+/// An interface's name as a part of a sysctl's name: sysctl(8) writes a dot in a name as a slash.
+pub fn in_sysctl(interface: &str) -> String {
+    interface.replace('.', "/")
+}
+
 /// The interface on which groups are joined.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InterfaceRef {

@@ -9,8 +9,8 @@ use std::fmt;
 use std::fs;
 use std::io;
 
-use crate::InterfaceRef;
 use crate::tables::{IgmpVersion, KernelTables};
+use crate::{InterfaceRef, in_sysctl};
 
 /// The versions of IGMP and MLD that the kernel speaks on an interface, as far as it shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,22 +133,23 @@ impl fmt::Display for Warning {
                 "{interface} is kept at {version} by force_igmp_version (column Querier of /proc/net/igmp). Only \
                  groups are reported, and joins of sources are not signalled. Allow IGMPv3 with `sysctl -w \
                  net.ipv4.conf.{0}.force_igmp_version=0 net.ipv4.conf.all.force_igmp_version=0`",
-                interface.name
+                in_sysctl(&interface.name)
             ),
             Self::MldForced { interface } => write!(
                 f,
                 "{interface} is kept at MLDv1 by force_mld_version. Only groups are reported, and joins of sources are \
                  not signalled. Allow MLDv2 with `sysctl -w net.ipv6.conf.{0}.force_mld_version=2 \
                  net.ipv6.conf.all.force_mld_version=0`",
-                interface.name
+                in_sysctl(&interface.name)
             ),
             Self::MldV1 { interface, reports } => write!(
                 f,
                 "{reports} MLDv1 reports were sent on {interface} (Icmp6OutGroupMembResponses in \
                  /proc/net/dev_snmp6/{0}), because an MLDv1 querier is or was on the link. Meanwhile only groups are \
                  reported, and joins of sources are not signalled. Configure the querier for MLDv2, or run `sysctl -w \
-                 net.ipv6.conf.{0}.force_mld_version=2`",
-                interface.name
+                 net.ipv6.conf.{1}.force_mld_version=2`",
+                interface.name,
+                in_sysctl(&interface.name)
             ),
         }
     }
@@ -187,6 +188,20 @@ mod tests {
         assert!(texts_of(&again, Some(&old))[0].contains("1 MLDv1 reports"), "counted anew");
         let forced = texts_of(&seen(IgmpVersion::V1, Some(1), Some(1), 9), None);
         assert!(forced[0].contains("force_igmp_version=0") && forced[1].contains("force_mld_version=2"), "{forced:?}");
+    }
+
+    #[test]
+    fn a_vlan_interface_in_the_name_of_a_sysctl() {
+        let mut vlan = seen(IgmpVersion::V2, Some(2), Some(1), 0);
+        vlan.interface.name = "eth1.100".into();
+        let mut texts: Vec<_> = vlan.warnings(None).iter().map(Warning::to_string).collect();
+        vlan.mld = Some(Mld { forced: None, v1_reports: 1, v2_reports: 0 });
+        texts.extend(vlan.warnings(None).iter().map(Warning::to_string));
+        for part in ["net.ipv4.conf.eth1/100.force_igmp_version=0", "net.ipv6.conf.eth1/100.force_mld_version=2"] {
+            assert!(texts.iter().any(|text| text.contains(part)), "{part}: {texts:?}");
+        }
+        assert!(texts.iter().all(|text| !text.contains("conf.eth1.100")), "{texts:?}");
+        assert!(texts.iter().any(|text| text.contains("/proc/net/dev_snmp6/eth1.100")), "{texts:?}");
     }
 
     #[test]

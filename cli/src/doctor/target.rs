@@ -107,11 +107,6 @@ pub fn served(queues: &Queues, available: u32) -> BTreeSet<u32> {
     }
 }
 
-/// An interface's name as a part of a sysctl's name: sysctl(8) writes a dot in a name as a slash.
-pub fn in_sysctl(name: &str) -> String {
-    name.replace('.', "/")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,9 +14,8 @@ use crate::api::vlan::Vlan;
 use crate::engine::filter::SubscriptionId;
 use crate::stats::ledger::Ledger;
 use crate::stats::queue_counters::DropReason;
-use receiver_membership::InterfaceRef;
-use receiver_membership::Subscription;
 use receiver_membership::tables::{IgmpVersion, KernelTables};
+use receiver_membership::{InterfaceRef, Subscription, in_sysctl};
 
 /// The largest number of ports or sources that one finding names.
 pub(crate) const MOST_NAMED: usize = 8;
@@ -311,8 +310,7 @@ impl fmt::Display for Finding {
 /// How to receive sources that the reverse path filter refuses.
 pub(crate) fn reverse_path_remedy(interface: &str, sources: &[IpAddr]) -> String {
     let source = sources.first().map_or_else(|| "SOURCE".to_owned(), IpAddr::to_string);
-    // sysctl(8) writes a dot in a name as a slash.
-    let name = interface.replace('.', "/");
+    let name = in_sysctl(interface);
     format!(
         "add a route to each source (ip route add {source}/32 dev {interface}), or turn the filter off (sysctl -w \
          net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{name}.rp_filter=0)"

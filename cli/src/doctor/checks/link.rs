@@ -1,10 +1,10 @@
 //! The link: up, with a carrier, with multicast and addresses, and with both IP versions that are wanted.
 
 use receiver_host::{LinkState, Netlink};
+use receiver_membership::in_sysctl;
 
 use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
-use crate::doctor::target::in_sysctl;
 
 /// IPv6 needs an MTU of 1,280 (RFC 8200, section 5).
 const IPV6_MTU: u32 = 1280;

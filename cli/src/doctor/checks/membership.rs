@@ -2,11 +2,11 @@
 
 use receiver::Subscription;
 use receiver_membership::Limits;
+use receiver_membership::in_sysctl;
 use receiver_membership::querier::{Compatibility, Warning, compatibility};
 
 use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
-use crate::doctor::target::in_sysctl;
 
 struct Facts<'a> {
     interface: &'a str,

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use receiver_host::Netlink;
+use receiver_membership::in_sysctl;
 
 use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
-use crate::doctor::target::in_sysctl;
 
 /// The most sources that are looked up: each costs a system call.
 const MOST_CHECKED: usize = 1024;
