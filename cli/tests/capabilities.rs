@@ -19,11 +19,13 @@ use rustix::fs::{XattrFlags, setxattr};
 use support::traces::Traces;
 use support::{XDP_CAPABILITIES, subscription};
 
-/// The capabilities that mode `mapped` needs, as in README's table.
-const NEEDED_BY_MAPPED: [&str; 2] = ["net_admin", "bpf"];
-/// Those that the modes `copy` and `generic` need.
+/// The capabilities that mapped rings need, as in README's table, and the modes that have them.
+const NEEDED_BY_RINGS: [&str; 2] = ["net_admin", "bpf"];
+const RINGS: [&str; 2] = ["mapped", "generic"];
+/// Those that AF_XDP needs.
 const NEEDED: [&str; 4] = ["net_admin", "net_raw", "bpf", "ipc_lock"];
-const XDP_MODES: [&str; 2] = ["copy", "generic"];
+/// Modes with AF_XDP, and what selects it.
+const AF_XDP: [(&str, &[&str]); 2] = [("copy", &[]), ("generic", &["--busy-poll"])];
 const PACKETS: u64 = 300;
 
 /// A copy of the command that user `nobody` can run: the target folder may be closed to others.
@@ -116,7 +118,9 @@ fn each_mode_needs_what_readme_names() {
     };
     let before = Traces::of(&lab);
     assert_receives(&lab, start(&[], "socket", &[]), "socket");
-    for mode in XDP_MODES {
+    for (mode, selecting) in AF_XDP {
+        let start =
+            |capabilities: &[&str], mode, more: &[&'static str]| start(capabilities, mode, &[more, selecting].concat());
         assert_receives(&lab, start(&NEEDED, mode, &[]), mode);
         // The limit of locked memory has room for smaller rings.
         assert_receives(&lab, start(&without("ipc_lock"), mode, &SMALL), mode);
@@ -131,16 +135,21 @@ fn each_mode_needs_what_readme_names() {
         let parts = ["lacks CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"];
         assert_refused(&format!("mode {mode} without any"), start(&[], mode, &[]).end(), &parts);
     }
-    assert_receives(&lab, start(&NEEDED_BY_MAPPED, "mapped", &[]), "mapped");
-    for missing in NEEDED_BY_MAPPED {
-        let name = format!("lacks CAP_{}. ", missing.to_uppercase());
-        let parts = [lab.rx_interface(), &name, "setcap cap_net_admin,", "mode socket"];
-        assert_refused(missing, start(&without(missing), "mapped", &[]).end(), &parts);
-        assert_eq!(Traces::settled(&lab, &before), before, "mode mapped without {missing}");
+    for mode in RINGS {
+        assert_receives(&lab, start(&NEEDED_BY_RINGS, mode, &[]), mode);
+        for missing in NEEDED_BY_RINGS {
+            let name = format!("lacks CAP_{}. ", missing.to_uppercase());
+            // Nothing is named that the mode does not need.
+            let parts = [lab.rx_interface(), &name, "setcap cap_net_admin,cap_bpf+ep", "mode socket"];
+            assert_refused(missing, start(&without(missing), mode, &[]).end(), &parts);
+            assert_eq!(Traces::settled(&lab, &before), before, "mode {mode} without {missing}");
+        }
+        let parts = ["lacks CAP_NET_ADMIN and CAP_BPF. "];
+        assert_refused(&format!("mode {mode} without any"), start(&[], mode, &[]).end(), &parts);
     }
     // `auto` ends in the best mode that they allow.
     assert_receives(&lab, start(&NEEDED, "auto", &[]), "mapped");
-    assert_receives(&lab, start(&NEEDED_BY_MAPPED, "auto", &[]), "mapped");
+    assert_receives(&lab, start(&NEEDED_BY_RINGS, "auto", &[]), "mapped");
     assert_receives(&lab, start(&without("bpf"), "auto", &[]), "socket");
     assert_eq!(Traces::settled(&lab, &before), before);
 }
@@ -156,7 +165,7 @@ fn capabilities_of_the_file_do_as_well() {
     let words = [0x0200_0001_u32, bits as u32, 0, (bits >> 32) as u32, 0];
     let value: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     setxattr(&installed.0, "security.capability", &value, XattrFlags::empty()).expect("as setcap does");
-    for mode in ["mapped"].into_iter().chain(XDP_MODES) {
+    for mode in RINGS.into_iter().chain(["copy"]) {
         // The capability is needed to reach the file, and is gone once the file runs.
         let mut command = installed.command(lab.rx(), &["dac_read_search"], LOCKED, "+all");
         command.args(["run", "-i", lab.rx_interface(), WANTED, "--mode", mode, "--json", "--interval", "3600"]);

@@ -130,6 +130,21 @@ fn values_are_those_of_the_summary_socket() {
     values_are_those_of_the_summary("socket");
 }
 
+/// Mode generic has AF_XDP sockets with busy polling alone.
+#[test]
+fn what_the_kernel_counts_of_a_socket_is_there_with_a_socket() {
+    for (mode, option, is_there) in [("generic", "--json", false), ("generic", "--busy-poll", true)] {
+        let lab = Lab::new().expect("lab");
+        let (run, _) = Run::joined(&lab, &[WANTED, "-m", mode, option, "--metrics", ":9100"]);
+        let metrics = scrape(&lab);
+        let sample = metrics.get(r#"receiver_queue_xsk_rx_dropped_total{queue="0"}"#);
+        assert_eq!(sample, is_there.then_some(0.0), "{option}: {:#?}", metrics.samples);
+        assert_eq!(metrics.get(r#"receiver_queue_in_ring_packets{queue="0"}"#), Some(0.0), "{option}");
+        run.signal(Signal::INT);
+        run.end();
+    }
+}
+
 /// With 10,000 subscriptions the answer has as many labels as it may, and counts all packets.
 #[test]
 fn labels_are_bounded() {

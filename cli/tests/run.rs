@@ -84,6 +84,26 @@ fn json_has_its_names_and_the_right_counts() {
     }
 }
 
+/// Into its mapped ring, or with busy polling by AF_XDP.
+#[test]
+fn mode_generic_takes_whole_checksums_by_xdp() {
+    for (more, ways) in [(&[][..], ["mapped", "redirected"]), (&["--busy-poll"], ["redirected", "mapped"])] {
+        let lab = Lab::new().expect("a lab");
+        let arguments = [&["--json", "--mode", "generic", "--count", "500", WANTED][..], more].concat();
+        let (run, _) = Run::joined(&lab, &arguments);
+        send_with(&lab, &["10.0.0.1"], 500, |config| config.spoof = true);
+        let (out, err, code) = run.end();
+        assert_eq!(code, Some(0), "{err}");
+        let summary = last_object(&out);
+        // One whole checksum in 65,536 looks partial.
+        let [by_xdp, other, by_kernel] =
+            [ways[0], ways[1], "passed_partial_checksum"].map(|cause| summary["ledger"][cause].as_u64());
+        assert_eq!((by_xdp.zip(by_kernel).map(|(one, two)| one + two), other), (Some(500), Some(0)), "{summary}");
+        assert!(by_xdp > Some(450), "{summary}");
+        assert_eq!((&summary["packets"], &summary["unaccounted"]), (&500.into(), &0.into()), "{summary}");
+    }
+}
+
 #[test]
 fn count_is_exact_on_one_queue_and_on_several() {
     for (queues, count, mode) in

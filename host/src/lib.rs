@@ -39,7 +39,7 @@ pub use excerpt::excerpt;
 pub use interface::{Families, Interface, InterfaceError, LinkState};
 pub use link_events::{LinkEvent, LinkEvents};
 pub use netlink::{InterfaceAddress, LinkCounters, Netlink};
-pub use privilege::{Capability, GENERATOR, Lack, XDP, is_full_speed, lock_limit};
+pub use privilege::{Capability, GENERATOR, Lack, XDP, XDP_PROGRAM, is_full_speed, lock_limit};
 pub use reason::{is_permission_error, os_error, reasons};
 pub use relations::{Related, Relations};
 pub use xdp_features::XdpFeatures;

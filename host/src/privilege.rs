@@ -24,7 +24,9 @@ pub enum Capability {
     Perfmon,
 }
 
-/// What the modes that use XDP need. CAP_IPC_LOCK is needed only beyond RLIMIT_MEMLOCK.
+/// What an XDP program needs, and with it a receiver whose program fills mapped rings.
+pub const XDP_PROGRAM: [Capability; 2] = [Capability::NetAdmin, Capability::Bpf];
+/// What a receiver with AF_XDP sockets needs. CAP_IPC_LOCK is needed only beyond RLIMIT_MEMLOCK.
 pub const XDP: [Capability; 4] = [Capability::NetAdmin, Capability::NetRaw, Capability::Bpf, Capability::IpcLock];
 /// What the load generator needs.
 pub const GENERATOR: [Capability; 2] = [Capability::NetAdmin, Capability::Bpf];

@@ -36,7 +36,7 @@
 //! | [`ZeroCopy`](ReceiveMode::ZeroCopy) | AF_XDP; the NIC writes to the receiver | a driver with zero-copy AF_XDP |
 //! | [`Mapped`](ReceiveMode::Mapped) | a mapped ring; the XDP program copies the frame | a driver with native XDP |
 //! | [`Copy`](ReceiveMode::Copy) | AF_XDP; the kernel copies the frame once | a driver with native XDP |
-//! | [`Generic`](ReceiveMode::Generic) | AF_XDP behind XDP in the network stack | any driver |
+//! | [`Generic`](ReceiveMode::Generic) | a mapped ring, behind XDP in the network stack | any driver |
 //! | [`Socket`](ReceiveMode::Socket) | the kernel's UDP sockets, without XDP | any driver, no privilege |
 //!
 //! [`ModeRequest::Auto`], the default, takes the first mode of the table that is available. [`Handle::refused`] has the
@@ -60,10 +60,10 @@
 //!
 //! # Privileges
 //!
-//! Mode `socket` needs none. The modes with XDP need CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF, and CAP_IPC_LOCK or a
-//! large RLIMIT_MEMLOCK for the packet memory; with CAP_PERFMON a verdict of the XDP program costs half. Keep them
-//! while the receiver runs: it attaches its program again if the link is made anew. [`Error::NotPermitted`] names what
-//! is missing.
+//! Mode `socket` needs none. The modes with XDP need CAP_NET_ADMIN and CAP_BPF. Modes `zero-copy` and `copy`, and mode
+//! `generic` with busy polling, also need CAP_NET_RAW, and CAP_IPC_LOCK or a large RLIMIT_MEMLOCK for the packet memory.
+//! With CAP_PERFMON a verdict of the XDP program costs half. Keep the capabilities while the receiver runs: it attaches
+//! its program again if the link is made anew. [`Error::NotPermitted`] names what is missing.
 //!
 //! # Kernel versions
 //!

@@ -6,7 +6,7 @@ use netlab::Lab;
 use receiver::internals::{Buffers, PartialChecksums, Program};
 use receiver::{Capability, Error, Interface, Lack, ReceiveMode, Receiver, ReceiverConfig, Vlan};
 use rustix::thread::CapabilitySet;
-use support::{NATIVE, XDP_CAPABILITIES, burst, keep_capabilities, stream, subscription};
+use support::{RINGS, XDP, XDP_CAPABILITIES, burst, keep_capabilities, stream, subscription};
 
 const PACKETS: u64 = 300;
 
@@ -52,18 +52,17 @@ fn the_library_names_what_is_lacking() {
         };
         lab.rx().run(build).expect("run")
     };
-    for ((bit, missing), mode) in rows.into_iter().flat_map(|row| NATIVE.map(|mode| (row, mode))) {
+    for ((bit, missing), mode) in rows.into_iter().flat_map(|row| XDP.map(|mode| (row, mode))) {
         // Only AF_XDP sockets need it.
-        if (mode, missing) == (ReceiveMode::Mapped, Capability::NetRaw) {
+        if RINGS.contains(&mode) && missing == Capability::NetRaw {
             continue;
         }
         let error = build(mode, XDP_CAPABILITIES - bit).expect_err("refused");
         let lack = Lack::Capabilities(vec![missing]);
         assert!(matches!(&error, Error::NotPermitted { lack: named, .. } if *named == lack), "{mode}: {error:?}");
     }
-    for (mode, enough) in
-        [(ReceiveMode::Copy, XDP_CAPABILITIES), (ReceiveMode::Mapped, CapabilitySet::NET_ADMIN | CapabilitySet::BPF)]
-    {
+    let program_alone = CapabilitySet::NET_ADMIN | CapabilitySet::BPF;
+    for (mode, enough) in XDP.map(|mode| (mode, if RINGS.contains(&mode) { program_alone } else { XDP_CAPABILITIES })) {
         let mut receiver = build(mode, enough).expect("a receiver");
         let config = stream(&lab, "232.1.1.1", 5000, &["10.0.0.1"]);
         assert_eq!(burst(&lab, &mut receiver, config, PACKETS, |_| {}), PACKETS, "{mode}");

@@ -4,8 +4,8 @@
 mod support;
 
 use netlab::Lab;
-use receiver::{ModeRequest, ReceiveMode};
-use support::{Checking, Sending, causes, open, stream, subscription};
+use receiver::{BusyPoll, ModeRequest, ReceiveMode, Verdict};
+use support::{Checking, Sending, causes, open, stream, subscription, wanted_verdict};
 
 /// Datagrams of the wanted source; the unwanted one sends as many.
 const COUNT: u64 = 1_000_000;
@@ -28,9 +28,19 @@ const V6: Family = Family {
 };
 
 fn deliver(mode: ReceiveMode, family: &Family, rate: u64) {
+    deliver_by(mode, wanted_verdict(mode), |builder| builder, family, rate);
+}
+
+fn deliver_by(
+    mode: ReceiveMode,
+    way: Verdict,
+    build: fn(receiver::Builder) -> receiver::Builder,
+    family: &Family,
+    rate: u64,
+) {
     let lab = Lab::new().expect("lab");
     let receiver = open(&lab, |builder| {
-        builder
+        build(builder)
             .subscribe(subscription(family.subscription))
             .mode(ModeRequest::Exactly(mode))
             // Room for a tenth of a second without the processor: what is tested is loss, not luck.
@@ -64,6 +74,7 @@ fn deliver(mode: ReceiveMode, family: &Family, rate: u64) {
     let subscriptions = handle.subscriptions().expect("subscriptions");
     assert_eq!(subscriptions[0].packets, COUNT);
     if mode != ReceiveMode::Socket {
+        assert_eq!(ledger.verdict(way) + by_other_path, COUNT, "{message}");
         assert_eq!(subscriptions[0].blocked, Some(COUNT), "the unwanted source was dropped by XDP: {message}");
     }
 }
@@ -96,6 +107,13 @@ fn generic_v4() {
 #[test]
 fn generic_v6() {
     deliver(ReceiveMode::Generic, &V6, 300_000);
+}
+
+/// Busy polling takes an AF_XDP socket.
+#[test]
+fn generic_v4_with_busy_polling() {
+    let build = |builder: receiver::Builder| builder.busy_poll(Some(BusyPoll { budget: 64, microseconds: 50 }));
+    deliver_by(ReceiveMode::Generic, Verdict::Redirected, build, &V4, 300_000);
 }
 
 #[test]

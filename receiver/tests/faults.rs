@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use netlab::Lab;
 use receiver::{Error, ModeRequest, ReceiveMode, Receiver, Wait};
 use support::traces::{Traces, interface};
-use support::{NATIVE, PATIENCE, Sending, burst, causes, open, stream, subscription};
+use support::{PATIENCE, Sending, XDP, burst, causes, open, stream, subscription};
 
 const V4: &str = "10.0.0.1@232.1.1.1:5000";
 const V6: &str = "[2001:db8::1]@[ff3e::1]:5000";
@@ -123,7 +123,7 @@ fn shutdown_hands_over_the_rest_of_the_sockets() {
 
 #[test]
 fn shutdown_wakes_who_waits() {
-    for mode in NATIVE {
+    for mode in XDP {
         let lab = Lab::new().expect("lab");
         let mut receiver = open_all(&lab, mode).expect("receiver");
         let handle = receiver.handle();
@@ -168,6 +168,11 @@ fn two_on_one_interface_copy() {
 #[test]
 fn two_on_one_interface_mapped() {
     two_on_one_interface(ReceiveMode::Mapped);
+}
+
+#[test]
+fn two_on_one_interface_generic() {
+    two_on_one_interface(ReceiveMode::Generic);
 }
 
 fn interface_goes_down(mode: ReceiveMode) {
@@ -216,6 +221,11 @@ fn interface_goes_down_in_mode_mapped() {
 }
 
 #[test]
+fn interface_goes_down_in_mode_generic() {
+    interface_goes_down(ReceiveMode::Generic);
+}
+
+#[test]
 fn interface_goes_down_in_mode_socket() {
     interface_goes_down(ReceiveMode::Socket);
 }
@@ -223,7 +233,7 @@ fn interface_goes_down_in_mode_socket() {
 /// The interface is gone for good: the receiver ends without a panic.
 #[test]
 fn interface_is_deleted() {
-    for mode in NATIVE {
+    for mode in XDP {
         let lab = Lab::new().expect("lab");
         let mut receiver = open_all(&lab, mode).expect("receiver");
         lab.rx().ip(&["link", "delete", lab.rx_interface()]).expect("delete");

@@ -74,6 +74,11 @@ fn of_mode_mapped() {
     whole(ReceiveMode::Mapped, Some(100));
 }
 
+#[test]
+fn of_mode_generic() {
+    whole(ReceiveMode::Generic, None);
+}
+
 /// Jumbo frames, which the program gathers, are as they were sent too, with one tag, two or none.
 #[test]
 fn of_mode_mapped_with_jumbo_frames_and_vlan_tags() {

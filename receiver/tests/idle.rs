@@ -76,7 +76,7 @@ impl Sleeping {
 fn a_receiver_without_traffic_sleeps_but_for_its_own_checks() {
     let mut labs = Vec::new();
     let mut sleeping = Vec::new();
-    for mode in [ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Socket] {
+    for mode in [ReceiveMode::Mapped, ReceiveMode::Generic, ReceiveMode::Copy, ReceiveMode::Socket] {
         for (count, start) in
             [(1, Sleeping::workers as fn(Receiver) -> Sleeping), (100, Sleeping::workers), (1, Sleeping::stream)]
         {

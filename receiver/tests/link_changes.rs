@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use aya::Ebpf;
 use aya::programs::{Xdp, XdpMode};
 use netlab::{End, Lab, LinkOptions, Namespace, connect, move_interface};
-use receiver::{LinkLedger, ReceiveMode, Wait};
+use receiver::{BusyPoll, LinkLedger, ReceiveMode, Wait};
 use support::bpf_link::detach;
 use support::counting::{Counting, sending, sending_v6, table};
 use support::traces::interface;
@@ -224,14 +224,18 @@ fn foreign_between_two_relinks(mode: ReceiveMode) {
     counting.finish();
 }
 
-/// The MTU is raised on both ends under a receiver whose packets all fitted one buffer.
+/// The MTU is raised on both ends under a receiver whose packets all fitted one buffer. In mode `generic` it has AF_XDP
+/// sockets: the frames of mapped rings stay as they are.
 fn jumbo_frames_under_way(mode: ReceiveMode) {
     const SIZES: [usize; 4] = [100, 1_472, 3_000, 8_000];
     let lab = Lab::new().expect("lab");
     // Generic mode takes whole checksums alone by XDP.
     let is_partial = mode != ReceiveMode::Generic;
     lab.tx().set_feature(lab.tx_interface(), "tx-checksum-ip-generic", is_partial).expect("the feature");
-    let receiver = open(&lab, |builder| builder.subscribe(subscription("10.0.0.1@232.1.1.1:5000")).mode(mode));
+    let busy_poll = (mode == ReceiveMode::Generic).then_some(BusyPoll { budget: 64, microseconds: 50 });
+    let receiver = open(&lab, |builder| {
+        builder.subscribe(subscription("10.0.0.1@232.1.1.1:5000")).mode(mode).busy_poll(busy_poll)
+    });
     let mut receiver = receiver.expect("receiver");
     let handle = receiver.handle();
     let jumbo = |namespace: &Namespace, name: &str| namespace.ip(&["link", "set", name, "mtu", "9000"]);
@@ -324,6 +328,11 @@ fn more_queues_copy() {
 #[test]
 fn more_queues_mapped() {
     more_queues(ReceiveMode::Mapped);
+}
+
+#[test]
+fn more_queues_generic() {
+    more_queues(ReceiveMode::Generic);
 }
 
 #[test]

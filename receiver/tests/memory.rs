@@ -10,7 +10,7 @@ use aya::maps::loaded_maps;
 use netlab::Lab;
 use receiver::{ReceiveMode, Wait};
 use support::fdinfo::{number, of_this_process};
-use support::{open, subscription};
+use support::{RINGS, open, subscription};
 
 const MIB: f64 = (1 << 20) as f64;
 
@@ -32,8 +32,10 @@ fn resident() -> [u64; 2] {
 fn one_queue_and_one_subscription_take_little_memory() {
     // Upper bounds of the maps. The counters of each group slot are kept for each CPU.
     let counters = 0.3 * aya::util::nr_cpus().expect("a number of CPUs") as f64;
-    for (mode, limit) in
-        [(ReceiveMode::Mapped, 9.0 + counters), (ReceiveMode::Copy, 1.0 + counters), (ReceiveMode::Socket, 0.0)]
+    for (mode, limit) in RINGS
+        .map(|mode| (mode, 9.0 + counters))
+        .into_iter()
+        .chain([(ReceiveMode::Copy, 1.0 + counters), (ReceiveMode::Socket, 0.0)])
     {
         let lab = Lab::new().expect("lab");
         let (before, resident_before) = (maps(), resident());

@@ -130,7 +130,7 @@ fn of_a_sender_without_offload_in_generic_mode() {
     let mut receiver = receiver(&lab, ReceiveMode::Generic);
     send_segmented(&lab);
     let ledger = check(&mut receiver);
-    assert_eq!(ledger.count("redirected").expect("a cause"), 2 * COUNT as u64, "{}", causes(&ledger));
+    assert_eq!(ledger.count("mapped").expect("a cause"), 2 * COUNT as u64, "{}", causes(&ledger));
 }
 
 /// Joined by GRO on a port of the bridge on which the receiver is: its generic XDP sees the joined packet.

@@ -42,9 +42,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .queues(Queues::First(arguments.queues));
     let receiver = subscribe(builder, arguments.subscriptions)?.build()?;
     let after = Memory::read()?;
+    let mode = receiver.handle().mode();
     drop(receiver);
-    let has_umem = !["socket", "mapped"].contains(&arguments.mode.as_str());
     let default = ReceiverConfig::default();
+    let has_umem = matches!(mode, ReceiveMode::ZeroCopy | ReceiveMode::Copy);
     let each = u64::from(default.queue_frames(ReceiveMode::Copy)) * u64::from(default.frame_size);
     write_json(&Memory {
         resident: after.resident.saturating_sub(before.resident),

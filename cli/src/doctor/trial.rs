@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use receiver::{Error, ReceiveMode, Receiver, Refused};
-use receiver_host::LinkState;
+use receiver_host::{Capability, Lack, LinkState};
 
 use super::target::Target;
 
@@ -38,6 +38,12 @@ pub struct Tried {
     pub is_left_behind: bool,
 }
 
+/// Returns true if the process lacks more than CAP_NET_RAW, without which the modes with mapped rings work.
+fn is_for_no_mode(error: &Error) -> bool {
+    let raw_alone = Lack::Capabilities(vec![Capability::NetRaw]);
+    matches!(error, Error::NotPermitted { lack, .. } if *lack != raw_alone)
+}
+
 impl Trial {
     /// Tries each mode.
     pub fn run(target: &Target) -> Self {
@@ -57,7 +63,7 @@ impl Trial {
         for mode in MODES {
             let built = Receiver::builder(name).mode(mode).vlan(target.vlan).queues(target.queues.clone()).build();
             match built {
-                Err(error @ Error::NotPermitted { .. }) if mode == ReceiveMode::ZeroCopy => {
+                Err(error) if mode == ReceiveMode::ZeroCopy && is_for_no_mode(&error) => {
                     return Self::NotTried(error.to_string());
                 }
                 Err(error) => tried.refused.push(Refused { mode, reason: error.to_string() }),

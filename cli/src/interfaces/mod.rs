@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use receiver::inspect::xdp_holder;
 use receiver::{Holder, Interface, Lack, printable};
-use receiver_host::{XDP, XdpFeatures};
+use receiver_host::{XDP, XDP_PROGRAM, XdpFeatures};
 use serde::Serialize;
 
 use crate::view::reasons;
@@ -114,7 +114,9 @@ fn print_text(out: &mut impl Write, seen: &[Seen], args: &InterfacesArgs) -> io:
     if !args.probe
         && let lack @ Lack::Capabilities(_) = Lack::of(&XDP)
     {
-        writeln!(out, "the modes with XDP are not for this process: {lack}")?;
+        let program = XDP_PROGRAM.iter().all(|capability| capability.is_held());
+        let modes = if program { "zero-copy and copy" } else { "with XDP" };
+        writeln!(out, "the modes {modes} are not for this process: {lack}")?;
     }
     Ok(())
 }

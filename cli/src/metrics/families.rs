@@ -469,7 +469,8 @@ fn each_queue(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&QueueR
 
 /// As [`each_queue`], for queues with an AF_XDP socket.
 fn each_socket(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&QueueReport) -> u64) -> fmt::Result {
-    if scrape.mode == ReceiveMode::Mapped { Ok(()) } else { each_queue(scrape, samples, count) }
+    let mut sockets = scrape.queues.iter().filter(|queue| !queue.is_mapped);
+    sockets.try_for_each(|queue| samples.add(&[&queue.queue.to_string()], count(queue)))
 }
 
 fn each_sink(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&SinkCounts) -> u64) -> fmt::Result {

@@ -191,7 +191,8 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Sinks")]
     pub probe: bool,
     /// Poll without sleeping: the lowest latency, for one whole CPU per queue. With AF_XDP the kernel polls the device
-    /// in the same calls; mode mapped has none, so that auto goes on to copy unless --share is given
+    /// in the same calls; mode mapped has none, so that auto goes on to copy unless --share is given, and mode generic
+    /// takes AF_XDP in place of its mapped rings
     #[arg(long, help_heading = "Receiving")]
     pub busy_poll: bool,
     /// CPUs of the workers, such as 2 or 2,4-7: the first queue's worker runs on the first CPU, and so on; other
@@ -219,7 +220,8 @@ pub struct RunArgs {
     /// Slots of each queue's RX ring, a power of two. Default: 2048
     #[arg(long, value_name = "SLOTS", value_parser = count::<u32>, help_heading = "Memory")]
     ring_size: Option<u32>,
-    /// Frames of each queue, a power of two, at least four times the ring, or twice in mode mapped. Default: as few
+    /// Frames of each queue, a power of two, at least four times the ring, or twice in modes mapped and
+    /// generic. Default: as few
     #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Memory")]
     frames: Option<u32>,
     /// Bytes of a frame, 2048 or 4096; 256 of them are reserved. Default: 2048

@@ -164,6 +164,9 @@ impl Builder {
 
     /// Asks the kernel to poll the device within the worker's own system calls (`SO_PREFER_BUSY_POLL`, Linux 5.11).
     /// Default: no.
+    ///
+    /// The kernel does so for AF_XDP sockets. Mode `mapped` has none and is refused. Mode `generic` then has sockets in
+    /// place of its mapped rings: it takes fewer packets per second, and needs the privileges of mode `copy`.
     pub fn busy_poll(mut self, busy_poll: Option<BusyPoll>) -> Self {
         self.config.busy_poll = busy_poll;
         self
@@ -177,8 +180,8 @@ impl Builder {
         self
     }
 
-    /// Frames of each queue, a power of two up to 1,048,576, at least four times the RX ring, twice in mode `mapped`.
-    /// Half of them can be kept as owned datagrams. Default: as few as the mode allows.
+    /// Frames of each queue, a power of two up to 1,048,576, at least four times the RX ring, twice with mapped rings
+    /// (modes `mapped` and `generic`). Half of them can be kept as owned datagrams. Default: as few as the mode allows.
     pub fn frames(mut self, frames: u32) -> Self {
         self.config.frames = Some(frames);
         self
@@ -186,7 +189,7 @@ impl Builder {
 
     /// Bytes of a frame, 2,048 or 4,096, of which 256 are not for the packet. Default: 2,048.
     ///
-    /// In mode `mapped` the MTU at the start decides instead: frames have 2,048 bytes up to an MTU of 1,994, and 10,240
+    /// With mapped rings the MTU at the start decides instead: frames have 2,048 bytes up to an MTU of 1,994, and 10,240
     /// bytes above that, of which 32 are not for the packet. Packets that are longer take the kernel path.
     pub fn frame_size(mut self, bytes: u32) -> Self {
         self.config.frame_size = bytes;
@@ -261,8 +264,9 @@ impl Builder {
     /// Opens the receiver: validates the configuration, looks at the interface, loads and attaches the XDP program,
     /// opens an AF_XDP socket or a mapped ring for each queue, and joins.
     ///
-    /// The modes with XDP need CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and, for the packet memory, CAP_IPC_LOCK or a large
-    /// RLIMIT_MEMLOCK; with CAP_PERFMON a verdict costs half. Mode `socket` needs no privilege.
+    /// The modes with XDP need CAP_NET_ADMIN and CAP_BPF. AF_XDP sockets also need CAP_NET_RAW and, for the packet
+    /// memory, CAP_IPC_LOCK or a large RLIMIT_MEMLOCK. With CAP_PERFMON a verdict costs half. Mode `socket` needs no
+    /// privilege.
     ///
     /// Each group and port takes a file descriptor, until half of the soft limit (RLIMIT_NOFILE) is in use. Before
     /// groups share descriptors, the soft limit of the process is raised to the hard one, which is logged at level

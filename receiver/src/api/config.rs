@@ -65,15 +65,16 @@ pub struct ReceiverConfig {
     pub timestamps: bool,
     /// If true, each verdict of the XDP program is logged. Default: false.
     pub trace_verdicts: bool,
-    /// Preferred busy polling, written `64 packets in 50 us`. Default: none.
+    /// Preferred busy polling, written `64 packets in 50 us`. Takes an AF_XDP socket: mode `mapped` is refused with it,
+    /// and mode `generic` is slower. Default: none.
     #[serde(with = "config_text::busy_poll")]
     pub busy_poll: Option<BusyPoll>,
     /// Slots of each queue's RX ring, a power of two from 64 to 1,048,576. Default: 2,048.
     pub ring_size: u32,
-    /// Frames of each queue, a power of two up to 1,048,576, at least four times `ring_size`, twice in mode `mapped`.
-    /// Default: as few as the mode allows.
+    /// Frames of each queue, a power of two up to 1,048,576: with AF_XDP at least four times `ring_size`, with mapped
+    /// rings twice ([`ReceiverConfig::has_rings`]). Default: as few as the mode allows.
     pub frames: Option<u32>,
-    /// Bytes of a frame, 2,048 or 4,096. Default: 2,048. In mode `mapped` the MTU decides instead: frames have 2,048
+    /// Bytes of a frame, 2,048 or 4,096. Default: 2,048. With mapped rings the MTU decides instead: frames have 2,048
     /// bytes up to an MTU of 1,994, and 10,240 bytes above that. Packets that are longer take the kernel path.
     pub frame_size: u32,
     /// Huge pages for the frames: `try` or `never`. Default: `try`.
@@ -161,19 +162,19 @@ impl ReceiverConfig {
             // Any of them.
             ModeRequest::Auto => ReceiveMode::Copy,
         };
-        let least = least_frames(self.ring_size, mode);
+        let least = self.least_frames(mode);
         if least > *RING_SIZES.end() {
             let most = *RING_SIZES.end() / (least / self.ring_size);
             let reason = format!("a queue can have 1048576 frames, which are not enough for it; use {most} or less");
             return Err(wrong("ring_size", &self.ring_size, reason));
         }
         if let Some(frames) = self.frames.filter(|frames| *frames < least) {
-            let reason = match mode {
-                ReceiveMode::Mapped => format!(
+            let reason = match self.has_rings(mode) {
+                true => format!(
                     "it must be at least twice ring_size, so that the ring and datagrams that are kept each have \
                      enough; use {least} or more, or a smaller ring"
                 ),
-                _ => format!(
+                false => format!(
                     "it must be at least four times ring_size, so that the kernel's two rings and datagrams that are \
                      kept each have enough; use {least} or more, or a smaller ring"
                 ),
@@ -252,7 +253,23 @@ impl ReceiverConfig {
 
     /// The number of frames of one queue in a mode: `frames`, or its default.
     pub fn queue_frames(&self, mode: ReceiveMode) -> u32 {
-        self.frames.unwrap_or_else(|| least_frames(self.ring_size, mode))
+        self.frames.unwrap_or_else(|| self.least_frames(mode))
+    }
+
+    /// Returns true if the queues have mapped rings in a mode, and false if they have AF_XDP sockets, or none at all.
+    /// Preferred busy polling needs the sockets.
+    pub fn has_rings(&self, mode: ReceiveMode) -> bool {
+        match mode {
+            ReceiveMode::Mapped => true,
+            ReceiveMode::Generic => self.busy_poll.is_none(),
+            ReceiveMode::ZeroCopy | ReceiveMode::Copy | ReceiveMode::Socket => false,
+        }
+    }
+
+    /// The fewest frames of a queue. Half of them are never lent to the user for longer than a batch. An AF_XDP socket
+    /// has two rings that hold frames, of which the fill ring has twice as many slots.
+    fn least_frames(&self, mode: ReceiveMode) -> u32 {
+        self.ring_size.saturating_mul(if self.has_rings(mode) { 2 } else { 4 })
     }
 
     /// The packet memory of one AF_XDP socket.
@@ -278,15 +295,6 @@ impl ReceiverConfig {
             join_only: self.share,
             ..MembershipOptions::default()
         }
-    }
-}
-
-/// The fewest frames of a queue. Half of them are never lent to the user for longer than a batch. An AF_XDP socket has
-/// two rings that hold frames, of which the fill ring has twice as many slots.
-fn least_frames(ring_size: u32, mode: ReceiveMode) -> u32 {
-    match mode {
-        ReceiveMode::Mapped => ring_size.saturating_mul(2),
-        _ => ring_size.saturating_mul(4),
     }
 }
 
@@ -387,6 +395,17 @@ mod tests {
         assert!(config.validate().is_err_and(|error| error.to_string().contains("at least twice ring_size")));
         (config.ring_size, config.frames) = (1 << 20, None);
         assert!(config.validate().is_err_and(|error| error.to_string().contains("use 524288 or less")));
+    }
+
+    #[test]
+    fn busy_polling_takes_the_ring_from_mode_generic() {
+        let mut config = ReceiverConfig::default();
+        let with_rings = |config: &ReceiverConfig| ReceiveMode::ALL.map(|mode| config.has_rings(mode));
+        assert_eq!(with_rings(&config), [false, true, false, true, false]);
+        assert_eq!(config.queue_frames(ReceiveMode::Generic), 2 * config.ring_size);
+        config.busy_poll = Some(BusyPoll { budget: 64, microseconds: 50 });
+        assert_eq!(with_rings(&config), [false, true, false, false, false]);
+        assert_eq!(config.queue_frames(ReceiveMode::Generic), 4 * config.ring_size);
     }
 
     #[test]

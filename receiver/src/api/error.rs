@@ -101,7 +101,7 @@ pub enum Error {
     /// The process lacks a privilege for XDP or AF_XDP.
     #[error(
         "{doing} on interface {name} is not permitted: {lack}. {}, or use mode socket, which needs none",
-        lack.remedy(&XDP)
+        lack.remedy(needed)
     )]
     NotPermitted {
         /// What was tried.
@@ -110,6 +110,8 @@ pub enum Error {
         name: String,
         /// What the process lacks.
         lack: Lack,
+        /// All that the mode needs.
+        needed: &'static [Capability],
     },
 
     /// The packet memory is locked memory, and the process may not lock that much.
@@ -381,6 +383,7 @@ mod tests {
                 doing: "opening an AF_XDP socket",
                 name: name(),
                 lack: Lack::Capabilities(vec![Capability::NetRaw]),
+                needed: &XDP,
             },
             Error::LockedMemory { name: name(), queue: 3, needed: 16 << 20, limit: Some(8 << 20) },
             Error::Program { name: name(), doing: "load the XDP program", reason: "Invalid argument".into() },

@@ -12,12 +12,14 @@ pub enum ReceiveMode {
     /// AF_XDP; the NIC writes frames into the receiver's memory. Needs a driver that can.
     ZeroCopy,
     /// A mapped ring: the XDP program copies each packet once into memory that the receiver has mapped. Needs a driver
-    /// with native XDP, and no AF_XDP. The one mode with XDP that can leave the packets to the other programs on the
+    /// with native XDP, and no AF_XDP socket. The one mode with XDP that can leave the packets to the other programs on the
     /// host as well ([`Builder::share`](crate::Builder::share)).
     Mapped,
     /// AF_XDP; the kernel copies each frame once into the receiver's memory. Needs a driver with native XDP.
     Copy,
-    /// AF_XDP behind XDP in the network stack (SKB mode): works with any driver, slower.
+    /// XDP in the network stack (SKB mode): works with any driver, slower. The program copies each packet into a mapped
+    /// ring. With preferred busy polling ([`Builder::busy_poll`](crate::Builder::busy_poll)) AF_XDP sockets take the
+    /// rings' place.
     Generic,
     /// No XDP: kernel UDP sockets. Needs no privilege.
     Socket,

@@ -10,6 +10,8 @@ use crate::stats::queue_counters::QueueCounts;
 pub struct QueueReport {
     /// The receive queue's number.
     pub queue: u32,
+    /// True if the queue has a mapped ring, and not an AF_XDP socket.
+    pub is_mapped: bool,
     /// Packets that the worker took from the ring.
     pub taken: u64,
     /// Datagrams that the consumer received.
@@ -18,15 +20,15 @@ pub struct QueueReport {
     pub held: u64,
     /// Payloads of `delivered` that were copied to be kept, because frames ran low or the packet came over several.
     pub copied: u64,
-    /// The ring's counts, with the kernel's (XDP_STATISTICS). In mode `mapped` those of the kernel are 0.
+    /// The ring's counts, with the kernel's (XDP_STATISTICS). Those of the kernel are 0 if `is_mapped`.
     pub ring: XskLedger,
     counts: QueueCounts,
 }
 
 impl QueueReport {
-    pub(crate) fn new(queue: u32, counts: QueueCounts, ring: XskLedger) -> Self {
+    pub(crate) fn new(queue: u32, is_mapped: bool, counts: QueueCounts, ring: XskLedger) -> Self {
         let QueueCounts { taken, delivered, held, copied, .. } = counts;
-        Self { queue, taken, delivered, held, copied, ring: XskLedger { queue, ..ring }, counts }
+        Self { queue, is_mapped, taken, delivered, held, copied, ring: XskLedger { queue, ..ring }, counts }
     }
 
     /// Datagrams that the worker dropped, by reason. The names are those of [`Ledger::causes`](crate::Ledger::causes),

@@ -149,6 +149,11 @@ impl Control {
         self.mode
     }
 
+    /// Returns true if the queues have mapped rings, and not AF_XDP sockets.
+    pub fn has_rings(&self) -> bool {
+        self.config.has_rings(self.mode)
+    }
+
     /// Returns true if the kernel gets each packet too.
     pub fn is_shared(&self) -> bool {
         self.config.share

@@ -34,7 +34,6 @@ use self::outage::Outages;
 pub(crate) use self::outage::Over;
 use self::rate::Rate;
 use crate::api::error::Error;
-use crate::api::mode::ReceiveMode;
 use crate::engine::control::recovery::Mtu;
 use crate::engine::control::{Control, TablesCheck};
 use crate::engine::shared::Shared;
@@ -200,21 +199,23 @@ impl Watch {
         if is_newest && !self.gone {
             self.observe(control, &state.interface.name, state.interface.is_usable(), state.carrier_downs);
         }
-        self.record_usable(control, state.interface.is_usable());
         if !state.interface.is_usable() {
             self.outages.begin(Instant::now(), self.rate.per_second());
             self.outages.set_usable(false);
+            self.record_usable(control, false);
             return Ok(());
         }
+        self.record_usable(control, true);
         self.outages.set_usable(true);
         self.recover(control, &state)
     }
 
     /// Records the link's state at a time after all states that were recorded before.
     fn observe(&mut self, control: &Control, name: &str, usable: bool, carrier_downs: Option<u32>) {
-        self.record_usable(control, usable);
         let was_away = self.outages.is_away();
         self.outages.observe(usable, carrier_downs, self.rate.per_second());
+        // Who reads that the link went down finds that the outage has begun.
+        self.record_usable(control, usable);
         if self.outages.is_away() && !was_away {
             tracing::warn!("{name}: the link went away");
         }
@@ -407,14 +408,15 @@ impl Watch {
         control.set_queues(interface.queues);
         let served: Vec<u32> =
             self.shared.queues.iter().filter(|cell| cell.is_served()).map(|cell| cell.queue).collect();
-        let end = if control.mode() == ReceiveMode::Mapped { "mapped ring" } else { "AF_XDP socket" };
+        let end = if control.has_rings() { "mapped ring" } else { "AF_XDP socket" };
         if let Some(warning) = warnings::queues(&interface.name, before, interface.queues, &served, end) {
             control.warn(warning);
         }
     }
 
     /// Resolves messages of IP versions that are gone. Memberships are lost with the version, also if it is back
-    /// already. A new name causes the same messages, but no membership is lost.
+    /// already. A new name causes the same messages, but no membership is lost. What the tables do not show yet is left
+    /// for the next check.
     fn resolve_suspicions(&mut self, control: &Control, families: Families) -> Result<(), Error> {
         for ipv6 in [false, true] {
             if !std::mem::take(&mut self.suspect[usize::from(ipv6)]) {
@@ -422,8 +424,12 @@ impl Watch {
             }
             if !families.has(ipv6) {
                 control.lose_family(ipv6)?;
-            } else if self.lose_missing(control, ipv6)? {
-                self.lose_family(control, ipv6);
+                continue;
+            }
+            match self.lose_missing(control, ipv6)? {
+                Some(true) => self.lose_family(control, ipv6),
+                Some(false) => {}
+                None => self.suspect[usize::from(ipv6)] = true,
             }
         }
         Ok(())
@@ -437,18 +443,19 @@ impl Watch {
         self.families.begin(ipv6, self.received(control, ipv6), Instant::now());
     }
 
-    /// Has the groups of one IP version joined again that the kernel's tables lack. Returns true if there are any.
-    fn lose_missing(&self, control: &Control, ipv6: bool) -> Result<bool, Error> {
-        let mut groups = control.groups_missing_in_tables();
+    /// Has the groups of one IP version joined again that the kernel's tables lack. Returns true if there are any, and
+    /// `None` if the tables do not show it.
+    fn lose_missing(&self, control: &Control, ipv6: bool) -> Result<Option<bool>, Error> {
+        let Some(mut groups) = control.groups_missing_in_tables() else { return Ok(None) };
         groups.retain(|group| group.is_ipv6() == ipv6);
         if !groups.is_empty() {
             // What changes while the files are read can be missing once.
-            let again = control.groups_missing_in_tables();
+            let Some(again) = control.groups_missing_in_tables() else { return Ok(None) };
             groups.retain(|group| again.contains(group));
         }
         let is_missing = !groups.is_empty();
         control.lose_groups(groups)?;
-        Ok(is_missing)
+        Ok(Some(is_missing))
     }
 
     /// Adapts to a new MTU, as far as the program, the sockets and the driver allow.
@@ -526,12 +533,14 @@ impl Watch {
             return;
         }
         let start = Instant::now();
-        // A membership that changes while the files are read can be missing once.
-        let mut missing = control.groups_missing_in_tables();
-        let missing_now = missing.clone();
-        missing.retain(|group| !self.families.is_away(group.is_ipv6()));
-        let twice: BTreeSet<_> = missing.intersection(&self.missing_groups).copied().collect();
-        self.missing_groups = missing;
+        let missing_now = control.groups_missing_in_tables();
+        let mut twice = BTreeSet::new();
+        if let Some(mut missing) = missing_now.clone() {
+            missing.retain(|group| !self.families.is_away(group.is_ipv6()));
+            // A membership that changes while the files are read can be missing once.
+            twice = missing.intersection(&self.missing_groups).copied().collect();
+            self.missing_groups = missing;
+        }
         if let (Some(first), Ok(())) = (twice.first(), control.lose_groups(twice.clone())) {
             let (interface, count) = (control.membership_interface(), twice.len());
             let lost = format!(
@@ -558,7 +567,13 @@ impl Watch {
         self.tables = Some((now, Instant::now(), start.elapsed()));
     }
 
-    fn record_tables(&mut self, control: &Control, missing: BTreeSet<IpAddr>, now: &Compatibility, found: &[Warning]) {
+    fn record_tables(
+        &mut self,
+        control: &Control,
+        missing: Option<BTreeSet<IpAddr>>,
+        now: &Compatibility,
+        found: &[Warning],
+    ) {
         if found.iter().any(|warning| matches!(warning, Warning::MldForced { .. } | Warning::MldV1 { .. })) {
             self.older_mld = Some(Instant::now() + OLDER_QUERIER);
         }

@@ -16,7 +16,7 @@ use crate::program::driver;
 use crate::program::{Attach, Buffers, PartialChecksums, Program, Ring, RingShape};
 use receiver_common::mapped::{FRAME_SIZE, LARGE_FRAME_SIZE, max_packet};
 use receiver_common::wire::{ETHERNET_LEN, VLAN_TAG_LEN};
-use receiver_host::{Capability, Interface, Lack, XDP};
+use receiver_host::{Capability, Interface, Lack, XDP, XDP_PROGRAM};
 use receiver_xsk::{self as xsk, BindConfig, BindMode, XskSocket};
 
 /// An Ethernet header and two VLAN tags, in bytes: what the MTU does not count.
@@ -63,7 +63,7 @@ pub(crate) struct Attached {
     pub refused: Vec<Refused>,
     pub program: Option<Program>,
     pub sockets: Sockets,
-    /// In mode `mapped`, in place of sockets.
+    /// In place of sockets.
     pub rings: Vec<Ring>,
 }
 
@@ -151,7 +151,7 @@ impl ModeSelection<'_> {
             }
             xsk::Cause::System { errno: xsk::Errno::PERM | xsk::Errno::ACCESS, call: xsk::Call::Socket } => {
                 let doing = "opening an AF_XDP socket";
-                Error::NotPermitted { doing, name: self.interface.name.clone(), lack: Lack::of(&XDP) }
+                Error::NotPermitted { doing, name: self.interface.name.clone(), lack: Lack::of(&XDP), needed: &XDP }
             }
             xsk::Cause::System { errno: xsk::Errno::NOBUFS, call: xsk::Call::UmemReg }
                 if !Capability::IpcLock.is_held() =>
@@ -200,8 +200,10 @@ impl ModeSelection<'_> {
                 return Err(Box::new(Failure { error, program, not_loaded: false }));
             }
         };
-        let program = self.attach(attach, shape.as_ref(), attached.take())?;
-        self.open_queues(mode, queues, shape.as_ref(), program)
+        let needed: &[Capability] = if shape.is_some() { &XDP_PROGRAM } else { &XDP };
+        let opened = self.attach(attach, shape.as_ref(), attached.take());
+        let opened = opened.and_then(|program| self.open_queues(mode, queues, shape.as_ref(), program));
+        opened.map_err(|failure| Box::new(Failure { error: needing(failure.error, needed), ..*failure }))
     }
 
     /// A socket or a mapped ring for each queue.
@@ -224,16 +226,18 @@ impl ModeSelection<'_> {
         }
     }
 
-    /// The size of the mapped rings in mode `mapped`.
+    /// The size of the mapped rings; `None` if the queues have AF_XDP sockets in this mode.
     fn ring_shape(&self, mode: ReceiveMode, queues: &[u32]) -> Result<Option<RingShape>, Error> {
-        if mode != ReceiveMode::Mapped {
+        if !self.config.has_rings(mode) {
             return Ok(None);
         }
         let unavailable = |reason: &str| {
             Err(Error::ModeUnavailable { mode, name: self.interface.name.clone(), reason: reason.to_owned() })
         };
         if self.config.busy_poll.is_some() {
-            return unavailable("preferred busy polling needs an AF_XDP socket; use it with mode zero-copy or copy");
+            return unavailable(
+                "preferred busy polling needs an AF_XDP socket; use it with mode zero-copy, copy or generic",
+            );
         }
         let count = queues.len() as u32;
         let [entries, frames] =
@@ -346,6 +350,17 @@ pub(crate) fn attach_for(mode: ReceiveMode) -> Option<Attach> {
         ReceiveMode::ZeroCopy | ReceiveMode::Mapped | ReceiveMode::Copy => Some(Attach::Native),
         ReceiveMode::Generic => Some(Attach::Generic),
         ReceiveMode::Socket => None,
+    }
+}
+
+/// Names what is lacking of all that the mode needs, and not of what the failed step needs.
+fn needing(error: Error, all: &'static [Capability]) -> Error {
+    match error {
+        Error::NotPermitted { doing, name, lack, .. } => {
+            let lack = if matches!(lack, Lack::Capabilities(_)) { Lack::of(all) } else { lack };
+            Error::NotPermitted { doing, name, lack, needed: all }
+        }
+        other => other,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Errors of the loader and the kernel as errors of this library.
 
 use aya::programs::loaded_programs;
-use receiver_host::{Lack, XDP, is_permission_error, reasons};
+use receiver_host::{Lack, XDP_PROGRAM, is_permission_error, reasons};
 
 use super::operation;
 use super::verifier::{complaint, log_of};
@@ -30,16 +30,17 @@ pub(super) fn foreign(interface: &str) -> Error {
 /// line.
 pub(super) fn refused(interface: &str, doing: &'static str, error: &(dyn std::error::Error + 'static)) -> Error {
     let log = log_of(error);
+    let not_permitted =
+        |doing, lack| Error::NotPermitted { doing, name: interface.to_owned(), lack, needed: &XDP_PROGRAM };
     // The verifier returns EACCES, too, but no privilege would help then.
     if log.is_none() && is_permission_error(error) {
         let doing = if doing == operation::LOAD { "loading an XDP program" } else { "steering XDP" };
-        return Error::NotPermitted { doing, name: interface.to_owned(), lack: Lack::of(&XDP) };
+        return not_permitted(doing, Lack::of(&XDP_PROGRAM));
     }
     if let Some(log) = log {
         tracing::debug!("the verifier's log of the XDP program for {interface}:\n{log}");
         if !receiver_host::is_full_speed() {
-            let doing = "loading an XDP program";
-            return Error::NotPermitted { doing, name: interface.to_owned(), lack: Lack::Perfmon };
+            return not_permitted("loading an XDP program", Lack::Perfmon);
         }
         return Error::Verifier { name: interface.to_owned(), reason: complaint(&log) };
     }

@@ -46,14 +46,17 @@ pub const NATIVE: [ReceiveMode; 2] = [ReceiveMode::Copy, ReceiveMode::Mapped];
 /// The modes that attach an XDP program and do not ask for zero-copy.
 pub const XDP: [ReceiveMode; 3] = [ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Generic];
 
-/// The verdict of wanted frames in an XDP mode.
+/// The modes whose queues have mapped rings, unless busy polling is asked for.
+pub const RINGS: [ReceiveMode; 2] = [ReceiveMode::Mapped, ReceiveMode::Generic];
+
+/// The verdict of wanted frames in an XDP mode, without busy polling.
 pub fn wanted_verdict(mode: ReceiveMode) -> Verdict {
-    if mode == ReceiveMode::Mapped { Verdict::Mapped } else { Verdict::Redirected }
+    if RINGS.contains(&mode) { Verdict::Mapped } else { Verdict::Redirected }
 }
 
-/// What a queue of the receiver has in a native mode, in its messages.
+/// What a queue of the receiver has in an XDP mode, in its messages.
 pub fn queue_end(mode: ReceiveMode) -> &'static str {
-    if mode == ReceiveMode::Mapped { "mapped ring" } else { "AF_XDP socket" }
+    if RINGS.contains(&mode) { "mapped ring" } else { "AF_XDP socket" }
 }
 
 /// A sender's configuration on the lab's sending side.
@@ -111,7 +114,7 @@ pub fn without_privilege() {
     keep_capabilities(CapabilitySet::empty());
 }
 
-/// What README names as needed in the modes that use XDP.
+/// What README names as needed with AF_XDP sockets.
 pub const XDP_CAPABILITIES: CapabilitySet =
     CapabilitySet::NET_ADMIN.union(CapabilitySet::NET_RAW).union(CapabilitySet::BPF).union(CapabilitySet::IPC_LOCK);
 

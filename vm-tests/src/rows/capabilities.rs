@@ -2,13 +2,14 @@
 //! CAP_PERFMON, which older verifiers require.
 
 use anyhow::{Context, Result, bail, ensure};
-use receiver::{Error, ReceiveMode};
+use receiver::{Error, ReceiveMode, ReceiverConfig};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use super::Outcome;
 use crate::bench::{Bench, expect_balance, kernel};
 
-/// CAP_IPC_LOCK is not in the list: whether it is needed depends on RLIMIT_MEMLOCK. Mode `mapped` needs no CAP_NET_RAW.
+/// CAP_IPC_LOCK is not in the list: whether it is needed depends on RLIMIT_MEMLOCK. Mapped rings need no
+/// CAP_NET_RAW.
 const NEEDED: [(&str, CapabilitySet); 3] = [
     ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN),
     ("CAP_NET_RAW", CapabilitySet::NET_RAW),
@@ -33,7 +34,7 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     if asks {
         enough |= CapabilitySet::PERFMON;
     }
-    let raw_socket = mode != ReceiveMode::Mapped;
+    let raw_socket = !ReceiverConfig::default().has_rings(mode);
     for (name, missing) in NEEDED.into_iter().filter(|(_, one)| raw_socket || *one != CapabilitySet::NET_RAW) {
         match open(bench, mode, enough - missing)? {
             Err(error @ Error::NotPermitted { .. }) if error.to_string().contains(&format!("lacks {name}.")) => {}

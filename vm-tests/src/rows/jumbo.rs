@@ -1,7 +1,7 @@
 //! MTU 9000: a datagram in several buffers arrives as one, or the refusal gives the reason before anything is joined.
 
 use anyhow::{Context as _, Result, ensure};
-use receiver::ReceiveMode;
+use receiver::{ReceiveMode, ReceiverConfig};
 
 use super::Outcome;
 use crate::bench::{Bench, expect_balance, kernel};
@@ -55,7 +55,7 @@ fn jumbo(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     expect_balance(&ledger)?;
     let continuations = ledger.count("xsk_further_descs").context("no such cause")?;
     let xdp = mode != ReceiveMode::Socket;
-    let over_several_buffers = xdp && mode != ReceiveMode::Mapped;
+    let over_several_buffers = xdp && !ReceiverConfig::default().has_rings(mode);
     ensure!(
         !over_several_buffers || continuations >= COUNT,
         "{continuations} continuation descriptors: these packets need more"

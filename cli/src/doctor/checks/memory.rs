@@ -43,8 +43,7 @@ fn judge(facts: &Facts) -> Vec<Line> {
     match facts.limit.filter(|&limit| !facts.ipc_lock && limit < needed) {
         Some(limit) => {
             let text = format!(
-                "this process may lock {} KiB of memory, and AF_XDP takes {} MiB: modes zero-copy, copy and generic \
-                 are refused",
+                "this process may lock {} KiB of memory, and AF_XDP takes {} MiB: modes zero-copy and copy are refused",
                 limit >> 10,
                 mib(needed)
             );

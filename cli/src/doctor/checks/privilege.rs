@@ -2,13 +2,15 @@
 
 use std::env;
 
-use receiver_host::{Capability, Lack, XDP};
+use receiver_host::{Capability, Lack, XDP, XDP_PROGRAM};
 
 use crate::doctor::line::Line;
 use crate::doctor::subject::Subject;
 
 struct Facts {
     lack: Lack,
+    /// True if no capability is lacking that the XDP program needs: mapped rings need no more.
+    is_program_allowed: bool,
     perfmon: bool,
     /// The program's file, for setcap(8).
     program: String,
@@ -16,7 +18,12 @@ struct Facts {
 
 pub fn check(_: &Subject) -> Vec<Line> {
     let program = env::current_exe().map_or_else(|_| "receiver".to_owned(), |path| path.display().to_string());
-    judge(&Facts { lack: Lack::of(&XDP), perfmon: Capability::Perfmon.is_held(), program })
+    judge(&Facts {
+        lack: Lack::of(&XDP),
+        is_program_allowed: XDP_PROGRAM.iter().all(|capability| capability.is_held()),
+        perfmon: Capability::Perfmon.is_held(),
+        program,
+    })
 }
 
 fn judge(facts: &Facts) -> Vec<Line> {
@@ -26,6 +33,9 @@ fn judge(facts: &Facts) -> Vec<Line> {
         format!("setcap {}+ep {}", names.join(","), facts.program)
     };
     match &facts.lack {
+        lack @ Lack::Capabilities(_) if facts.is_program_allowed => {
+            vec![Line::warn(format!("{lack}, so modes zero-copy and copy are not available")).remedy(setcap())]
+        }
         lack @ Lack::Capabilities(_) => {
             vec![Line::warn(format!("{lack}, so only mode socket is available")).remedy(setcap())]
         }
@@ -49,7 +59,7 @@ mod tests {
     use crate::doctor::line::Outcome::{Ok, Warn};
 
     fn facts(lack: Lack, perfmon: bool) -> Facts {
-        Facts { lack, perfmon, program: "/usr/bin/receiver".to_owned() }
+        Facts { lack, is_program_allowed: false, perfmon, program: "/usr/bin/receiver".to_owned() }
     }
 
     #[test]
@@ -57,7 +67,11 @@ mod tests {
         let lines = judge(&facts(Lack::Capabilities(vec![Capability::Bpf]), false));
         let setcap = "setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock,cap_perfmon+ep /usr/bin/receiver";
         assert_eq!((outcomes(&lines), lines[0].remedy.as_deref()), (vec![Warn], Some(setcap)));
-        assert!(lines[0].text.contains("CAP_BPF"), "{lines:?}");
+        assert!(lines[0].text.contains("CAP_BPF") && lines[0].text.contains("only mode socket"), "{lines:?}");
+        let raw = Facts { is_program_allowed: true, ..facts(Lack::Capabilities(vec![Capability::NetRaw]), true) };
+        let lines = judge(&raw);
+        assert_eq!((outcomes(&lines), lines[0].remedy.as_deref()), (vec![Warn], Some(setcap)));
+        assert!(lines[0].text.ends_with("CAP_NET_RAW, so modes zero-copy and copy are not available"), "{lines:?}");
         let lines = judge(&facts(Lack::Unknown, false));
         assert!(lines[0].text.contains("CAP_PERFMON"), "{lines:?}");
         assert_eq!(outcomes(&judge(&facts(Lack::UserNamespace, true))), [Warn]);

@@ -119,18 +119,16 @@ impl Control {
         Ok(())
     }
 
-    /// The groups of which the kernel's tables hold less than was joined, without those that are known to be lost. None
-    /// if this receiver changed a subscription while the tables were read: they then hold neither what was joined
-    /// before nor what is joined now.
-    pub fn groups_missing_in_tables(&self) -> BTreeSet<IpAddr> {
+    /// The groups of which the kernel's tables hold less than was joined, without those that are known to be lost.
+    /// `None` if the tables cannot be read, or if this receiver changed a subscription while they were read: they then
+    /// hold neither what was joined before nor what is joined now.
+    pub fn groups_missing_in_tables(&self) -> Option<BTreeSet<IpAddr>> {
         // Under the lock no change is under way, and each change moves the epoch.
-        let Ok(epoch) = self.lock().map(|_inner| self.shared.filter.epoch()) else { return BTreeSet::new() };
-        let Ok(tables) = KernelTables::read() else { return BTreeSet::new() };
-        let Ok(inner) = self.lock() else { return BTreeSet::new() };
-        if self.shared.filter.epoch() != epoch {
-            return BTreeSet::new();
-        }
-        inner.membership.missing_from(&tables).difference(&inner.lost.groups).copied().collect()
+        let epoch = self.lock().map(|_inner| self.shared.filter.epoch()).ok()?;
+        let tables = KernelTables::read().ok()?;
+        let inner = self.lock().ok()?;
+        let is_unchanged = self.shared.filter.epoch() == epoch;
+        is_unchanged.then(|| inner.membership.missing_from(&tables).difference(&inner.lost.groups).copied().collect())
     }
 
     /// Records that the kernel has lost these groups: they are to be joined again.

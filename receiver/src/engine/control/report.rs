@@ -16,8 +16,9 @@ use receiver_membership::tables::IgmpVersion;
 /// What the kernel's tables had of the memberships at one time.
 #[derive(Debug)]
 pub(crate) struct TablesCheck {
-    /// Groups of which the kernel had less than was joined, and which were not known to be lost.
-    pub missing: BTreeSet<IpAddr>,
+    /// Groups of which the kernel had less than was joined, and which were not known to be lost; `None` if the tables
+    /// did not show it.
+    pub missing: Option<BTreeSet<IpAddr>>,
     pub igmp: Option<IgmpVersion>,
     /// Until when an older MLD querier is taken to be on the link.
     pub older_mld: Option<Instant>,
@@ -27,7 +28,7 @@ pub(crate) struct TablesCheck {
 impl Control {
     pub fn queues(&self) -> Result<Vec<QueueReport>, Error> {
         let report = |queue: &crate::engine::shared::QueueShared| {
-            Ok(QueueReport::new(queue.queue, queue.path.counters.read(), queue.ledger()?))
+            Ok(QueueReport::new(queue.queue, self.has_rings(), queue.path.counters.read(), queue.ledger()?))
         };
         self.shared.queues.iter().map(report).collect()
     }
@@ -51,14 +52,16 @@ impl Control {
         let check = lock(&self.tables);
         let check = check.as_ref();
         let groups: BTreeSet<IpAddr> = inner.membership.memberships().map(|(group, ..)| group).collect();
-        let is_missing = |group: &IpAddr, check: &TablesCheck| check.missing.contains(group) || inner.lost.has(*group);
+        let missing = |missing: &BTreeSet<IpAddr>| {
+            groups.iter().filter(|group| missing.contains(group) || inner.lost.has(**group)).count() as u64
+        };
         let igmp = check.and_then(|check| check.igmp);
         MembershipReport {
             interface: inner.membership.interface().name.clone(),
             joined: inner.membership.memberships().len() as u64,
             groups: groups.len() as u64,
             sockets: inner.membership.sockets().len() as u64,
-            missing: check.map(|check| groups.iter().filter(|group| is_missing(group, check)).count() as u64),
+            missing: check.and_then(|check| check.missing.as_ref()).map(missing),
             igmp,
             older_igmp: matches!(igmp, Some(IgmpVersion::V1 | IgmpVersion::V2)),
             older_mld: check.and_then(|check| check.older_mld).is_some_and(|until| Instant::now() < until),
