@@ -1,5 +1,9 @@
 //! `receiver send`: the test sender's command line.
 
+mod feed;
+mod leg;
+
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,12 +11,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use receiver_send::feed::{FeedConfig, FeedError, FeedSender};
 use receiver_send::probe::PROBE_LEN;
-use receiver_send::{Burst, Load, LoadConfig, SendConfig, SendError, SendReport, Sender, StreamSpec, StreamSpecs};
+use receiver_send::{Burst, Load, LoadConfig, SendConfig, SendError, Sender, StreamSpec, StreamSpecs};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::values::{count, duration, rate, size, whole};
+use feed::FeedArgs;
 
 /// Send test datagrams to a group, from any source and in exact numbers
 ///
@@ -23,6 +29,9 @@ use super::values::{count, duration, rate, size, whole};
 /// `--engine xdp` is for load: an XDP program in the kernel makes the frames of a mix of streams, millions per second
 /// on each CPU. The interface must accept redirected frames. veth does while its other end has an XDP program in the
 /// driver, or `gro on`.
+///
+/// `--feed` makes the datagrams of a sequenced protocol on one leg or several, each with its own loss, reordering, delay
+/// and duplication. The report lists what was lost on each leg and on all legs.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = crate::EXIT_CODES)]
 pub struct SendArgs {
@@ -33,10 +42,10 @@ pub struct SendArgs {
     #[arg(long, value_enum, default_value_t = Engine::Socket)]
     engine: Engine,
     /// Group to send to, IPv4 or IPv6
-    #[arg(short, long, required_unless_present = "streams")]
+    #[arg(short, long, required_unless_present_any = ["streams", "protocol"])]
     group: Option<IpAddr>,
     /// UDP port to send to
-    #[arg(short, long, required_unless_present = "streams", value_parser = whole::<u16>)]
+    #[arg(short, long, required_unless_present_any = ["streams", "protocol"], value_parser = whole::<u16>)]
     port: Option<u16>,
     /// Stream of a mix, with its weight; repeat it. Replaces group, port and source. Engine xdp only
     #[arg(long = "stream", value_name = "S@G:PORT=WEIGHT", conflicts_with_all = ["group", "port", "sources"])]
@@ -91,6 +100,8 @@ pub struct SendArgs {
     /// Print the report as one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    feed: FeedArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -116,11 +127,11 @@ pub fn run(args: SendArgs) -> anyhow::Result<()> {
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    let report = match args.engine {
-        Engine::Socket => Sender::new(config(args)?)?.run(&stop)?,
-        Engine::Xdp => Load::new(load_config(args)?)?.run(&stop)?,
-    };
-    print(&report, json)?;
+    match args.engine {
+        Engine::Socket if args.feed.is_asked_for() => print(&FeedSender::new(feed_config(args)?)?.run(&stop)?, json)?,
+        Engine::Socket => print(&Sender::new(config(args)?)?.run(&stop)?, json)?,
+        Engine::Xdp => print(&Load::new(load_config(args)?)?.run(&stop)?, json)?,
+    }
     Ok(())
 }
 
@@ -150,8 +161,27 @@ fn config(args: SendArgs) -> Result<SendConfig, SendError> {
     Ok(config)
 }
 
+fn feed_config(args: SendArgs) -> Result<FeedConfig, SendError> {
+    if !args.cpus.is_empty() {
+        return Err(SendError::OtherEngine { what: "the choice of CPUs", engine: "xdp" });
+    }
+    let source_port = match args.source_port {
+        Some((first, last)) if last > first => return Err(FeedError::SourcePorts.into()),
+        first => first.map(|(first, _)| first),
+    };
+    let mut config = args.feed.config(args.interface)?;
+    (config.rate, config.count, config.duration) = (args.rate, args.count, args.duration);
+    (config.ttl, config.source_port) = (args.ttl, source_port);
+    config.vlan = args.vlan.map(|tags| tags.0).unwrap_or_default();
+    (config.spoof, config.bypass_qdisc) = (args.spoof, args.bypass_qdisc);
+    Ok(config)
+}
+
 fn load_config(args: SendArgs) -> Result<LoadConfig, SendError> {
     let other = |what| SendError::OtherEngine { what, engine: "socket" };
+    if args.feed.is_asked_for() {
+        return Err(other("a feed"));
+    }
     if args.vlan.is_some() {
         return Err(other("a VLAN tag"));
     }
@@ -196,12 +226,12 @@ fn source_ports(args: &SendArgs) -> Result<(Option<u16>, u16), SendError> {
     }
 }
 
-fn print(report: &SendReport, json: bool) -> io::Result<()> {
+fn print<R: Serialize + Display>(report: &R, json: bool) -> io::Result<()> {
     #[derive(Serialize)]
-    struct Line<'a> {
+    struct Line<'a, R> {
         r#type: &'static str,
         #[serde(flatten)]
-        report: &'a SendReport,
+        report: &'a R,
     }
     let mut out = io::stdout().lock();
     if json {

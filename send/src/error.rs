@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use receiver_host::{GENERATOR, InterfaceError, Lack, excerpt};
 use receiver_membership::SubscriptionError;
 
+use crate::feed::FeedError;
+
 /// Why a sender refused to start, or stopped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -13,6 +15,9 @@ pub enum SendError {
     /// The group or a source is not usable.
     #[error(transparent)]
     Address(#[from] SubscriptionError),
+    /// A feed cannot be made.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
     /// Destination port 0.
     #[error("datagrams cannot be sent to port 0; name the UDP port of the group, 1 to 65535")]
     PortZero,
@@ -360,6 +365,7 @@ mod tests {
             E::NotRedirected(name()),
             E::Os { what: "opening a UDP socket".into(), source: source(), remedy: "; raise the limit" },
             E::Send { from: address, interface: name(), sent: 7, source: source(), remedy: "" },
+            E::Feed(FeedError::ExclusiveAlone),
         ]
     }
 
@@ -405,12 +411,13 @@ mod tests {
             E::NotRedirected(_) => 35,
             E::Os { .. } => 36,
             E::Send { .. } => 37,
+            E::Feed(_) => 38,
         }
     }
 
     #[test]
     fn every_error_reads_as_a_sentence() {
-        assert!(samples().iter().map(index).eq(0..38));
+        assert!(samples().iter().map(index).eq(0..39));
         for error in samples() {
             assert_reads_well(&error.to_string());
         }

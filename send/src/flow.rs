@@ -16,10 +16,10 @@ use crate::raw;
 use crate::report::{FlowSent, Way};
 
 /// Bytes of send buffer, if the kernel's limit allows it.
-pub(super) const SEND_BUFFER: usize = 4 << 20;
+pub(crate) const SEND_BUFFER: usize = 4 << 20;
 
 /// Sending waits up to this long before it reads the stop flag again.
-pub(super) const SEND_TIMEOUT: Duration = Duration::from_millis(100);
+pub(crate) const SEND_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A flow and its progress.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Flow {
 }
 
 /// Opens a UDP socket that sends from `source` (port 0: one that is free) to the group, out of the interface.
-pub(super) fn open_socket(
+pub(crate) fn open_socket(
     config: &SendConfig,
     link: &Link,
     source: IpAddr,

@@ -26,29 +26,29 @@ pub(super) fn group_mac(group: IpAddr) -> [u8; 6] {
 }
 
 /// Bytes of IP and UDP header before the payload.
-pub(super) fn ip_udp_len(group: IpAddr) -> usize {
+pub(crate) fn ip_udp_len(group: IpAddr) -> usize {
     UDP_LEN + if group.is_ipv4() { IPV4_LEN } else { IPV6_LEN }
 }
 
 /// What the frames of one flow have in common.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct FrameSpec<'a> {
-    pub(super) source_mac: [u8; 6],
-    pub(super) source: IpAddr,
+pub(crate) struct FrameSpec<'a> {
+    pub(crate) source_mac: [u8; 6],
+    pub(crate) source: IpAddr,
     /// Of the same family as `source`.
-    pub(super) group: IpAddr,
-    pub(super) source_port: u16,
-    pub(super) port: u16,
-    pub(super) ttl: u8,
+    pub(crate) group: IpAddr,
+    pub(crate) source_port: u16,
+    pub(crate) port: u16,
+    pub(crate) ttl: u8,
     /// Outermost first.
-    pub(super) vlan: &'a [u16],
+    pub(crate) vlan: &'a [u16],
     /// UDP payload, at least [`PROBE_LEN`], and such that the lengths fit.
-    pub(super) size: usize,
+    pub(crate) size: usize,
 }
 
 /// The frames of one flow, up to the end of the probe header. Zeros follow on the wire, which change no checksum.
 #[derive(Clone, Debug)]
-pub(super) struct FrameTemplate {
+pub(crate) struct FrameTemplate {
     head: Box<[u8]>,
     /// The sum of all that the UDP checksum covers, except the probe header.
     constant_sum: u32,
@@ -56,24 +56,16 @@ pub(super) struct FrameTemplate {
 
 impl FrameTemplate {
     /// `None` if the families are mixed or a length does not fit its field.
-    pub(super) fn new(spec: &FrameSpec<'_>) -> Option<Self> {
+    pub(crate) fn new(spec: &FrameSpec<'_>) -> Option<Self> {
         let udp_len = u16::try_from(spec.size.checked_add(UDP_LEN)?).ok()?;
         let mut head = Vec::with_capacity(ETHERNET_LEN + 2 * VLAN_TAG_LEN + IPV6_LEN + UDP_LEN + PROBE_LEN);
-        head.extend(group_mac(spec.group));
-        head.extend(spec.source_mac);
-        for (at, id) in spec.vlan.iter().enumerate() {
-            let outer = at + 1 < spec.vlan.len();
-            head.extend(if outer { ETHERTYPE_SERVICE_VLAN } else { ETHERTYPE_VLAN }.to_be_bytes());
-            head.extend((id & 0x0fff).to_be_bytes());
-        }
+        ethernet_header(&mut head, spec);
         let addresses = match (spec.source, spec.group) {
             (IpAddr::V4(source), IpAddr::V4(group)) => {
-                head.extend(ETHERTYPE_IPV4.to_be_bytes());
                 head.extend(ipv4_header(source, group, spec.ttl, udp_len)?);
                 sum(&source.octets()) + sum(&group.octets())
             }
             (IpAddr::V6(source), IpAddr::V6(group)) => {
-                head.extend(ETHERTYPE_IPV6.to_be_bytes());
                 head.extend(ipv6_header(source, group, spec.ttl, udp_len));
                 sum(&source.octets()) + sum(&group.octets())
             }
@@ -101,13 +93,13 @@ impl FrameTemplate {
     }
 
     /// Length of what [`FrameTemplate::write`] writes, bytes.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.head.len()
     }
 
     /// Writes the frame up to the end of the probe header into `out`, of exactly that length.
     #[inline]
-    pub(super) fn write(&self, out: &mut [u8], probe: ProbePayload) {
+    pub(crate) fn write(&self, out: &mut [u8], probe: ProbePayload) {
         out.copy_from_slice(&self.head);
         let (before, payload) = out.split_at_mut(self.head.len() - PROBE_LEN);
         let written = probe.write_into(payload);
@@ -122,8 +114,20 @@ impl FrameTemplate {
     }
 }
 
+/// Appends the Ethernet header and the VLAN tags.
+pub(crate) fn ethernet_header(head: &mut Vec<u8>, spec: &FrameSpec<'_>) {
+    head.extend(group_mac(spec.group));
+    head.extend(spec.source_mac);
+    for (at, id) in spec.vlan.iter().enumerate() {
+        let outer = at + 1 < spec.vlan.len();
+        head.extend(if outer { ETHERTYPE_SERVICE_VLAN } else { ETHERTYPE_VLAN }.to_be_bytes());
+        head.extend((id & 0x0fff).to_be_bytes());
+    }
+    head.extend(if spec.group.is_ipv4() { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 }.to_be_bytes());
+}
+
 /// `Don't fragment` and id 0: an atomic datagram (RFC 6864, section 4.1).
-fn ipv4_header(source: Ipv4Addr, group: Ipv4Addr, ttl: u8, udp_len: u16) -> Option<[u8; IPV4_LEN]> {
+pub(crate) fn ipv4_header(source: Ipv4Addr, group: Ipv4Addr, ttl: u8, udp_len: u16) -> Option<[u8; IPV4_LEN]> {
     let total = udp_len.checked_add(IPV4_LEN as u16)?;
     let mut header = [0; IPV4_LEN];
     header[0] = 0x45;
@@ -138,7 +142,7 @@ fn ipv4_header(source: Ipv4Addr, group: Ipv4Addr, ttl: u8, udp_len: u16) -> Opti
     Some(header)
 }
 
-fn ipv6_header(source: Ipv6Addr, group: Ipv6Addr, hop_limit: u8, udp_len: u16) -> [u8; IPV6_LEN] {
+pub(crate) fn ipv6_header(source: Ipv6Addr, group: Ipv6Addr, hop_limit: u8, udp_len: u16) -> [u8; IPV6_LEN] {
     let mut header = [0; IPV6_LEN];
     header[0] = 0x60;
     header[4..6].copy_from_slice(&udp_len.to_be_bytes());
@@ -151,7 +155,7 @@ fn ipv6_header(source: Ipv6Addr, group: Ipv6Addr, hop_limit: u8, udp_len: u16) -
 
 /// Sum of the 16-bit words (RFC 1071); does not overflow for what fits a packet.
 #[inline]
-fn sum(bytes: &[u8]) -> u32 {
+pub(crate) fn sum(bytes: &[u8]) -> u32 {
     let (words, rest) = bytes.as_chunks::<2>();
     let odd = rest.first().map_or(0, |&byte| u32::from(byte) << 8);
     words.iter().map(|&word| u32::from(u16::from_be_bytes(word))).sum::<u32>() + odd
@@ -159,7 +163,7 @@ fn sum(bytes: &[u8]) -> u32 {
 
 /// The one's complement of the sum, carries folded in.
 #[inline]
-fn fold(mut sum: u32) -> u16 {
+pub(crate) fn fold(mut sum: u32) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

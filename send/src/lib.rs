@@ -28,17 +28,26 @@
 //! turns packet by packet; within a burst, the packets of one UDP socket are sent together. Each datagram begins with a
 //! [probe] header. [`probe::ProbeChecker`] finds loss, reordering, duplicates and latency from it.
 //!
+//! # Feeds
+//!
+//! [`feed`] makes the datagrams of sequenced protocols on redundant legs, with loss, reordering, delay and duplication by
+//! seed ([`impair`]).
+//!
 //! Everything is opened in the network namespace of the calling thread.
 
 mod config;
 mod error;
+pub mod feed;
 mod flow;
 mod frame;
 mod generator;
+mod handover;
+pub mod impair;
 mod link;
 mod load;
 mod mix;
 pub mod probe;
+mod random;
 mod raw;
 mod report;
 mod schedule;

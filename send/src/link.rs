@@ -8,13 +8,13 @@ use super::error::SendError;
 
 /// An interface as it was when it was looked up.
 #[derive(Debug)]
-pub(super) struct Link {
-    pub(super) name: String,
-    pub(super) index: u32,
+pub(crate) struct Link {
+    pub(crate) name: String,
+    pub(crate) index: u32,
     /// Bytes of the largest IP packet.
-    pub(super) mtu: usize,
+    pub(crate) mtu: usize,
     /// The MAC address, if frames have an Ethernet header.
-    pub(super) mac: Option<[u8; 6]>,
+    pub(crate) mac: Option<[u8; 6]>,
     carrier: bool,
     addresses: Vec<InterfaceAddress>,
     netlink: Netlink,
@@ -22,7 +22,7 @@ pub(super) struct Link {
 
 impl Link {
     /// Looks up the interface, which must be up, and its addresses. Needs no privilege.
-    pub(super) fn find(name: &str) -> Result<Self, SendError> {
+    pub(crate) fn find(name: &str) -> Result<Self, SendError> {
         let interface = Interface::lookup(name)?;
         interface.require_up()?;
         let failed = |source| kernel_error(name, "read the addresses", source);
@@ -46,12 +46,12 @@ impl Link {
     }
 
     /// Checks that packets can leave through the interface.
-    pub(super) fn require_carrier(&self) -> Result<(), SendError> {
+    pub(crate) fn require_carrier(&self) -> Result<(), SendError> {
         if self.carrier { Ok(()) } else { Err(SendError::NoCarrier(self.name.clone())) }
     }
 
     /// Returns true if the interface owns the address.
-    pub(super) fn owns(&self, address: IpAddr) -> Result<bool, SendError> {
+    pub(crate) fn owns(&self, address: IpAddr) -> Result<bool, SendError> {
         match self.addresses.iter().find(|own| own.address == address) {
             Some(own) if own.tentative => Err(SendError::Tentative { address, interface: self.name.clone() }),
             own => Ok(own.is_some()),
@@ -60,7 +60,7 @@ impl Link {
 
     /// The address to send from if none is named: the first of the group's family, one with a wider scope than the
     /// link rather than a link-local one.
-    pub(super) fn default_source(&self, group: IpAddr) -> Result<IpAddr, SendError> {
+    pub(crate) fn default_source(&self, group: IpAddr) -> Result<IpAddr, SendError> {
         let of_family =
             || self.addresses.iter().filter(|own| own.address.is_ipv4() == group.is_ipv4() && !own.tentative);
         let wide = |own: &&InterfaceAddress| match own.address {

@@ -6,11 +6,11 @@ const SECOND: u128 = 1_000_000_000;
 
 /// A sender that is further behind than this gives up the rest: a burst without bound would only measure the receiver's
 /// queues.
-pub(super) const MAX_BEHIND: Duration = Duration::from_millis(50);
+pub(crate) const MAX_BEHIND: Duration = Duration::from_millis(50);
 
 /// Packet n (from 0) is due `n / rate` after the start.
 #[derive(Clone, Debug)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     /// Packets per second are `share / parts`.
     share: u128,
     parts: u128,
@@ -21,12 +21,12 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// For one thread with `flows` of `of` flows, at `rate` packets per second (not 0) over all.
-    pub(super) fn new(rate: u64, flows: usize, of: usize) -> Self {
+    pub(crate) fn new(rate: u64, flows: usize, of: usize) -> Self {
         Self { share: u128::from(rate.max(1)) * flows as u128, parts: of as u128, done: 0, slipped: 0 }
     }
 
     /// The number of packets that are due `elapsed` after the start and not sent. Gives up those that are too late.
-    pub(super) fn due(&mut self, elapsed: Duration) -> u64 {
+    pub(crate) fn due(&mut self, elapsed: Duration) -> u64 {
         let due = self.due_by(elapsed).saturating_sub(self.done);
         let most = self.due_by(MAX_BEHIND);
         if due > most {
@@ -36,18 +36,18 @@ impl Schedule {
         due.min(most)
     }
 
-    pub(super) fn sent(&mut self, packets: u64) {
+    pub(crate) fn sent(&mut self, packets: u64) {
         self.done += packets;
     }
 
     /// How long after the start the next `burst` packets are all due.
-    pub(super) fn next(&self, burst: usize) -> Duration {
+    pub(crate) fn next(&self, burst: usize) -> Duration {
         let last = u128::from(self.done) + burst.max(1) as u128 - 1;
         let ns = (last * self.parts * SECOND).div_ceil(self.share);
         Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
     }
 
-    pub(super) fn slipped(&self) -> u64 {
+    pub(crate) fn slipped(&self) -> u64 {
         self.slipped
     }
 

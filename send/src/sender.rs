@@ -86,13 +86,13 @@ impl Sender {
 }
 
 /// How one source is sent.
-struct Plan {
+pub(crate) struct Plan {
     source: IpAddr,
     /// What needs complete frames, if anything does.
-    raw: Option<String>,
+    pub(crate) raw: Option<String>,
 }
 
-fn plan(config: &SendConfig, link: &Link, source: IpAddr) -> Result<Plan, SendError> {
+pub(crate) fn plan(config: &SendConfig, link: &Link, source: IpAddr) -> Result<Plan, SendError> {
     let raw = if !config.vlan.is_empty() {
         Some("a VLAN tag".to_owned())
     } else if config.spoof {
@@ -234,7 +234,7 @@ fn share(count: u64, flows: usize, threads: usize, thread: usize) -> u64 {
     (thread..flows).step_by(threads).map(|flow| each + u64::from((flow as u64) < more)).sum()
 }
 
-fn open_packet_socket(config: &SendConfig, link: &Link, why: &str) -> Result<Socket, SendError> {
+pub(crate) fn open_packet_socket(config: &SendConfig, link: &Link, why: &str) -> Result<Socket, SendError> {
     let open = || -> io::Result<Socket> {
         let socket = raw::packet_socket(link.index, config.bypass_qdisc)?;
         // As large as the limit allows; less only costs speed.

@@ -13,7 +13,7 @@ pub const MAX_PAYLOAD_V4: usize = 65_535 - 20 - 8;
 pub const MAX_PAYLOAD_V6: usize = 65_535 - 8;
 
 /// Packets per second. More than any link carries, and computations with it stay far from an overflow.
-const MAX_RATE: u64 = 1_000_000_000_000;
+pub(crate) const MAX_RATE: u64 = 1_000_000_000_000;
 const MAX_THREADS: usize = 256;
 
 /// The part that [`SendConfig`](crate::SendConfig) and [`LoadConfig`](crate::LoadConfig) have in common.

@@ -6,22 +6,18 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
+use rustix::net::{MMsgHdr, SendAncillaryBuffer};
 use socket2::Socket;
 
 use crate::error::SendError;
 use crate::flow::{Exit, Flow};
+use crate::handover::{Stuck, failure, hand_over};
 use crate::probe::{PROBE_LEN, now_ns};
 use crate::report::FlowSent;
 use crate::schedule::{MAX_BEHIND, Schedule};
 
 /// The longest sleep, so that a stop is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_millis(50);
-
-/// A full queue is retried this many times after yielding to other threads; then the thread sleeps between retries.
-const EAGER_RETRIES: u32 = 64;
-const RETRY_SLEEP: Duration = Duration::from_micros(50);
 
 /// After a delay, packets are sent in bursts of this size until the schedule is met again.
 const CATCH_UP_BURST: usize = 256;
@@ -71,12 +67,6 @@ enum Halt {
     Failed(IpAddr, io::Error),
 }
 
-/// As [`Halt`], before the source is known.
-enum Stuck {
-    Stopped,
-    Failed(Errno),
-}
-
 impl Worker {
     pub(super) fn run(mut self, start: Instant, stop: &dyn Fn() -> bool) -> Result<WorkerReport, SendError> {
         let mut batch = Batch::new(self.size);
@@ -111,7 +101,7 @@ impl Worker {
                     stopped = true;
                     break;
                 }
-                Err(Halt::Failed(from, source)) => return Err(self.failure(from, sent, source)),
+                Err(Halt::Failed(from, source)) => return Err(failure(&self.interface, from, sent, source)),
             }
         }
         Ok(WorkerReport {
@@ -172,7 +162,7 @@ impl Worker {
                         *next += taken.len() as u64;
                         *sent += taken.len() as u64;
                     })
-                    .map_err(|stuck| stuck.from(flow.source.ip()))?;
+                    .map_err(|stuck| halt(stuck, flow.source.ip()))?;
             }
         }
         let Some(socket) = &self.packet_socket else { return Ok(()) };
@@ -193,27 +183,15 @@ impl Worker {
                 }
                 *sent += taken.len() as u64;
             })
-            .map_err(|stuck| stuck.from(first))
-    }
-
-    fn failure(&self, from: IpAddr, sent: u64, source: io::Error) -> SendError {
-        let remedy = match source.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => "; check that no firewall rule forbids it (`nft list ruleset`)",
-            Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => "; check that the interface exists and is up",
-            Some(libc::EMSGSIZE) => "; the packet is larger than the interface takes, so send a smaller payload",
-            Some(libc::ENETUNREACH) => "; give the interface an address of the group's family",
-            _ => "",
-        };
-        SendError::Send { from, interface: self.interface.clone(), sent, source, remedy }
+            .map_err(|stuck| halt(stuck, first))
     }
 }
 
-impl Stuck {
-    fn from(self, from: IpAddr) -> Halt {
-        match self {
-            Self::Stopped => Halt::Stopped,
-            Self::Failed(errno) => Halt::Failed(from, errno.into()),
-        }
+/// The same, now that the source is known.
+fn halt(stuck: Stuck, from: IpAddr) -> Halt {
+    match stuck {
+        Stuck::Stopped => Halt::Stopped,
+        Stuck::Failed(errno) => Halt::Failed(from, errno.into()),
     }
 }
 
@@ -264,31 +242,6 @@ impl Batch {
         let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> = parts.iter().map(|_| Default::default()).collect();
         let mut messages: Vec<MMsgHdr<'_>> =
             parts.iter().zip(&mut controls).map(|(parts, control)| MMsgHdr::new(&parts[..used], control)).collect();
-        let (mut done, mut refused) = (0, 0);
-        while done < messages.len() {
-            match sendmmsg(socket, &mut messages[done..], SendFlags::empty()) {
-                Ok(count) => {
-                    taken(&self.owners[done..done + count]);
-                    done += count;
-                    refused = 0;
-                }
-                Err(Errno::INTR) if stop() => return Err(Stuck::Stopped),
-                Err(Errno::INTR) => {}
-                Err(Errno::NOBUFS | Errno::AGAIN) => {
-                    *retries += 1;
-                    refused += 1;
-                    if stop() {
-                        return Err(Stuck::Stopped);
-                    }
-                    if refused < EAGER_RETRIES {
-                        thread::yield_now();
-                    } else {
-                        thread::sleep(RETRY_SLEEP);
-                    }
-                }
-                Err(errno) => return Err(Stuck::Failed(errno)),
-            }
-        }
-        Ok(())
+        hand_over(socket, &mut messages, retries, stop, |from, to| taken(&self.owners[from..to]))
     }
 }

@@ -20,6 +20,7 @@ use std::ffi::OsString;
 use crate::errors::UsageError;
 
 pub use failure::SinkFailure;
+pub use grammar::{Options as TargetOptions, Problem};
 pub use request::SinkRequest;
 pub use set::{Sinks, lock};
 pub use traits::{Context, SinkReport};

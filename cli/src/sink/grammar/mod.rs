@@ -20,8 +20,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::suggest::closest;
-use options::{Options, size, time};
+use options::{size, time};
 
+pub use options::Options;
 pub use problem::{Problem, TargetError};
 pub use target::{FileTarget, Kind, Target, UdpTarget, has_times};
 

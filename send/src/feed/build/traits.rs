@@ -1,0 +1,51 @@
+//! What a protocol's builder offers.
+
+use receiver_feed::protocol::StreamKey;
+
+use super::super::span::Span;
+use super::draft::Draft;
+
+/// What a protocol's header counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Counts {
+    Messages,
+    Packets,
+}
+
+/// What a protocol can carry.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Limits {
+    pub(in super::super) counts: Counts,
+    /// Streams that a group can carry.
+    pub(in super::super) streams: u32,
+    /// Messages of a packet.
+    pub(in super::super) messages: u32,
+    /// Bytes of a message, as the protocol counts them.
+    pub(in super::super) size: Span,
+    /// Bytes of a packet beside its messages, and of a message beside its bytes.
+    pub(in super::super) overhead: (usize, usize),
+    /// The first sequence number, if none is asked for, and the greatest one.
+    pub(in super::super) sequence: (u64, u64),
+    /// True if the header or the payload depends on the rate.
+    pub(in super::super) is_timed: bool,
+}
+
+/// Makes the datagrams of one protocol. Each method appends to `out`.
+pub(in super::super) trait Builder: Send + Sync + std::fmt::Debug {
+    fn limits(&self) -> Limits;
+
+    /// How the parser names stream `number` of a session.
+    fn key(&self, number: u32, session: u32) -> StreamKey;
+
+    fn data(&self, out: &mut Vec<u8>, draft: &Draft<'_>);
+
+    /// Returns false if the protocol has no heartbeat.
+    fn heartbeat(&self, _out: &mut Vec<u8>, _draft: &Draft<'_>) -> bool {
+        false
+    }
+
+    /// The end of the session, or what comes closest. Returns false if there is none.
+    fn end(&self, out: &mut Vec<u8>, draft: &Draft<'_>) -> bool {
+        self.heartbeat(out, draft)
+    }
+}
