@@ -25,16 +25,16 @@ pub fn rtp(sequence: u64, timestamp: u32) -> Bytes {
     [&header.concat()[..], &sequence.to_be_bytes()].concat().into()
 }
 
-/// A Pillar packet that was sent at `sent_ns`; each message holds its sequence number and `mark`.
+/// A Pillar packet that was sent at `sent_ns`; each message holds its sequence number and `mark`. The numbers wrap.
 pub fn pillar(flag: u8, first: u32, count: u8, sent_ns: u64, mark: u32) -> Bytes {
     let size = 16 + 10 * u16::from(count);
     let (seconds, nanoseconds) = ((sent_ns / 1_000_000_000) as u32, (sent_ns % 1_000_000_000) as u32);
     let mut bytes = [&size.to_le_bytes()[..], &[flag, count], &first.to_le_bytes()].concat();
     bytes.extend_from_slice(&seconds.to_le_bytes());
     bytes.extend_from_slice(&nanoseconds.to_le_bytes());
-    for sequence in first..first + u32::from(count) {
+    for at in 0..u32::from(count) {
         bytes.extend_from_slice(&10u16.to_le_bytes());
-        bytes.extend_from_slice(&sequence.to_le_bytes());
+        bytes.extend_from_slice(&first.wrapping_add(at).to_le_bytes());
         bytes.extend_from_slice(&mark.to_le_bytes());
     }
     bytes.into()
