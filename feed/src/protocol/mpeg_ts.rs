@@ -11,6 +11,8 @@ use super::traits::{Protocol, SequenceWidth};
 pub const TS_PACKET_LEN: usize = 188;
 
 const SYNC_BYTE: u8 = 0x47;
+/// The key of a plain transport stream: that of RTP has channel 0, and any SSRC.
+const PLAIN: StreamKey = StreamKey { channel: 1, session: 0 };
 
 /// MPEG-TS, plain or in RTP: each datagram tells which.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +38,7 @@ impl Protocol for MpegTs {
             }
             // A later sync byte that is wrong is the health report's to count.
             let packets = (datagram.len() / TS_PACKET_LEN) as u32;
-            let packet = Packet::new(Kind::Unsequenced, StreamKey::default(), 0, packets);
+            let packet = Packet::new(Kind::Unsequenced, PLAIN, 0, packets);
             return Ok(packet.with_messages(0, packets, framing));
         }
         let rtp = RtpHeader::parse(datagram)?;
@@ -67,6 +69,6 @@ impl Protocol for MpegTs {
     }
 
     fn stream_name(&self, stream: StreamKey) -> String {
-        if stream == StreamKey::default() { String::new() } else { Rtp.stream_name(stream) }
+        if stream == PLAIN { String::new() } else { Rtp.stream_name(stream) }
     }
 }

@@ -286,6 +286,7 @@ fn transport_streams_plain_and_in_rtp() {
     let packet = MpegTs.parse(&wrapped).unwrap();
     assert_eq!((packet.kind, packet.first, packet.count, packet.messages), (Kind::Data, 0x0102, 1, 7));
     assert_eq!(packet.messages(&wrapped).map(|ts| ts[0]).collect::<Vec<_>>(), [0x47; 7]);
+    assert_eq!(MpegTs.stream_name(StreamKey::default()), "00000000", "an SSRC may be 0");
     assert!(MpegTs.parse(&plain[..1000]).is_err());
     assert!(MpegTs.parse(&rtp(b"no transport stream")).is_err());
 }
