@@ -251,9 +251,9 @@ impl App {
         let area = Rect::new(0, 0, width, height);
         let model = self.frozen.as_ref().unwrap_or(&self.model);
         let mut picture = Buffer::empty(area);
-        self.state.arrangement.refresh(model);
-        let layout = Layout::new(area, self.state.panel, self.state.arrangement.len());
-        self.state.arrangement.fit(layout.rows());
+        self.state.refresh(model);
+        let layout = Layout::new(area, self.state.panel, self.state.len());
+        self.state.fit(layout.rows());
         draw::draw(&mut picture, &layout, model, &self.state, &self.theme);
         self.terminal.draw(picture)
     }

@@ -2,15 +2,20 @@
 
 mod arrangement;
 mod column;
+mod feed_rows;
 mod prompt;
+mod viewport;
 
 #[cfg(test)]
 mod tests;
 
 use super::model::Model;
+use super::stats::Subscription;
+use crate::view::feeds::Part;
 
 pub use arrangement::Arrangement;
 pub use column::Column;
+pub use feed_rows::FeedRows;
 pub use prompt::Prompt;
 
 /// A key.
@@ -68,7 +73,15 @@ pub enum ActionKind {
     Explain,
 }
 
-/// A panel below the subscriptions.
+/// What the list above the panels has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Page {
+    #[default]
+    Subscriptions,
+    Feeds,
+}
+
+/// A panel below the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Panel {
     Drops,
@@ -110,7 +123,9 @@ pub struct Message {
 
 /// How the dashboard is looked at.
 pub struct State {
+    pub page: Page,
     pub arrangement: Arrangement,
+    pub feeds: FeedRows,
     pub panel: Panel,
     pub prompt: Option<Prompt>,
     pub help: bool,
@@ -126,7 +141,9 @@ impl State {
     /// At the start. `ends_run`: the dashboard's end is the run's.
     pub fn new(ends_run: bool) -> Self {
         Self {
+            page: Page::default(),
             arrangement: Arrangement::default(),
+            feeds: FeedRows::default(),
             panel: Panel::Drops,
             prompt: None,
             help: false,
@@ -135,6 +152,62 @@ impl State {
             scrolled: 0,
             ends_run,
         }
+    }
+
+    /// Makes the list of the page anew if the run has answered since.
+    pub fn refresh(&mut self, model: &Model) {
+        match self.page {
+            Page::Subscriptions => self.arrangement.refresh(model),
+            Page::Feeds => self.feeds.refresh(model),
+        }
+    }
+
+    /// The list of the page has room for this number of rows.
+    pub fn fit(&mut self, rows: usize) {
+        match self.page {
+            Page::Subscriptions => self.arrangement.fit(rows),
+            Page::Feeds => self.feeds.fit(rows),
+        }
+    }
+
+    /// Rows of the page's list, visible or not.
+    pub fn len(&self) -> usize {
+        match self.page {
+            Page::Subscriptions => self.arrangement.len(),
+            Page::Feeds => self.feeds.len(),
+        }
+    }
+
+    /// The filter of the page.
+    pub fn filter(&self) -> &str {
+        match self.page {
+            Page::Subscriptions => self.arrangement.filter(),
+            Page::Feeds => self.feeds.filter(),
+        }
+    }
+
+    fn set_filter(&mut self, text: &str, model: &Model) {
+        match self.page {
+            Page::Subscriptions => self.arrangement.set_filter(text, model),
+            Page::Feeds => self.feeds.set_filter(text, model),
+        }
+    }
+
+    fn page_rows(&self) -> isize {
+        match self.page {
+            Page::Subscriptions => self.arrangement.page(),
+            Page::Feeds => self.feeds.page(),
+        }
+    }
+
+    /// The selected subscription: on the page of feeds, that of the selected leg.
+    pub fn subscription<'a>(&self, model: &'a Model) -> Option<&'a Subscription> {
+        if self.page == Page::Subscriptions {
+            return self.arrangement.selected(model);
+        }
+        let (feed, Part::Leg(at)) = self.feeds.selected(model)? else { return None };
+        let of_leg = &feed.legs[at].subscription;
+        model.subscriptions().iter().find(|one| one.subscription == *of_leg)
     }
 
     /// Shows the answer to a key.
@@ -166,7 +239,7 @@ impl State {
         match key {
             Key::Escape => {
                 if let Prompt::Filter { before, .. } = prompt {
-                    self.arrangement.set_filter(&before, model);
+                    self.set_filter(&before, model);
                 }
                 None
             }
@@ -184,7 +257,7 @@ impl State {
                 self.message = None;
                 prompt.edit(key);
                 if let Prompt::Filter { text, .. } = &prompt {
-                    self.arrangement.set_filter(text, model);
+                    self.set_filter(text, model);
                 }
                 self.prompt = Some(prompt);
                 None
@@ -200,18 +273,19 @@ impl State {
             Key::Char('p' | ' ') => self.paused = !self.paused,
             Key::Up | Key::Char('k') => self.select(-1, model),
             Key::Down | Key::Char('j') => self.select(1, model),
-            Key::PageUp => self.select(-self.arrangement.page(), model),
-            Key::PageDown => self.select(self.arrangement.page(), model),
+            Key::PageUp => self.select(-self.page_rows(), model),
+            Key::PageDown => self.select(self.page_rows(), model),
             Key::Home | Key::Char('g') => self.select(isize::MIN, model),
             Key::End | Key::Char('G') => self.select(isize::MAX, model),
             Key::Char('s') | Key::Right => self.sort(Arrangement::sort_by_next, model),
             Key::Char('S') | Key::Left => self.sort(Arrangement::sort_by_previous, model),
             Key::Char('r') => self.sort(Arrangement::reverse, model),
             Key::Char('/') => {
-                let text = self.arrangement.filter().to_owned();
+                let text = self.filter().to_owned();
                 self.prompt = Some(Prompt::Filter { before: text.clone(), text });
             }
-            Key::Escape => self.arrangement.set_filter("", model),
+            Key::Escape => self.set_filter("", model),
+            Key::Char('f') => self.turn_page(model),
             Key::Tab => self.show(self.panel.moved(1)),
             Key::BackTab => self.show(self.panel.moved(Panel::ALL.len() - 1)),
             Key::Char(digit @ '1'..='6') => self.show(Panel::ALL[digit as usize - '1' as usize]),
@@ -226,36 +300,61 @@ impl State {
         None
     }
 
+    fn turn_page(&mut self, model: &Model) {
+        self.page = match self.page {
+            Page::Subscriptions => Page::Feeds,
+            Page::Feeds => Page::Subscriptions,
+        };
+        self.scrolled = 0;
+        self.refresh(model);
+    }
+
     fn show(&mut self, panel: Panel) {
         (self.panel, self.scrolled) = (panel, 0);
     }
 
     /// The column may have no room, so that the footer names it.
     fn sort(&mut self, sort: fn(&mut Arrangement, &Model), model: &Model) {
+        if self.page == Page::Feeds {
+            return self.answer("streams in trouble come first; f shows the subscriptions, which can be sorted", false);
+        }
         sort(&mut self.arrangement, model);
         let (column, reversed) = self.arrangement.column();
         self.answer(format!("sorted by {}{}", column.title(), if reversed { ", reversed" } else { "" }), false);
     }
 
     fn select(&mut self, by: isize, model: &Model) {
-        self.arrangement.select(by, model);
+        match self.page {
+            Page::Subscriptions => self.arrangement.select(by, model),
+            Page::Feeds => self.feeds.select(by, model),
+        }
         if self.panel == Panel::Selected {
             self.scrolled = 0;
         }
     }
 
     fn ask_source(&mut self, model: &Model, block: bool) {
-        match self.arrangement.selected(model) {
+        match self.subscription(model) {
             Some(one) => {
                 let (key, subscription) = (one.key(), one.subscription.clone());
                 self.prompt = Some(Prompt::Source { block, key, subscription, text: String::new() });
             }
-            None => self.answer("no subscription is selected", true),
+            None => self.answer(self.nothing_selected(), true),
+        }
+    }
+
+    fn nothing_selected(&self) -> &'static str {
+        match self.page {
+            Page::Subscriptions => "no subscription is selected",
+            Page::Feeds => "no leg is selected; a leg has a subscription",
         }
     }
 
     fn explain(&mut self, model: &Model) -> Option<Request> {
-        let one = self.arrangement.selected(model)?;
+        let Some(one) = self.subscription(model) else {
+            self.answer(self.nothing_selected(), true);
+            return None;
+        };
         let action = Action { kind: ActionKind::Explain, key: one.key(), subscription: one.subscription.clone() };
         self.show(Panel::Selected);
         Some(Request::Run(action))

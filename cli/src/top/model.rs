@@ -1,6 +1,7 @@
 //! What the dashboard shows, made from a run's answers to `stats`: the latest figures, the course of the rates, and
 //! what has happened. Pure.
 
+mod feeds;
 mod link;
 mod occurrences;
 mod rows;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use super::stats::{Stats, Subscription};
 use crate::causes;
+use crate::feeds::FeedReport;
 use crate::view::STOPPED_AFTER;
 
 pub use occurrences::{Occurrence, Weight};
@@ -85,6 +87,11 @@ impl Model {
     /// The subscriptions, in the order of joining.
     pub fn subscriptions(&self) -> &[Subscription] {
         &self.stats.subscriptions
+    }
+
+    /// The feeds, in the order of the configuration.
+    pub fn feeds(&self) -> &[FeedReport] {
+        &self.stats.feeds
     }
 
     /// The state of a subscription.
@@ -171,6 +178,9 @@ impl Model {
         }
         if self.is_known() && !restarted {
             for occurrence in occurrences::between(&self.stats, &before, &stats, &self.statuses) {
+                self.keep(occurrence);
+            }
+            for occurrence in feeds::changes(&self.stats, &stats) {
                 self.keep(occurrence);
             }
         } else {

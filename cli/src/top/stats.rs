@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::feeds::FeedReport;
+
 /// The answer.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -33,6 +35,7 @@ pub struct Stats {
     pub output_dropped: u64,
     pub log_dropped: u64,
     pub sinks: Vec<Sink>,
+    pub feeds: Vec<FeedReport>,
     pub warnings: Vec<String>,
     /// False while the link cannot receive.
     pub link_up: Option<bool>,
@@ -116,6 +119,7 @@ mod tests {
     use crate::figures::{self, Dropped, Figures};
     use crate::sink::SinkReport;
     use crate::view::JsonFigures;
+    use crate::view::feeds::tests::with_gaps;
 
     /// A name that a run does not use would leave its field empty, without an error.
     #[test]
@@ -152,7 +156,7 @@ mod tests {
             ledger: receiver::Ledger::default(),
             in_flight: 13,
             unaccounted: Some(14),
-            feeds: Vec::new(),
+            feeds: vec![with_gaps()],
             probe: None,
             warnings: vec!["an older querier".to_owned()],
             dropped: Dropped { sinks: vec![sink], display: 0, log: 15 },
@@ -169,6 +173,7 @@ mod tests {
         assert_eq!((read.elapsed_seconds, all(read.total)), (12.0, expected));
         assert_eq!((read.in_flight, read.unaccounted, read.output_dropped, read.log_dropped), (13, Some(14), 7, 15));
         assert_eq!((read.warnings, read.ledger.get("redirected")), (given.warnings.clone(), Some(&0)));
+        assert_eq!(read.feeds, given.feeds);
         let sink = &read.sinks[0];
         assert_eq!(
             (sink.name.as_str(), sink.dropped, sink.dropped_by["slow"], sink.state.as_str()),

@@ -311,6 +311,33 @@ pub fn paragraph(feed: &FeedReport) -> Vec<String> {
     lines
 }
 
+/// What is known of a part of a feed beyond the feed's sentence.
+pub fn details(feed: &FeedReport, part: Part) -> Vec<String> {
+    match part {
+        Part::Feed => paragraph(feed).into_iter().skip(1).map(|line| line.trim_start().to_owned()).collect(),
+        Part::Leg(at) => vec![leg_words(&feed.legs[at])],
+        Part::Stream(at) => {
+            let stream = &feed.streams[at];
+            let sequence = stream.first_sequence.zip(stream.next_sequence);
+            let sequence = sequence.map(|(first, next)| format!("sequence {first} on, {next} is expected next"));
+            let counts = [
+                ("late", stream.recovered),
+                ("duplicates", stream.duplicates),
+                ("reordered", stream.reordered),
+                ("resets", stream.resets),
+                ("heartbeats", stream.heartbeats),
+                ("held", stream.held),
+            ];
+            let counts = counts.into_iter().filter(|(_, number)| *number > 0);
+            let counts: Vec<String> = counts.map(|(what, number)| format!("{what} {number}")).collect();
+            [Some(stream_words(stream)), sequence, (!counts.is_empty()).then(|| counts.join(", "))]
+                .into_iter()
+                .flatten()
+                .collect()
+        }
+    }
+}
+
 /// A leg in words: `leg a: 500 packets, first 51 %, lead 12 µs (99 %: 40 µs), lag 9 µs (99 %: 30 µs)`.
 pub fn leg_words(leg: &LegReport) -> String {
     let mut parts = vec![count(leg.packets, "packet")];

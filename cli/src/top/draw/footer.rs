@@ -6,10 +6,11 @@ use ratatui::style::{Modifier, Style};
 
 use super::text::put;
 use super::theme::Theme;
-use crate::top::keys::State;
+use crate::top::keys::{Page, State};
+use crate::top::model::Model;
 
 /// Draws it.
-pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: &Theme) {
+pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, state: &State, theme: &Theme) {
     if let Some(message) = &state.message {
         let style = if message.failed { theme.bad() } else { theme.good() };
         put(buffer, area, 0, 0, &message.text, style);
@@ -27,14 +28,19 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: &Theme) {
     }
     let pause = if state.paused { "p go on" } else { "p pause" };
     let quit = if state.ends_run { "q end run" } else { "q quit" };
-    let keys = ["? help", quit, "s sort", "/ filter", pause, "b/u block", "Enter why", "Tab panel"];
+    let page = match state.page {
+        Page::Feeds => "f subscriptions",
+        Page::Subscriptions if model.feeds().is_empty() => "",
+        Page::Subscriptions => "f feeds",
+    };
+    let keys = ["? help", quit, page, "s sort", "/ filter", pause, "b/u block", "Enter why", "Tab panel"];
     let mut column = 0;
-    // Always in sight: subscriptions that are not shown must not be forgotten.
-    if !state.arrangement.filter().is_empty() {
-        let text = format!("filter `{}`: {} (Esc clears)", state.arrangement.filter(), state.arrangement.len());
+    // Always in sight: rows that are not shown must not be forgotten.
+    if !state.filter().is_empty() {
+        let text = format!("filter `{}`: {} (Esc clears)", state.filter(), state.len());
         column = put(buffer, area, 0, 0, &text, theme.warning()).saturating_add(2);
     }
-    for key in keys {
+    for key in keys.into_iter().filter(|key| !key.is_empty()) {
         if usize::from(column) + key.len() > area.width.into() {
             break;
         }

@@ -4,13 +4,14 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
-use super::sparkline;
 use super::text::{put, put_right};
 use super::theme::Theme;
+use super::{feeds, sparkline};
 use crate::causes::Kind;
 use crate::top::keys::State;
 use crate::top::model::Model;
-use crate::units::{age, short, with_unit};
+use crate::units::{age, count, short, with_unit};
+use crate::view::feeds::Tone;
 
 /// Draws one to three rows.
 pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, state: &State, theme: &Theme) {
@@ -38,6 +39,10 @@ fn run(buffer: &mut Buffer, area: Rect, model: &Model, state: &State, theme: &Th
         0 => {}
         1 => parts.push("1 queue".to_owned()),
         many => parts.push(format!("{many} queues")),
+    }
+    match model.feeds().len() {
+        0 => {}
+        feeds => parts.push(count(feeds as u64, "feed")),
     }
     if model.is_known() {
         parts.push(format!("up {}", age(stats.elapsed_seconds)));
@@ -93,6 +98,7 @@ fn rates(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
 fn alert(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     let stats = model.stats();
     let loss = model.drops().iter().find(|drop| drop.kind == Kind::Lost && drop.rate > 0.0);
+    let feed = feeds::alert(model);
     let (text, style) = if let Some(why) = model.lost() {
         (format!("no connection, trying again: {why}"), theme.bad())
     } else if stats.link_up == Some(false) {
@@ -100,8 +106,12 @@ fn alert(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     } else if let Some(drop) = loss {
         let rate = short(drop.rate);
         (format!("losing {rate} packets/s: {} ({})", drop.cause, drop.explanation), theme.bad())
+    } else if let Some((text, Tone::Bad)) = &feed {
+        (text.clone(), theme.bad())
     } else if is_fallback(model) {
         (format!("XDP is not available: {}; panel 5 has each mode", first_reason(model)), theme.warning())
+    } else if let Some((text, tone)) = feed {
+        (text, theme.tone(tone))
     } else if let Some(warning) = stats.warnings.last() {
         (warning.clone(), theme.warning())
     } else if !stats.refused_modes.is_empty() {

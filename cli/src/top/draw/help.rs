@@ -8,12 +8,13 @@ use super::text::{put, wrapped};
 use super::theme::Theme;
 
 /// Keys, and what each does. A row without keys is a heading.
-const ROWS: [(&str, &str); 19] = [
+const ROWS: [(&str, &str); 20] = [
     ("", "The dashboard: any key closes this help"),
     ("Up Down PgUp PgDn", "select a subscription (also j k; Home End, g G)"),
     ("s S", "sort by the next or the previous column"),
     ("r", "reverse the order"),
-    ("/", "show only subscriptions with a text in name or state (silent)"),
+    ("/", "show only rows with a text in name or state (silent, lost)"),
+    ("f", "show the feeds with their legs and streams; the subscriptions again"),
     ("Esc", "clear the filter, cancel a question"),
     ("Enter", "ask why the selected subscription receives nothing"),
     ("b u", "block or unblock a source of the selected subscription"),

@@ -11,15 +11,15 @@ const PANEL: u16 = 8;
 #[derive(Clone, Debug)]
 pub struct Layout {
     pub header: Rect,
-    /// With the row of titles.
-    pub subscriptions: Rect,
+    /// The subscriptions or the feeds, with the row of titles.
+    pub list: Rect,
     pub panels: Vec<(Panel, Rect)>,
     pub footer: Rect,
 }
 
 impl Layout {
-    /// For a window of this size, where this panel is chosen, and this number of subscriptions is to be shown.
-    pub fn new(area: Rect, chosen: Panel, subscriptions: usize) -> Self {
+    /// For a window of this size, where this panel is chosen, and the list has this number of rows.
+    pub fn new(area: Rect, chosen: Panel, length: usize) -> Self {
         let (width, height) = (area.width, area.height);
         let header = match height {
             0..4 => height.min(1),
@@ -36,9 +36,9 @@ impl Layout {
             (_, 18..) => (1, 1),
             _ => (0, 0),
         };
-        // Up to half of the window, and what the subscriptions leave free below a free row.
+        // Up to half of the window, and what the list leaves free below a free row.
         let least = if rows == 2 { (left / 4).max(PANEL - 1) } else { PANEL };
-        let needed = u16::try_from(subscriptions).unwrap_or(u16::MAX).max(1).saturating_add(2);
+        let needed = u16::try_from(length).unwrap_or(u16::MAX).max(1).saturating_add(2);
         let panel = left.saturating_sub(needed).checked_div(rows).map_or(0, |free| least.max(free));
         let panels = panel * rows;
         let list = left - panels.min(left);
@@ -54,20 +54,20 @@ impl Layout {
         });
         Self {
             header: at(0, header),
-            subscriptions: at(header, list),
+            list: at(header, list),
             panels: panels.collect(),
             footer: at(height - footer, footer),
         }
     }
 
-    /// Rows for subscriptions.
+    /// Rows of the list.
     pub fn rows(&self) -> usize {
-        usize::from(self.subscriptions.height.saturating_sub(u16::from(self.has_titles())))
+        usize::from(self.list.height.saturating_sub(u16::from(self.has_titles())))
     }
 
-    /// Returns true if the columns of the subscriptions have titles.
+    /// Returns true if the columns of the list have titles.
     pub fn has_titles(&self) -> bool {
-        self.subscriptions.height >= 3
+        self.list.height >= 3
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
                 let area = Rect::new(0, 0, width, height);
                 for (chosen, count) in Panel::ALL.into_iter().zip([0, 1, 7, 30, 100, 10_000]) {
                     let layout = Layout::new(area, chosen, count);
-                    let parts = [layout.header, layout.subscriptions, layout.footer];
+                    let parts = [layout.header, layout.list, layout.footer];
                     let all: Vec<Rect> =
                         parts.into_iter().chain(layout.panels.iter().map(|&(_, place)| place)).collect();
                     for (at, part) in all.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 mod drops;
 mod events;
+mod feeds;
 mod footer;
 mod header;
 mod help;
@@ -22,7 +23,7 @@ mod theme;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::keys::{Panel, State};
+use super::keys::{Page, Panel, State};
 use super::model::Model;
 
 pub use layout::Layout;
@@ -31,11 +32,14 @@ pub use theme::Theme;
 /// Draws everything. `state` must have been fitted to the same layout.
 pub fn draw(buffer: &mut Buffer, layout: &Layout, model: &Model, state: &State, theme: &Theme) {
     header::draw(buffer, layout.header, model, state, theme);
-    subscriptions::draw(buffer, layout, model, state, theme);
+    match state.page {
+        Page::Subscriptions => subscriptions::draw(buffer, layout, model, state, theme),
+        Page::Feeds => feeds::draw(buffer, layout, model, state, theme),
+    }
     for &(panel, area) in &layout.panels {
         draw_panel(buffer, panel, area, layout, model, state, theme);
     }
-    footer::draw(buffer, layout.footer, state, theme);
+    footer::draw(buffer, layout.footer, model, state, theme);
     if state.help {
         help::draw(buffer, buffer.area, theme);
     }

@@ -1,4 +1,5 @@
-//! The selected subscription: all that is known of it, and why it receives nothing.
+//! The selected row: all that is known of a subscription, and why it receives nothing; of a feed, a leg or a stream, in
+//! words.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -6,16 +7,31 @@ use ratatui::style::Style;
 
 use super::text::paragraphs;
 use super::theme::Theme;
-use crate::top::keys::State;
+use crate::top::keys::{Page, State};
 use crate::top::model::{Model, Status};
+use crate::top::stats::Subscription;
 use crate::units::{age, count, short, with_unit};
+use crate::view::feeds::{details, sentence};
 
 /// Draws it as paragraphs.
 pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, state: &State, skip: usize, theme: &Theme) {
-    let Some(one) = state.arrangement.selected(model) else { return };
+    let mut all = Vec::new();
+    if state.page == Page::Feeds
+        && let Some((feed, part)) = state.feeds.selected(model)
+    {
+        let words = details(feed, part).into_iter().map(|line| (line, Style::new()));
+        all.extend([(sentence(feed), theme.title())].into_iter().chain(words));
+    }
+    if let Some(one) = state.subscription(model) {
+        of_subscription(&mut all, one, model, theme);
+    }
+    paragraphs(buffer, area, &all, skip, theme);
+}
+
+fn of_subscription(all: &mut Vec<(String, Style)>, one: &Subscription, model: &Model, theme: &Theme) {
     let status = model.status(one);
     let flow = one.flow;
-    let mut all = vec![(one.label(), theme.title())];
+    all.push((one.label(), theme.title()));
     let last = match (status, one.last_packet_seconds_ago) {
         (Status::Never, _) => "no packet yet".to_owned(),
         (Status::Silent(seconds), _) => format!("SILENT, last packet {} ago", age(seconds)),
@@ -50,5 +66,4 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, state: &State, skip:
         None if status == Status::Never => all.push(("Enter asks why".to_owned(), theme.dim())),
         None => {}
     }
-    paragraphs(buffer, area, &all, skip, theme);
 }

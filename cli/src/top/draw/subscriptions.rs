@@ -121,7 +121,7 @@ impl Columns {
 
 /// Draws the titles and the visible rows.
 pub fn draw(buffer: &mut Buffer, layout: &Layout, model: &Model, state: &State, theme: &Theme) {
-    let area = layout.subscriptions;
+    let area = layout.list;
     if area.is_empty() {
         return;
     }

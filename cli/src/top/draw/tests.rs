@@ -9,8 +9,10 @@ use ratatui::style::{Color, Modifier};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::feeds::FeedReport;
 use crate::top::keys::Key;
 use crate::top::stats::Stats;
+use crate::view::feeds::tests::{complete, with_gaps as gaps};
 
 const THEME: Theme = Theme { colour: true, unicode: true };
 const SIZES: [(u16, u16); 4] = [(80, 24), (120, 40), (200, 60), (20, 5)];
@@ -59,9 +61,9 @@ pub fn picture(size: (u16, u16), model: &Model, state: &mut State, theme: &Theme
     let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).expect("memory");
     terminal
         .draw(|frame| {
-            state.arrangement.refresh(model);
-            let layout = Layout::new(frame.area(), state.panel, state.arrangement.len());
-            state.arrangement.fit(layout.rows());
+            state.refresh(model);
+            let layout = Layout::new(frame.area(), state.panel, state.len());
+            state.fit(layout.rows());
             draw(frame.buffer_mut(), &layout, model, state, theme);
         })
         .expect("memory");
@@ -127,6 +129,43 @@ fn each_panel_has_its_key_and_says_what_it_knows() {
     assert!(shown((80, 24), &model, &mut state).join("\n").contains("why: no frame arrived on enp1s0f0"));
 }
 
+fn with_feeds(feeds: Vec<FeedReport>) -> Model {
+    let mut model = Model::new(Duration::from_secs(1));
+    for elapsed in [100.0, 101.0] {
+        model.update(Stats { feeds: feeds.clone(), ..answer(elapsed, three()) });
+    }
+    model
+}
+
+#[test]
+fn a_key_shows_the_feeds_with_legs_and_streams() {
+    let (model, mut state) = (with_feeds(vec![complete(), gaps()]), State::new(false));
+    let lines = shown((80, 24), &model, &mut state);
+    assert!(lines[0].contains("2 feeds") && lines[23].contains("f feeds"), "{lines:#?}");
+    assert!(lines[2].starts_with("feed itch: recovering, 1000 messages in 2 streams, 12 missing"), "{}", lines[2]);
+    state.key(Key::Char('f'), &model);
+    let lines = shown((80, 24), &model, &mut state);
+    assert!(lines[3].starts_with("feed ") && lines[3].contains("messages/s"), "{lines:#?}");
+    assert!(lines[4].starts_with("itch ") && lines[4].contains("live"), "{lines:#?}");
+    let leg = find(&lines, "LOST  ");
+    assert!(leg.starts_with("  b ") && leg.contains("991") && leg.contains("49 %"), "{leg}");
+    assert!(find(&lines, "MORNING002").contains("recovering"));
+    assert!(lines[23].contains("f subscriptions"), "{}", lines[23]);
+    for key in "4/lost\r".chars() {
+        state.key(if key == '\r' { Key::Enter } else { Key::Char(key) }, &model);
+    }
+    let lines = shown((80, 24), &model, &mut state);
+    assert!(lines[4].starts_with("itch ") && lines[5].starts_with("  b ") && lines[6].is_empty(), "{lines:#?}");
+    assert!(lines[23].starts_with("filter `lost`: 2 (Esc clears)"), "{}", lines[23]);
+    state.key(Key::Down, &model);
+    let all = shown((80, 24), &model, &mut state).join("\n");
+    for text in
+        ["9 lost on the network, 3 in the ring", "leg b: 991 packets, first 49 %", "lag 9.00 µs (99 %: 30.0 µs)"]
+    {
+        assert!(all.replace("\n  ", " ").contains(text), "{text}: {all}");
+    }
+}
+
 #[test]
 fn large_windows_show_several_panels_at_once_and_long_names_whole() {
     let (model, mut state) = (model(&three()), State::new(false));
@@ -159,8 +198,11 @@ fn no_window_and_no_state_panics() {
         (0..300).map(|n| subscription(n, &format!("10.0.0.{n}@232.1.1.1:5000"), n as f64, Some(n as f64))).collect();
     let mut lost = model(&long);
     lost.lose("the run has ended".into());
-    for model in [&Model::default(), &model(&[]), &model(&long), &model(&many), &lost] {
-        for keys in ["", "?", "2", "3", "4", "5", "6", "/x", "b10.", "p", "++++++", "G", "ssss"] {
+    let mut streams = gaps();
+    streams.streams = vec![streams.streams[1].clone(); 300];
+    let feeds = with_feeds(vec![complete(), streams, FeedReport::default()]);
+    for model in [&Model::default(), &model(&[]), &model(&long), &model(&many), &lost, &feeds] {
+        for keys in ["", "?", "2", "3", "4", "5", "6", "/x", "b10.", "p", "++++++", "G", "ssss", "f", "fG4", "f/lost"] {
             for ends_run in [true, false] {
                 let mut state = State::new(ends_run);
                 for key in keys.chars() {

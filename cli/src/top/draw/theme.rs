@@ -5,6 +5,7 @@ use ratatui::style::{Color, Modifier, Style};
 use crate::causes::Kind;
 use crate::color;
 use crate::top::model::{Status, Weight};
+use crate::view::feeds::Tone;
 
 /// How the dashboard looks on this terminal.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +61,15 @@ impl Theme {
             Status::Receiving => self.good(),
             Status::Silent(_) => self.bad(),
             Status::Never => self.warning(),
+        }
+    }
+
+    /// Of a row of a feed.
+    pub fn tone(&self, tone: Tone) -> Style {
+        match tone {
+            Tone::Plain => Style::new(),
+            Tone::Warning => self.warning(),
+            Tone::Bad => self.bad(),
         }
     }
 

@@ -2,6 +2,7 @@
 //! the run and each change by a key, and not each time that the dashboard is drawn.
 
 use super::column::Column;
+use super::viewport::Viewport;
 use crate::top::model::Model;
 use crate::top::stats::Subscription;
 
@@ -17,12 +18,8 @@ pub struct Arrangement {
     order: Vec<usize>,
     /// The model for which the order was made.
     generation: u64,
-    /// The place of the selected subscription in the order.
-    place: usize,
-    /// The place of the first visible one.
-    first: usize,
-    /// Visible rows.
-    rows: usize,
+    /// The visible part of the order.
+    viewport: Viewport,
     /// How often the order was made.
     made: u64,
 }
@@ -45,7 +42,7 @@ impl Arrangement {
 
     /// The place of the first visible one, counted from 0.
     pub fn first(&self) -> usize {
-        self.first
+        self.viewport.first
     }
 
     /// How often the order was made.
@@ -56,24 +53,24 @@ impl Arrangement {
 
     /// The visible subscriptions; true for the selected one.
     pub fn visible<'a>(&'a self, model: &'a Model) -> impl Iterator<Item = (&'a Subscription, bool)> {
-        let rows = self.order.iter().enumerate().skip(self.first).take(self.rows);
-        rows.filter_map(move |(place, &at)| Some((model.subscriptions().get(at)?, place == self.place)))
+        let Viewport { place: selected, first, rows } = self.viewport;
+        let rows = self.order.iter().enumerate().skip(first).take(rows);
+        rows.filter_map(move |(place, &at)| Some((model.subscriptions().get(at)?, place == selected)))
     }
 
     /// The selected subscription.
     pub fn selected<'a>(&self, model: &'a Model) -> Option<&'a Subscription> {
-        model.subscriptions().get(*self.order.get(self.place)?)
+        model.subscriptions().get(*self.order.get(self.viewport.place)?)
     }
 
     /// Rows by which a page moves.
     pub fn page(&self) -> isize {
-        self.rows.saturating_sub(1).max(1) as isize
+        self.viewport.page()
     }
 
     /// The window has room for this number of rows.
     pub fn fit(&mut self, rows: usize) {
-        self.rows = rows;
-        self.scroll();
+        self.viewport.fit(rows, self.order.len());
     }
 
     /// Makes the order anew if the run has answered since.
@@ -114,9 +111,8 @@ impl Arrangement {
 
     /// Moves the selection; `isize::MIN` and `isize::MAX` move it to the ends.
     pub fn select(&mut self, by: isize, model: &Model) {
-        self.place = self.place.saturating_add_signed(by).min(self.order.len().saturating_sub(1));
+        self.viewport.select(by, self.order.len());
         self.selected = self.selected(model).map(Subscription::key);
-        self.scroll();
     }
 
     fn make(&mut self, model: &Model) {
@@ -135,18 +131,11 @@ impl Arrangement {
         }
         let place = self.selected.as_ref().and_then(|key| self.order.iter().position(|&at| all[at].key() == *key));
         // One that is gone leaves the selection at its place.
-        self.place = place.unwrap_or(self.place).min(self.order.len().saturating_sub(1));
+        self.viewport.put(place.unwrap_or(self.viewport.place), self.order.len());
         // Without a choice by a key, the selection stays on the first row.
         if self.selected.is_some() && place.is_none() {
             self.selected = self.selected(model).map(Subscription::key);
         }
-        self.scroll();
-    }
-
-    fn scroll(&mut self) {
-        let last = self.order.len().saturating_sub(self.rows);
-        let least = (self.place + 1).saturating_sub(self.rows.max(1));
-        self.first = self.first.clamp(least, self.place.max(least)).min(last.max(least));
     }
 }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::*;
+use crate::feeds::FeedReport;
 use crate::top::stats::Stats;
+use crate::view::feeds::tests::{complete, with_gaps};
 use serde_json::json;
 
 fn model_of(rates: &[f64]) -> Model {
@@ -217,4 +219,50 @@ mod any {
             }
         }
     }
+}
+
+fn model_of_feeds(feeds: Vec<FeedReport>) -> Model {
+    let mut model = Model::new(Duration::from_secs(1));
+    model.update(Stats { feeds, ..stats(&[5.0, 6.0]) });
+    model
+}
+
+fn selected_part(state: &State, model: &Model) -> Option<Part> {
+    state.feeds.selected(model).map(|(_, part)| part)
+}
+
+#[test]
+fn the_page_of_feeds_has_its_own_filter_and_selection() {
+    let mut feed = with_gaps();
+    feed.legs[1].subscription = "10.0.0.1@232.1.1.1:5000".into();
+    let (other, model) = (FeedReport { name: "options".into(), ..complete() }, model_of_feeds(vec![feed.clone()]));
+    let mut state = started(&model);
+    type_in(&mut state, &model, "/.1@");
+    state.key(Key::Enter, &model);
+    type_in(&mut state, &model, "f");
+    state.fit(3);
+    assert_eq!((state.filter(), state.len()), ("", 5), "the feed, two legs, two streams");
+    assert_eq!(type_in(&mut state, &model, "b"), None);
+    assert_eq!(state.message.as_ref().map(|message| message.failed), Some(true), "a feed has no source");
+    type_in(&mut state, &model, "jj");
+    assert_eq!(selected_part(&state, &model), Some(Part::Leg(1)));
+    let action = Action { kind: ActionKind::Explain, key: "1".into(), subscription: "10.0.0.1@232.1.1.1:5000".into() };
+    assert_eq!(state.key(Key::Enter, &model), Some(Request::Run(action)), "of the leg's subscription");
+    // The rows move, and the selection with its leg.
+    let model = model_of_feeds(vec![other, feed]);
+    state.refresh(&model);
+    let name = state.feeds.selected(&model).map(|(feed, part)| (feed.name.as_str(), part));
+    assert_eq!(name, Some(("options", Part::Leg(1))), "the same answer: nothing is made anew");
+    state.key(Key::End, &model);
+    assert_eq!(selected_part(&state, &model), Some(Part::Stream(0)), "the stream in trouble stands before it");
+    type_in(&mut state, &model, "/morning002");
+    assert_eq!(state.len(), 2, "the feed and its stream");
+    type_in(&mut state, &model, "x");
+    assert_eq!((state.len(), selected_part(&state, &model)), (0, None));
+    state.key(Key::Escape, &model);
+    type_in(&mut state, &model, "/options");
+    state.key(Key::Enter, &model);
+    assert_eq!(state.len(), 3, "a feed with one stream has no row for it");
+    type_in(&mut state, &model, "f");
+    assert_eq!((state.filter(), state.len()), (".1@", 1), "that of the subscriptions");
 }
