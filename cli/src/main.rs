@@ -29,6 +29,7 @@ mod instance;
 mod interfaces;
 mod log;
 mod man;
+mod media;
 mod membership;
 mod metrics;
 mod outlet;

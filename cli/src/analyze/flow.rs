@@ -3,15 +3,14 @@
 
 use receiver_feed::Bytes;
 use receiver_feed::arbiter::{Arbiter, Config, Delivery, Event, LegId};
-use receiver_feed::health::{Bursts, Mdi, RtpHealth, TsConfig, TsHealth, clock_rate};
-use receiver_feed::protocol::is_transport_stream;
-use receiver_feed::protocol::{AnyProtocol, Detected, Detector, Kind, MpegTs, Protocol, Rtp, RtpHeader, StreamKey};
+use receiver_feed::health::Bursts;
+use receiver_feed::protocol::{AnyProtocol, Detected, Detector, Kind, MpegTs, Protocol, Rtp, StreamKey};
 use rustc_hash::FxHashMap;
+
+use crate::media::Media;
 
 /// Datagrams after which a flow that was not recognized is given up.
 const MOST_LOOKED_AT: usize = 64;
-/// The clock of RTP payload types that have no fixed one (RFC 3551, section 6): that of video.
-const VIDEO_CLOCK: u32 = 90_000;
 /// A capture has one leg for each flow.
 const LEG: LegId = LegId::new(0);
 
@@ -65,7 +64,7 @@ impl Settings {
             protocol,
             arbiter: Arbiter::new(protocol, self.config()),
             messages: FxHashMap::default(),
-            media: matches!(protocol, AnyProtocol::Rtp(_) | AnyProtocol::MpegTs(_)).then(Media::default),
+            media: Media::of(protocol, self.precise_times),
         })
     }
 }
@@ -86,7 +85,7 @@ impl Flow {
         self.bytes += payload.len() as u64;
         self.bursts.observe(now_ns, payload.len());
         match &mut self.phase {
-            Phase::Known(known) => known.take(settings, now_ns, payload),
+            Phase::Known(known) => known.take(now_ns, payload),
             Phase::Unknown => {}
             Phase::Looking(detector, kept) => {
                 kept.push((now_ns, payload.to_vec()));
@@ -96,7 +95,7 @@ impl Flow {
                 });
                 if let Some(protocol) = protocol {
                     let mut known = settings.sequenced(protocol);
-                    kept.iter().for_each(|(at_ns, payload)| known.take(settings, *at_ns, payload));
+                    kept.iter().for_each(|(at_ns, payload)| known.take(*at_ns, payload));
                     self.phase = Phase::Known(known);
                 } else if kept.len() >= MOST_LOOKED_AT {
                     self.phase = Phase::Unknown;
@@ -106,16 +105,16 @@ impl Flow {
     }
 
     /// After the last datagram: declares the gaps that are still waited for.
-    pub fn finish(&mut self, settings: &Settings) {
+    pub fn finish(&mut self) {
         if let Phase::Known(known) = &mut self.phase {
-            known.poll(settings, u64::MAX);
+            known.poll(u64::MAX);
         }
     }
 }
 
 impl Sequenced {
-    fn take(&mut self, settings: &Settings, now_ns: u64, payload: &[u8]) {
-        self.poll(settings, now_ns);
+    fn take(&mut self, now_ns: u64, payload: &[u8]) {
+        self.poll(now_ns);
         if let Ok(packet) = self.protocol.parse(payload)
             && packet.kind != Kind::Heartbeat
         {
@@ -123,7 +122,7 @@ impl Sequenced {
         }
         let Self { arbiter, media, .. } = self;
         // The arbiter counts what is malformed.
-        let _ = arbiter.push(LEG, now_ns, payload, |delivery| deliver(media, settings, delivery));
+        let _ = arbiter.push(LEG, now_ns, payload, |delivery| deliver(media, delivery));
         if let Some(media) = media {
             media.arrive(now_ns, payload);
         }
@@ -135,64 +134,17 @@ impl Sequenced {
     }
 
     /// Declares the gaps that are over at this time.
-    fn poll(&mut self, settings: &Settings, now_ns: u64) {
+    fn poll(&mut self, now_ns: u64) {
         let Self { arbiter, media, .. } = self;
-        arbiter.poll::<&[u8]>(now_ns, |delivery| deliver(media, settings, delivery));
+        arbiter.poll::<&[u8]>(now_ns, |delivery| deliver(media, delivery));
     }
 }
 
-fn deliver(media: &mut Option<Media>, settings: &Settings, delivery: Delivery<&[u8], Bytes>) {
-    if let Some(media) = media {
-        media.deliver(settings, delivery);
+fn deliver(media: &mut Option<Media>, delivery: Delivery<&[u8], Bytes>) {
+    let Some(media) = media else { return };
+    match &delivery.event {
+        Event::Gap(gap) => media.miss(gap.to - gap.from),
+        Event::Data(data) | Event::Unsequenced(data) => media.deliver(data.arrived_ns, data.datagram.as_ref()),
+        _ => {}
     }
-}
-
-/// The health of the media in a flow.
-#[derive(Default)]
-pub struct Media {
-    pub rtp: Option<RtpHealth>,
-    pub ts: Option<(TsHealth, Mdi)>,
-    /// When the latest packet of the transport stream arrived.
-    last_ns: u64,
-    /// Lost RTP packets that the delivery index has not taken yet.
-    lost: u64,
-}
-
-impl Media {
-    /// A datagram as it arrived: RTP is judged in this order.
-    fn arrive(&mut self, now_ns: u64, payload: &[u8]) {
-        let Some(header) = rtp(payload) else { return };
-        let rate = clock_rate(header.payload_type).unwrap_or(VIDEO_CLOCK);
-        self.rtp.get_or_insert_with(|| RtpHealth::new(rate)).observe(&header, now_ns);
-    }
-
-    /// A transport stream is judged in the order of the sequence, as its decoder gets it.
-    fn deliver(&mut self, settings: &Settings, delivery: Delivery<&[u8], Bytes>) {
-        let data = match &delivery.event {
-            Event::Gap(gap) => {
-                self.lost += gap.to - gap.from;
-                return;
-            }
-            Event::Data(data) | Event::Unsequenced(data) => data,
-            _ => return,
-        };
-        let payload = data.datagram.as_ref();
-        let packets = rtp(payload).map_or(payload, |header| &payload[header.payload..header.end]);
-        if !is_transport_stream(packets) {
-            return;
-        }
-        let (health, index) = self.ts.get_or_insert_with(|| {
-            let config = TsConfig::default();
-            let config = if settings.precise_times { config.precise_arrivals() } else { config };
-            (TsHealth::new(config), Mdi::new())
-        });
-        self.last_ns = self.last_ns.max(data.arrived_ns);
-        health.observe(packets, self.last_ns);
-        index.observe(self.last_ns, packets.len(), std::mem::take(&mut self.lost));
-    }
-}
-
-/// The header of a datagram that is RTP and not a plain transport stream.
-fn rtp(payload: &[u8]) -> Option<RtpHeader> {
-    if is_transport_stream(payload) { None } else { RtpHeader::parse(payload).ok() }
 }

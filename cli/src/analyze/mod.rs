@@ -105,7 +105,7 @@ fn analyze(args: &AnalyzeArgs) -> anyhow::Result<Analysis> {
         })?;
         problems.extend(end.map(|problem| format!("{}: {problem}", files::input(path))));
     }
-    flows.values_mut().for_each(|flow| flow.finish(&settings));
+    flows.values_mut().for_each(Flow::finish);
     Ok(Analysis {
         r#type: "analysis",
         files: args.files.iter().map(|path| path.display().to_string()).collect(),

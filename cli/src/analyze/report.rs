@@ -3,10 +3,9 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use receiver_feed::health::{Mdi, RtpHealth, TsHealth};
 use receiver_feed::protocol::Protocol;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::flow::{Flow, Phase, Sequenced};
 use super::frame::FrameCounts;
@@ -114,11 +113,11 @@ pub fn streams(source: IpAddr, group: IpAddr, port: u16, flow: &Flow) -> Vec<Str
     first.peak_bits_per_second = Some(flow.bursts.peak_bit_rates());
     if let Phase::Known(known) = &flow.phase {
         first.malformed = known.malformed();
-        let media = known.media.as_ref();
-        let ts = media.and_then(|media| media.ts.as_ref());
-        first.rtp = media.and_then(|media| media.rtp.as_ref()).map(rtp);
-        first.transport_stream = ts.map(|(health, _)| transport_stream(health));
-        first.delivery_index = ts.and_then(|(_, index)| delivery_index(index));
+        if let Some(media) = &known.media {
+            first.rtp = media.rtp();
+            first.transport_stream = media.transport_stream();
+            first.delivery_index = media.delivery_index();
+        }
     }
     all
 }
@@ -146,74 +145,6 @@ fn sequenced(known: &Sequenced, empty: &Stream) -> Vec<Stream> {
         }
     });
     streams.collect()
-}
-
-fn rtp(health: &RtpHealth) -> Value {
-    let report = health.report();
-    json!({
-        "packets": report.packets, "lost": report.lost, "duplicates": report.duplicates,
-        "reordered": report.reordered, "longest_gap": report.longest_gap, "restarts": report.restarts,
-        "jitter_nanoseconds": report.jitter_ns, "highest_jitter_nanoseconds": report.max_jitter_ns,
-    })
-}
-
-fn transport_stream(health: &TsHealth) -> Value {
-    let report = health.report();
-    let errors = &report.errors;
-    let programs: Vec<Value> = report
-        .programs
-        .iter()
-        .map(|program| {
-            let streams: Vec<Value> = program
-                .streams
-                .iter()
-                .map(|stream| json!({"pid": stream.pid, "stream_type": stream.stream_type}))
-                .collect();
-            json!({
-                "number": program.number, "service": program.service, "provider": program.provider,
-                "pmt_pid": program.pmt_pid, "pcr_pid": program.pcr_pid, "streams": streams,
-            })
-        })
-        .collect();
-    let pids: Vec<Value> = report
-        .pids
-        .iter()
-        .map(|pid| {
-            let pcr = pid.pcr.as_ref().map(|pcr| {
-                json!({
-                    "count": pcr.count, "highest_interval_nanoseconds": pcr.max_interval_ns,
-                    "jitter_nanoseconds": pcr.jitter_ns, "bits_per_second": pcr.bit_rate,
-                })
-            });
-            json!({
-                "pid": pid.pid, "packets": pid.packets, "continuity_errors": pid.continuity_errors,
-                "missing": pid.missing, "duplicates": pid.duplicates, "scrambled": pid.scrambled, "pcr": pcr,
-            })
-        })
-        .collect();
-    json!({
-        "packets": report.packets, "null_packets": report.null_packets, "bits_per_second": report.bit_rate,
-        "transport_stream_id": report.transport_stream_id,
-        "priority_1": {
-            "sync_loss": errors.sync_loss, "sync_byte": errors.sync_byte, "pat": errors.pat,
-            "continuity": errors.continuity, "pmt": errors.pmt, "pid": errors.pid,
-        },
-        "priority_2": {
-            "transport": errors.transport, "crc": errors.crc, "pcr_repetition": errors.pcr_repetition,
-            "pcr_discontinuity": errors.pcr_discontinuity, "pcr_accuracy": errors.pcr_accuracy, "pts": errors.pts,
-            "cat": errors.cat,
-        },
-        "programs": programs, "pids": pids,
-    })
-}
-
-fn delivery_index(index: &Mdi) -> Option<Value> {
-    let last = index.last()?;
-    Some(json!({
-        "delay_factor_nanoseconds": last.delay_factor_ns,
-        "highest_delay_factor_nanoseconds": index.worst_delay_factor_ns(),
-        "media_loss_rate": last.media_loss_rate,
-    }))
 }
 
 impl Analysis {

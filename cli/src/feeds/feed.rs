@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use receiver::{Datagram, Subscription};
 use receiver_feed::arbiter::{Arbiter, Delivery, Event, Histogram, LegId, StreamId};
+use receiver_feed::health::Bursts;
 use receiver_feed::protocol::{AnyProtocol, Protocol};
 use rustc_hash::FxHashMap;
 
@@ -11,6 +12,7 @@ use super::lent::{Held, Lend, Lent};
 use super::notice::{Limits, Notice, sentence};
 use super::report::{FeedReport, FeedState, LegReport, StreamReport};
 use super::request::FeedRequest;
+use crate::media::Media;
 use crate::units;
 
 /// Streams that a report has one by one.
@@ -36,6 +38,7 @@ pub struct Feed {
     protocol: AnyProtocol,
     arbiter: Arbiter<AnyProtocol, Held>,
     legs: Vec<Leg>,
+    arrivals: Vec<Arrivals>,
     events: Events,
     limits: Limits,
     /// Whether a leg's first malformed, and its first untracked datagram were logged.
@@ -44,11 +47,20 @@ pub struct Feed {
     last: Option<FeedReport>,
 }
 
+/// What a leg's datagrams are like as they arrive.
+struct Arrivals {
+    bursts: Bursts,
+    /// Of RTP and MPEG-TS alone.
+    media: Option<Media>,
+}
+
 /// What the arbiter's events leave behind.
 #[derive(Default)]
 struct Events {
     /// What is to be logged, in order.
     notices: Vec<(StreamId, Notice)>,
+    /// What is delivered, of RTP and MPEG-TS alone.
+    media: Option<Media>,
     /// By stream, where something has happened.
     streams: Vec<StreamEvents>,
     last_gap_ns: Option<u64>,
@@ -73,8 +85,9 @@ impl Feed {
             protocol: request.protocol,
             arbiter: Arbiter::new(request.protocol, config),
             noticed: vec![[false; 2]; legs.len()],
+            arrivals: legs.iter().map(|_| Arrivals::new(request.protocol)).collect(),
             legs,
-            events: Events::default(),
+            events: Events { media: Media::of(request.protocol, false), ..Events::default() },
             limits: Limits::default(),
             last: None,
         }
@@ -101,7 +114,8 @@ impl Feed {
     /// Takes a datagram of a leg, and gives the consumer what is in order now.
     #[inline]
     pub fn push(&mut self, leg: usize, now_ns: u64, datagram: Datagram<'_>, mut give: impl FnMut(&Datagram<'_>)) {
-        let Self { arbiter, events, .. } = self;
+        let Self { arbiter, arrivals, events, .. } = self;
+        arrivals[leg].take(now_ns, datagram.payload());
         let deliver = |delivery: Delivery<Lent<'_>, Held>| events.take(now_ns, delivery, &mut give);
         if let Err(error) = arbiter.push(LegId::new(leg as u8), now_ns, Lent(datagram), deliver) {
             self.malformed(leg, &error.to_string());
@@ -251,6 +265,8 @@ impl Feed {
             legs,
             streams,
             more_streams,
+            transport_stream: self.events.media.as_ref().and_then(Media::transport_stream),
+            delivery_index: self.events.media.as_ref().and_then(Media::delivery_index),
             missing_by: missing_by(&total),
             total,
         }
@@ -258,6 +274,7 @@ impl Feed {
 
     fn leg(&self, at: usize, leg: &Leg) -> LegReport {
         let found = self.arbiter.leg(LegId::new(at as u8));
+        let media = self.arrivals[at].media.as_ref();
         let quantiles = |histogram: &Histogram| Some([histogram.quantile(0.5)?, histogram.quantile(0.99)?]);
         LegReport {
             name: leg.shown(),
@@ -267,6 +284,10 @@ impl Feed {
             untracked: found.map_or(0, |found| found.untracked),
             lead_nanoseconds: found.and_then(|found| quantiles(&found.lead)),
             lag_nanoseconds: found.and_then(|found| quantiles(&found.lag)),
+            peak_bits_per_second: Some(self.arrivals[at].bursts.peak_bit_rates()),
+            rtp: media.and_then(Media::rtp),
+            transport_stream: media.and_then(Media::transport_stream),
+            delivery_index: media.and_then(Media::delivery_index),
             ..LegReport::default()
         }
     }
@@ -293,12 +314,30 @@ fn missing_by(total: &StreamReport) -> BTreeMap<std::borrow::Cow<'static, str>, 
     (total.missing > 0).then(|| ("unknown".into(), total.missing)).into_iter().collect()
 }
 
+impl Arrivals {
+    fn new(protocol: AnyProtocol) -> Self {
+        Self { bursts: Bursts::default(), media: Media::of(protocol, false) }
+    }
+
+    #[inline]
+    fn take(&mut self, now_ns: u64, payload: &[u8]) {
+        self.bursts.observe(now_ns, payload.len());
+        if let Some(media) = &mut self.media {
+            media.arrive(now_ns, payload);
+            media.deliver(now_ns, payload);
+        }
+    }
+}
+
 impl Events {
     #[inline]
     fn take<L: Lend>(&mut self, now_ns: u64, delivery: Delivery<L, Held>, give: &mut impl FnMut(&Datagram<'_>)) {
         let stream = delivery.stream;
         match &delivery.event {
             Event::Data(data) | Event::Unsequenced(data) => {
+                if let Some(media) = &mut self.media {
+                    media.deliver(data.arrived_ns, data.datagram.as_ref());
+                }
                 if !data.datagram.lend(give) {
                     self.not_kept(stream, data.first, data.count);
                 }
@@ -333,6 +372,9 @@ impl Events {
             }
             Event::Gap(gap) => {
                 self.last_gap_ns = Some(now_ns);
+                if let Some(media) = &mut self.media {
+                    media.miss(gap.to - gap.from);
+                }
                 Notice::Gap(gap)
             }
             Event::Lost(gap) => Notice::Lost(gap),

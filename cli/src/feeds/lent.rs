@@ -40,7 +40,7 @@ impl Hold for Held {
 }
 
 /// What an arbiter delivers can be lent to a consumer.
-pub trait Lend {
+pub trait Lend: AsRef<[u8]> {
     /// Gives the consumer the datagram. Returns false if it is lost.
     fn lend(&self, consumer: impl FnOnce(&Datagram<'_>)) -> bool;
 }

@@ -1,5 +1,5 @@
-//! What a feed reports. The names in JSON do not change; those of a stream are those of `receiver analyze`. The views of
-//! another process read the same types: a field that a run does not give has its default.
+//! What a feed reports. The names in JSON do not change; those of a stream are those of `receiver analyze`. The views
+//! of another process read the same types: a field that a run does not give has its default.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -77,6 +77,12 @@ pub struct FeedReport {
     pub more_streams: u64,
     /// Sums over all streams; `stream` is empty.
     pub total: StreamReport,
+    /// TR 101 290 and the programs of the MPEG-TS that was delivered, as `receiver analyze` has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport_stream: Option<Value>,
+    /// The Media Delivery Index (RFC 4445) of what was delivered, as `receiver analyze` has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery_index: Option<Value>,
     /// Where the missing sequence numbers of `total` were lost: a cause, and how many. Their sum is `total.missing`.
     pub missing_by: BTreeMap<Cow<'static, str>, u64>,
 }

@@ -168,7 +168,9 @@ impl<H: AsRef<[u8]> + Clone> Stream<'_, H> {
                 continue;
             }
             let behind = cursor.epoch == Some(self.cursor.epoch) && cursor.next <= self.rest.swept_next && moved;
-            leg.behind = if behind { leg.behind.saturating_add(1) } else { 0 };
+            // A leg that has fallen silent is not behind: it is lost as silent once its time is over.
+            let sends = now_ns.saturating_sub(cursor.last_ns) <= shared.config.sweep_ns();
+            leg.behind = if behind { leg.behind.saturating_add(u8::from(sends)) } else { 0 };
             if leg.behind >= BEHIND && cursor.lost.is_none() {
                 self.lose(id, LegLoss::Behind, sink);
             } else if !behind && moved && cursor.lost == Some(LegLoss::Behind) {
