@@ -34,6 +34,7 @@ mod membership;
 mod metrics;
 mod outlet;
 mod panics;
+mod record;
 mod run;
 mod send;
 mod service;
@@ -68,6 +69,7 @@ enum Command {
     #[command(hide = true)]
     Man(man::ManArgs),
     Membership(membership::MembershipArgs),
+    Record(Box<record::RecordArgs>),
     Run(Box<run::RunArgs>),
     Send(Box<send::SendArgs>),
     Top(top::TopArgs),
@@ -167,6 +169,7 @@ fn run(command: Command) -> ExitCode {
         Command::Interfaces(args) => interfaces::run(&args),
         Command::Man(args) => man::run(&args, crate::command()),
         Command::Membership(args) => membership::run(args),
+        Command::Record(args) => record::run(*args),
         Command::Run(args) => run::run(*args),
         Command::Send(args) => send::run(*args),
         Command::Top(args) => top::run(args),

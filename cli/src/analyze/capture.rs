@@ -1,11 +1,14 @@
 //! Reads capture files: pcap and pcapng, with microseconds or nanoseconds, of either byte order.
 
 use std::io::Read;
+use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::{anyhow, bail};
 use pcap_parser::pcapng::Block;
 use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{PcapBlockOwned, PcapError, PcapHeader, create_reader};
+
+use super::compressed::Content;
 
 /// The largest block that can be read, in bytes: a jumbo frame, a packet that GRO has joined, a table of names.
 const LARGEST_BLOCK: usize = 4 << 20;
@@ -36,7 +39,9 @@ struct Source {
 /// # Errors
 /// The file cannot be read, or is no capture.
 pub fn packets(input: impl Read + Send, mut each: impl FnMut(Captured<'_>)) -> anyhow::Result<Option<String>> {
-    let mut reader = create_reader(LARGEST_BLOCK, input).map_err(|error| match error {
+    let Content { bytes, is_cut_off } = Content::of(input)?;
+    let cut_off = || is_cut_off.load(Relaxed).then(|| "it ends in the middle of a compressed frame".to_owned());
+    let mut reader = create_reader(LARGEST_BLOCK, bytes).map_err(|error| match error {
         PcapError::Eof => anyhow!("it is empty"),
         PcapError::ReadError => anyhow!("it cannot be read"),
         _ => anyhow!("it is neither pcap nor pcapng; convert it, for example by `editcap -F pcapng IN OUT`"),
@@ -47,7 +52,7 @@ pub fn packets(input: impl Read + Send, mut each: impl FnMut(Captured<'_>)) -> a
     loop {
         let (length, block) = match reader.next() {
             Ok(next) => next,
-            Err(PcapError::Eof) => return Ok(None),
+            Err(PcapError::Eof) => return Ok(cut_off()),
             Err(PcapError::Incomplete(_)) => match refill(reader.as_mut())? {
                 true => continue,
                 false => return Ok(Some("it ends in the middle of a packet".to_owned())),

@@ -1,6 +1,7 @@
 //! `receiver analyze`: the sequence, the gaps and the health of the feeds in capture files.
 
 mod capture;
+mod compressed;
 mod flow;
 mod frame;
 mod report;
@@ -26,7 +27,7 @@ use report::{Analysis, streams};
 
 /// Find gaps, duplicates and bad timing of the feeds in capture files
 ///
-/// Reads pcap and pcapng: Ethernet with or without VLAN tags, Linux cooked captures (`tcpdump -i any`), and plain IP;
+/// Reads pcap and pcapng, also compressed with zstd: Ethernet with or without VLAN tags, Linux cooked captures (`tcpdump -i any`), and plain IP;
 /// fragments are put together. A stream is what one source sends to one group and port, apart by session, unit, channel
 /// or SSRC.
 #[derive(Args, Clone, Debug)]

@@ -101,7 +101,7 @@ fn key(arg: &Arg) -> Option<Key> {
 fn form(arg: &Arg) -> Form {
     let parsed = arg.get_value_parser().type_id();
     match () {
-        () if arg.get_long() == Some("output") => Form::Target,
+        () if matches!(arg.get_long(), Some("output" | "record")) => Form::Target,
         () if parsed == TypeId::of::<PathBuf>() => Form::Path,
         () if parsed == TypeId::of::<String>() || parsed == TypeId::of::<OsString>() => Form::Text,
         () => Form::Any,

@@ -76,6 +76,8 @@ impl Device for Descriptor {
 pub struct Opened {
     file: File,
     is_regular: bool,
+    /// The most bytes of units in one write to a regular file.
+    group: usize,
 }
 
 impl Opened {
@@ -84,7 +86,18 @@ impl Opened {
     /// # Errors
     /// The kernel does not report its kind.
     pub fn new(file: File) -> io::Result<Self> {
-        Ok(Self { is_regular: file.metadata()?.is_file(), file })
+        Ok(Self { is_regular: file.metadata()?.is_file(), file, group: PIPE_BUF })
+    }
+
+    /// A regular file gets units in writes of up to this number of bytes.
+    #[must_use]
+    pub fn in_groups_of(self, bytes: usize) -> Self {
+        Self { group: if self.is_regular { bytes } else { PIPE_BUF }, ..self }
+    }
+
+    /// Returns true for a regular file.
+    pub fn is_regular(&self) -> bool {
+        self.is_regular
     }
 
     /// Its length in bytes.
@@ -98,8 +111,8 @@ impl Opened {
     /// Writes whole units with up to `most` bytes, or one unit that is longer, and returns their number. A regular file
     /// that takes a part only is cut back to the last whole unit.
     ///
-    /// A regular file gets the same small groups as a pipe. The kernel stops a write between two pages when the process
-    /// is killed: so at most the unit at that place is torn.
+    /// A regular file gets the same small groups as a pipe, unless it was opened with larger ones. The kernel stops a
+    /// write between two pages when the process is killed: so at most the unit at that place is torn.
     ///
     /// # Errors
     /// The first unit was not written.
@@ -107,38 +120,60 @@ impl Opened {
         if !self.is_regular && !has_room(&self.file, gate) {
             return Ok(0);
         }
-        let units = batch.fitting(most.min(PIPE_BUF)).max(1);
+        let units = batch.fitting(most.min(self.group)).max(1);
         let bytes = batch.bytes_of(units);
+        match self.write_bytes(bytes) {
+            Ok(()) => Ok(units),
+            Err((done, error)) => self.whole(batch, done, error),
+        }
+    }
+
+    /// Writes all of the bytes, or, to a regular file, none of them.
+    ///
+    /// # Errors
+    /// They were not written.
+    pub fn write_whole(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_bytes(bytes).map_err(|(done, error)| self.cut_back(done).err().unwrap_or(error))
+    }
+
+    /// An error comes with the number of bytes that were written before it.
+    fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
         let mut done = 0;
         while done < bytes.len() {
             match self.file.write(&bytes[done..]) {
-                Ok(0) => return self.whole(batch, done, io::ErrorKind::WriteZero.into()),
+                Ok(0) => return Err((done, io::ErrorKind::WriteZero.into())),
                 Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // The next write reports an error.
                     let _ = poll(&mut [PollFd::from_borrowed_fd(self.file.as_fd(), PollFlags::OUT)], None);
                 }
-                Err(error) => return self.whole(batch, done, error),
+                Err(error) => return Err((done, error)),
             }
         }
-        Ok(units)
+        Ok(())
     }
 
     /// After an error behind `done` bytes: the number of whole units in them, or the error if there is none. The bytes
     /// of a torn unit are removed.
     fn whole(&mut self, batch: Batch<'_>, done: usize, error: io::Error) -> io::Result<usize> {
         let units = if done == 0 { 0 } else { batch.fitting(done) };
-        let torn = (done - batch.bytes_of(units).len()) as u64;
+        self.cut_back(done - batch.bytes_of(units).len())?;
+        if units > 0 { Ok(units) } else { Err(error) }
+    }
+
+    /// Removes the last bytes of a regular file.
+    fn cut_back(&mut self, torn: usize) -> io::Result<()> {
         if torn > 0 && self.is_regular {
             let end = self.file.stream_position()?;
             // Somebody else may have appended since.
             if self.length()? == end {
-                self.file.set_len(end - torn)?;
-                self.file.seek(SeekFrom::Start(end - torn))?;
+                let end = end - torn as u64;
+                self.file.set_len(end)?;
+                self.file.seek(SeekFrom::Start(end))?;
             }
         }
-        if units > 0 { Ok(units) } else { Err(error) }
+        Ok(())
     }
 }
 

@@ -40,6 +40,9 @@ pub trait Device: Send {
     fn turn(&mut self) -> Result<(), Trouble> {
         Ok(())
     }
+
+    /// Completes what was written: the outlet has ended, and nothing follows.
+    fn end(&mut self) {}
 }
 
 /// Reports to a device that waits if it still should.

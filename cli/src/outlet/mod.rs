@@ -25,7 +25,7 @@ use super::signals;
 use chunk::Chunk;
 use condition::Status;
 
-pub use chunk::Batch;
+pub use chunk::{Batch, CHUNK};
 pub use condition::Condition;
 pub use counts::{Counts, DropReason};
 pub use descriptor::{Descriptor, Opened, has_room};
@@ -98,6 +98,8 @@ struct State {
     turn: bool,
     /// Every further unit is dropped.
     closed: bool,
+    /// The thread has completed what was written.
+    has_ended: bool,
     error: Option<io::Error>,
 }
 
@@ -156,7 +158,7 @@ impl Outlet {
     }
 
     /// Why a unit without room is dropped now.
-    fn reason(&self) -> DropReason {
+    pub fn reason(&self) -> DropReason {
         self.0.status.reason()
     }
 
@@ -236,6 +238,21 @@ impl Outlet {
         }
         drop(state);
         self.check()
+    }
+
+    /// Ends the outlet, and waits up to this long until the device has completed what it wrote.
+    pub fn end(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let mut state = self.0.lock();
+        self.0.close(&mut state);
+        // Without a thread there is nothing to complete.
+        while !state.has_ended && state.device.is_none() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self.0.progress.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// Waits until everything is written, up to this long. Later units are written as before.

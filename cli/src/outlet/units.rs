@@ -26,13 +26,15 @@ impl Units {
         Self::new(outlet, DISPLAY_LIMIT, &Arc::default())
     }
 
-    /// Adds one unit, which [`Units::hand_on`] passes on.
+    /// Adds one unit, which [`Units::hand_on`] passes on. Returns false if the unit was dropped.
     #[inline]
-    pub fn put(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn put(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         write(&mut self.chunk.bytes);
-        if self.end_unit() {
+        let fits = self.end_unit();
+        if fits {
             self.push_if_full();
         }
+        fits
     }
 
     /// As [`Units::put`], for an outlet that needs to know when the unit came, in nanoseconds.

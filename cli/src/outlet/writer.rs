@@ -42,6 +42,9 @@ impl Shared {
                 }
             };
         }
+        device.end();
+        self.lock().has_ended = true;
+        self.progress.notify_all();
     }
 
     fn open(&self, device: &mut dyn Device) -> Result<(), Trouble> {

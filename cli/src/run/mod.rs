@@ -9,6 +9,7 @@ mod feeds;
 mod options;
 mod output;
 mod presentation;
+mod recorded;
 mod subscriptions;
 
 use std::io;
@@ -160,7 +161,11 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     if let Some(mut sinks) = instance.sinks() {
         result = result.and(sinks.finish().map_err(Failure::of_sink));
     }
-    presentation.summary(&last, evidence, result, args.json)
+    let presented = presentation.summary(&last, evidence, result, args.json);
+    if args.ends_with_words {
+        recorded::print_summary(&requests, &instance, args.json);
+    }
+    presented
 }
 
 fn check_files(args: &RunArgs, requests: &[SinkRequest]) -> anyhow::Result<()> {
@@ -181,7 +186,8 @@ fn open_sinks(
 ) -> anyhow::Result<Option<Sinks>> {
     let reports = handle.subscriptions()?;
     let subscriptions: Vec<_> = reports.into_iter().map(|report| (report.id, report.subscription)).collect();
-    let context = sink::Context { events, interface: handle.interface().index, subscriptions: &subscriptions };
+    let interface = handle.interface().index;
+    let context = sink::Context { events, interface, handle: Some(handle), subscriptions: &subscriptions };
     Sinks::open(requests, probe, &context)
 }
 

@@ -175,15 +175,28 @@ pub struct RunArgs {
     /// that rotates gets the time added to its name, or has it there as %Y%m%d-%H%M%S. A FIFO may get its reader later.
     /// `-`: standard output; all else goes to standard error. udp://GROUP:PORT?interface=NAME or udp://HOST:PORT: each
     /// datagram is sent on, 5ms after it came (delay=20ms), with ttl=16, source=ADDRESS and loop=yes on request.
-    /// unix:PATH: a Unix datagram socket. discard: nowhere. With only=SUBSCRIPTION, a sink takes that one alone.
+    /// unix:PATH: a Unix datagram socket. pcapng:FILE: a recording, see --record. discard: nowhere. With
+    /// only=SUBSCRIPTION, a sink takes that one alone.
     ///
-    /// SIGHUP has each file:PATH turn, or be opened anew. `-` with options: --output=-?limit=1MiB.
+    /// SIGHUP has each file:PATH and recording turn, or be opened anew. `-` with options: --output=-?limit=1MiB.
     ///
     /// A sink is opened once the receiver runs: a start that fails leaves files unchanged. Up to 64 MiB (limit=64MiB)
     /// wait for a slow or failing sink; further datagrams are dropped whole and counted under its name. The end of the
     /// run waits for a reader as long as it takes something within a second.
     #[arg(short, long, value_name = "TARGET", help_heading = "Sinks")]
     pub output: Vec<OsString>,
+    /// Record the packets to FILE as pcapng, once or several times; `-` is standard output
+    ///
+    /// Short for --output pcapng:FILE, and with its options behind a question mark:
+    /// FILE?rotate=1GiB&every=1h&keep=24&compress=zstd&comments=yes. Times have nanoseconds. A packet that follows lost
+    /// ones has their number with it (epb_dropcount), and statistics blocks count what came, was lost and was written.
+    /// A frame of XDP is written as it came; a payload of a UDP socket gets headers that are rebuilt.
+    ///
+    /// Each file is a whole of its own, and readable up to its last whole packet at any time. A file of that name which
+    /// is there already is kept, under the name of a finished one. SIGHUP begins the next file. A name that ends with
+    /// .zst is compressed.
+    #[arg(long, value_name = "FILE", help_heading = "Sinks")]
+    pub record: Vec<String>,
     /// Dump each datagram in hexadecimal; the line of each interval goes to standard error
     #[arg(long, help_heading = "Display and log")]
     pub hex: bool,
@@ -252,6 +265,9 @@ pub struct RunArgs {
     /// Allow any-source subscriptions in 232.0.0.0/8 and ff3x::/32, which are for named sources (RFC 4607)
     #[arg(long, help_heading = "Subscriptions")]
     allow_asm_in_ssm_range: bool,
+    /// The run is one of `receiver record`: it ends with a sentence about what was recorded.
+    #[arg(skip)]
+    pub ends_with_words: bool,
     /// The configuration file, once it was read.
     #[arg(skip)]
     configured: Option<Arc<Configured>>,
@@ -310,7 +326,9 @@ impl RunArgs {
     pub fn sinks(&self) -> Result<Vec<SinkRequest>, UsageError> {
         let configured = self.file().map(|configured| configured.file.sinks.as_slice()).unwrap_or_default();
         let more = configured.iter().map(configured_sink).collect::<Result<_, _>>()?;
-        sink::requests(&self.output, more, self.hex)
+        let recordings = self.record.iter().map(|file| format!("pcapng:{file}").into());
+        let outputs: Vec<OsString> = self.output.iter().cloned().chain(recordings).collect();
+        sink::requests(&outputs, more, self.hex)
     }
 
     /// The feeds that are asked for.

@@ -1,21 +1,30 @@
 //! A path: the payloads to a file, which is appended to, or to a FIFO, which may get its reader later. A file turns by
-//! size, at boundaries of the clock, and on request: [`super::rotation`] has the names.
+//! size, at boundaries of the clock, and on request: [`super::rotation`] has the names. Recordings are written to such
+//! files as well, each of them a whole of its own ([`Content`](super::content::Content)).
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::anyhow;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use super::content::{Format, Frames};
 use super::grammar::FileTarget;
 use super::rotation::{NameForm, next_boundary, seconds};
 use super::traits::{Context, Sink};
 use super::written::{Written, payload};
 use crate::files;
-use crate::outlet::{Batch, Descriptor, Device, Gate, Opened, Outlet, Trouble};
+use crate::outlet::{Batch, CHUNK, Descriptor, Device, Gate, Opened, Outlet, Trouble};
+
+/// The room that is left for the end of a file that has one, in bytes.
+const TRAILER: u64 = 1024;
+/// The bytes that are worth a compressed frame of their own. Fewer wait for more up to this long.
+const WORTH_A_FRAME: usize = 64 << 10;
+const GATHERING: Duration = Duration::from_millis(20);
 
 /// A file's own options.
 pub struct Options {
@@ -36,11 +45,6 @@ impl Options {
     /// The path of a file that begins now.
     pub fn path(&self, now: SystemTime) -> PathBuf {
         self.folder.join(self.form.current(now))
-    }
-
-    /// Returns true if a file gets another name once it is finished.
-    fn renames(&self) -> bool {
-        !self.form.is_timed() && (self.target.rotate.is_some() || self.target.every.is_some())
     }
 }
 
@@ -75,7 +79,8 @@ fn open_with(
         Outlet::over(name, Descriptor::fifo(move || append(&path)), context.on_failure())
     } else {
         let shown = files::shown(&path);
-        let files = Files::open(path, options).map_err(|error| anyhow!("cannot create {shown}: {error}"))?;
+        let files =
+            Files::open(path, options, Format::default()).map_err(|error| anyhow!("cannot create {shown}: {error}"))?;
         Outlet::over(name, files, context.on_failure())
     };
     Ok(Box::new(Written::new(outlet, limit, payload)))
@@ -94,12 +99,15 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 }
 
 /// The files of a sink, one after the other.
-struct Files {
+pub struct Files {
     options: Options,
+    format: Format,
     path: PathBuf,
     /// The present file. `None` after a failure.
     file: Option<Opened>,
     length: u64,
+    /// The length of a file without units.
+    empty: u64,
     began: SystemTime,
     /// The second in the latest name, and the number behind it. A name of that second that has become free is not used
     /// again: its file would seem to be older than it is.
@@ -107,34 +115,117 @@ struct Files {
 }
 
 impl Files {
-    fn open(path: PathBuf, options: Options) -> io::Result<Self> {
-        let file = Opened::new(append(&path)?)?;
+    /// Opens the first file. One of that name which is there already is appended to, or, where each file is a whole of
+    /// its own, gets the name of a finished one.
+    ///
+    /// # Errors
+    /// The file cannot be created.
+    pub fn open(path: PathBuf, options: Options, format: Format) -> io::Result<Self> {
         let began = SystemTime::now();
         let latest = options.form.is_timed().then(|| (seconds(began), 0));
-        Ok(Self { length: file.length()?, file: Some(file), options, path, began, latest })
+        let mut this = Self { options, format, path, file: None, length: 0, empty: 0, began, latest };
+        if this.format.content.is_some()
+            && let Ok(former) = fs::metadata(&this.path)
+            && former.is_file()
+            && former.len() > 0
+        {
+            if this.options.form.is_timed() {
+                this.path = this.unused(began);
+            } else {
+                this.began = former.modified()?;
+                this.put_away()?;
+                this.began = began;
+            }
+        }
+        this.open_present()?;
+        Ok(this)
     }
 
     fn open_present(&mut self) -> io::Result<&mut Opened> {
         match &mut self.file {
             Some(file) => Ok(file),
             empty => {
-                let file = Opened::new(append(&self.path)?)?;
+                let mut file = Opened::new(append(&self.path)?)?;
+                if let Some(bytes) = self.format.group {
+                    file = file.in_groups_of(bytes);
+                }
                 self.length = file.length()?;
+                if let Some(content) = self.format.content.as_mut().filter(|_| self.length == 0) {
+                    let header = content.header();
+                    self.length = write_encoded(&mut file, self.format.frames.as_mut(), &header)?;
+                    self.empty = self.length;
+                }
                 Ok(empty.insert(file))
             }
         }
     }
 
+    /// Returns true if a file gets another name once it is finished.
+    fn renames(&self) -> bool {
+        let Options { form, target, .. } = &self.options;
+        let turns = target.rotate.is_some() || target.every.is_some() || self.format.content.is_some();
+        !form.is_timed() && turns && self.file.as_ref().is_none_or(Opened::is_regular)
+    }
+
+    /// Ends the present file. Without room for its end it is readable all the same.
+    fn complete(&mut self) {
+        let (Some(file), Some(content)) = (&mut self.file, &mut self.format.content) else { return };
+        let trailer = content.trailer();
+        match write_encoded(file, self.format.frames.as_mut(), &trailer) {
+            Ok(bytes) => self.length += bytes,
+            Err(error) => tracing::debug!("no room for the end of {}: {error}", files::shown(&self.path)),
+        }
+    }
+
+    /// The bytes that units may take in the present file.
+    fn room(&self) -> u64 {
+        let trailer = if self.format.content.is_some() { TRAILER } else { 0 };
+        self.options.target.rotate.unwrap_or(u64::MAX).saturating_sub(self.length).saturating_sub(trailer)
+    }
+
+    /// Begins the next file if the present one has units, and no room for this number of bytes.
+    fn make_room(&mut self, bytes: usize) -> io::Result<()> {
+        self.open_present()?;
+        if self.length > self.empty && bytes as u64 > self.room() { self.next() } else { Ok(()) }
+    }
+
+    fn write_units(&mut self, batch: Batch<'_>, gate: &dyn Gate) -> io::Result<usize> {
+        self.make_room(batch.bytes_of(1).len())?;
+        let room = self.room().try_into().unwrap_or(usize::MAX);
+        let units = self.open_present()?.write_units(batch, room, gate)?;
+        self.length += batch.bytes_of(units).len() as u64;
+        Ok(units)
+    }
+
+    fn write_frame(&mut self, batch: Batch<'_>, gate: &dyn Gate) -> io::Result<usize> {
+        let began = Instant::now();
+        let units = batch.fitting(CHUNK).max(1);
+        let bytes = batch.bytes_of(units);
+        let Some(frames) = &mut self.format.frames else { return Ok(0) };
+        // A file has at most the whole frame: so it is made before its length is known.
+        let frame = frames.of(bytes)?.to_vec();
+        self.make_room(frame.len())?;
+        self.open_present()?.write_whole(&frame)?;
+        self.length += frame.len() as u64;
+        if bytes.len() < WORTH_A_FRAME && !gate.is_closed() {
+            sleep(GATHERING.saturating_sub(began.elapsed()));
+        }
+        Ok(units)
+    }
+
     /// Ends the present file and begins the next one.
     fn next(&mut self) -> io::Result<()> {
         let now = SystemTime::now();
-        let is_empty = self.file.is_some() && self.length == 0;
+        let is_empty = self.file.is_some() && self.length <= self.empty;
+        if !is_empty {
+            self.complete();
+        }
         if self.options.form.is_timed() {
             if is_empty {
                 remove_if_there(&self.path)?;
             }
             self.path = self.unused(now);
-        } else if self.options.renames() && !is_empty {
+        } else if self.renames() && !is_empty {
             self.put_away()?;
         }
         self.file = None;
@@ -198,18 +289,11 @@ impl Device for Files {
         if self.turns_at().is_some_and(|at| at <= SystemTime::now()) {
             self.next().map_err(Trouble::retry)?;
         }
-        let first = batch.bytes_of(1).len() as u64;
-        let limit = self.options.target.rotate.unwrap_or(u64::MAX);
-        self.open_present().map_err(Trouble::retry)?;
-        if self.length > 0 && self.length.saturating_add(first) > limit {
-            self.next().map_err(Trouble::retry)?;
-        }
-        let room = limit.saturating_sub(self.length).try_into().unwrap_or(usize::MAX);
-        let written = self.open_present().and_then(|file| file.write_units(batch, room, gate));
-        match &written {
-            Ok(units) => self.length += batch.bytes_of(*units).len() as u64,
+        let compresses = self.format.frames.is_some();
+        let written = if compresses { self.write_frame(batch, gate) } else { self.write_units(batch, gate) };
+        if written.is_err() {
             // Opened anew: its length may be another one.
-            Err(_) => self.file = None,
+            self.file = None;
         }
         written.map_err(Trouble::retry)
     }
@@ -221,6 +305,20 @@ impl Device for Files {
     fn turn(&mut self) -> Result<(), Trouble> {
         self.next().map_err(Trouble::retry)
     }
+
+    fn end(&mut self) {
+        self.complete();
+    }
+}
+
+/// Writes bytes in the form of the file. Returns the length that they have there.
+fn write_encoded(file: &mut Opened, frames: Option<&mut Frames>, bytes: &[u8]) -> io::Result<u64> {
+    let written = match frames {
+        Some(frames) if !bytes.is_empty() => frames.of(bytes)?,
+        _ => bytes,
+    };
+    file.write_whole(written)?;
+    Ok(written.len() as u64)
 }
 
 #[cfg(test)]
@@ -231,7 +329,7 @@ mod tests {
     fn files(text: &str) -> Files {
         let Kind::File(target) = grammar::parse(text).expect(text).kind else { panic!("{text} is no file") };
         let options = Options::new(&target);
-        Files::open(options.path(SystemTime::now()), options).expect("a file")
+        Files::open(options.path(SystemTime::now()), options, Format::default()).expect("a file")
     }
 
     fn names(folder: &Path) -> Vec<String> {

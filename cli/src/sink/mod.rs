@@ -1,11 +1,13 @@
 //! Sinks: where received data goes beyond being counted. A new kind is one file here, one form in [`grammar`], and one
 //! line of [`SinkRequest::open`].
 
+mod content;
 mod discard;
 mod failure;
 mod file;
 mod grammar;
 mod hex;
+mod pcapng;
 mod request;
 mod rotation;
 mod selection;

@@ -11,7 +11,7 @@ use super::grammar::{self, Kind, Target};
 use super::selection::Selection;
 use super::traits::{Context, Sink};
 use super::written::{Written, payload};
-use super::{file, hex, udp, unix};
+use super::{file, hex, pcapng, udp, unix};
 use crate::errors::UsageError;
 use crate::files;
 use crate::outlet::{Outlet, PAYLOAD_LIMIT};
@@ -97,24 +97,45 @@ impl SinkRequest {
     pub fn file(&self) -> Option<PathBuf> {
         match &self.destination {
             Destination::Kind(Kind::File(target)) => Some(file::Options::new(target).path(SystemTime::now())),
+            Destination::Kind(Kind::Recording(target)) if !target.is_standard_output() => {
+                Some(file::Options::new(&target.file).path(SystemTime::now()))
+            }
             Destination::Path(path) => Some(path.clone()),
             _ => None,
         }
     }
 
-    /// Returns true if the sink turns its file, or opens it anew, on request: one that is written as `file:PATH`.
+    /// Returns true if the sink turns its file, or opens it anew, on request: one that is written as `file:PATH` or
+    /// `pcapng:PATH`.
     pub fn reopens(&self) -> bool {
-        matches!(&self.destination, Destination::Kind(Kind::File(file)) if file.timed)
+        match &self.destination {
+            Destination::Kind(Kind::File(file)) => file.timed,
+            Destination::Kind(Kind::Recording(target)) => !target.is_standard_output(),
+            _ => false,
+        }
     }
 
     /// Returns true if the sink writes to standard output, so that the view cannot.
     pub fn takes_stdout(&self) -> bool {
-        matches!(self.destination, Destination::Kind(Kind::StandardOutput) | Destination::Hex { to_stderr: false })
+        match &self.destination {
+            Destination::Kind(Kind::Recording(target)) => target.is_standard_output(),
+            Destination::Kind(Kind::StandardOutput) | Destination::Hex { to_stderr: false } => true,
+            _ => false,
+        }
+    }
+
+    /// Returns true for a recording.
+    pub fn is_recording(&self) -> bool {
+        matches!(self.destination, Destination::Kind(Kind::Recording(_)))
     }
 
     /// Returns true if the sink needs the time at which each datagram came.
     pub fn needs_times(&self) -> bool {
-        matches!(&self.destination, Destination::Kind(Kind::Udp(udp)) if udp.delay > Duration::ZERO)
+        match &self.destination {
+            Destination::Kind(Kind::Udp(udp)) => udp.delay > Duration::ZERO,
+            Destination::Kind(Kind::Recording(_)) => true,
+            _ => false,
+        }
     }
 
     /// Opens the sink.
@@ -133,6 +154,7 @@ impl SinkRequest {
                 }
                 Kind::Discard => Ok(Box::new(Discard::default())),
                 Kind::File(target) => file::open(target, name, limit, context),
+                Kind::Recording(target) => pcapng::open(target, name, limit, context),
                 Kind::Udp(target) => udp::open(target, name, limit, context),
                 Kind::Unix(path) => unix::open(path, name, limit, context),
             },

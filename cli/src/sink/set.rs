@@ -120,7 +120,8 @@ impl Sinks {
 
     /// A subscription was joined: the sinks that name it in their target take it.
     pub fn joined(&mut self, id: SubscriptionId, subscription: &Subscription) {
-        for (at, sink) in self.sinks.iter().enumerate() {
+        for (at, sink) in self.sinks.iter_mut().enumerate() {
+            sink.sink.joined(id, subscription);
             if sink.selection.names(subscription) {
                 self.routes.add(at, id);
             }
@@ -202,7 +203,7 @@ mod tests {
     #[test]
     fn counting_alone_needs_no_sinks() {
         let (events, _) = mpsc::channel::<Event>();
-        let context = Context { events: &events, interface: 1, subscriptions: &[] };
+        let context = Context { events: &events, interface: 1, handle: None, subscriptions: &[] };
         assert!(Sinks::open(&[], false, &context).expect("nothing fails").is_none());
         assert!(Sinks::open(&[], true, &context).expect("nothing fails").is_some_and(|sinks| sinks.probe().is_some()));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 
-use receiver::{Datagram, Subscription, SubscriptionId};
+use receiver::{Datagram, Handle, Subscription, SubscriptionId};
 use serde::Serialize;
 
 use crate::event::Event;
@@ -32,6 +32,9 @@ pub trait Sink: Send {
 
     /// Ends the present file and begins the next one, between two datagrams.
     fn reopen(&self) {}
+
+    /// A subscription was joined, or is there from the start. Its datagrams may go to other sinks.
+    fn joined(&mut self, _id: SubscriptionId, _subscription: &Subscription) {}
 
     /// The counts so far.
     fn report(&self) -> SinkReport;
@@ -90,6 +93,8 @@ pub struct Context<'a> {
     pub events: &'a Sender<Event>,
     /// The interface that datagrams come from.
     pub interface: u32,
+    /// The receiver, to read its counters.
+    pub handle: Option<&'a Handle>,
     /// What is subscribed.
     pub subscriptions: &'a [(SubscriptionId, Subscription)],
 }

@@ -38,7 +38,7 @@ impl<F: Fn(&mut Vec<u8>, &Datagram<'_>) + Send> Sink for Written<F> {
         if self.is_timed {
             self.units.put_at(datagram.time().nanoseconds, write);
         } else {
-            self.units.put(write);
+            let _ = self.units.put(write);
         }
     }
 

@@ -5,6 +5,7 @@
 //! | `-` | standard output |
 //! | `discard:` | nowhere |
 //! | `PATH`, `file:PATH` | a file, or a FIFO |
+//! | `pcapng:PATH`, `pcapng:-` | a recording, in a file or to standard output |
 //! | `udp://HOST:PORT`, `udp://GROUP:PORT?interface=NAME` | a UDP relay |
 //! | `unix:PATH` | a Unix datagram socket |
 //!
@@ -24,7 +25,7 @@ use options::{size, time};
 
 pub use options::Options;
 pub use problem::{Problem, TargetError};
-pub use target::{FileTarget, Kind, Target, UdpTarget, has_times};
+pub use target::{FileTarget, Kind, RecordingTarget, Target, UdpTarget, has_times};
 
 /// The longest time that a relay may hold a datagram.
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
@@ -38,10 +39,11 @@ const LONGEST_UNIX_PATH: usize = 107;
 /// The keys of each kind.
 const COMMON_KEYS: [&str; 2] = ["only", "limit"];
 const FILE_KEYS: [&str; 5] = ["rotate", "every", "keep", "only", "limit"];
+const RECORDING_KEYS: [&str; 7] = ["rotate", "every", "keep", "compress", "comments", "only", "limit"];
 const UDP_KEYS: [&str; 7] = ["interface", "ttl", "source", "delay", "loop", "only", "limit"];
 
 /// How the kinds are written, for suggestions.
-const SCHEMES: [&str; 4] = ["discard:", "file:", "udp://", "unix:"];
+const SCHEMES: [&str; 5] = ["discard:", "file:", "pcapng:", "udp://", "unix:"];
 
 /// Parses a target.
 ///
@@ -69,7 +71,12 @@ fn target(text: &str) -> Result<Target, Problem> {
         return Options::new(options, &COMMON_KEYS)?.target(Kind::Discard);
     }
     if let Some(path) = head.strip_prefix("file:") {
-        return file(path, Options::new(options, &FILE_KEYS)?);
+        let options = Options::new(options, &FILE_KEYS)?;
+        let file = file("file:", path, &options)?;
+        return options.target(Kind::File(file));
+    }
+    if let Some(path) = head.strip_prefix("pcapng:") {
+        return recording(path, Options::new(options, &RECORDING_KEYS)?);
     }
     if let Some(address) = head.strip_prefix("udp://") {
         return udp(address, Options::new(options, &UDP_KEYS)?);
@@ -101,13 +108,13 @@ fn scheme(head: &str) -> Option<&str> {
     (is_word && (slashes || is_near)).then_some(&head[..end])
 }
 
-fn file(path: &str, options: Options<'_>) -> Result<Target, Problem> {
+fn file(scheme: &'static str, path: &str, options: &Options<'_>) -> Result<FileTarget, Problem> {
     if path.is_empty() {
-        return Err(Problem::NoPath("file:"));
+        return Err(Problem::NoPath(scheme));
     }
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     if name.is_empty() {
-        return Err(Problem::NoPath("file:"));
+        return Err(Problem::NoPath(scheme));
     }
     if folder.contains('%') {
         return Err(Problem::TimedFolder);
@@ -128,11 +135,34 @@ fn file(path: &str, options: Options<'_>) -> Result<Target, Problem> {
     })?;
     let keep = options
         .parsed("keep", "a number of files from 1 on", |text| text.parse::<u32>().ok().filter(|&files| files > 0))?;
-    if keep.is_some() && rotate.is_none() && every.is_none() && !has_times(name) {
+    if keep.is_some() && rotate.is_none() && every.is_none() && !has_times(name) && scheme == "file:" {
         return Err(Problem::KeepAlone);
     }
-    let path = path.to_owned();
-    options.target(Kind::File(FileTarget { path, timed: true, rotate, every, keep }))
+    Ok(FileTarget { path: path.to_owned(), timed: true, rotate, every, keep })
+}
+
+fn recording(path: &str, options: Options<'_>) -> Result<Target, Problem> {
+    let file = file("pcapng:", path, &options)?;
+    let zstd =
+        options.parsed("compress", "zstd, the only form of compression", |text| (text == "zstd").then_some(()))?;
+    let comments = options.parsed("comments", "yes or no", yes_or_no)?.unwrap_or(false);
+    let target = RecordingTarget { file, zstd: zstd.is_some(), comments };
+    if target.is_standard_output() {
+        let FileTarget { rotate, every, keep, .. } = target.file;
+        let given = [("rotate", rotate.is_some()), ("every", every.is_some()), ("keep", keep.is_some())];
+        if let Some((key, _)) = given.into_iter().chain([("compress", zstd.is_some())]).find(|(_, given)| *given) {
+            return Err(Problem::FilesOnly(key));
+        }
+    }
+    options.target(Kind::Recording(target))
+}
+
+fn yes_or_no(text: &str) -> Option<bool> {
+    match text {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    }
 }
 
 fn udp(address: &str, options: Options<'_>) -> Result<Target, Problem> {
@@ -147,11 +177,7 @@ fn udp(address: &str, options: Options<'_>) -> Result<Target, Problem> {
     let delay = options.parsed("delay", "a time up to 1s, such as 20ms; 0 sends each datagram at once", |text| {
         time(text).filter(|&time| time <= LONGEST_DELAY)
     })?;
-    let looped = options.parsed("loop", "yes or no", |text| match text {
-        "yes" => Some(true),
-        "no" => Some(false),
-        _ => None,
-    })?;
+    let looped = options.parsed("loop", "yes or no", yes_or_no)?;
     let literal = host.parse::<IpAddr>().ok();
     let shown = host.to_owned();
     if literal.is_some_and(|address| address.is_multicast()) {

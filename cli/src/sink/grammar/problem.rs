@@ -57,6 +57,9 @@ pub enum Problem {
     /// `keep` without anything that finishes a file.
     #[error("`keep` has nothing to count, since no file is ever finished; add rotate=SIZE or every=TIME")]
     KeepAlone,
+    /// An option for files alone.
+    #[error("`{0}` is for files; remove it, or write pcapng:PATH")]
+    FilesOnly(&'static str),
     /// A conversion that the name of a file cannot have.
     #[error("`{0}` in the name is unknown; write %Y, %m, %d, %H, %M, %S, or %% for a percent sign")]
     Conversion(String),

@@ -24,6 +24,8 @@ pub enum Kind {
     Discard,
     /// A file or a FIFO.
     File(FileTarget),
+    /// A recording as pcapng.
+    Recording(RecordingTarget),
     /// UDP to another host or group.
     Udp(UdpTarget),
     /// The path of a Unix datagram socket.
@@ -43,6 +45,17 @@ pub struct FileTarget {
     pub every: Option<Duration>,
     /// Finished files that stay; older ones are deleted.
     pub keep: Option<u32>,
+}
+
+/// A recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordingTarget {
+    /// Its files. The path `-` is standard output.
+    pub file: FileTarget,
+    /// True if `compress=zstd` stands there.
+    pub zstd: bool,
+    /// True if each packet gets a comment.
+    pub comments: bool,
 }
 
 /// A UDP relay.
@@ -74,6 +87,24 @@ impl FileTarget {
     pub fn plain(path: &str) -> Self {
         Self { path: path.to_owned(), timed: false, rotate: None, every: None, keep: None }
     }
+
+    fn options(&self, mut add: impl FnMut(&str, Option<String>)) {
+        add("rotate", self.rotate.map(|bytes| bytes.to_string()));
+        add("every", self.every.map(shown));
+        add("keep", self.keep.map(|files| files.to_string()));
+    }
+}
+
+impl RecordingTarget {
+    /// Returns true if the packets go to standard output.
+    pub fn is_standard_output(&self) -> bool {
+        self.file.path == "-"
+    }
+
+    /// Returns true if the files are compressed: on request, or because their name ends with `.zst`.
+    pub fn compresses(&self) -> bool {
+        self.zstd || self.file.path.ends_with(".zst")
+    }
 }
 
 impl Kind {
@@ -83,6 +114,8 @@ impl Kind {
             Self::StandardOutput => "standard output".to_owned(),
             Self::Discard => "discard:".to_owned(),
             Self::File(file) => file.path.clone(),
+            Self::Recording(target) if target.is_standard_output() => "standard output".to_owned(),
+            Self::Recording(target) => target.file.path.clone(),
             Self::Udp(udp) => format!("udp://{}", udp.address()),
             Self::Unix(path) => format!("unix:{path}"),
         }
@@ -111,9 +144,13 @@ impl fmt::Display for Target {
             Kind::Unix(path) => write!(f, "unix:{path}")?,
             Kind::File(file) => {
                 write!(f, "{}{}", if file.timed { "file:" } else { "" }, file.path)?;
-                add("rotate", file.rotate.map(|bytes| bytes.to_string()));
-                add("every", file.every.map(shown));
-                add("keep", file.keep.map(|files| files.to_string()));
+                file.options(&mut add);
+            }
+            Kind::Recording(target) => {
+                write!(f, "pcapng:{}", target.file.path)?;
+                target.file.options(&mut add);
+                add("compress", target.zstd.then(|| "zstd".to_owned()));
+                add("comments", target.comments.then(|| "yes".to_owned()));
             }
             Kind::Udp(udp) => {
                 write!(f, "udp://{}", udp.address())?;

@@ -38,6 +38,9 @@ fn the_kinds() {
         kind("udp://239.1.1.1:5000?interface=veth1&ttl=16&source=10.0.0.9&delay=20ms&loop=no"),
         Kind::Udp(relay)
     );
+    let file = FileTarget { path: "%H.pcapng".to_owned(), timed: true, rotate: None, every: None, keep: Some(2) };
+    let recording = RecordingTarget { file, zstd: true, comments: true };
+    assert_eq!(kind("pcapng:%H.pcapng?keep=2&compress=zstd&comments=yes"), Kind::Recording(recording));
     let target = parse("udp://[2001:db8::1]:5000?only=232.1.1.1:5000&only=232.1.1.2:5000&limit=64MiB").expect("two");
     assert_eq!((target.only.len(), target.limit), (2, Some(64 << 20)));
 }
@@ -64,6 +67,10 @@ fn each_refusal_names_key_reason_and_remedy() {
             "the value of `every` is `1ms`; write a whole number of seconds, minutes, hours or days, such as 1h",
         ),
         ("file:a?keep=2", "`keep` has nothing to count, since no file is ever finished; add rotate=SIZE or every=TIME"),
+        ("pcapng:", "it has no path; write pcapng:PATH"),
+        ("pcapng:-?rotate=1M", "`rotate` is for files; remove it, or write pcapng:PATH"),
+        ("pcapng:a?compress=gzip", "the value of `compress` is `gzip`; write zstd, the only form of compression"),
+        ("pcapng:a?comments=1", "the value of `comments` is `1`; write yes or no"),
         ("file:a%q", "`%q` in the name is unknown; write %Y, %m, %d, %H, %M, %S, or %% for a percent sign"),
         (
             "file:%Y/a",
@@ -98,11 +105,13 @@ fn texts() -> impl Strategy<Value = String> {
         Just("-".to_owned()),
         Just("discard:".to_owned()),
         "file:[a-z/%YmdHMS.]{1,12}",
+        "pcapng:(-|[a-z/%Yd.]{1,12})",
         "udp://(10\\.0\\.0\\.1|239\\.1\\.1\\.1|\\[ff3e::1\\]|host):[0-9]{1,5}",
         "unix:[a-z/]{1,20}",
         "[a-z:/?%.-]{1,12}",
     ];
-    let option = "(rotate|every|keep|limit|interface|ttl|source|delay|loop|only)=[0-9]{0,3}[a-zA-Z.:]{0,4}";
+    let option =
+        "(rotate|every|keep|compress|comments|limit|interface|ttl|source|delay|loop|only)=[0-9]{0,3}[a-zA-Z.:]{0,4}";
     (head, proptest::collection::vec(option, 0..4))
         .prop_map(|(head, options)| if options.is_empty() { head } else { format!("{head}?{}", options.join("&")) })
 }

@@ -1,0 +1,201 @@
+//! `pcapng:PATH`: a recording of the packets, with what was lost between them.
+//!
+//! Each datagram is a block of its own, and blocks are written and dropped whole. A packet that comes after lost ones
+//! has their number with it. [`statistics`] writes counters between the packets. Each file begins with its own section
+//! ([`Blocks`]), so that it can be read alone.
+
+mod block;
+mod filter;
+mod rebuild;
+mod statistics;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime};
+
+use anyhow::anyhow;
+use receiver::{Datagram, Subscription, SubscriptionId};
+
+use super::content::{Format, Frames};
+use super::file::{Files, Options};
+use super::grammar::RecordingTarget;
+use super::traits::{Context, Sink, SinkReport};
+use crate::errors::UsageError;
+use crate::files;
+use crate::outlet::{CHUNK, DropReason, Outlet, OutletError, Units};
+use block::Packet;
+use statistics::{Blocks, Recording, Watch};
+
+/// The room for statistics beyond that for packets, in bytes.
+const STATISTICS_LIMIT: usize = 1 << 20;
+/// The longest wait for the end of the last file.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// Opens the sink.
+///
+/// # Errors
+/// The file cannot be created, or is a FIFO.
+pub fn open(
+    target: &RecordingTarget,
+    name: &str,
+    limit: usize,
+    context: &Context<'_>,
+) -> anyhow::Result<Box<dyn Sink>> {
+    let handle = context.handle.ok_or_else(|| anyhow!("there is no receiver to record"))?;
+    let recording = Arc::new(Recording::new(handle));
+    let outlet = if target.is_standard_output() {
+        Outlet::stdout_for_payloads(name, context.on_failure())
+    } else {
+        let options = Options::new(&target.file);
+        let path = options.path(SystemTime::now());
+        let shown = files::shown(&path);
+        if files::is_fifo(&path) {
+            let text = format!("{shown} is a FIFO; record to a file, or to - and from there to a pipe");
+            return Err(UsageError(text).into());
+        }
+        let create = |error| anyhow!("cannot create {shown}: {error}");
+        let format = Format {
+            content: Some(Box::new(Blocks(Arc::clone(&recording)))),
+            frames: target.compresses().then(Frames::new).transpose().map_err(create)?,
+            group: Some(CHUNK),
+        };
+        Outlet::over(name, Files::open(path, options, format).map_err(create)?, context.on_failure())
+    };
+    outlet.start();
+    let mut statistics = Units::new(&outlet, limit.saturating_add(STATISTICS_LIMIT), &Arc::default());
+    if target.is_standard_output() {
+        statistics.put(|out| out.extend(recording.header()));
+        statistics.hand_on()?;
+    }
+    Ok(Box::new(Recorder {
+        units: Units::new(&outlet, limit, &recording.counts),
+        watch: Watch::start(Arc::clone(&recording), statistics, target.is_standard_output()),
+        outlet,
+        gap: Gap::default(),
+        comments: target.comments.then(Comments::default),
+        text: String::new(),
+        recording,
+    }))
+}
+
+/// Writes each datagram as a packet.
+struct Recorder {
+    recording: Arc<Recording>,
+    outlet: Outlet,
+    units: Units,
+    watch: Watch,
+    gap: Gap,
+    comments: Option<Comments>,
+    /// The comment of a packet, kept for its memory.
+    text: String,
+}
+
+/// Packets between the last one that was written and the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Gap {
+    /// Lost before they came to the sink.
+    lost: u64,
+    /// Dropped for want of room.
+    unwritten: u64,
+    /// Why.
+    reason: Option<DropReason>,
+}
+
+/// The subscriptions as comments name them, by their numbers.
+#[derive(Debug, Default)]
+struct Comments(Vec<String>);
+
+impl Comments {
+    fn of(&self, id: SubscriptionId) -> &str {
+        self.0.get(id.number() as usize).map_or("", String::as_str)
+    }
+
+    fn set(&mut self, id: SubscriptionId, subscription: &Subscription) {
+        let number = id.number() as usize;
+        if self.0.len() <= number {
+            self.0.resize(number + 1, String::new());
+        }
+        self.0[number] = format!("wanted by {subscription}");
+    }
+}
+
+impl Gap {
+    fn write(&self, text: &mut String) {
+        let before = if text.is_empty() { "" } else { "; " };
+        let _ = match (self.lost, self.unwritten, self.reason) {
+            (0, 0, _) => Ok(()),
+            (lost, 0, _) => write!(text, "{before}lost before this packet: {lost}"),
+            (lost, unwritten, reason) => {
+                let reason = reason.map_or("", DropReason::name);
+                let all = lost + unwritten;
+                write!(text, "{before}lost before this packet: {all}, of these not written ({reason}): {unwritten}")
+            }
+        };
+    }
+}
+
+impl Sink for Recorder {
+    #[inline]
+    fn take(&mut self, datagram: &Datagram<'_>) {
+        if self.recording.noticed.load(Relaxed) > 0 {
+            self.gap.lost += self.recording.noticed.swap(0, Relaxed);
+        }
+        self.text.clear();
+        if let Some(comments) = &self.comments {
+            self.text.push_str(comments.of(datagram.subscription()));
+        }
+        self.gap.write(&mut self.text);
+        let frame = datagram.frame();
+        let packet = Packet {
+            interface: if frame.is_some() { 0 } else { self.recording.rebuilt() },
+            time: self.recording.utc(datagram.time().nanoseconds),
+            drop_count: self.gap.lost + self.gap.unwritten,
+            comment: &self.text,
+        };
+        let is_kept = self.units.put(|out| {
+            packet.write(out, |out| match frame {
+                Some(frame) => out.extend_from_slice(frame),
+                None => {
+                    let (source, group, port) = (datagram.source(), datagram.group(), datagram.port());
+                    rebuild::write(out, source, group, port, datagram.payload());
+                }
+            });
+        });
+        self.recording.taken.fetch_add(1, Relaxed);
+        if is_kept {
+            self.gap = Gap::default();
+        } else {
+            self.gap.unwritten += 1;
+            self.gap.reason = Some(self.outlet.reason());
+        }
+    }
+
+    fn end_batch(&mut self) -> Result<(), OutletError> {
+        self.units.hand_on()
+    }
+
+    fn finish(&mut self) -> Result<(), OutletError> {
+        let handed_on = self.units.hand_on();
+        self.watch.end();
+        let finished = handed_on.and_then(|()| self.outlet.finish());
+        self.outlet.end(PATIENCE);
+        finished
+    }
+
+    fn reopen(&self) {
+        self.outlet.turn();
+    }
+
+    fn joined(&mut self, id: SubscriptionId, subscription: &Subscription) {
+        if let Some(comments) = &mut self.comments {
+            comments.set(id, subscription);
+        }
+    }
+
+    fn report(&self) -> SinkReport {
+        SinkReport::new(&self.recording.counts, &self.outlet.condition(), self.outlet.last_error())
+    }
+}

@@ -1,0 +1,261 @@
+//! What a recording knows beyond its packets: what was lost, and when that was noticed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use receiver::{Handle, Ledger, ReceiveMode, Verdict};
+use receiver_host::clock;
+
+use super::block::{Interface, Section, Statistics};
+use super::filter;
+use crate::outlet::{Counts, DropReason, Units};
+use crate::sink::content::Content;
+
+/// How often the counters are read.
+const EVERY: Duration = Duration::from_millis(200);
+/// How often counters that have changed are written.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+const SECOND: i64 = 1_000_000_000;
+
+/// The causes of [`Ledger::lost`], by their names in the ledger.
+const LOSSES: [&str; 7] = [
+    Verdict::DroppedRingFull.name(),
+    Verdict::DroppedRingBusy.name(),
+    "xsk_rx_dropped",
+    "xsk_rx_ring_full",
+    "xsk_unbound",
+    "ring_not_copied",
+    "kernel_dropped",
+];
+
+/// A recording, as its sink, its files and its counters share it.
+pub struct Recording {
+    handle: Handle,
+    interface: String,
+    has_frames: bool,
+    /// Counts packets by what became of them.
+    pub counts: Arc<Counts>,
+    /// Packets that came to the sink.
+    pub taken: AtomicU64,
+    /// Packets that were lost before they came to the sink, and that no packet in the file has with it yet.
+    pub noticed: AtomicU64,
+    start: u64,
+    /// CLOCK_TAI less UTC, in nanoseconds.
+    offset: AtomicU64,
+}
+
+impl Recording {
+    /// Of a receiver.
+    pub fn new(handle: &Handle) -> Self {
+        let offset = offset();
+        Self {
+            interface: handle.interface().name.clone(),
+            has_frames: handle.mode() != ReceiveMode::Socket,
+            handle: handle.clone(),
+            counts: Arc::default(),
+            taken: AtomicU64::new(0),
+            noticed: AtomicU64::new(0),
+            start: clock::real_time(),
+            offset: AtomicU64::new(offset),
+        }
+    }
+
+    /// A time of the receiver, in nanoseconds since 1970 in UTC.
+    #[inline]
+    pub fn utc(&self, tai: u64) -> u64 {
+        tai.wrapping_sub(self.offset.load(Relaxed))
+    }
+
+    /// The interface of packets whose headers are rebuilt.
+    pub fn rebuilt(&self) -> u32 {
+        u32::from(self.has_frames)
+    }
+
+    /// The blocks that begin a file.
+    pub fn header(&self) -> Vec<u8> {
+        let offset = offset();
+        self.offset.store(offset, Relaxed);
+        let mut out = Vec::new();
+        let os = format!("Linux {}", release());
+        let section = Section {
+            hardware: std::env::consts::ARCH.to_owned(),
+            os: os.clone(),
+            application: format!("receiver {}", env!("CARGO_PKG_VERSION")),
+            comment: format!(
+                "Times are UTC: those of CLOCK_TAI less {} s. epb_dropcount counts the packets that were lost before a \
+                 packet, in rings and socket buffers or for a slow or full disk. isb_osdrop counts all of them, \
+                 isb_usrdeliv the packets that were written.",
+                offset as i64 / SECOND
+            ),
+        };
+        section.write(&mut out);
+        let subscriptions = self.handle.subscriptions().unwrap_or_default();
+        let filter = filter::of(subscriptions.iter().map(|report| &report.subscription));
+        let interface = |description: &str, comment: &str| Interface {
+            name: self.interface.clone(),
+            description: description.to_owned(),
+            filter: filter.clone(),
+            os: os.clone(),
+            comment: comment.to_owned(),
+        };
+        if self.has_frames {
+            interface("frames as they came, by XDP", "The XDP program took the times.").write(&mut out);
+        }
+        let rebuilt = "The kernel took the times. A UDP socket receives the payload alone: Ethernet, IP and UDP headers \
+                       are rebuilt. Addresses, ports and lengths are those of the datagram; MAC source, TTL, \
+                       identification and traffic class are not.";
+        interface("payloads of UDP sockets, with rebuilt headers", rebuilt).write(&mut out);
+        out
+    }
+
+    /// The counts now.
+    fn read(&self) -> Option<(Statistics, Ledger)> {
+        // Taken and written first: what is lost in between is in the next statistics.
+        let (taken, written, unwritten) = (self.taken.load(Relaxed), self.counts.written(), self.counts.dropped());
+        let ledger = self.handle.ledger().ok()?;
+        let lost = ledger.lost();
+        let frames: u64 = Verdict::ALL.into_iter().map(|verdict| ledger.verdict(verdict)).sum();
+        let kernel = ledger.kernel();
+        let statistics = Statistics {
+            interface: 0,
+            time: clock::real_time(),
+            start: self.start,
+            received: frames.max(kernel.received + kernel.dropped),
+            interface_dropped: ledger.host().map_or(0, |host| host.interface_dropped),
+            accepted: taken + lost,
+            dropped: lost + unwritten,
+            delivered: written,
+            comment: String::new(),
+        };
+        Some((statistics, ledger))
+    }
+
+    /// The packets that were not written, by reason.
+    fn unwritten(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        DropReason::ALL.into_iter().map(|reason| (reason.name(), self.counts.dropped_for(reason)))
+    }
+}
+
+/// The blocks around those of the packets.
+pub struct Blocks(pub Arc<Recording>);
+
+impl Content for Blocks {
+    fn header(&mut self) -> Vec<u8> {
+        self.0.header()
+    }
+
+    fn trailer(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if let Some((mut statistics, ledger)) = self.0.read() {
+            let lost = LOSSES.into_iter().map(|name| (name, ledger.count(name).unwrap_or(0)));
+            statistics.comment = words("lost since the recording began", lost.chain(self.0.unwritten()));
+            statistics.write(&mut out);
+        }
+        out
+    }
+}
+
+/// `WHAT: 3 NAME, 4 NAME`; empty if there is nothing to list.
+fn words(what: &str, counts: impl Iterator<Item = (&'static str, u64)>) -> String {
+    let parts: Vec<String> =
+        counts.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect();
+    if parts.is_empty() { String::new() } else { format!("{what}: {}", parts.join(", ")) }
+}
+
+/// Reads the counters, from a thread of its own, and writes what was lost where that is noticed. Dropping this value
+/// ends the thread.
+pub struct Watch {
+    ends: Option<Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Writes to these units; the last statistics as well if `has_no_trailer`. Without a thread a recording lacks all
+    /// statistics but those of its trailer.
+    pub fn start(recording: Arc<Recording>, units: Units, has_no_trailer: bool) -> Self {
+        let (ends, ended) = mpsc::channel();
+        let watch = move || watch(&recording, units, has_no_trailer, || ended.recv_timeout(EVERY));
+        let thread = thread::Builder::new().name("recording".to_owned()).spawn(watch);
+        Self { ends: Some(ends), thread: thread.ok() }
+    }
+
+    /// Ends the thread, which writes what it has noticed.
+    pub fn end(&mut self) {
+        self.ends = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn watch(
+    recording: &Recording,
+    mut units: Units,
+    has_no_trailer: bool,
+    wait: impl Fn() -> Result<(), RecvTimeoutError>,
+) {
+    let mut before = recording.read();
+    let mut written = Instant::now();
+    loop {
+        let goes_on = wait() == Err(RecvTimeoutError::Timeout);
+        let Some((mut statistics, ledger)) = recording.read() else { if goes_on { continue } else { return } };
+        let earlier = |name| before.as_ref().and_then(|(_, ledger)| ledger.count(name)).unwrap_or(0);
+        let lost = LOSSES.map(|name| (name, ledger.count(name).unwrap_or(0).saturating_sub(earlier(name))));
+        let total: u64 = lost.iter().map(|(_, count)| count).sum();
+        let has_changed = before.as_ref().is_none_or(|(before, _)| before.accepted != statistics.accepted);
+        if total > 0 {
+            recording.noticed.fetch_add(total, Relaxed);
+            statistics.comment = words("lost since the statistics before", lost.into_iter());
+        }
+        let is_due = has_changed && written.elapsed() >= WRITE_EVERY || !goes_on && has_no_trailer;
+        if total > 0 || is_due {
+            units.put(|out| statistics.write(out));
+            // The sink reports a failure.
+            let _ = units.hand_on();
+            (before, written) = (Some((statistics, ledger)), Instant::now());
+        }
+        if !goes_on {
+            return;
+        }
+    }
+}
+
+/// CLOCK_TAI less UTC in nanoseconds, by whole seconds.
+fn offset() -> u64 {
+    let off = clock::tai().wrapping_sub(clock::real_time()) as i64;
+    ((off + SECOND / 2).div_euclid(SECOND) * SECOND) as u64
+}
+
+fn release() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_losses_are_those_that_the_ledger_adds_up() {
+        let ledger = Ledger::default();
+        for name in LOSSES {
+            assert_eq!(ledger.count(name), Some(0), "{name}");
+        }
+        assert_eq!(ledger.lost(), 0);
+    }
+
+    #[test]
+    fn only_what_there_is_is_listed() {
+        assert_eq!(words("lost", [("a", 0), ("b", 2), ("c", 1)].into_iter()), "lost: 2 b, 1 c");
+        assert_eq!(words("lost", [("a", 0)].into_iter()), "");
+    }
+}
