@@ -69,7 +69,10 @@ fn refusals_come_before_anything_is_sent() {
         ("--feed moldudp64 --leg 232.1.1.1:5000 --messages 8..1", "`8..1` is no number or range"),
         ("--feed moldudp64 --leg 232.1.1.1:5000 --messages 99 --message-size 9000", "and UDP carries 65507"),
         ("--feed moldudp64 --leg 232.1.1.1:5000 --heartbeat 0", "heartbeats every 0ns are asked for; take 1ms"),
-        ("--feed moldudp64 --leg 232.1.1.1:5000 --engine xdp", "a feed is not possible with this engine; use the engine socket"),
+        (
+            "--feed moldudp64 --leg 232.1.1.1:5000 --engine xdp",
+            "a feed is not possible with this engine; use the engine socket",
+        ),
     ] {
         let output = send(&lab, arguments);
         let error = String::from_utf8_lossy(&output.stderr);

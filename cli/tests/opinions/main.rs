@@ -3,6 +3,7 @@
 
 #[path = "../capture/mod.rs"]
 mod capture;
+mod captures;
 #[path = "../command/mod.rs"]
 mod command;
 mod fec;

@@ -213,7 +213,7 @@ fn streams_of_tshark(file: &[u8]) -> (u64, i64, f64) {
     let arguments = ["-n", "-r", scratch.name(), "-d", "udp.port==5004,rtp", "-q", "-z", "rtp,streams"];
     let table = String::from_utf8(run("tshark", &arguments, b"").0).expect("text");
     let line = table.lines().find(|line| line.contains("0x")).unwrap_or_else(|| panic!("{table}"));
-    // Start, end, source, port, destination, port, SSRC, payload, packets, lost, (share), …, jitter: least, mean, most.
+    // Packets, lost, (share), delta: least, mean, most, jitter: least, mean, most.
     let words: Vec<&str> = line.split_whitespace().collect();
     let share = words.iter().position(|word| word.starts_with('(')).unwrap_or_else(|| panic!("{table}"));
     let number = |at: usize| words[at].parse::<f64>().unwrap_or_else(|error| panic!("{error}: {table}"));

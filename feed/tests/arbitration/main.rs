@@ -150,7 +150,8 @@ proptest! {
         legs in prop::collection::vec(leg(5_000, 2_000), 1..5),
         loss in 0u8..70,
     ) {
-        let arrivals = arrivals(&legs, Course { first: 1, messages: 200, loss, one: false, calm: false, sure: |_, _| false });
+        let course = Course { first: 1, messages: 200, loss, one: false, calm: false, sure: |_, _| false };
+        let arrivals = arrivals(&legs, course);
         prop_assume!(!arrivals.is_empty());
         let config = Config::new(legs.len()).window_ns(FOREVER / 4).reorder(1_000).leg_timeout_ns(FOREVER);
         let mut arbiter: Arbiter<AnyProtocol, Bytes> = Arbiter::new(MoldUdp64.into(), config.stale_ns(FOREVER));
