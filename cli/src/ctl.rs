@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::control::{Client, ClientError, Kind, Refusal, Request, Selection};
 use crate::errors::UsageError;
-use crate::feeds::FeedReport;
+use crate::feeds::{FeedReport, LegReport};
 use crate::units::{age, count, short, with_unit};
 use crate::values::duration_within;
 use crate::view::feeds;
@@ -377,8 +377,10 @@ fn evidence(result: &Value) -> String {
         }
     }
     for lost in rows_of(&result["lost_legs"]) {
-        let [feed, leg, subscription, why] = ["feed", "leg", "subscription", "text"].map(|key| text(&lost[key]));
-        let _ = writeln!(out, "leg {leg} of feed {feed} is LOST ({subscription})\n  {why}");
+        let [feed, why] = ["feed", "text"].map(|key| text(&lost[key]));
+        let [name, subscription] = ["leg", "subscription"].map(|key| text(&lost[key]).to_owned());
+        let leg = feeds::with_subscription(&LegReport { name, subscription, ..LegReport::default() });
+        let _ = writeln!(out, "feed {feed}: leg {leg} is LOST\n  {why}");
     }
     if out.is_empty() { "each subscription has received something\n".to_owned() } else { out }
 }
@@ -437,7 +439,7 @@ feed itch: 7 messages, 2 missing in 1 gap
 ";
         assert_eq!(words(&Request::Feeds {}, &json!({"feeds": [feed]})), expected);
         let lost = json!({"lost_legs": [{"feed": "itch", "leg": "b", "subscription": "239.1.1.1:1", "text": "why"}]});
-        assert_eq!(words(&Request::Evidence {}, &lost), "leg b of feed itch is LOST (239.1.1.1:1)\n  why\n");
+        assert_eq!(words(&Request::Evidence {}, &lost), "feed itch: leg b (239.1.1.1:1) is LOST\n  why\n");
         let result = json!({"mode": "copy", "interface": "eth1", "queues": [0, 2], "share": false,
             "refused_modes": [{"mode": "mapped", "reason": "no room"}]});
         assert_eq!(words(&Request::Mode {}, &result), "copy on eth1, queues 0, 2\nmapped was refused: no room\n");

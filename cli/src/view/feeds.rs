@@ -258,11 +258,11 @@ fn legs(feed: &FeedReport) -> Vec<String> {
     let is_alone = feed.legs.len() == 1;
     let mut parts: Vec<String> = Vec::new();
     for leg in &feed.legs {
-        let LegReport { name, subscription, .. } = leg;
+        let name = &leg.name;
         if leg.is_lost {
-            parts.push(format!("leg {name} is LOST ({subscription})"));
+            parts.push(format!("leg {} is LOST", with_subscription(leg)));
         } else if leg.packets == 0 {
-            parts.push(format!("leg {name} received nothing ({subscription})"));
+            parts.push(format!("leg {} received nothing", with_subscription(leg)));
         }
         if leg.missing > 0 && !is_alone {
             parts.push(format!("{name} lost {} ({})", leg.missing, percent(lost_share(leg))));
@@ -280,6 +280,12 @@ fn legs(feed: &FeedReport) -> Vec<String> {
         parts.push(format!("and {more} more"));
     }
     parts
+}
+
+/// The leg's name, and its subscription if that is another one.
+pub fn with_subscription(leg: &LegReport) -> String {
+    let LegReport { name, subscription, .. } = leg;
+    if name == subscription { name.clone() } else { format!("{name} ({subscription})") }
 }
 
 /// The part of a leg's sequence numbers that it lost.
@@ -467,7 +473,7 @@ pub mod tests {
         assert_eq!(
             sentence(&with_gaps()),
             "itch: recovering, 1000 messages in 2 streams, 12 missing in 3 gaps (longest 7): 9 lost on the network, \
-             3 in the ring, 2 recovered late; a lost 10 (1.0 %), leg b is LOST (10.0.0.1@232.1.1.9:5000), \
+             3 in the ring, 2 recovered late; a lost 10 (1.0 %), leg b (10.0.0.1@232.1.1.9:5000) is LOST, \
              b lost 9 (0.90 %)"
         );
         let mut alone = complete();
@@ -476,7 +482,7 @@ pub mod tests {
         assert_eq!(sentence(&alone), "itch: 1000 messages, 10 missing in 1 gap", "the one leg lost them");
         let leg = LegReport { name: "a".into(), subscription: "239.1.1.1:1".into(), ..LegReport::default() };
         let waiting = FeedReport { name: "itch".into(), legs: vec![leg], ..FeedReport::default() };
-        assert_eq!(sentence(&waiting), "itch: nothing has come; leg a received nothing (239.1.1.1:1)");
+        assert_eq!(sentence(&waiting), "itch: nothing has come; leg a (239.1.1.1:1) received nothing");
         let text = lost_leg(&waiting.legs[0], Some(12.0), "eth1");
         assert_eq!(text, "no packet for 12 s; `receiver doctor -i eth1 '239.1.1.1:1'` looks for the reason");
         assert_eq!(cause_words("martians"), "because of martians");

@@ -4,6 +4,7 @@ use super::occurrences::{Occurrence, Weight};
 use crate::feeds::{FeedReport, FeedState};
 use crate::top::stats::Stats;
 use crate::units::count;
+use crate::view::feeds::with_subscription;
 
 /// The gaps of the later answer, and what became of feeds and legs since the earlier one.
 pub fn changes(before: &Stats, now: &Stats) -> Vec<Occurrence> {
@@ -18,7 +19,7 @@ pub fn changes(before: &Stats, now: &Stats) -> Vec<Occurrence> {
         for leg in &feed.legs {
             let was_lost = earlier.and_then(|feed| feed.legs.iter().find(|other| other.name == leg.name));
             match (was_lost.is_some_and(|leg| leg.is_lost), leg.is_lost) {
-                (false, true) => add(Weight::Bad, format!("leg {} is LOST ({})", leg.name, leg.subscription)),
+                (false, true) => add(Weight::Bad, format!("leg {} is LOST", with_subscription(leg))),
                 (true, false) => add(Weight::Good, format!("leg {} is back", leg.name)),
                 _ => {}
             }
@@ -69,7 +70,7 @@ mod tests {
             [
                 row(Weight::Bad, "14 messages are missing in 3 gaps"),
                 row(Weight::Good, "2 missing messages came late"),
-                row(Weight::Bad, "leg b is LOST (10.0.0.1@232.1.1.9:5000)"),
+                row(Weight::Bad, "leg b (10.0.0.1@232.1.1.9:5000) is LOST"),
             ]
         );
         assert_eq!(texts(with_gaps(), with_gaps()), []);
