@@ -262,7 +262,10 @@ impl<H: AsRef<[u8]> + Clone> Stream<'_, H> {
             }
             Belongs::Upcoming(first) => self.join(shared, leg, first, now_ns, packet, datagram, sink),
             Belongs::New(origin, first) => {
-                if let Some(before) = self.rest.upcoming.take() {
+                // Two numberings may come if a reset follows another while a leg has seen neither.
+                if self.rest.upcoming.as_ref().is_some_and(|before| before.confirmed()) {
+                    self.begin_epoch(shared, now_ns, sink);
+                } else if let Some(before) = self.rest.upcoming.take() {
                     self.abandon(before);
                 }
                 self.rest.upcoming = Some(Upcoming::new(origin, first, now_ns, packet.sent_ns.unwrap_or(0)));

@@ -159,6 +159,18 @@ fn an_unstated_restart_is_followed_without_loss() {
 }
 
 #[test]
+fn a_reset_after_another_that_one_leg_has_not_seen() {
+    let mut arbiter = arbiter(NysePillar, Config::new(2));
+    let mut record = Record::default();
+    let send = |leg: usize, flag: u8, sequence: u32, at: u64| (at, leg, pillar(flag, sequence, 1, at, 0));
+    run(&mut arbiter, [send(0, 11, 7, 1), send(1, 11, 7, 2), send(0, 12, 1, 3), send(0, 11, 2, 4)], &mut record);
+    assert_eq!(record.data(), [7], "leg 1 may go on");
+    run(&mut arbiter, [send(0, 12, 1, 5), send(1, 12, 1, 6), send(0, 11, 2, 7)], &mut record);
+    assert_eq!(record.data(), [7, 1, 2, 1, 2]);
+    assert_eq!(arbiter.streams().next().unwrap().statistics().resets, 2);
+}
+
+#[test]
 fn one_datagram_out_of_place_changes_nothing() {
     let mut arbiter = arbiter(Rtp, Config::new(1).max_jump(3_000));
     let mut record = Record::default();

@@ -37,7 +37,12 @@ impl<H: AsRef<[u8]> + Clone> Stream<'_, H> {
         if packet.kind == Kind::Reset {
             let reference = if current { position.next } else { self.cursor.next };
             let recent = now_ns.saturating_sub(self.rest.epoch_since_ns) <= config.leg_timeout_ns;
+            // The leg states another reset: the numbering that may come is over.
+            let again = self.rest.upcoming.as_ref().zip(rest.upcoming).is_some_and(|(upcoming, next)| {
+                packet.sent_ns.is_some_and(|sent_ns| sent_ns > upcoming.sent_ns) && wire < next
+            });
             return match (upcoming, width.extend(wire, reference)) {
+                (Some(_), _) if again => Belongs::New(Origin::Stated, wire),
                 (Some(first), _) => Belongs::Upcoming(first),
                 // The flag stays on the first few datagrams of a numbering.
                 (None, Some(first)) if first >= reference && first <= reference.saturating_add(config.max_jump) => {

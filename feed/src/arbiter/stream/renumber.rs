@@ -126,7 +126,7 @@ impl<H: AsRef<[u8]> + Clone> Stream<'_, H> {
         }
     }
 
-    fn begin_epoch<L: Hold<Held = H>>(
+    pub(super) fn begin_epoch<L: Hold<Held = H>>(
         &mut self,
         shared: &mut Shared<'_>,
         now_ns: u64,
