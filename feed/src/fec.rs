@@ -60,7 +60,7 @@ pub struct FecStatistics {
     pub rows: u64,
     /// Media packets made again.
     pub recovered: u64,
-    /// Media packets that came again, or after they were made again.
+    /// Media packets that came again, after they were made again, or far from all others.
     pub late: u64,
     /// Parity packets that were given up: more than one of their packets was missing.
     pub unused: u64,
@@ -77,6 +77,8 @@ pub struct FecDecoder {
     /// By sequence number modulo [`MEDIA`].
     media: Box<[Option<(u16, Bytes)>]>,
     highest: Option<u16>,
+    /// The sequence number that would confirm a new numbering, after one that is far from the highest.
+    restart: Option<u16>,
     ssrc: u32,
     waiting: VecDeque<Parity>,
     statistics: FecStatistics,
@@ -145,8 +147,8 @@ impl FecDecoder {
     /// Keeps the last 1,024 media packets.
     #[must_use]
     pub fn new() -> Self {
-        let (highest, ssrc, waiting) = (None, 0, VecDeque::new());
-        Self { media: vec![None; MEDIA].into(), highest, ssrc, waiting, statistics: FecStatistics::default() }
+        let (highest, restart, ssrc, waiting) = (None, None, 0, VecDeque::new());
+        Self { media: vec![None; MEDIA].into(), highest, restart, ssrc, waiting, statistics: FecStatistics::default() }
     }
 
     /// The counters.
@@ -164,11 +166,14 @@ impl FecDecoder {
     pub fn media_bytes(&mut self, packet: Bytes, mut recovered: impl FnMut(Bytes)) {
         let Ok(header) = RtpHeader::parse(&packet) else { return };
         if self.highest.is_some() && header.ssrc != self.ssrc {
-            let statistics = self.statistics;
-            *self = Self { statistics, ..Self::new() };
+            self.begin();
         }
         self.ssrc = header.ssrc;
         self.statistics.media += 1;
+        if !self.belongs(header.sequence) {
+            self.statistics.late += 1;
+            return;
+        }
         self.statistics.late += u64::from(self.get(header.sequence).is_some());
         self.keep(header.sequence, packet);
         if self.waiting.iter().any(|parity| parity.covers(header.sequence)) {
@@ -194,6 +199,30 @@ impl FecDecoder {
         self.waiting.push_back(parity);
         self.recover(&mut recovered);
         Ok(())
+    }
+
+    /// Forgets all packets: a new numbering begins.
+    #[cold]
+    fn begin(&mut self) {
+        let (statistics, ssrc) = (self.statistics, self.ssrc);
+        *self = Self { statistics, ssrc, ..Self::new() };
+    }
+
+    /// Returns true if a packet is near the highest. One that is far away is damaged or very old, unless the next one
+    /// follows it: then a new numbering begins, with which the kept packets have nothing to do.
+    fn belongs(&mut self, sequence: u16) -> bool {
+        let distance = |highest: u16| sequence.wrapping_sub(highest).min(highest.wrapping_sub(sequence));
+        if self.highest.is_none_or(|highest| usize::from(distance(highest)) < MEDIA) {
+            self.restart = None;
+            return true;
+        }
+        let confirmed = self.restart == Some(sequence);
+        if confirmed {
+            self.begin();
+        } else {
+            self.restart = Some(sequence.wrapping_add(1));
+        }
+        confirmed
     }
 
     fn keep(&mut self, sequence: u16, packet: Bytes) {
@@ -354,6 +383,39 @@ mod tests {
         assert_eq!(recovered.len(), 3);
         let (recovered, _) = decode(&all, &parities, &[0, 1, 5, 6].into());
         assert_eq!(recovered.len(), 0, "a square of four cannot be recovered");
+    }
+
+    #[test]
+    fn a_packet_of_long_ago_displaces_nothing() {
+        let (all, parities) = matrix(5_000, 4, 4, false);
+        let mut decoder = FecDecoder::new();
+        for packet in all.iter().skip(1) {
+            decoder.media(packet, |_| panic!("nothing can be recovered"));
+        }
+        // It has the place of packet 5,005 in the memory.
+        decoder.media(&media(5_005 - 1_024, 5), |_| panic!("nothing can be recovered"));
+        let mut recovered = Vec::new();
+        for parity in &parities {
+            decoder.parity(parity, |packet| recovered.push(packet.to_vec())).unwrap();
+        }
+        assert_eq!((recovered, decoder.statistics().late), (vec![all[0].clone()], 1));
+    }
+
+    #[test]
+    fn packets_of_an_old_numbering_recover_nothing() {
+        let mut decoder = FecDecoder::new();
+        let packets = |from: u16, salt| (from..from + 40).map(move |sequence| media(sequence, salt));
+        packets(100, 1).for_each(|packet| decoder.media(&packet, |_| ()));
+        packets(40_000, 1).for_each(|packet| decoder.media(&packet, |_| ()));
+        // The sender begins anew with other contents, and 114 is lost. Packet 116 of the first numbering is still in its
+        // place.
+        packets(100, 2).take(16).filter(|packet| packet[3] != 114).for_each(|packet| decoder.media(&packet, |_| ()));
+        let row: Vec<_> = (112..117).map(|sequence| media(sequence, 2)).collect();
+        decoder.parity(&parity(&row, 1, true), |_| panic!("two packets are missing")).unwrap();
+        let mut recovered = Vec::new();
+        decoder.media(&row[4], |packet| recovered.push(packet.to_vec()));
+        assert_eq!(recovered, [row[2].clone()]);
+        assert_eq!(decoder.statistics().late, 2, "the first packet of each new numbering");
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl Rerequester {
             send(Request { stream, first: from, count });
             statistics.requests += 1;
             statistics.requested += u64::from(count);
-            range.due_ns = now_ns.saturating_add(config.timeout_ns << range.attempts.min(16));
+            range.due_ns = now_ns.saturating_add(config.timeout_ns.saturating_mul(1 << range.attempts.min(16)));
             range.attempts += 1;
             true
         });
@@ -280,6 +280,17 @@ mod tests {
         let sent: Vec<u64> = (0..200).filter(|at| !setup.requests(at * MS).is_empty()).collect();
         assert_eq!(sent, [5, 15, 35]);
         assert_eq!((setup.rerequester.statistics().given_up, setup.rerequester.next_deadline()), (1, None));
+    }
+
+    #[test]
+    fn the_longest_timeouts_do_not_wrap() {
+        let mut setup = Setup::new(RerequestConfig::default().timeout_ns(u64::MAX / 2 + 1).attempts(9));
+        setup.push(0, 1, 1);
+        setup.push(0, 3, 1);
+        assert_eq!(setup.requests(0), [(2, 1)]);
+        // Twice the timeout is more than 64 bits hold.
+        assert_eq!(setup.requests(u64::MAX / 2 + 1), [(2, 1)]);
+        assert_eq!(setup.rerequester.next_deadline(), Some(u64::MAX));
     }
 
     #[test]

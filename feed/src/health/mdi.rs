@@ -22,6 +22,8 @@ pub struct MdiSample {
 pub struct Mdi {
     interval_ns: u64,
     rate: Option<u64>,
+    /// The rate was stated, and is not measured.
+    stated: bool,
     began_ns: Option<u64>,
     bytes: u64,
     /// Arrivals of the interval, for when the rate is known only at its end.
@@ -33,7 +35,7 @@ pub struct Mdi {
 }
 
 impl Mdi {
-    /// With an interval of 1 s, as section 3.1 recommends. The media rate is that of the interval before, until
+    /// With an interval of 1 s, as section 3.1 recommends. The media rate is that of the interval before, unless
     /// [`Mdi::set_media_rate`] states it: so the first interval gives no sample.
     #[must_use]
     pub fn new() -> Self {
@@ -45,12 +47,12 @@ impl Mdi {
     pub fn with_interval(interval_ns: u64) -> Self {
         let (began_ns, rate, last) = (None, None, None);
         let interval_ns = interval_ns.max(1);
-        Self { interval_ns, rate, began_ns, bytes: 0, lowest: 0, highest: 0, lost: 0, last, worst_ns: 0 }
+        Self { interval_ns, rate, stated: false, began_ns, bytes: 0, lowest: 0, highest: 0, lost: 0, last, worst_ns: 0 }
     }
 
     /// States the media rate in bytes per second, such as [`PcrReport::bit_rate`](super::PcrReport::bit_rate) / 8.
     pub fn set_media_rate(&mut self, bytes_per_second: u64) {
-        self.rate = Some(bytes_per_second).filter(|rate| *rate > 0);
+        (self.rate, self.stated) = (Some(bytes_per_second).filter(|rate| *rate > 0), true);
     }
 
     /// Takes `bytes` of media that arrived at `arrived_ns`, and how many media packets were found lost or out of order.
@@ -101,8 +103,10 @@ impl Mdi {
         });
         if sample.is_some() {
             self.last = sample;
-        } else {
-            self.set_media_rate((u128::from(self.bytes) * 1_000_000_000 / u128::from(length_ns)) as u64);
+        }
+        if !self.stated {
+            let measured = u128::from(self.bytes) * 1_000_000_000 / u128::from(length_ns);
+            self.rate = u64::try_from(measured).ok().filter(|rate| *rate > 0);
         }
         self.worst_ns = self.worst_ns.max(sample.map_or(0, |sample| sample.delay_factor_ns));
         (self.bytes, self.lost, self.lowest, self.highest) = (0, 0, 0, 0);
@@ -153,6 +157,22 @@ mod tests {
         }
         // The buffer runs 10 packets low; the arrivals then bring it back to where it was, and one packet above.
         assert_eq!(mdi.last().unwrap().delay_factor_ns, 11 * MS);
+    }
+
+    #[test]
+    fn the_measured_rate_follows_the_stream() {
+        let mut mdi = Mdi::new();
+        // 1,000 bytes each millisecond for two seconds, then 2,000.
+        let samples: Vec<_> =
+            (0..5_001).filter_map(|at| mdi.observe(at * MS, if at < 2_000 { 1_000 } else { 2_000 }, 0)).collect();
+        let factors: Vec<_> = samples.iter().map(|sample| sample.delay_factor_ns).collect();
+        // The second after the change is measured against the rate before it.
+        assert_eq!(factors, [MS, 1_001 * MS, MS, MS]);
+        let mut stated = Mdi::new();
+        stated.set_media_rate(1_000_000);
+        let factors =
+            (0..3_001).filter_map(|at| stated.observe(at * MS, 2_000, 0)).map(|sample| sample.delay_factor_ns);
+        assert!(factors.into_iter().all(|factor| factor > 1_000 * MS), "a stated rate stays");
     }
 
     #[test]

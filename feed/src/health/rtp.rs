@@ -2,9 +2,9 @@
 
 use crate::protocol::RtpHeader;
 
-/// Forward jump that begins a new numbering (RFC 3550, appendix A.1).
+/// Forward jump from which on a new numbering may begin (RFC 3550, appendix A.1).
 const MAX_DROPOUT: u16 = 3000;
-/// How far behind the highest a packet is late, and not of a new numbering.
+/// How far behind the highest a packet may be of a new numbering. Nearer ones are late.
 const MAX_MISORDER: u16 = 100;
 /// Sequence numbers remembered one by one.
 const WINDOW: u64 = 4096;
@@ -38,6 +38,7 @@ pub struct RtpHealth {
     transit: Option<i64>,
     /// In clock units, scaled by 16 as in appendix A.8.
     jitter: u64,
+    max_jitter: u64,
     report: RtpReport,
 }
 
@@ -81,6 +82,7 @@ impl RtpHealth {
             distinct: 0,
             transit: None,
             jitter: 0,
+            max_jitter: 0,
             report: RtpReport::default(),
         }
     }
@@ -94,10 +96,11 @@ impl RtpHealth {
             self.restart(header);
         } else {
             let ahead = header.sequence.wrapping_sub(self.highest as u16);
-            if ahead.wrapping_sub(1) < MAX_DROPOUT {
+            let behind = ahead.wrapping_neg();
+            if (1..MAX_DROPOUT).contains(&ahead) {
                 self.advance(u64::from(ahead));
-            } else if ahead == 0 || ahead > u16::MAX - MAX_MISORDER {
-                self.behind(u64::from(ahead.wrapping_neg()));
+            } else if behind < MAX_MISORDER {
+                self.behind(u64::from(behind));
             } else if self.bad == Some(header.sequence) {
                 self.report.restarts += 1;
                 self.restart(header);
@@ -118,6 +121,7 @@ impl RtpHealth {
             lost: self.report.lost + expected.saturating_sub(self.distinct),
             jitter: jitter as u32,
             jitter_ns: self.nanoseconds(self.jitter),
+            max_jitter_ns: self.nanoseconds(self.max_jitter),
             highest_sequence: self.highest,
             ..self.report
         }
@@ -174,12 +178,15 @@ impl RtpHealth {
 
     #[inline]
     fn time(&mut self, timestamp: u32, arrived_ns: u64) {
-        let arrived = (u128::from(arrived_ns) * u128::from(self.rate) / 1_000_000_000) as u64;
+        // Whole seconds apart, so that no product exceeds 64 bits; only the low 32 bits count.
+        let (seconds, rest) = (arrived_ns / 1_000_000_000, arrived_ns % 1_000_000_000);
+        let rate = u64::from(self.rate);
+        let arrived = seconds.wrapping_mul(rate).wrapping_add(rest * rate / 1_000_000_000);
         let transit = i64::from((arrived as u32).wrapping_sub(timestamp) as i32);
         if let Some(before) = self.transit.replace(transit) {
             let difference = u64::from((transit.wrapping_sub(before) as i32).unsigned_abs());
             self.jitter = self.jitter + difference - ((self.jitter + 8) >> 4);
-            self.report.max_jitter_ns = self.report.max_jitter_ns.max(self.nanoseconds(self.jitter));
+            self.max_jitter = self.max_jitter.max(self.jitter);
         }
     }
 }
@@ -236,6 +243,37 @@ mod tests {
         health.observe(&header(2, 501, 0), 0);
         let report = health.report();
         assert_eq!((report.restarts, report.lost, report.highest_sequence), (2, 1, 501));
+    }
+
+    #[test]
+    fn jumps_begin_where_rfc_3550_says() {
+        // The packet after 10,000, and then the highest number and the late packets (appendix A.1).
+        for (next, found) in [(12_999, (12_999, 0)), (13_000, (10_000, 0)), (9_901, (10_000, 1)), (9_900, (10_000, 0))]
+        {
+            let mut health = RtpHealth::new(90_000);
+            for sequence in [9_000, 10_000, next] {
+                health.observe(&header(1, sequence, 0), 0);
+            }
+            let report = health.report();
+            assert_eq!((report.highest_sequence, report.reordered), found, "{next}");
+        }
+    }
+
+    #[test]
+    fn jitter_does_not_depend_on_the_time_of_day() {
+        let jitter = |since: u64| {
+            let mut health = RtpHealth::new(90_000);
+            for sequence in 0..100u16 {
+                let late_ns = u64::from(sequence * 7 % 5) * 1_000_000;
+                let arrived_ns = since + u64::from(sequence) * 10_000_000 + late_ns;
+                health.observe(&header(1, sequence, u32::from(sequence) * 900), arrived_ns);
+            }
+            (health.report().jitter_ns, health.report().max_jitter_ns)
+        };
+        // Seconds since 1970, and the end of 64 bits.
+        assert_eq!(jitter(0), jitter(1_764_370_000_000_000_000));
+        assert_eq!(jitter(0), jitter(18_446_744_000_000_000_000));
+        assert!(jitter(0).0 > 1_000_000 && jitter(0).1 >= jitter(0).0);
     }
 
     proptest! {

@@ -18,6 +18,8 @@ const TABLE_PERIOD_NS: u64 = 500_000_000;
 const PTS_PERIOD_NS: u64 = 700_000_000;
 /// How often the periods are looked at.
 const CHECK_NS: u64 = 50_000_000;
+/// Programs tracked: four full sections of a PAT.
+const MAX_PROGRAMS: usize = 1024;
 /// PIDs tracked; the index has a byte for each.
 const MAX_PIDS: usize = 254;
 const NO_PID: u8 = u8::MAX;
@@ -67,10 +69,36 @@ struct Pid {
 #[derive(Clone, Debug)]
 struct Table {
     program: Program,
+    /// The version of the PAT that listed it last.
+    pat_version: u8,
+    /// Checksum of the PMT that `program` was read from.
+    crc: Option<u32>,
     /// When its PMT came last, or should have been there.
     pmt_ns: u64,
     /// When each elementary stream was missed last.
     missed_ns: u64,
+}
+
+/// The PAT that is in force.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pat {
+    version: u8,
+    /// A bit for each section that came, by its number.
+    sections: [u128; 2],
+    /// Checksum of its only section; `None` if there are several.
+    crc: Option<u32>,
+}
+
+impl Pat {
+    /// Notes a section. Returns true if all sections up to `last` have come.
+    fn is_whole(&mut self, version: u8, number: u8, last: u8) -> bool {
+        if self.version != version {
+            (self.version, self.sections) = (version, [0; 2]);
+        }
+        let half = |number: u8| usize::from(number / 128);
+        self.sections[half(number)] |= 1 << (number % 128);
+        (0..=last).all(|number| self.sections[half(number)] >> (number % 128) & 1 != 0)
+    }
 }
 
 /// The health of one transport stream.
@@ -103,6 +131,7 @@ pub struct TsHealth {
     began_ns: Option<u64>,
     next_check_ns: u64,
     pat_ns: u64,
+    pat: Pat,
     cat_seen: bool,
     scrambled_ns: Option<u64>,
     second_ns: u64,
@@ -130,6 +159,7 @@ impl TsHealth {
             began_ns: None,
             next_check_ns: 0,
             pat_ns: 0,
+            pat: Pat::default(),
             cat_seen: false,
             scrambled_ns: None,
             second_ns: 0,
@@ -330,33 +360,52 @@ impl TsHealth {
     }
 
     fn pat(&mut self, section: &Section<'_>, arrived_ns: u64) {
+        let alone = section.number == (0, 0);
+        // Sent several times a second, and almost always the same.
+        if alone && self.pat.crc == Some(section.crc) {
+            return;
+        }
+        self.pat.crc = alone.then_some(section.crc);
         self.transport_stream_id = Some(section.extension);
         let listed: Vec<_> = psi::pat(section.body).collect();
-        // A table of several sections is not complete with one: programs are only removed if it is alone.
-        if section.number == (0, 0) {
-            self.programs.retain(|table| listed.contains(&(table.program.number, table.program.pmt_pid)));
-        }
-        for (number, pmt_pid) in listed {
-            if self.programs.iter().any(|table| (table.program.number, table.program.pmt_pid) == (number, pmt_pid)) {
+        for (number, pmt_pid) in &listed {
+            let known = |table: &&mut Table| (table.program.number, table.program.pmt_pid) == (*number, *pmt_pid);
+            if let Some(table) = self.programs.iter_mut().find(known) {
+                table.pat_version = section.version;
                 continue;
             }
-            let program = Program { number, pmt_pid, ..Program::default() };
-            self.programs.push(Table { program, pmt_ns: arrived_ns, missed_ns: arrived_ns });
-            let at = self.index[usize::from(pmt_pid)];
+            if self.programs.len() == MAX_PROGRAMS {
+                break;
+            }
+            let program = Program { number: *number, pmt_pid: *pmt_pid, ..Program::default() };
+            let (pat_version, crc) = (section.version, None);
+            self.programs.push(Table { program, pat_version, crc, pmt_ns: arrived_ns, missed_ns: arrived_ns });
+            let at = self.index[usize::from(*pmt_pid)];
             if let Some(pid) = self.pids.get_mut(usize::from(at)) {
                 pid.sections.get_or_insert_with(|| Box::new(Sections::new()));
             }
         }
+        // A table of several sections says which programs are gone once all of them have come.
+        let (number, last) = section.number;
+        let whole = self.pat.is_whole(section.version, number, last);
+        self.programs.retain(|table| match alone {
+            true => listed.contains(&(table.program.number, table.program.pmt_pid)),
+            false => !whole || table.pat_version == section.version,
+        });
     }
 
     fn pmt(&mut self, number: u16, section: &Section<'_>, arrived_ns: u64) {
         let matches = |table: &&mut Table| table.program.pmt_pid == number && table.program.number == section.extension;
         let Some(table) = self.programs.iter_mut().find(matches) else { return };
         table.pmt_ns = arrived_ns;
+        if table.crc == Some(section.crc) {
+            return;
+        }
         let Some((pcr_pid, streams)) = psi::pmt(section.body).filter(|_| section.current) else { return };
         table.program.pcr_pid = Some(pcr_pid);
         let stream = |(stream_type, pid)| ElementaryStream { pid, stream_type };
         table.program.streams = streams.into_iter().map(stream).collect();
+        table.crc = Some(section.crc);
     }
 
     /// What should have come and has not.

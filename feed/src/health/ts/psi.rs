@@ -93,20 +93,25 @@ pub(super) struct Section<'a> {
     pub(super) extension: u16,
     /// Section number, and the number of the last one.
     pub(super) number: (u8, u8),
+    pub(super) version: u8,
     /// Whether it is in force now.
     pub(super) current: bool,
+    pub(super) crc: u32,
     pub(super) body: &'a [u8],
 }
 
 impl<'a> Section<'a> {
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let header: &[u8; 8] = bytes.first_chunk()?;
-        let body = bytes.get(8..bytes.len().checked_sub(4)?)?;
+        let (rest, crc) = bytes.split_last_chunk()?;
+        let body = rest.get(8..)?;
         Some(Self {
             table_id: header[0],
             extension: u16::from_be_bytes([header[3], header[4]]),
             number: (header[6], header[7]),
+            version: header[5] >> 1 & 0x1f,
             current: header[5] & 1 != 0,
+            crc: u32::from_be_bytes(*crc),
             body,
         })
     }

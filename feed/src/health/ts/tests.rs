@@ -43,6 +43,16 @@ fn section(table_id: u8, extension: u16, body: &[u8]) -> Vec<u8> {
     [vec![0], bytes].concat()
 }
 
+/// A section of a table of several: its version, number and last number.
+fn part(version: u8, number: u8, last: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = section(0, 99, body);
+    bytes[6..9].copy_from_slice(&[0xc1 | version << 1, number, last]);
+    let end = bytes.len() - 4;
+    let crc = crc32(&bytes[1..end]);
+    bytes[end..].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
 /// Program 7 with its PMT on PID 0x100.
 fn pat() -> Vec<u8> {
     section(0, 99, &[0, 0, 0xe0, 0x10, 0, 7, 0xe1, 0x00])
@@ -256,6 +266,52 @@ fn a_section_over_several_packets() {
     }
     let report = health.report();
     assert_eq!((report.errors.crc, report.programs[0].streams.len()), (0, 100));
+}
+
+#[test]
+fn a_table_of_several_sections_drops_the_programs_that_it_no_longer_lists() {
+    let mut health = TsHealth::new(TsConfig::default());
+    let mut counter = 0;
+    let mut programs = |parts: &[Vec<u8>]| {
+        for part in parts {
+            health.observe(&packet(0, counter, true, part), 0);
+            counter += 1;
+        }
+        health.report().programs.iter().map(|program| program.number).collect::<Vec<_>>()
+    };
+    let [one, two, three] = [1, 2, 3].map(|number| [0, number, 0xe1, number]);
+    assert_eq!(programs(&[part(1, 0, 1, &one), part(1, 1, 1, &two)]), [1, 2]);
+    assert_eq!(programs(&[part(2, 1, 1, &three)]), [1, 2, 3], "not whole yet");
+    assert_eq!(programs(&[part(2, 0, 1, &one)]), [1, 3]);
+    assert_eq!(programs(&[part(3, 0, 0, &two)]), [2]);
+    assert_eq!(programs(&[part(3, 0, 0, &two), part(4, 0, 0, &three)]), [3]);
+}
+
+#[test]
+fn programs_are_bounded() {
+    let mut health = TsHealth::new(TsConfig::default());
+    for at in 0..100u16 {
+        let entries = (0..40u16).flat_map(|entry| {
+            let [high, low] = (1 + at * 40 + entry).to_be_bytes();
+            [high, low, 0xe1, 0x00]
+        });
+        let body: Vec<u8> = entries.collect();
+        health.observe(&packet(0, at as u8, true, &part(1, at as u8, 255, &body)), 0);
+    }
+    assert_eq!((health.report().programs.len(), health.report().errors.crc), (1024, 0));
+}
+
+#[test]
+fn a_changed_pmt_is_read_and_an_unchanged_one_keeps_its_period() {
+    let changed = section(2, 7, &[0xe1, 0x02, 0xf0, 0x00, 0x0f, 0xe1, 0x02, 0xf0, 0x00]);
+    let report = run(TsConfig::default(), 2_000, |ms, due| {
+        for packet in due.iter_mut().filter(|packet| ms >= 1_000 && packet[1..3] == [0x41, 0x00]) {
+            packet[4..4 + changed.len()].copy_from_slice(&changed);
+            packet[4 + changed.len()..].fill(0xff);
+        }
+    });
+    assert_eq!((report.errors.pmt, report.errors.crc), (0, 0));
+    assert_eq!((report.programs[0].pcr_pid, report.programs[0].streams.len()), (Some(0x102), 1));
 }
 
 #[test]
