@@ -109,6 +109,14 @@ impl Frame {
         Self { bytes, ip: 14, udp }
     }
 
+    /// Returns true if the UDP checksum is the sum of the IPv4 pseudo header alone, as one in 65,536 is by chance. Mode
+    /// `generic` leaves such a frame to the kernel.
+    pub fn looks_partial(&self) -> bool {
+        let [addresses, datagram] = [&self.bytes[self.ip + 12..self.ip + 20], &self.bytes[self.udp..]];
+        let pseudo = [addresses, &[0, 17], &datagram[4..6]].concat();
+        datagram[6..8] == (!checksum(&pseudo)).to_be_bytes()
+    }
+
     /// The UDP checksum.
     pub fn udp_checksum(&mut self) -> &mut [u8] {
         &mut self.bytes[self.udp + 6..self.udp + 8]

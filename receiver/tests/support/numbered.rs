@@ -56,8 +56,9 @@ impl<const SENDERS: usize> Default for Tally<SENDERS> {
 }
 
 impl<const SENDERS: usize> Tally<SENDERS> {
-    /// Takes a packet, of which the sender sent this number of copies. A sender's packets keep their order.
-    pub fn take(&mut self, payload: &[u8], copies: impl Fn(u32, u64) -> u64) {
+    /// Takes a packet, of which the sender sent this number of copies. A sender's packets keep their order. Returns the
+    /// sender.
+    pub fn take(&mut self, payload: &[u8], copies: impl Fn(u32, u64) -> u64) -> u32 {
         let Some((sender, number)) = parse(payload) else {
             let head = &payload[..payload.len().min(HEAD)];
             panic!("a torn packet of {} bytes, after {:?}: {head:x?}", payload.len(), self.taken)
@@ -78,6 +79,7 @@ impl<const SENDERS: usize> Tally<SENDERS> {
         self.taken[at] += 1;
         self.changes += u64::from(at != self.last);
         self.last = at;
+        sender
     }
 
     pub fn total(&self) -> u64 {

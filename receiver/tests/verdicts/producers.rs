@@ -41,7 +41,7 @@ fn two_cpus_run_generic_xdp_for_one_queue() {
     let mut ring = Ring::open(&program, SLOTS);
     let (done, sent) = (AtomicBool::new(false), [const { AtomicU64::new(0) }; SENDERS]);
     let mut tally = Tally::<SENDERS>::default();
-    let mut take = || ring.take(|_, packet| tally.take(&packet[HEADERS..], |_, _| 1)).then_some(tally.total());
+    let mut take = || ring.take(|_, packet| _ = tally.take(&packet[HEADERS..], |_, _| 1)).then_some(tally.total());
     thread::scope(|scope| {
         let senders: Vec<_> = (0..)
             .zip(&sent)
