@@ -11,11 +11,12 @@ use crate::artifacts::{self, Artifact};
 
 /// Test programs, and parts of the names of the tests to run; all of them if none is named. Making a namespace takes
 /// seconds here, so tests that a row covers are left out.
-const PROGRAMS: [(&str, &[&str]); 5] = [
+const PROGRAMS: [(&str, &[&str]); 6] = [
     ("xsk", &[]),
     ("verdicts", &["every_frame_of_the_table", "stamp::"]),
     ("membership", &["delivery::filters", "delivery::parts_hear"]),
     ("leases", &["a_consumer_that_lets_nothing_go"]),
+    ("generic", &["a_full_ring_is_counted"]),
     ("vlan", &["one_tag", "two_tags"]),
 ];
 /// Upper bound of the run time of one test program, in seconds.
