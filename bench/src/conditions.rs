@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 /// Duration of one measurement of the machine's load.
@@ -51,6 +52,12 @@ impl Conditions {
                     .to_owned(),
         }
     }
+}
+
+/// CPU time of the calling thread.
+pub fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
 /// CPU time of the whole machine since boot, in nanoseconds over all CPUs.

@@ -32,6 +32,9 @@ pub fn seconds(table: &str, rows: &[&'static Row], rounds: usize, quick: bool) -
         "idle" => either(40.0, 60.0),
         "joins" => either(35.0, 100.0),
         "scrape" => either(35.0, 70.0),
+        "feeds" => 4.0 * fewer * ROUND,
+        "streams" => 1.0 + 0.2 * rounds,
+        "ts" => 1.0 + 0.2 * rounds,
         _ => 0.0,
     }
 }

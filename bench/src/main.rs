@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask bench` builds and starts it as root. It uses its own network namespaces, which vanish with the process.
 
+mod allocations;
 mod baseline;
 mod chart;
 mod child;

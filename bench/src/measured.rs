@@ -10,6 +10,7 @@ use crate::report;
 use crate::rows::{BASE, Kind, Row};
 use crate::tables::burst::{self, Longest};
 use crate::tables::control::{self, Control};
+use crate::tables::feeds::{self, Feeds};
 use crate::tables::flood::{self, Flood};
 use crate::tables::idle::{self, Asleep};
 use crate::tables::joins::{self, Joins};
@@ -20,12 +21,14 @@ use crate::tables::receive_cost::{self, ReceiveCost};
 use crate::tables::rules::{self, Cost};
 use crate::tables::scrape::{self, Scraped};
 use crate::tables::sizes::{self, Sizes};
+use crate::tables::streams;
 use crate::tables::throughput::{Throughput, better_testpmd};
+use crate::tables::transport::{self, Transport};
 use crate::tables::wrong_source::{self, WrongSource};
 use crate::tables::{latency, latency::LatencyTable as Latencies};
 
 /// The tables, in their order.
-pub const TABLES: [&str; 15] = [
+pub const TABLES: [&str; 18] = [
     "throughput",
     "sizes",
     "receive_cost",
@@ -41,6 +44,9 @@ pub const TABLES: [&str; 15] = [
     "idle",
     "joins",
     "scrape",
+    "feeds",
+    "streams",
+    "ts",
 ];
 /// Rounds of the latencies whose ratio is a target.
 const LATENCY_ROUNDS: usize = 9;
@@ -65,6 +71,9 @@ pub struct Measured {
     pub idle: Vec<Asleep>,
     pub joins: Vec<Joins>,
     scrape: Vec<Scraped>,
+    pub feeds: Feeds,
+    pub streams: Vec<streams::Cost>,
+    pub transport: Transport,
 }
 
 impl Measured {
@@ -149,6 +158,18 @@ impl Measured {
                 self.scrape = scrape::measure(bench, if quick { 1 } else { 3 })?;
                 scrape::report(&self.scrape)
             }
+            "feeds" => {
+                self.feeds = feeds::measure(bench, rounds.min(FEWER_ROUNDS))?;
+                feeds::report(&self.feeds)
+            }
+            "streams" => {
+                self.streams = streams::measure(bench, rounds)?;
+                streams::report(&self.streams)
+            }
+            "ts" => {
+                self.transport = transport::measure(bench, rounds)?;
+                transport::report(&self.transport)
+            }
             other => bail!("there is no table {other}"),
         })
     }
@@ -197,6 +218,9 @@ impl Measured {
             ("idle", json!(self.idle)),
             ("joins", json!(self.joins)),
             ("scrape", json!(self.scrape)),
+            ("feeds", self.feeds.json()),
+            ("streams", json!(self.streams)),
+            ("ts", json!(self.transport)),
         ]
         .into_iter()
         .collect()

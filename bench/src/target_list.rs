@@ -5,6 +5,7 @@ use receiver_send::probe::PROBE_LEN;
 use crate::measured::Measured;
 use crate::rows::BASE;
 use crate::statistics::Ratio;
+use crate::tables::streams::{self, Pattern};
 use crate::tables::{joins, loss_free, rules};
 use crate::targets::Target;
 
@@ -16,6 +17,7 @@ pub fn all(measured: &Measured) -> Vec<Target> {
     let mut targets = mapped(measured);
     targets.extend(costs(measured));
     targets.extend(other_modes(measured));
+    targets.extend(feeds(measured));
     targets
 }
 
@@ -92,6 +94,19 @@ fn other_modes(measured: &Measured) -> Vec<Target> {
         Target::at_most("flood 99:1, recvmmsg: share of the wanted", wanted(BASE), 0.5),
         Target::at_least("socket / recvmmsg", ratio("socket", BASE), 0.97),
         Target::at_most("latency p99, busy poll / recvmmsg, same rate", by(p99_of_ours, p99(BASE), 0.1), 0.5),
+    ]
+}
+
+fn feeds(measured: &Measured) -> Vec<Target> {
+    let streams = |pattern| streams::ratio(&measured.streams, pattern, 10_000);
+    vec![
+        Target::at_least("feed of two legs, 0.1 % lost on each / plain, mapped", measured.feeds.ratio("mapped"), 0.8),
+        Target::at_least("feed of two legs, 0.1 % lost on each / plain, socket", measured.feeds.ratio("socket"), 0.8),
+        Target::at_most("cost of a datagram, 10,000 streams in turn / 10", streams(Pattern::InTurn), 1.3),
+        Target::at_most("cost of a datagram, 10,000 streams of two legs / 10", streams(Pattern::TwoLegs), 1.3),
+        Target::at_most("cost of a datagram, 10,000 streams shuffled / 10", streams(Pattern::Shuffled), 1.3),
+        Target::at_most("health of 500 streams of 10 Mbit/s, share of a core", measured.transport.share(), 1.0),
+        Target::at_most("allocations per datagram in order", streams::allocations(&measured.streams), 0.0),
     ]
 }
 

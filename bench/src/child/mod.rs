@@ -4,6 +4,7 @@
 //! its standard input ends. So it never outlives the bench.
 
 pub mod control;
+pub mod feed;
 pub mod filter;
 pub mod idle;
 pub mod joined;
@@ -89,6 +90,12 @@ pub struct Arguments {
     no_verify: bool,
     #[arg(long)]
     probe: bool,
+    /// Subscribe to this source as well.
+    #[arg(long)]
+    second: Option<Ipv4Addr>,
+    /// Pass each datagram through the arbiter of a feed, whose two legs are the two sources.
+    #[arg(long, requires = "second")]
+    feed: bool,
     #[arg(long)]
     busy_poll: bool,
     /// Leave every packet to the kernel too.
@@ -135,6 +142,11 @@ pub struct Counts {
     pub waiting: u64,
     /// Datagrams that the receiver's ledger does not account for.
     pub unaccounted: u64,
+    /// Messages that the arbiter of a feed delivered, and those that it declared missing.
+    #[serde(default)]
+    pub messages: u64,
+    #[serde(default)]
+    pub missing: u64,
     /// Latencies since the last request; with [`Observation::Latency`].
     pub latency: Option<Latency>,
 }

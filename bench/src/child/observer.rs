@@ -15,6 +15,8 @@ use super::{Counts, Latency};
 pub struct Shared {
     packets: AtomicU64,
     others: AtomicU64,
+    messages: AtomicU64,
+    missing: AtomicU64,
     latency: Mutex<Histogram<u64>>,
     /// The count of packets at which the consumer pauses once. `u64::MAX`: never.
     pause_at: AtomicU64,
@@ -32,6 +34,8 @@ impl Shared {
         Self {
             packets: AtomicU64::new(0),
             others: AtomicU64::new(0),
+            messages: AtomicU64::new(0),
+            missing: AtomicU64::new(0),
             latency: Mutex::new(latency),
             pause_at: AtomicU64::new(u64::MAX),
             pause_nanoseconds: AtomicU64::new(0),
@@ -47,6 +51,13 @@ impl Shared {
         if sum >= self.pause_at.load(Ordering::Acquire) {
             self.pause();
         }
+    }
+
+    /// Records what the arbiter of a feed has delivered and declared missing. Only the consumer's thread calls it.
+    #[inline]
+    pub fn set_sequenced(&self, messages: u64, missing: u64) {
+        self.messages.store(messages, Ordering::Relaxed);
+        self.missing.store(missing, Ordering::Relaxed);
     }
 
     /// Lets the consumer pause once it has delivered this number of further packets.
@@ -67,8 +78,10 @@ impl Shared {
     }
 
     pub fn counts(&self) -> Counts {
-        let packets = self.packets.load(Ordering::Relaxed);
-        Counts { packets, at: now_ns(), others: self.others.load(Ordering::Relaxed), ..Counts::default() }
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (packets, others) = (read(&self.packets), read(&self.others));
+        let (messages, missing) = (read(&self.messages), read(&self.missing));
+        Counts { packets, at: now_ns(), others, messages, missing, ..Counts::default() }
     }
 
     /// Returns the latencies since the last call; `None` if none was measured.

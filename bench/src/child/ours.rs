@@ -33,7 +33,8 @@ const UNWANTED: [&str; 2] = ["dropped_not_included", "dropped_blocked"];
 pub fn start(arguments: &Arguments) -> Result<Running> {
     let Arguments { source, group, port, block, .. } = arguments;
     let not = if *block { "!" } else { "" };
-    let subscription: Subscription = format!("{not}{source}@{group}:{port}").parse()?;
+    let second = arguments.second.map_or_else(String::new, |second| format!(",{second}"));
+    let subscription: Subscription = format!("{not}{source}{second}@{group}:{port}").parse()?;
     let mode: ModeRequest = arguments.mode.parse()?;
     let busy_poll = arguments.busy_poll.then_some(BusyPoll { budget: 64, microseconds: 20 });
     let mut builder = Receiver::builder(&arguments.interface)
@@ -85,6 +86,9 @@ fn count_losses(handle: &Handle, counts: &mut Counts) {
 fn consume(worker: Worker, arguments: &Arguments, shared: &Shared) {
     if arguments.probe {
         return check(worker, shared);
+    }
+    if arguments.feed {
+        return super::feed::consume(worker, arguments, shared);
     }
     let wait = if arguments.wait { Wait::For(Duration::from_millis(100)) } else { Wait::Never };
     with_observer!(arguments, |observer| drive(worker, wait, observer, arguments.owned, shared));

@@ -2,6 +2,7 @@
 
 pub mod burst;
 pub mod control;
+pub mod feeds;
 pub mod flood;
 pub mod idle;
 pub mod joins;
@@ -13,5 +14,7 @@ pub mod receive_cost;
 pub mod rules;
 pub mod scrape;
 pub mod sizes;
+pub mod streams;
 pub mod throughput;
+pub mod transport;
 pub mod wrong_source;
