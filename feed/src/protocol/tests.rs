@@ -1,4 +1,7 @@
 //! Each parser against a datagram laid out by hand, one value per field, and all of them against arbitrary bytes.
+//!
+//! The layouts are those of the tables at the head of each protocol's file, which name their specifications. None but
+//! that of IEX gives an example in bytes. `docs/feeds.md` says which public captures the parsers were compared on.
 
 use proptest::prelude::*;
 
@@ -141,6 +144,20 @@ fn iex_tp_segments() {
     assert_eq!(IexTp.stream_name(packet.stream), "3/1146447479");
     assert_eq!(IexTp.parse(&iex(2).0), Err(ParseError::Value { field: "Version", value: 2 }));
     assert_eq!(IexTp.parse(&data[..44]), Err(ParseError::Length { stated: 45, actual: 44 }));
+}
+
+/// The values of the outbound segment that the IEX Transport Specification gives as its example: DEEP, two messages.
+#[test]
+fn iex_tp_as_the_specifications_example() {
+    let header = of().bytes(&[1, 0]).le::<2>(0x8004).le::<4>(1).le::<4>(0x4287_0000).le::<2>(72).le::<2>(2);
+    let header = header.le::<8>(2_205_324).le::<8>(50_122).le::<8>(1_471_980_632_572_839_404);
+    let data = header.le::<2>(38).bytes(&[0x54; 38]).le::<2>(30).bytes(&[0x38; 30]).0;
+    let packet = IexTp.parse(&data).unwrap();
+    assert_eq!((packet.kind, packet.first, packet.count), (Kind::Data, 50_122, 2));
+    // 23 August 2016, 19:30:32 UTC.
+    assert_eq!(packet.sent_ns, Some(1_471_980_632_572_839_404));
+    assert_eq!(IexTp.stream_name(packet.stream), "1/1116143616");
+    assert_eq!(packet.messages(&data).map(<[u8]>::len).collect::<Vec<_>>(), [38, 30]);
 }
 
 fn eobi(reset: u8, template: u64) -> Layout {
