@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::flow::{Flow, Phase, Sequenced};
 use super::frame::FrameCounts;
 use crate::units;
+use crate::view::media_lines;
 
 /// The whole analysis.
 #[derive(Debug, Serialize)]
@@ -154,7 +155,10 @@ impl Analysis {
         for stream in &self.streams {
             // Writing to memory does not fail.
             let _ = writeln!(text, "{}", stream.to_line());
-            stream.media(&mut text);
+            let media = (&stream.rtp, &stream.transport_stream, &stream.delivery_index);
+            for line in media_lines(media.0.as_ref(), media.1.as_ref(), media.2.as_ref()) {
+                let _ = writeln!(text, "  {line}");
+            }
         }
         let total = |of: fn(&Stream) -> u64| self.streams.iter().map(of).sum::<u64>();
         let _ = writeln!(
@@ -211,42 +215,5 @@ impl Stream {
             }
         }
         line
-    }
-
-    /// Lines about the health of media.
-    fn media(&self, text: &mut String) {
-        let milliseconds = |value: &Value| value.as_f64().unwrap_or_default() / 1e6;
-        if let Some(rtp) = &self.rtp {
-            let jitter = ["jitter_nanoseconds", "highest_jitter_nanoseconds"].map(|name| milliseconds(&rtp[name]));
-            let _ = writeln!(text, "  RTP: jitter {:.3} ms, at most {:.3} ms", jitter[0], jitter[1]);
-        }
-        if let Some(stream) = &self.transport_stream {
-            let sum = |priority: &str| {
-                let errors = stream[priority].as_object().into_iter().flatten();
-                errors.filter_map(|(_, count)| count.as_u64()).sum::<u64>()
-            };
-            let rate = stream["bits_per_second"].as_f64().map(|rate| units::with_unit(rate, "bit/s"));
-            let _ = writeln!(
-                text,
-                "  MPEG-TS: {}; TR 101 290: {} errors of priority 1, {} of priority 2",
-                rate.unwrap_or_else(|| "rate unknown".to_owned()),
-                sum("priority_1"),
-                sum("priority_2"),
-            );
-            for program in stream["programs"].as_array().into_iter().flatten() {
-                let name = program["service"].as_str().unwrap_or("without a name");
-                let streams = program["streams"].as_array().map_or(0, Vec::len) as u64;
-                let _ = writeln!(text, "  program {}: {name}, {}", program["number"], units::count(streams, "stream"));
-            }
-        }
-        if let Some(index) = &self.delivery_index {
-            let _ = writeln!(
-                text,
-                "  MDI: {:.3} ms : {:.0}, at most {:.3} ms",
-                milliseconds(&index["delay_factor_nanoseconds"]),
-                index["media_loss_rate"].as_f64().unwrap_or_default(),
-                milliseconds(&index["highest_delay_factor_nanoseconds"]),
-            );
-        }
     }
 }

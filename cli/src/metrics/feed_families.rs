@@ -272,9 +272,12 @@ pub static FEED_FAMILIES: &[Family] = &[
         name: "receiver_feed_ts_bits_per_second",
         kind: Kind::Gauge,
         labels: LEG,
-        help: "Bit rate of the MPEG transport stream by its PCR; absent without one",
+        help: "Bit rate of the MPEG transport stream by its PCR: of each leg, and of what is delivered, without a leg",
         read: |scrape, samples| {
-            each_value(scrape, samples, |leg| leg.transport_stream.as_ref()?["bits_per_second"].as_f64())
+            each_flow(scrape, |feed, leg, flow| match flow.0.and_then(|stream| stream["bits_per_second"].as_f64()) {
+                Some(rate) => samples.add_float(&[feed, leg], rate),
+                None => Ok(()),
+            })
         },
     },
     Family {
@@ -284,12 +287,12 @@ pub static FEED_FAMILIES: &[Family] = &[
         help: "Errors of the MPEG transport stream by TR 101 290, priorities 1 and 2; absent where they cannot be \
                measured",
         read: |scrape, samples| {
-            each(scrape, |feed, leg| {
-                let Some(stream) = &leg.transport_stream else { return Ok(()) };
+            each_flow(scrape, |feed, leg, flow| {
+                let Some(stream) = flow.0 else { return Ok(()) };
                 [("1", "priority_1"), ("2", "priority_2")].into_iter().try_for_each(|(priority, name)| {
                     let errors = stream[name].as_object().into_iter().flatten();
                     let mut known = errors.filter_map(|(error, count)| Some((error, count.as_u64()?)));
-                    known.try_for_each(|(error, count)| samples.add(&[&feed.name, &leg.name, priority, error], count))
+                    known.try_for_each(|(error, count)| samples.add(&[feed, leg, priority, error], count))
                 })
             })
         },
@@ -300,7 +303,12 @@ pub static FEED_FAMILIES: &[Family] = &[
         labels: LEG,
         help: "Delay factor of the Media Delivery Index (RFC 4445)",
         read: |scrape, samples| {
-            each_value(scrape, samples, |leg| seconds(leg.delivery_index.as_ref()?, "delay_factor_nanoseconds"))
+            each_flow(scrape, |feed, leg, flow| {
+                match flow.1.and_then(|index| seconds(index, "delay_factor_nanoseconds")) {
+                    Some(factor) => samples.add_float(&[feed, leg], factor),
+                    None => Ok(()),
+                }
+            })
         },
     },
     Family {
@@ -309,7 +317,10 @@ pub static FEED_FAMILIES: &[Family] = &[
         labels: LEG,
         help: "Media loss rate of the Media Delivery Index (RFC 4445), in packets per second",
         read: |scrape, samples| {
-            each_value(scrape, samples, |leg| leg.delivery_index.as_ref()?["media_loss_rate"].as_f64())
+            each_flow(scrape, |feed, leg, flow| match flow.1.and_then(|index| index["media_loss_rate"].as_f64()) {
+                Some(rate) => samples.add_float(&[feed, leg], rate),
+                None => Ok(()),
+            })
         },
     },
 ];
@@ -329,6 +340,20 @@ fn each_stream(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&Strea
 /// Each leg, with its feed.
 fn each(scrape: &Scrape, mut add: impl FnMut(&FeedReport, &LegReport) -> fmt::Result) -> fmt::Result {
     scrape.feeds.iter().try_for_each(|feed| feed.legs.iter().try_for_each(|leg| add(feed, leg)))
+}
+
+/// The transport stream and the delivery index of a flow, if it has them.
+type Flow<'a> = (Option<&'a Value>, Option<&'a Value>);
+
+/// What each leg has of a transport stream, and what is delivered, which has no leg. Takes the names of feed and leg.
+fn each_flow(scrape: &Scrape, mut add: impl FnMut(&str, &str, Flow<'_>) -> fmt::Result) -> fmt::Result {
+    scrape.feeds.iter().try_for_each(|feed| {
+        add(&feed.name, "", (feed.transport_stream.as_ref(), feed.delivery_index.as_ref()))?;
+        let mut legs = feed.legs.iter();
+        legs.try_for_each(|leg| {
+            add(&feed.name, &leg.name, (leg.transport_stream.as_ref(), leg.delivery_index.as_ref()))
+        })
+    })
 }
 
 fn each_leg(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&LegReport) -> u64) -> fmt::Result {

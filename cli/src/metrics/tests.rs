@@ -186,6 +186,7 @@ fn a_feed_has_its_counts_and_those_of_its_legs_and_streams() {
     leg.transport_stream = Some(json!({"bits_per_second": 4e6, "priority_1": {"continuity": 3},
         "priority_2": {"pcr_accuracy": null, "crc": 1}}));
     leg.delivery_index = Some(json!({"delay_factor_nanoseconds": 2_000_000, "media_loss_rate": 0.5}));
+    feed.transport_stream = Some(json!({"bits_per_second": null, "priority_1": {"continuity": 0}}));
     let text = encode(Scrape::of_feeds(vec![feed], 1), Format::OpenMetrics).expect("text");
     for line in [
         r#"receiver_feed_info{feed="itch",protocol="moldudp64"} 1"#,
@@ -208,6 +209,7 @@ fn a_feed_has_its_counts_and_those_of_its_legs_and_streams() {
         r#"receiver_feed_rtp_jitter_seconds{feed="itch",leg="a"} 0.0015"#,
         r#"receiver_feed_ts_bits_per_second{feed="itch",leg="a"} 4000000.0"#,
         r#"receiver_feed_ts_errors_total{feed="itch",leg="a",priority="1",error="continuity"} 3"#,
+        r#"receiver_feed_ts_errors_total{feed="itch",leg="",priority="1",error="continuity"} 0"#,
         r#"receiver_feed_mdi_media_loss_rate{feed="itch",leg="a"} 0.5"#,
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");

@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 
 use receiver_feed::attribution::LossCause;
 
+use super::media::media_lines;
 use crate::feeds::{FeedReport, FeedState, LegReport, StreamReport};
-use crate::units::{age, count, percent, short, span};
+use crate::units::{age, count, percent, short, span, with_unit};
 
 /// The most legs that a sentence names.
 const MOST_LEGS: usize = 8;
@@ -305,8 +306,9 @@ pub fn paragraph(feed: &FeedReport) -> Vec<String> {
     if feed.legs.len() > 1 {
         lines.extend(feed.legs.iter().map(|leg| format!("  {}", leg_words(leg))));
     }
-    let total = feed.streams.len();
-    if total > 1 {
+    let media = media_lines(None, feed.transport_stream.as_ref(), feed.delivery_index.as_ref());
+    lines.extend(media.into_iter().map(|line| format!("  {line}")));
+    if feed.streams.len() > 1 {
         let worst = worst_first(&feed.streams).into_iter().map(|at| &feed.streams[at]);
         let troubled: Vec<&StreamReport> = worst.filter(|stream| is_troubled(stream)).collect();
         lines.extend(troubled.iter().take(MOST_STREAMS).map(|stream| format!("  {}", stream_words(stream))));
@@ -361,6 +363,10 @@ pub fn leg_words(leg: &LegReport) -> String {
     if leg.outages > 0 {
         parts.push(count(leg.outages, "outage"));
     }
+    if let Some([_, peak, _]) = leg.peak_bits_per_second.filter(|peaks| peaks[1] > 0) {
+        parts.push(format!("peak {} in 1 ms", with_unit(peak as f64, "bit/s")));
+    }
+    parts.extend(media_lines(leg.rtp.as_ref(), None, None));
     format!("leg {}: {}", leg.name, parts.join(", "))
 }
 
@@ -423,6 +429,7 @@ fn stream_name(stream: &StreamReport) -> &str {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use serde_json::json;
     use std::collections::BTreeMap;
 
     /// Two legs that lost something each, and nothing together.
@@ -502,6 +509,17 @@ pub mod tests {
             interval_line(&with_gaps()),
             "feed itch: 250 messages/s, 1000 messages, 12 missing, recovering, last gap 4.0 s ago, leg b is LOST"
         );
+    }
+
+    #[test]
+    fn media_have_their_health() {
+        let mut feed = complete();
+        feed.legs[0].rtp = Some(json!({"jitter_nanoseconds": 120_000, "highest_jitter_nanoseconds": 1_000_000}));
+        feed.legs[0].peak_bits_per_second = Some([3_000_000, 2_000_000, 1_000_000]);
+        feed.transport_stream = Some(json!({"bits_per_second": 4e6, "priority_1": {"pat": 2}}));
+        let lines = paragraph(&feed);
+        assert!(lines[1].ends_with(", peak 2.00 Mbit/s in 1 ms, RTP: jitter 0.120 ms, at most 1.000 ms"), "{lines:#?}");
+        assert_eq!(lines[3], "  MPEG-TS: 4.00 Mbit/s; TR 101 290: 2 errors of priority 1, 0 of priority 2");
     }
 
     #[test]
