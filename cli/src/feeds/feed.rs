@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use receiver::{Datagram, Subscription};
 use receiver_feed::arbiter::{Arbiter, Delivery, Event, Histogram, LegId, StreamId};
+use receiver_feed::attribution::{FeedLosses, LegLosses};
 use receiver_feed::health::Bursts;
 use receiver_feed::protocol::{AnyProtocol, Protocol};
 use rustc_hash::FxHashMap;
@@ -64,6 +65,8 @@ struct Events {
     /// By stream, where something has happened.
     streams: Vec<StreamEvents>,
     last_gap_ns: Option<u64>,
+    /// The most sequence numbers that a datagram held.
+    largest: u32,
     /// Sequence numbers that could not be held, by stream.
     not_kept: FxHashMap<usize, u64>,
 }
@@ -267,9 +270,37 @@ impl Feed {
             more_streams,
             transport_stream: self.events.media.as_ref().and_then(Media::transport_stream),
             delivery_index: self.events.media.as_ref().and_then(Media::delivery_index),
-            missing_by: missing_by(&total),
+            missing_by: BTreeMap::new(),
             total,
         }
+    }
+
+    /// What it and its legs have lost, without what could not be held.
+    pub fn losses(&self) -> FeedLosses {
+        let legs = vec![LegLosses::default(); self.legs.len()];
+        let mut losses = FeedLosses { missing: 0, largest_datagram: self.events.largest.into(), legs };
+        for view in self.arbiter.streams() {
+            let found = view.statistics();
+            losses.missing += found.missing - found.recovered;
+            for (number, leg) in losses.legs.iter_mut().enumerate() {
+                if let Some(of) = view.leg(LegId::new(number as u8)) {
+                    leg.missing += of.missing.saturating_sub(of.reordered);
+                    leg.messages += of.first_arrivals + of.duplicates;
+                    leg.datagrams += of.datagrams;
+                }
+            }
+        }
+        losses
+    }
+
+    /// Datagrams of all legs.
+    pub fn datagrams(&self) -> u64 {
+        (0..self.legs.len()).filter_map(|leg| self.arbiter.leg(LegId::new(leg as u8))).map(|leg| leg.datagrams).sum()
+    }
+
+    /// Sequence numbers that could not be held.
+    pub fn not_kept(&self) -> u64 {
+        self.events.not_kept.values().sum()
     }
 
     fn leg(&self, at: usize, leg: &Leg) -> LegReport {
@@ -310,10 +341,6 @@ fn add(total: &mut StreamReport, stream: &StreamReport) {
     total.longest_gap = total.longest_gap.max(stream.longest_gap);
 }
 
-fn missing_by(total: &StreamReport) -> BTreeMap<std::borrow::Cow<'static, str>, u64> {
-    (total.missing > 0).then(|| ("unknown".into(), total.missing)).into_iter().collect()
-}
-
 impl Arrivals {
     fn new(protocol: AnyProtocol) -> Self {
         Self { bursts: Bursts::default(), media: Media::of(protocol, false) }
@@ -338,6 +365,7 @@ impl Events {
                 if let Some(media) = &mut self.media {
                     media.deliver(data.arrived_ns, data.datagram.as_ref());
                 }
+                self.largest = self.largest.max(data.skip + data.count);
                 if !data.datagram.lend(give) {
                     self.not_kept(stream, data.first, data.count);
                 }

@@ -2,6 +2,8 @@
 //!
 //! [`Feeds`] takes the datagrams of legs from the receiving threads, and gives what is in order to the sinks.
 
+mod attribution;
+mod causes;
 mod clock;
 mod feed;
 mod lent;
@@ -10,6 +12,7 @@ mod report;
 mod request;
 mod set;
 
+pub use attribution::Pace;
 pub use report::{FeedReport, FeedState, LegReport, StreamReport};
 pub use request::{FeedOptions, FeedRequest, Legs, MOST_LEGS, path_class};
 pub use set::{Feeds, Leg, lock};

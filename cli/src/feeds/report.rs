@@ -111,6 +111,8 @@ pub struct LegReport {
     pub duplicates: u64,
     /// Sequence numbers that it lost.
     pub missing: u64,
+    /// Where it lost them: a cause, and how many. Their sum is `missing`.
+    pub missing_by: BTreeMap<Cow<'static, str>, u64>,
     /// Sequence numbers that came after later ones.
     pub reordered: u64,
     /// How often a stream lost it.

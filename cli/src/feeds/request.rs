@@ -83,6 +83,12 @@ impl FeedOptions {
         }
     }
 
+    /// How long a missing range is waited for.
+    pub fn window_ns(&self) -> u64 {
+        let window = self.window.map(|window| u64::try_from(window.as_nanos()).unwrap_or(u64::MAX));
+        window.or(self.class.map(PathClass::nanoseconds)).unwrap_or(10_000_000)
+    }
+
     /// The arbiter's configuration for a number of legs.
     pub fn config(&self, legs: usize) -> Config {
         let mut config = match self.class {

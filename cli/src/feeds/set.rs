@@ -2,8 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use receiver::{Datagram, Subscription, SubscriptionId};
+use receiver::{Datagram, Ledger, Subscription, SubscriptionId};
+use receiver_feed::attribution::FeedLosses;
 
+use super::attribution::Attributor;
 use super::clock::FeedClock;
 use super::feed::Feed;
 use super::report::FeedReport;
@@ -18,6 +20,7 @@ pub struct Feeds {
     /// The leg that a subscription is, by the number of its id.
     places: Vec<Option<Place>>,
     clock: FeedClock,
+    attributor: Attributor,
     /// When each feed has to be polled.
     deadlines: Vec<u64>,
 }
@@ -38,6 +41,7 @@ impl Feeds {
             self.set(id, Place { feed, leg: leg as u8 });
         }
         self.feeds.push(Feed::new(request, legs));
+        self.attributor.add(request.options.window_ns());
         self.deadlines.push(u64::MAX);
     }
 
@@ -105,7 +109,24 @@ impl Feeds {
     /// What each of them reports.
     pub fn reports(&mut self, tai_ns: u64) -> Vec<FeedReport> {
         let now_ns = self.clock.at(tai_ns);
-        self.feeds.iter().map(|feed| feed.report(now_ns)).collect()
+        let reports = self.feeds.iter().enumerate().map(|(number, feed)| {
+            let mut report = feed.report(now_ns);
+            self.attributor.fill(number, feed.not_kept(), &mut report);
+            report
+        });
+        reports.collect()
+    }
+
+    /// What they have lost, if that has changed since it was last attributed, or if `always`.
+    pub fn losses(&self, always: bool) -> Option<Vec<FeedLosses>> {
+        let losses: Vec<_> = self.feeds.iter().map(Feed::losses).collect();
+        (always || self.attributor.is_news(&losses)).then_some(losses)
+    }
+
+    /// Gives losses their causes, by a ledger that was read after [`Feeds::losses`].
+    pub fn attribute(&mut self, losses: Vec<FeedLosses>, ledger: &Ledger) {
+        let datagrams = self.feeds.iter().map(Feed::datagrams).sum();
+        self.attributor.observe(losses, ledger, datagrams);
     }
 }
 

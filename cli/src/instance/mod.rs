@@ -111,6 +111,24 @@ impl Instance {
         self.0.feeds.as_deref().map(|feeds| feeds::lock(feeds).reports(tai())).unwrap_or_default()
     }
 
+    /// Gives what the feeds have lost its causes, if they have lost something since the last call, or if `always`.
+    /// Returns true if it has read the ledger.
+    pub fn attribute(&self, always: bool) -> bool {
+        let Some(feeds) = &self.0.feeds else { return false };
+        let Some(losses) = feeds::lock(feeds).losses(always) else { return false };
+        // After the losses, so that each drop that led to one has been counted. Without the ledger the next look decides.
+        let ledger = self.0.handle.ledger();
+        if let Ok(ledger) = &ledger {
+            feeds::lock(feeds).attribute(losses, ledger);
+        }
+        ledger.is_ok()
+    }
+
+    /// Returns true if the run has feeds.
+    pub fn has_feeds(&self) -> bool {
+        self.0.feeds.is_some()
+    }
+
     /// Reads all counters.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! `receiver run`: opens the receiver, gives each queue a thread, shows what comes, and ends in order.
 
+mod attribution;
 mod check;
 mod configuration;
 mod consume;
@@ -156,6 +157,7 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     if let Some(output) = output {
         result = result.and(output.finish().map_err(Failure::of_sink));
     }
+    instance.attribute(true);
     // Before the wait for slow readers: the rates are those of the time of receiving.
     let last = instance.snapshot()?;
     if let Some(mut sinks) = instance.sinks() {
@@ -206,10 +208,11 @@ fn thread_name(worker: &Worker) -> String {
     worker.queue().map_or_else(|| "socket".to_owned(), |queue| format!("queue-{queue}"))
 }
 
-/// The servers that the options ask for.
+/// The servers that the options and the feeds ask for.
 fn servers(args: &RunArgs, instance: &Instance, metrics: Option<TcpListener>) -> Vec<Server> {
     let metrics = metrics.map(|listener| metrics::server(listener, instance.clone(), args.metrics_subscriptions));
-    metrics.into_iter().collect()
+    let attribution = instance.has_feeds().then(|| attribution::server(instance.clone()));
+    metrics.into_iter().chain(attribution).collect()
 }
 
 /// Reports to the main thread that a receiving thread is done, also by a panic.
