@@ -137,7 +137,7 @@ fn two_legs_lose_what_the_report_states() {
             (leg.impairment.loss, leg.impairment.reorder) = (share("10%"), share("1%"));
             leg.impairment.duplicate = share("0.5%");
         }
-        (config.streams, config.messages, config.exclusive_loss) = (3, Span::new(1, 5), exclusive);
+        (config.streams, config.messages, config.exclusive_loss) = (3, Some(Span::new(1, 5)), exclusive);
         config.message_size = Some(Span::new(8, 60));
         let protocol = config.protocol;
         let (sent, came) = transfer(&lab, config);
@@ -149,4 +149,67 @@ fn two_legs_lose_what_the_report_states() {
         let ends = came.iter().flatten().filter(|(packet, ..)| packet.kind == Kind::End).count();
         assert_eq!(ends, 6);
     }
+}
+
+#[test]
+fn every_protocol_arrives_as_reported() {
+    let lab = Lab::new().expect("a lab");
+    for protocol in AnyProtocol::ALL {
+        // Two legs of one group on two ports, and one over IPv6.
+        let legs = [("10.0.0.1", "232.1.1.1"), ("10.0.0.2", "232.1.1.1"), ("2001:db8::1", "ff3e::1")];
+        let mut config = config(&lab, protocol.name(), &legs);
+        config.legs[1].port += 1;
+        for leg in &mut config.legs {
+            (leg.impairment.loss, leg.impairment.reorder) = (share("20%"), share("1%"));
+            leg.impairment.duplicate = share("1%");
+        }
+        config.count = Some(3_000);
+        let (sent, came) = transfer(&lab, config);
+        assert!((5..100).contains(&sent.missing), "{sent}");
+        assert_as_reported(&sent, &came, *protocol);
+    }
+}
+
+#[test]
+fn legs_are_packed_in_their_own_way() {
+    let lab = Lab::new().expect("a lab");
+    for exclusive in [false, true] {
+        let mut config = config(&lab, "iex-tp", &[("10.0.0.1", "232.1.1.1"), ("10.0.0.2", "232.1.1.2")]);
+        config.legs.iter_mut().for_each(|leg| leg.impairment.loss = share("10%"));
+        (config.messages, config.repack, config.exclusive_loss) = (Some(Span::new(1, 9)), true, exclusive);
+        config.message_size = Some(Span::new(4, 90));
+        let protocol = config.protocol;
+        let (sent, came) = transfer(&lab, config);
+        assert_as_reported(&sent, &came, protocol);
+        assert_eq!(sent.missing == 0, exclusive, "{sent}");
+        let firsts = |leg: usize| came[leg].iter().map(|(packet, ..)| packet.first).collect::<Vec<_>>();
+        assert_ne!(firsts(0), firsts(1));
+        // Each message is the same on both legs, whatever packet it is in.
+        let messages = |leg: usize| -> BTreeMap<u64, Vec<u8>> {
+            let of = |(packet, payload, _): &(Packet, Vec<u8>, SocketAddr)| {
+                (packet.first..).zip(packet.messages(payload).map(<[u8]>::to_vec)).collect::<Vec<_>>()
+            };
+            came[leg].iter().flat_map(of).collect()
+        };
+        let (first, second) = (messages(0), messages(1));
+        assert!(first.iter().all(|(number, message)| second.get(number).is_none_or(|other| other == message)));
+    }
+}
+
+#[test]
+fn pauses_have_heartbeats_and_delays_hold_the_end() {
+    let lab = Lab::new().expect("a lab");
+    let mut config = config(&lab, "siac", &[("10.0.0.1", "232.1.1.1")]);
+    (config.rate, config.count, config.heartbeat) = (20, Some(10), Some(Duration::from_millis(10)));
+    config.legs[0].impairment.delay = Duration::from_millis(200);
+    config.legs[0].impairment.loss = share("30%");
+    let protocol = config.protocol;
+    let (sent, came) = transfer(&lab, config);
+    assert_as_reported(&sent, &came, protocol);
+    let beats = came[0].iter().filter(|(packet, ..)| packet.kind == Kind::Heartbeat).count() as u64;
+    // Under load there are fewer. A packet that was lost has none after it: they repeat its number.
+    assert!(beats >= 3 && beats == sent.legs[0].heartbeats, "{beats} {sent}");
+    assert!(sent.elapsed_seconds > 0.45 + 0.2, "{sent}");
+    let in_order = came[0].windows(2).all(|pair| pair[0].0.first <= pair[1].0.first);
+    assert!(in_order, "the delay keeps the order");
 }

@@ -31,12 +31,15 @@ pub struct FeedArgs {
     /// Number of streams on each leg: sessions, units or SSRCs
     #[arg(long = "streams", id = "feed_streams", value_name = "N", default_value_t = 1, requires = "protocol", value_parser = whole::<u32>)]
     streams: u32,
-    /// Messages per packet, such as 8, or 1..8 for a number that varies
-    #[arg(long, value_name = "N[..M]", default_value = "1", requires = "protocol")]
-    messages: Span,
+    /// Messages per packet, such as 8, or 1..8 for a number that varies. Default: 1, or 7 transport stream packets
+    #[arg(long, value_name = "N[..M]", requires = "protocol")]
+    messages: Option<Span>,
     /// Bytes per message, such as 40, or 20..60 for a length that varies. Default: 40, or what the protocol needs
     #[arg(long, value_name = "N[..M]", requires = "protocol")]
     message_size: Option<Span>,
+    /// Send MPEG-TS without RTP around it
+    #[arg(long, requires = "protocol")]
+    plain_ts: bool,
     /// Give each leg other numbers of messages per packet, as IEX does
     #[arg(long, requires = "protocol")]
     repack: bool,
@@ -97,6 +100,7 @@ impl FeedArgs {
         let mut config = FeedConfig::new(interface, protocol, legs);
         config.streams = self.streams;
         (config.messages, config.message_size, config.repack) = (self.messages, self.message_size, self.repack);
+        config.plain_ts = self.plain_ts;
         (config.exclusive_loss, config.seed, config.session) = (self.exclusive_loss, self.seed, self.session);
         (config.first_sequence, config.heartbeat) = (self.first_sequence, self.heartbeat);
         Ok(config)

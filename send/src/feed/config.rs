@@ -26,10 +26,12 @@ pub struct FeedConfig {
     pub count: Option<u64>,
     /// Stop after this time. With `count`, whichever comes first. With neither, sending goes on until it is stopped.
     pub duration: Option<Duration>,
-    /// Messages per packet. Default 1.
-    pub messages: Span,
+    /// Messages per packet. `None`: 1, or 7 transport stream packets.
+    pub messages: Option<Span>,
     /// Bytes of each message as the protocol counts them. `None`: 40, or what the protocol needs.
     pub message_size: Option<Span>,
+    /// True to send MPEG-TS without RTP around it. Its packets have no sequence numbers then.
+    pub plain_ts: bool,
     /// True to give the legs other numbers of messages per packet, as IEX does.
     pub repack: bool,
     /// True to lose nothing on all legs.
@@ -66,7 +68,8 @@ impl FeedConfig {
             rate: 0,
             count: None,
             duration: None,
-            messages: Span::one(1),
+            messages: None,
+            plain_ts: false,
             message_size: None,
             repack: false,
             exclusive_loss: false,

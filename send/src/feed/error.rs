@@ -108,6 +108,22 @@ pub enum FeedError {
     /// Time depends on the rate.
     #[error("the times inside {0} follow from the rate; give a rate")]
     NoRate(&'static str),
+    /// Too slow for the times inside.
+    #[error("a rate of {rate} is asked for; {protocol} with these streams and messages needs {least} or more")]
+    Slow {
+        /// Asked for.
+        rate: u64,
+        /// The protocol.
+        protocol: &'static str,
+        /// Least.
+        least: u64,
+    },
+    /// Packets that must be alike.
+    #[error("all packets of {0} have the same number of messages; take one number, not a range")]
+    Uneven(&'static str),
+    /// Nothing to leave out.
+    #[error("{0} is not MPEG-TS, so there is no RTP around it to leave out; take mpeg-ts, or send {0} as it is")]
+    PlainTs(&'static str),
     /// A sequence number that does not fit.
     #[error(
         "sequence numbers {first} to {last} are asked for; those of {protocol} end at {max}, so begin or end earlier"
@@ -191,6 +207,18 @@ mod tests {
             ),
             (E::ExclusiveAlone, "loss on one leg at a time needs two legs; add a leg, or allow loss on all legs"),
             (E::NoRate("rtp"), "the times inside rtp follow from the rate; give a rate"),
+            (
+                E::Slow { rate: 10, protocol: "mpeg-ts", least: 50 },
+                "a rate of 10 is asked for; mpeg-ts with these streams and messages needs 50 or more",
+            ),
+            (
+                E::Uneven("mpeg-ts"),
+                "all packets of mpeg-ts have the same number of messages; take one number, not a range",
+            ),
+            (
+                E::PlainTs("rtp"),
+                "rtp is not MPEG-TS, so there is no RTP around it to leave out; take mpeg-ts, or send rtp as it is",
+            ),
             (
                 E::Sequence { first: 1, last: 5_000_000_000, protocol, max: 4_294_967_295 },
                 "sequence numbers 1 to 5000000000 are asked for; those of cboe-pitch end at 4294967295, so begin or end \

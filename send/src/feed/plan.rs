@@ -221,8 +221,9 @@ mod tests {
     }
 
     fn planner(config: &FeedConfig) -> Planner {
-        let sizes = Sizes { random: Random::new(config.seed, Purpose::Size, 0), span: Span::new(1, 9) };
-        Planner::new(config, config.messages, sizes)
+        let packing = config.messages.unwrap_or(Span::one(1));
+        let sizes = Sizes { random: Random::new(config.seed, Purpose::Size, 0), span: Span::new(1, 9), packing };
+        Planner::new(config, packing, sizes)
     }
 
     proptest! {
@@ -232,7 +233,7 @@ mod tests {
             stop_after in prop::option::of(0u64..500), repack: bool, exclusive: bool, seed: u64,
         ) {
             let mut config = config(legs, "20%");
-            (config.streams, config.count, config.messages) = (streams, Some(count), Span::new(1, most));
+            (config.streams, config.count, config.messages) = (streams, Some(count), Some(Span::new(1, most)));
             (config.repack, config.exclusive_loss, config.seed) = (repack, exclusive && legs > 1, seed);
             let mut planner = planner(&config);
             let mut packets = Vec::new();

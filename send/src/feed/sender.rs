@@ -90,8 +90,8 @@ impl FeedSender {
         let limits = builder.limits();
         let link = Link::find(&config.interface)?;
         link.require_carrier()?;
-        let span = config.size(&limits);
-        let longest = limits.overhead.0 + config.messages.most as usize * (limits.overhead.1 + span.most as usize);
+        let (span, packing) = (config.size(&limits), config.packing(&limits));
+        let longest = limits.overhead.0 + packing.most as usize * (limits.overhead.1 + span.most as usize);
         let leg = |(number, leg)| {
             let exit = Exit::open(&config, &link, leg, longest)?;
             let queue = Queue::new(config.seed, number, &leg.impairment);
@@ -101,8 +101,8 @@ impl FeedSender {
         // Another run must have other sessions, so that a receiver does not take it for the past of this one.
         let session = config.session.unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32);
         let stream = |number| Stream { key: builder.key(number, session), last_ns: 0 };
-        let sizes = Sizes { random: Random::new(config.seed, Purpose::Size, 0), span };
-        let sequence = if limits.counts == Counts::Messages { config.messages } else { Span::one(1) };
+        let sizes = Sizes { random: Random::new(config.seed, Purpose::Size, 0), span, packing };
+        let sequence = if limits.counts == Counts::Messages { packing } else { Span::one(1) };
         Ok(Self {
             planner: Planner::new(&config, sequence, sizes),
             streams: (0..config.streams).map(stream).collect(),

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use receiver_feed::protocol::Protocol;
+use receiver_feed::protocol::{MpegTs, Protocol};
 use receiver_membership::{validate_group, validate_source};
 
-use super::build::{Builder, Counts, Limits, builder};
+use super::build::{Builder, Counts, Limits, Timing, builder};
 use super::config::{FeedConfig, Leg};
 use super::error::FeedError;
 use super::queue::CAPACITY;
@@ -35,19 +35,30 @@ impl FeedConfig {
 
     /// As [`FeedConfig::validate`]. Returns the protocol's builder.
     pub(super) fn checked(&self) -> Result<Box<dyn Builder>, SendError> {
-        let builder = builder(self.protocol).ok_or(FeedError::Protocol(self.protocol.name()))?;
+        let name = self.protocol.name();
+        if self.plain_ts && name != MpegTs.name() {
+            return Err(FeedError::PlainTs(name).into());
+        }
+        let timing = Timing { rate: self.rate, streams: self.streams };
+        let each = self.messages.map(|messages| messages.most);
+        let builder = builder(self.protocol, timing, each, self.plain_ts).ok_or(FeedError::Protocol(name))?;
         let limits = builder.limits();
         self.check_legs()?;
         self.check_addressing()?;
         self.check_ends(&limits)?;
         self.check_packets(&limits)?;
-        self.check_delays()?;
+        self.check_delays(&limits)?;
         Ok(builder)
     }
 
     /// Bytes of each message.
     pub(super) fn size(&self, limits: &Limits) -> Span {
         self.message_size.unwrap_or(Span::one(DEFAULT_SIZE.clamp(limits.size.least, limits.size.most)))
+    }
+
+    /// Messages of each packet.
+    pub(super) fn packing(&self, limits: &Limits) -> Span {
+        self.messages.unwrap_or(Span::one(limits.default_messages))
     }
 
     /// Sequence numbers over all streams, if they are limited. A duration at a rate is a number of them.
@@ -110,12 +121,15 @@ impl FeedConfig {
         if self.rate > MAX_RATE {
             return Err(SendError::Rate { rate: self.rate, max: MAX_RATE });
         }
-        if limits.is_timed && self.rate == 0 {
+        if limits.least_rate > 0 && self.rate == 0 {
             return Err(FeedError::NoRate(protocol).into());
         }
         let max = limits.streams.min(MAX_STREAMS);
         if !(1..=max).contains(&self.streams) {
             return Err(FeedError::Streams { streams: self.streams, protocol, max }.into());
+        }
+        if self.rate < limits.least_rate {
+            return Err(FeedError::Slow { rate: self.rate, protocol, least: limits.least_rate }.into());
         }
         let (default, max) = limits.sequence;
         let first = self.first_sequence.unwrap_or(default);
@@ -132,9 +146,12 @@ impl FeedConfig {
     }
 
     fn check_packets(&self, limits: &Limits) -> Result<(), FeedError> {
-        let (protocol, messages) = (self.protocol.name(), self.messages);
+        let (protocol, messages) = (self.protocol.name(), self.packing(limits));
         if !messages.is_within(Span::new(1, limits.messages)) {
             return Err(FeedError::Messages { messages, protocol, max: limits.messages });
+        }
+        if limits.size.least == limits.size.most && messages.least != messages.most {
+            return Err(FeedError::Uneven(protocol));
         }
         let size = self.size(limits);
         if !size.is_within(limits.size) {
@@ -153,10 +170,11 @@ impl FeedConfig {
         Ok(())
     }
 
-    fn check_delays(&self) -> Result<(), FeedError> {
+    fn check_delays(&self, limits: &Limits) -> Result<(), FeedError> {
+        let least = if limits.counts == Counts::Messages { self.packing(limits).least } else { 1 };
         for leg in &self.legs {
             let delay = leg.impairment.delay + leg.impairment.jitter;
-            let packets = delay.as_nanos() * u128::from(self.rate) / u128::from(self.messages.least) / 1_000_000_000;
+            let packets = delay.as_nanos() * u128::from(self.rate) / u128::from(least) / 1_000_000_000;
             // A part of the capacity stays for packets whose time has come.
             if packets > CAPACITY as u128 / 2 {
                 let packets = u64::try_from(packets).unwrap_or(u64::MAX);

@@ -29,6 +29,8 @@ pub(in super::super) struct Draft<'a> {
 pub(in super::super) struct Sizes {
     pub(in super::super) random: Random,
     pub(in super::super) span: Span,
+    /// Messages of a packet, where the protocol counts packets.
+    pub(in super::super) packing: Span,
 }
 
 impl Sizes {
@@ -54,6 +56,15 @@ impl Sizes {
 }
 
 impl Draft<'_> {
+    /// Where packets are counted: number and length of each message of this one. The number is the packet's.
+    pub(super) fn packet_messages(&self) -> impl Iterator<Item = (u64, usize)> {
+        let Span { least, most } = self.sizes.packing;
+        // Positions of messages of one packet are far from those of the next.
+        let at = self.position << 16;
+        let more = if least == most { 0 } else { self.sizes.random.below(!at, u64::from(most - least) + 1) };
+        (0..u64::from(least) + more).map(move |nth| (self.first, self.sizes.of(self.stream, at + nth)))
+    }
+
     /// Number and length of each message, in order.
     pub(in super::super) fn messages(&self) -> impl Iterator<Item = (u64, usize)> {
         let ahead = 0..u64::from(self.count);

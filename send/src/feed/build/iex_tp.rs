@@ -32,10 +32,11 @@ impl Builder for Iex {
             counts: Counts::Messages,
             streams: u32::MAX,
             messages: u16::MAX.into(),
+            default_messages: 1,
             size: Span::new(1, u16::MAX.into()),
             overhead: (40, 2),
             sequence: (1, u64::MAX),
-            is_timed: false,
+            least_rate: 0,
         }
     }
 

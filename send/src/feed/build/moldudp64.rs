@@ -24,10 +24,11 @@ impl Builder for Mold {
             counts: Counts::Messages,
             streams: u32::MAX,
             messages: u32::from(END) - 1,
+            default_messages: 1,
             size: Span::new(1, u16::MAX.into()),
             overhead: (20, 2),
             sequence: (1, u64::MAX),
-            is_timed: false,
+            least_rate: 0,
         }
     }
 

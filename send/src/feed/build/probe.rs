@@ -16,10 +16,11 @@ impl Builder for Probe {
             counts: Counts::Packets,
             streams: u32::MAX,
             messages: 1,
+            default_messages: 1,
             size: Span::new(PROBE_LEN as u32, u16::MAX.into()),
             overhead: (0, 0),
             sequence: (0, u64::MAX),
-            is_timed: false,
+            least_rate: 0,
         }
     }
 

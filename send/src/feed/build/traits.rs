@@ -18,16 +18,17 @@ pub(in super::super) struct Limits {
     pub(in super::super) counts: Counts,
     /// Streams that a group can carry.
     pub(in super::super) streams: u32,
-    /// Messages of a packet.
+    /// The most messages of a packet, and how many it has if nothing else is asked for.
     pub(in super::super) messages: u32,
+    pub(in super::super) default_messages: u32,
     /// Bytes of a message, as the protocol counts them.
     pub(in super::super) size: Span,
     /// Bytes of a packet beside its messages, and of a message beside its bytes.
     pub(in super::super) overhead: (usize, usize),
     /// The first sequence number, if none is asked for, and the greatest one.
     pub(in super::super) sequence: (u64, u64),
-    /// True if the header or the payload depends on the rate.
-    pub(in super::super) is_timed: bool,
+    /// The least rate of all streams, in packets per second, where times in the packets follow from it; 0 elsewhere.
+    pub(in super::super) least_rate: u64,
 }
 
 /// Makes the datagrams of one protocol. Each method appends to `out`.
