@@ -1,11 +1,20 @@
 //! `receiver send --feed`: its options, its refusals and its report. The built command in two namespaces. Needs root.
 
 mod command;
+mod payloads;
 
+use std::io;
+use std::net::{SocketAddrV4, UdpSocket};
 use std::process::Output;
+use std::time::Duration;
 
-use command::object;
+use command::{Run, last_object, object};
 use netlab::Lab;
+use payloads::{FIRST, Source, number, numbers, received, sink};
+use receiver_send::impair::{Fate, Fates, Impairment};
+use rustix::process::Signal;
+use serde_json::Value;
+use socket2::{InterfaceIndexOrAddress, Socket};
 
 fn send(lab: &Lab, arguments: &str) -> Output {
     let mut command = lab.tx().command(env!("CARGO_BIN_EXE_receiver"));
@@ -78,5 +87,116 @@ fn refusals_come_before_anything_is_sent() {
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments}: {error}");
         assert!(error.contains(message), "{arguments}: {error}");
+    }
+}
+
+/// A socket of the sending end that gets what is sent to a group.
+fn listener(lab: &Lab, group: &str) -> UdpSocket {
+    let open = || -> io::Result<UdpSocket> {
+        let socket = UdpSocket::bind(group)?;
+        let index = lab.tx().interface_index(lab.tx_interface()).map_err(io::Error::other)?;
+        let address = group.parse::<SocketAddrV4>().map_err(io::Error::other)?;
+        let socket = Socket::from(socket);
+        socket.join_multicast_v4_n(address.ip(), &InterfaceIndexOrAddress::Index(index))?;
+        rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 64 << 20)?;
+        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+        Ok(socket.into())
+    };
+    lab.tx().run(open).expect("the namespace").expect("a socket")
+}
+
+#[test]
+fn a_relay_loses_what_its_seed_decides() {
+    const COUNT: u32 = 3000;
+    let lab = Lab::new().expect("a lab");
+    let target = "udp://239.9.9.9:6000";
+    let options = format!("interface={}&loss=5%&duplicate=1%&reorder=1%&reorder-by=4&seed=7", lab.rx_interface());
+    let output = format!("{target}?{options}");
+    let mut run = payloads::joined(&lab, &["-o", &output, FIRST]);
+    let listener = listener(&lab, "239.9.9.9:6000");
+    Source::new(&lab).send(0, 0..COUNT);
+    received(&mut run, COUNT.into());
+    let (mut came, mut buffer) = (Vec::new(), vec![0; 2000]);
+    while let Ok((length, _)) = listener.recv_from(&mut buffer) {
+        came.extend(numbers(&buffer[..length]));
+    }
+    run.signal(Signal::TERM);
+    let (out, err, code) = run.end();
+    assert_eq!((code, err.as_str()), (Some(0), ""), "what is lost on purpose is no failure");
+
+    let mut impairment = Impairment::default();
+    (impairment.loss, impairment.duplicate) = ("5%".parse().expect("a share"), "1%".parse().expect("a share"));
+    impairment.reorder = "1%".parse().expect("a share");
+    let fates = Fates::new(7, 0, &impairment);
+    let of = |fate| (0..COUNT).filter(|number| fates.of(u64::from(*number)) == fate).collect::<Vec<u32>>();
+    let times = |number: &u32| came.iter().filter(|other| *other == number).count();
+    assert_eq!((0..COUNT).filter(|number| times(number) == 0).collect::<Vec<_>>(), of(Fate::Lost));
+    assert_eq!((0..COUNT).filter(|number| times(number) == 2).collect::<Vec<_>>(), of(Fate::Twice));
+    let mut newest = 0;
+    let mut late: Vec<u32> = Vec::new();
+    for number in came {
+        late.extend((number < newest).then_some(number));
+        newest = newest.max(number);
+    }
+    late.sort_unstable();
+    // The last ones may have left before anything overtook them.
+    let held: Vec<u32> = of(Fate::HeldBack).into_iter().filter(|number| *number < COUNT - 50).collect();
+    assert_eq!(late.into_iter().filter(|number| *number < COUNT - 50).collect::<Vec<_>>(), held);
+    assert!(held.len() > 10);
+
+    let summary = last_object(&out);
+    let report = sink(&summary, target);
+    let lost = of(Fate::Lost).len() as u64;
+    let counts = ["packets", "impaired", "dropped"].map(|key| number(&report[key]));
+    assert_eq!(counts, [u64::from(COUNT) - lost, lost, 0], "{report}");
+    assert_eq!(number(&report["bytes"]), counts[0] * payloads::SIZE as u64);
+}
+
+/// Sends a feed to a receiver that takes all legs as one feed. Returns both reports.
+fn transfer(lab: &Lab, arguments: &str, legs: &[&str], protocol: &str) -> (Value, Value) {
+    let mut run = Run::joined(lab, &[&["--json", "--interval", "0.1", "--feed", protocol], legs].concat()).0;
+    let output = send(lab, &format!("--feed {protocol} --json {arguments}"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let sent = object(&String::from_utf8(output.stdout).expect("text"));
+    let packets: u64 = sent["legs"].as_array().expect("legs").iter().map(|leg| number(&leg["packets"])).sum();
+    received(&mut run, packets);
+    run.signal(Signal::TERM);
+    let (out, err, code) = run.end();
+    assert_eq!(code, Some(0), "{err}");
+    (sent, last_object(&out)["feeds"][0].clone())
+}
+
+const SUBSCRIPTIONS: [&str; 2] = ["10.0.0.1@232.1.1.1:5000", "10.0.0.2@232.1.1.2:5000"];
+
+#[test]
+fn a_receiver_of_all_legs_misses_what_all_legs_lost() {
+    let lab = Lab::new().expect("a lab");
+    let losses = "--loss 5% --rate 20k --count 10k --seed 3";
+    for (protocol, more) in [
+        ("moldudp64", "--streams 3 --messages 1..4"),
+        ("moldudp64", "--streams 3 --messages 1..4 --exclusive-loss"),
+        ("iex-tp", "--messages 1..6 --repack"),
+        ("rtp", ""),
+        ("opra", "--messages 4"),
+    ] {
+        let (sent, feed) = transfer(&lab, &format!("{LEGS} {losses} {more}"), &SUBSCRIPTIONS, protocol);
+        let total = &feed["total"];
+        let shown = format!("{protocol} {more}: {feed}\n{sent}");
+        assert_eq!(number(&total["missing"]), number(&sent["missing"]), "{shown}");
+        assert_eq!(number(&total["messages"]), number(&sent["messages"]) - number(&sent["missing"]), "{shown}");
+        assert_eq!(number(&sent["missing"]) == 0, more.contains("exclusive"), "{shown}");
+        for leg in 0..2 {
+            let lost = number(&sent["legs"][leg]["missing"]);
+            assert!(lost > 0 && number(&feed["legs"][leg]["missing"]) == lost, "leg {leg} of {shown}");
+        }
+        let streams = sent["streams"].as_array().expect("streams");
+        for stream in streams {
+            let received = feed["streams"].as_array().expect("streams").iter();
+            let same = received.clone().find(|other| other["stream"] == stream["stream"]).expect("the stream");
+            for key in ["missing", "next_sequence", "first_sequence"] {
+                // RTP's numbers have 16 bits on the wire.
+                assert_eq!(number(&same[key]), number(&stream[key]), "{key} of {shown}");
+            }
+        }
     }
 }

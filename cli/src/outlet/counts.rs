@@ -59,6 +59,7 @@ pub struct Counts {
     written: AtomicU64,
     bytes: AtomicU64,
     late: AtomicU64,
+    impaired: AtomicU64,
     dropped: [AtomicU64; DropReason::ALL.len()],
 }
 
@@ -72,6 +73,11 @@ impl Counts {
     /// Counts units that were written later than they should have been.
     pub fn add_late(&self, units: u64) {
         self.late.fetch_add(units, Relaxed);
+    }
+
+    /// Counts units that are not written, as the target asks.
+    pub fn add_impaired(&self, units: u64) {
+        self.impaired.fetch_add(units, Relaxed);
     }
 
     /// Counts units that are never written.
@@ -92,6 +98,11 @@ impl Counts {
     /// Units that were written late.
     pub fn late(&self) -> u64 {
         self.late.load(Relaxed)
+    }
+
+    /// Units that were not written, as the target asks.
+    pub fn impaired(&self) -> u64 {
+        self.impaired.load(Relaxed)
     }
 
     /// Units that were dropped.

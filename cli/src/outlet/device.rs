@@ -28,6 +28,16 @@ pub trait Device: Send {
     /// The first unit was not written.
     fn write(&mut self, batch: Batch<'_>, gate: &dyn Gate) -> Result<usize, Trouble>;
 
+    /// Of the units of the last write: those that are left out, as the target asks, and their bytes.
+    fn left_out(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
+    /// Returns true if it keeps units that it has taken until it [turns](Device::turn).
+    fn keeps_units(&self) -> bool {
+        false
+    }
+
     /// When it wants to [turn](Device::turn) although nothing is written.
     fn turns_at(&self) -> Option<SystemTime> {
         None

@@ -92,6 +92,8 @@ struct State {
     spare: Vec<Chunk>,
     /// Units of the thread's chunk that are not written yet, and where they are counted.
     in_hand: Option<(u64, Arc<Counts>)>,
+    /// The device keeps units that it has taken, and turns for them.
+    keeps_units: bool,
     /// Grows with each write.
     written: u64,
     /// The device is to end its file and begin the next one.
@@ -284,7 +286,7 @@ impl Outlet {
 
 impl State {
     fn is_waiting(&self) -> bool {
-        self.error.is_none() && (!self.queue.is_empty() || self.in_hand.is_some())
+        self.error.is_none() && (!self.queue.is_empty() || self.in_hand.is_some() || self.keeps_units)
     }
 }
 

@@ -35,7 +35,12 @@ impl Shared {
         while goes_on {
             goes_on = match self.next(std::mem::take(&mut done), device.turns_at()) {
                 Work::End => false,
-                Work::Turn => self.persist(|| device.turn()),
+                Work::Turn => {
+                    let goes_on = self.persist(|| device.turn());
+                    self.lock().keeps_units = device.keeps_units();
+                    self.progress.notify_all();
+                    goes_on
+                }
                 Work::Write(chunk) => {
                     done = chunk;
                     self.write(device, &done)
@@ -164,11 +169,17 @@ impl Shared {
             if !state.closed {
                 match dropped {
                     Some(reason) => chunk.counts.add_dropped(reason, units as u64),
-                    None => chunk.counts.add_written(units as u64, batch.bytes_of(units).len() as u64),
+                    None => {
+                        let (left_out, bytes) = if units > 0 { device.left_out() } else { (0, 0) };
+                        chunk.counts.add_impaired(left_out);
+                        let written = batch.bytes_of(units).len() as u64 - bytes;
+                        chunk.counts.add_written(units as u64 - left_out, written);
+                    }
                 }
             }
             unit += units;
             state.written += u64::from(units > 0);
+            state.keeps_units = device.keeps_units();
             if state.closed {
                 return false;
             }

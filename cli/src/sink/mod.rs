@@ -7,6 +7,7 @@ mod failure;
 mod file;
 mod grammar;
 mod hex;
+mod impaired;
 mod pcapng;
 mod request;
 mod rotation;

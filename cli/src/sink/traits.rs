@@ -55,6 +55,8 @@ pub struct SinkReport {
     pub dropped_by: BTreeMap<&'static str, u64>,
     /// Datagrams that a relay sent later than its delay asks.
     pub late: u64,
+    /// Datagrams that a relay lost on purpose, as `loss` in its target asks. They are neither in `packets` nor `dropped`.
+    pub impaired: u64,
     /// How it fares: `ok`, `waiting for a reader`, or `failing: ` and the reason.
     pub state: String,
     /// Datagrams that were dropped because something failed, other than that a reader did not read.
@@ -80,6 +82,7 @@ impl SinkReport {
                 .filter(|(_, count)| *count > 0)
                 .collect(),
             late: counts.late(),
+            impaired: counts.impaired(),
             state: condition.to_string(),
             failures: DropReason::ALL.into_iter().filter(|reason| reason.is_failure()).map(of).sum(),
             last_error,

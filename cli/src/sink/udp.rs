@@ -3,10 +3,11 @@
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::anyhow;
 use receiver::{SourceFilter, Subscription};
+use receiver_send::impair::Fate;
 use receiver_send::probe::now_ns;
 use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg;
@@ -16,6 +17,7 @@ use rustix::thread::{clock_nanosleep_absolute, set_current_timer_slack};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::grammar::UdpTarget;
+use super::impaired::Impaired;
 use super::traits::{Context, Sink};
 use super::written::{Written, payload};
 use crate::errors::UsageError;
@@ -33,6 +35,8 @@ const TOGETHER: u64 = 20_000;
 const LATE: u64 = 1_000_000;
 /// The longest sleep, after which the thread checks if it still should wait.
 const LONGEST_SLEEP: u64 = 50_000_000;
+/// How often a datagram that was counted already is tried.
+const TRIES: usize = 1000;
 /// The pause between two sockets after errors.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 
@@ -53,6 +57,8 @@ pub fn open(target: &UdpTarget, name: &str, limit: usize, context: &Context<'_>)
         delay,
         renewed: Instant::now(),
         is_precise: false,
+        impaired: Impaired::of(target),
+        left_out: (0, 0),
     };
     let outlet = Outlet::over(name, device, context.on_failure());
     Ok(Box::new(Written::new(outlet, limit, payload).timed()))
@@ -162,6 +168,9 @@ struct Relay {
     delay: u64,
     renewed: Instant,
     is_precise: bool,
+    impaired: Option<Impaired>,
+    /// Datagrams of the last write that were lost on purpose, and their bytes.
+    left_out: (u64, u64),
 }
 
 impl Relay {
@@ -176,8 +185,8 @@ impl Relay {
         }
     }
 
-    fn send(&self, batch: Batch<'_>, count: usize) -> Result<usize, Errno> {
-        let parts: Vec<[IoSlice<'_>; 1]> = (0..count).map(|at| [IoSlice::new(batch.unit(at))]).collect();
+    fn send<'a>(&self, datagrams: impl Iterator<Item = &'a [u8]>) -> Result<usize, Errno> {
+        let parts: Vec<[IoSlice<'_>; 1]> = datagrams.map(|datagram| [IoSlice::new(datagram)]).collect();
         let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> = parts.iter().map(|_| Default::default()).collect();
         let mut messages: Vec<MMsgHdr<'_>> = parts
             .iter()
@@ -186,6 +195,45 @@ impl Relay {
             .collect();
         sendmmsg(&self.socket, &mut messages, SendFlags::NOSIGNAL)
     }
+}
+
+impl Relay {
+    /// Sends a datagram that was counted already, unless the kernel refuses it again and again.
+    fn send_surely(&self, datagram: &[u8]) {
+        for _ in 0..TRIES {
+            match self.send(std::iter::once(datagram)) {
+                Err(Errno::INTR | Errno::AGAIN | Errno::NOBUFS) => std::thread::yield_now(),
+                _ => return,
+            }
+        }
+    }
+}
+
+/// Does to the first datagram what is asked for. Returns 0 if it is to be tried again.
+fn send_impaired(relay: &mut Relay, mut impaired: Impaired, datagram: &[u8]) -> (Impaired, Result<usize, Errno>) {
+    match impaired.fate() {
+        Fate::Lost => {
+            impaired.take();
+            relay.left_out = (1, datagram.len() as u64);
+        }
+        Fate::HeldBack => impaired.hold(datagram),
+        fate => {
+            let sent = relay.send(std::iter::once(datagram));
+            if !matches!(sent, Err(Errno::INTR | Errno::AGAIN | Errno::NOBUFS)) {
+                impaired.take();
+            }
+            if sent.is_err() {
+                return (impaired, sent);
+            }
+            if fate == Fate::Twice {
+                relay.send_surely(datagram);
+            }
+            for held in impaired.overtaken() {
+                relay.send_surely(&held);
+            }
+        }
+    }
+    (impaired, Ok(1))
 }
 
 impl Device for Relay {
@@ -212,7 +260,16 @@ impl Device for Relay {
             let until = (now + TOGETHER).saturating_sub(self.delay);
             count = (1..most).find(|&at| batch.time(at) > until).unwrap_or(most);
         }
-        match self.send(batch, count) {
+        self.left_out = (0, 0);
+        let sent = match self.impaired.take() {
+            None => self.send((0..count).map(|at| batch.unit(at))),
+            Some(impaired) => {
+                let (impaired, sent) = send_impaired(self, impaired, batch.unit(0));
+                self.impaired = Some(impaired);
+                sent
+            }
+        };
+        match sent {
             Ok(sent) => {
                 let late = |at: &usize| batch.time(*at).saturating_add(self.delay + LATE) < now;
                 if self.delay > 0 {
@@ -227,6 +284,26 @@ impl Device for Relay {
                 Err(Trouble::skip(errno.into(), DropReason::Refused))
             }
         }
+    }
+
+    fn left_out(&self) -> (u64, u64) {
+        self.left_out
+    }
+
+    fn keeps_units(&self) -> bool {
+        self.turns_at().is_some()
+    }
+
+    fn turns_at(&self) -> Option<SystemTime> {
+        self.impaired.as_ref().and_then(Impaired::until)
+    }
+
+    /// Sends what was held back for long enough.
+    fn turn(&mut self) -> Result<(), Trouble> {
+        for held in self.impaired.as_mut().map(Impaired::waited).unwrap_or_default() {
+            self.send_surely(&held);
+        }
+        Ok(())
     }
 }
 

@@ -20,6 +20,8 @@ mod tests;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use receiver_send::impair::{Impairment, Share};
+
 use crate::suggest::closest;
 use options::{size, time};
 
@@ -33,6 +35,8 @@ const LONGEST_DELAY: Duration = Duration::from_secs(1);
 const DEFAULT_DELAY: Duration = Duration::from_millis(5);
 /// The longest period of `every`.
 const LONGEST_PERIOD: Duration = Duration::from_secs(366 * 86_400);
+/// The seed of what happens to datagrams on purpose.
+const DEFAULT_SEED: u64 = 1;
 /// The longest path of a Unix socket, in bytes.
 const LONGEST_UNIX_PATH: usize = 107;
 
@@ -40,7 +44,22 @@ const LONGEST_UNIX_PATH: usize = 107;
 const COMMON_KEYS: [&str; 2] = ["only", "limit"];
 const FILE_KEYS: [&str; 5] = ["rotate", "every", "keep", "only", "limit"];
 const RECORDING_KEYS: [&str; 7] = ["rotate", "every", "keep", "compress", "comments", "only", "limit"];
-const UDP_KEYS: [&str; 7] = ["interface", "ttl", "source", "delay", "loop", "only", "limit"];
+const UDP_KEYS: [&str; 12] = [
+    "interface",
+    "ttl",
+    "source",
+    "delay",
+    "loop",
+    "loss",
+    "reorder",
+    "reorder-by",
+    "duplicate",
+    "seed",
+    "only",
+    "limit",
+];
+/// The most packets that overtake one that is held back.
+const MOST_REORDER_BY: u32 = 1000;
 
 /// How the kinds are written, for suggestions.
 const SCHEMES: [&str; 5] = ["discard:", "file:", "pcapng:", "udp://", "unix:"];
@@ -193,6 +212,7 @@ fn udp(address: &str, options: Options<'_>) -> Result<Target, Problem> {
     if let Some(source) = source.filter(differs) {
         return Err(Problem::Version(source, shown));
     }
+    let (impairment, seed) = impairment(&options)?;
     options.target(Kind::Udp(UdpTarget {
         host: host.to_owned(),
         port,
@@ -200,8 +220,38 @@ fn udp(address: &str, options: Options<'_>) -> Result<Target, Problem> {
         ttl,
         source,
         delay: delay.unwrap_or(DEFAULT_DELAY),
+        impairment,
+        seed,
         looped: looped.unwrap_or(false),
     }))
+}
+
+/// What is to happen to datagrams on purpose, and its seed.
+fn impairment(options: &Options<'_>) -> Result<(Impairment, u64), Problem> {
+    let share =
+        |key| options.parsed(key, "a percentage from 0% to 100%, such as 1%", |text| text.parse::<Share>().ok());
+    let mut impairment = Impairment::default();
+    (impairment.loss, impairment.reorder, impairment.duplicate) = (
+        share("loss")?.unwrap_or_default(),
+        share("reorder")?.unwrap_or_default(),
+        share("duplicate")?.unwrap_or_default(),
+    );
+    if !impairment.is_possible() {
+        return Err(Problem::Shares);
+    }
+    let reorder_by = options.parsed("reorder-by", "a number of datagrams from 1 to 1000", |text| {
+        text.parse::<u32>().ok().filter(|by| (1..=MOST_REORDER_BY).contains(by))
+    })?;
+    impairment.reorder_by = reorder_by.unwrap_or(impairment.reorder_by);
+    let seed = options.parsed("seed", "a whole number from 0 on", |text| text.parse::<u64>().ok())?;
+    if !impairment.changes_packets() {
+        let key =
+            [("seed", seed.is_some()), ("reorder-by", reorder_by.is_some())].into_iter().find(|(_, is_set)| *is_set);
+        if let Some((key, _)) = key {
+            return Err(Problem::NothingImpaired(key));
+        }
+    }
+    Ok((impairment, seed.unwrap_or(DEFAULT_SEED)))
 }
 
 fn host_port(text: &str) -> Option<(&str, u16)> {

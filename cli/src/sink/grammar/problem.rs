@@ -78,6 +78,12 @@ pub enum Problem {
     /// Source and destination of two families.
     #[error("the source {0} and {1} are of different IP versions; write a source of the same version")]
     Version(IpAddr, String),
+    /// Loss and the like beyond a whole.
+    #[error("loss, reorder and duplicate add up to more than 100 %; a datagram has one fate, so take less")]
+    Shares,
+    /// An option of impairments without one.
+    #[error("`{0}` has nothing to decide; add loss=SHARE, reorder=SHARE or duplicate=SHARE, or remove it")]
+    NothingImpaired(&'static str),
     /// The path of a Unix socket is too long.
     #[error("its path has {0} bytes, and a Unix socket's has up to 107; write a shorter one")]
     LongUnixPath(usize),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use receiver_send::impair::{Impairment, Share};
+
 /// A target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -73,6 +75,10 @@ pub struct UdpTarget {
     pub source: Option<IpAddr>,
     /// How long after its arrival a datagram leaves.
     pub delay: Duration,
+    /// What happens to datagrams on purpose, without its delay and jitter.
+    pub impairment: Impairment,
+    /// What it follows from.
+    pub seed: u64,
     /// True if sockets of this host get what is sent to a group.
     pub looped: bool,
 }
@@ -159,6 +165,14 @@ impl fmt::Display for Target {
                 add("source", udp.source.map(|source| source.to_string()));
                 add("delay", Some(shown(udp.delay)));
                 let is_group = udp.interface.is_some();
+                let Impairment { loss, reorder, reorder_by, duplicate, .. } = udp.impairment;
+                for (key, share) in [("loss", loss), ("reorder", reorder), ("duplicate", duplicate)] {
+                    add(key, (share > Share::ZERO).then(|| share.to_string()));
+                }
+                if udp.impairment.changes_packets() {
+                    add("reorder-by", Some(reorder_by.to_string()));
+                    add("seed", Some(udp.seed.to_string()));
+                }
                 add("loop", is_group.then(|| if udp.looped { "yes" } else { "no" }.to_owned()));
             }
         }

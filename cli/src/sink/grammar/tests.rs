@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use receiver_send::impair::Impairment;
 
 fn refused(text: &str) -> String {
     parse(text).expect_err(text).to_string()
@@ -32,6 +33,8 @@ fn the_kinds() {
         ttl: Some(16),
         source: Some(IpAddr::from([10, 0, 0, 9])),
         delay: Duration::from_millis(20),
+        impairment: Impairment::default(),
+        seed: 1,
         looped: false,
     };
     assert_eq!(
@@ -41,6 +44,12 @@ fn the_kinds() {
     let file = FileTarget { path: "%H.pcapng".to_owned(), timed: true, rotate: None, every: None, keep: Some(2) };
     let recording = RecordingTarget { file, zstd: true, comments: true };
     assert_eq!(kind("pcapng:%H.pcapng?keep=2&compress=zstd&comments=yes"), Kind::Recording(recording));
+    let Kind::Udp(lossy) = kind("udp://h:1?loss=1%&reorder=0.5%&reorder-by=7&duplicate=0.1%&seed=9") else {
+        panic!("a relay")
+    };
+    let Impairment { loss, reorder, reorder_by, duplicate, .. } = lossy.impairment;
+    assert_eq!([loss, reorder, duplicate].map(|share| share.to_string()), ["1%", "0.5%", "0.1%"]);
+    assert_eq!((reorder_by, lossy.seed), (7, 9));
     let target = parse("udp://[2001:db8::1]:5000?only=232.1.1.1:5000&only=232.1.1.2:5000&limit=64MiB").expect("two");
     assert_eq!((target.only.len(), target.limit), (2, Some(64 << 20)));
 }
@@ -93,6 +102,19 @@ fn each_refusal_names_key_reason_and_remedy() {
             "udp://10.0.0.1:1?delay=2s",
             "the value of `delay` is `2s`; write a time up to 1s, such as 20ms; 0 sends each datagram at once",
         ),
+        ("udp://h:1?loss=1", "the value of `loss` is `1`; write a percentage from 0% to 100%, such as 1%"),
+        (
+            "udp://h:1?loss=60%&duplicate=50%",
+            "loss, reorder and duplicate add up to more than 100 %; a datagram has one fate, so take less",
+        ),
+        (
+            "udp://h:1?seed=2",
+            "`seed` has nothing to decide; add loss=SHARE, reorder=SHARE or duplicate=SHARE, or remove it",
+        ),
+        (
+            "udp://h:1?loss=1%&reorder-by=0",
+            "the value of `reorder-by` is `0`; write a number of datagrams from 1 to 1000",
+        ),
     ] {
         assert_eq!(refused(text), format!("the target {text} is refused: {problem}"));
     }
@@ -110,9 +132,9 @@ fn texts() -> impl Strategy<Value = String> {
         "unix:[a-z/]{1,20}",
         "[a-z:/?%.-]{1,12}",
     ];
-    let option =
-        "(rotate|every|keep|compress|comments|limit|interface|ttl|source|delay|loop|only)=[0-9]{0,3}[a-zA-Z.:]{0,4}";
-    (head, proptest::collection::vec(option, 0..4))
+    let keys = "(rotate|every|keep|compress|comments|limit|interface|ttl|source|delay|loop|loss|reorder|seed|only)";
+    let option = format!("{keys}=[0-9]{{0,3}}[a-zA-Z.:%]{{0,4}}");
+    (head, proptest::collection::vec(proptest::string::string_regex(&option).expect("a pattern"), 0..4))
         .prop_map(|(head, options)| if options.is_empty() { head } else { format!("{head}?{}", options.join("&")) })
 }
 

@@ -76,7 +76,7 @@ impl MpegTs {
         }
         out.extend_from_slice(&head(DATA_PID, true, 0x30 | continuity));
         let clock = self.timing.ticks_of_part(position.into(), self.packets, CLOCK_HZ);
-        let (base, extension) = (clock / BASE_DIVISOR & BASE_MASK, clock % BASE_DIVISOR);
+        let (base, extension) = ((clock / BASE_DIVISOR) & BASE_MASK, clock % BASE_DIVISOR);
         // The flag of the clock reference alone; then 33 bits, 6 reserved ones, and 9 bits.
         let reference = base << 15 | 0x3f << 9 | extension;
         out.extend_from_slice(&[ADAPTATION as u8 - 1, 0x10]);
@@ -86,7 +86,7 @@ impl MpegTs {
         out.extend_from_slice(&[0, 0, 1, PRIVATE_STREAM_1]);
         out.extend_from_slice(&(length as u16).to_be_bytes());
         out.extend_from_slice(&[0x80, 0x80, (PES_HEADER - 9) as u8]);
-        let pts = base + PTS_AHEAD & BASE_MASK;
+        let pts = (base + PTS_AHEAD) & BASE_MASK;
         out.push(0x21 | (pts >> 29) as u8 & 0x0e);
         out.extend_from_slice(&((pts >> 14) as u16 & 0xfffe | 1).to_be_bytes());
         out.extend_from_slice(&((pts << 1) as u16 | 1).to_be_bytes());
