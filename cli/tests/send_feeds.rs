@@ -154,7 +154,9 @@ fn a_relay_loses_what_its_seed_decides() {
 
 /// Sends a feed to a receiver that takes all legs as one feed. Returns both reports.
 fn transfer(lab: &Lab, arguments: &str, legs: &[&str], protocol: &str) -> (Value, Value) {
-    let mut run = Run::joined(lab, &[&["--json", "--interval", "0.1", "--feed", protocol], legs].concat()).0;
+    // Room for all that is sent, so that a busy machine loses nothing.
+    let options = ["--json", "--interval", "0.1", "--frames", "32768", "--feed", protocol];
+    let mut run = Run::joined(lab, &[&options[..], legs].concat()).0;
     let output = send(lab, &format!("--feed {protocol} --json {arguments}"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let sent = object(&String::from_utf8(output.stdout).expect("text"));

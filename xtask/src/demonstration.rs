@@ -37,6 +37,18 @@ pub enum Mode {
     Socket,
 }
 
+impl Mode {
+    /// The receiver's options for it.
+    pub fn arguments(self) -> Vec<String> {
+        let by_name = match self {
+            Self::Best => None,
+            Self::Copy => Some("copy"),
+            Self::Socket => Some("socket"),
+        };
+        by_name.into_iter().flat_map(|name| ["--mode".into(), name.into()]).collect()
+    }
+}
+
 /// Runs the demonstration, as root or in a user namespace: in the best mode, and if that is `mapped`, in mode `copy` as
 /// well.
 pub fn run(receiver: &Path, mode: Mode) -> Result<ExitCode> {
@@ -65,7 +77,7 @@ struct Shown {
 /// Runs the receiver and the senders once, and prints the result.
 fn run_once(lab: &Lab, receiver: &Path, mode: Mode, interrupted: &AtomicBool) -> Result<Shown> {
     let folder = Scratch::new()?;
-    let summary = folder.0.join("summary.json");
+    let summary = folder.file("summary.json");
 
     let mut receiving = lab.rx().command(receiver);
     receiving.args(receiver_arguments(lab.rx_interface(), mode)).arg("--summary").arg(&summary);
@@ -105,12 +117,7 @@ fn run_once(lab: &Lab, receiver: &Path, mode: Mode, interrupted: &AtomicBool) ->
 fn receiver_arguments(interface: &str, mode: Mode) -> Vec<String> {
     let mut arguments = vec!["run".to_owned(), "-i".into(), interface.into()];
     arguments.extend(["--duration".into(), RUN_SECONDS.to_string()]);
-    let by_name = match mode {
-        Mode::Best => None,
-        Mode::Copy => Some("copy"),
-        Mode::Socket => Some("socket"),
-    };
-    arguments.extend(by_name.into_iter().flat_map(|name| ["--mode".into(), name.into()]));
+    arguments.extend(mode.arguments());
     arguments.extend(PARTS.iter().map(|part| part.subscription.to_owned()));
     arguments
 }
@@ -125,23 +132,25 @@ fn wait(time: Duration, interrupted: &AtomicBool, receiver: &mut Running) -> Res
 }
 
 /// A child that ends with this value.
-struct Running {
+pub struct Running {
     what: &'static str,
     child: Child,
 }
 
 impl Running {
-    fn start(what: &'static str, command: &mut netlab::Command) -> Result<Self> {
+    /// Starts it. `what` names it in errors.
+    pub fn start(what: &'static str, command: &mut netlab::Command) -> Result<Self> {
         let child = command.spawn().with_context(|| format!("cannot start {what}"))?;
         Ok(Self { what, child })
     }
 
-    fn ended(&mut self) -> Result<Option<std::process::ExitStatus>> {
+    /// Its exit status, if it has ended.
+    pub fn ended(&mut self) -> Result<Option<std::process::ExitStatus>> {
         self.child.try_wait().with_context(|| format!("{} ended unexpectedly", self.what))
     }
 
     /// Waits until it has ended. After the grace time it asks the child to end.
-    fn end(&mut self, grace: Duration) -> Result<std::process::ExitStatus> {
+    pub fn end(&mut self, grace: Duration) -> Result<std::process::ExitStatus> {
         let start = Instant::now();
         let mut asked = false;
         loop {
@@ -176,10 +185,16 @@ impl Drop for Running {
 }
 
 /// A new folder that only this user can enter. It is removed with this value.
-struct Scratch(PathBuf);
+pub struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Result<Self> {
+    /// The path of a file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Makes the folder.
+    pub fn new() -> Result<Self> {
         // Making a folder fails if the name exists, so nobody else can have placed it there.
         for attempt in 0..100 {
             let path = env::temp_dir().join(format!("receiver-demonstration-{}-{attempt}", std::process::id()));

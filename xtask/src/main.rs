@@ -6,6 +6,7 @@ mod build_ebpf;
 mod ci;
 mod deb;
 mod debian;
+mod demonstrate_feeds;
 mod demonstration;
 mod interrupt;
 mod man;
@@ -66,6 +67,9 @@ enum Command {
     /// The demonstration of `run`, restarted as root.
     #[command(hide = true)]
     Demonstrate {
+        /// What to demonstrate.
+        #[arg(long, value_enum, default_value_t)]
+        demo: run::Demo,
         /// The built receiver.
         receiver: std::path::PathBuf,
     },
@@ -106,7 +110,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Man(arguments) => man::run(&arguments)?,
         Command::Deb(arguments) => deb::run_command(&arguments)?,
         Command::TryNamespaces { in_user_namespace } => preflight::try_namespaces(in_user_namespace)?,
-        Command::Demonstrate { receiver } => return demonstration::run(&receiver, demonstration::Mode::Best),
+        Command::Demonstrate { demo, receiver } => return demo.run(&receiver, demonstration::Mode::Best),
     }
     Ok(ExitCode::SUCCESS)
 }

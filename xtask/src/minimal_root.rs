@@ -73,6 +73,7 @@ mount --bind "$copy/tree" "$tree"
 cd "$tree"
 status=0
 HOME=$copy/home setpriv --reuid="$user" --regid="$user" --clear-groups --no-new-privs target/debug/xtask run || status=$?
+HOME=$copy/home setpriv --reuid="$user" --regid="$user" --clear-groups --no-new-privs target/debug/xtask run --demo feeds || status=$?
 umount --lazy "$tree"
 rm -rf "$copy"
 exit "$status"
@@ -175,7 +176,7 @@ impl MinimalRoot {
     pub fn run_unprivileged(&self, root: &Path) -> Result<()> {
         let place = Place::find(root)?;
         let mut command = self.enter(&place)?;
-        println!("In the minimal root, as nobody: cargo xtask run");
+        println!("In the minimal root, as nobody: cargo xtask run, and with --demo feeds");
         command.args(["env", "--unset=CARGO_TARGET_DIR", "sh", "-c", UNPRIVILEGED, "sh"]);
         run_inside(command.arg(&place.tree).arg(place.target_inside()).arg(NOBODY))
     }

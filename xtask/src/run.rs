@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 use crate::artifacts;
+use crate::demonstrate_feeds;
 use crate::demonstration::{self, Mode};
 use crate::interrupt;
 use crate::preflight;
@@ -19,9 +20,53 @@ use crate::tree;
 /// Options of the command.
 #[derive(clap::Args)]
 pub struct Arguments {
+    /// What to demonstrate between two network namespaces
+    #[arg(long, value_enum, default_value_t, conflicts_with = "arguments")]
+    demo: Demo,
     /// Arguments of the receiver. Without any, it is demonstrated between two network namespaces.
     #[arg(last = true)]
     arguments: Vec<String>,
+}
+
+/// What can be demonstrated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Demo {
+    /// Source-specific multicast: what is wanted arrives, and nothing else
+    #[default]
+    Sources,
+    /// A feed on two legs that lose packets: one whole feed comes out
+    Feeds,
+}
+
+impl Demo {
+    /// Runs it with a built receiver.
+    pub fn run(self, receiver: &Path, mode: Mode) -> Result<ExitCode> {
+        match self {
+            Self::Sources => demonstration::run(receiver, mode),
+            Self::Feeds => demonstrate_feeds::run(receiver, mode),
+        }
+    }
+
+    /// As the command line names it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sources => "sources",
+            Self::Feeds => "feeds",
+        }
+    }
+
+    /// What it shows, and for how long.
+    fn shows(self) -> String {
+        match self {
+            Self::Sources => format!(
+                "shows it at work between two network namespaces, for {} seconds in each mode that it shows",
+                demonstration::RUN_SECONDS
+            ),
+            Self::Feeds => {
+                "shows how it makes one feed of two between two network namespaces, for 10 seconds".to_owned()
+            }
+        }
+    }
 }
 
 /// The duration of the build, for the first line.
@@ -38,12 +83,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     preflight::programs(&root, "the demonstration (`cargo xtask run`)", true)?;
     let elevation = Elevation::find();
     preflight::namespaces(elevation)?;
-    eprintln!(
-        "{BUILD}, and shows it at work between two network namespaces, for {} seconds in each mode that it shows. \
-         Nothing outside of them is touched.",
-        demonstration::RUN_SECONDS
-    );
-    demonstrate(&build(&root)?, elevation)
+    eprintln!("{BUILD}, and {}. Nothing outside of them is touched.", arguments.demo.shows());
+    demonstrate(&build(&root)?, elevation, arguments.demo)
 }
 
 fn build(root: &Path) -> Result<PathBuf> {
@@ -52,15 +93,15 @@ fn build(root: &Path) -> Result<PathBuf> {
 }
 
 /// Runs as root, if possible by sudo, and otherwise in a user namespace.
-fn demonstrate(receiver: &Path, elevation: Option<Elevation>) -> Result<ExitCode> {
+fn demonstrate(receiver: &Path, elevation: Option<Elevation>, demo: Demo) -> Result<ExitCode> {
     match elevation {
-        Some(Elevation::Root) => demonstration::run(receiver, Mode::Best),
+        Some(Elevation::Root) => demo.run(receiver, Mode::Best),
         Some(Elevation::Sudo) => {
             let own = env::current_exe().context("cannot find the path of this program")?;
             let variables = passed_on(&["RUST_BACKTRACE", "RUST_LOG", "TERM"]);
             let variables: Vec<_> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
             let mut command = Elevation::Sudo.command(own, &variables);
-            command.arg("demonstrate").arg(receiver);
+            command.args(["demonstrate", "--demo", demo.name()]).arg(receiver);
             println!("Root by sudo: `{}`", shown(&command));
             // Ctrl-C also reaches the child, which ends by itself and reports the result.
             interrupt::outlive()?;
@@ -73,7 +114,7 @@ fn demonstrate(receiver: &Path, elevation: Option<Elevation>) -> Result<ExitCode
                  the receiver in mode socket."
             );
             netlab::enter_user_namespace()?;
-            demonstration::run(receiver, Mode::Socket)
+            demo.run(receiver, Mode::Socket)
         }
     }
 }

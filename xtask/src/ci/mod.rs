@@ -29,7 +29,7 @@ pub struct Arguments {
 /// A step: its name, and what it does in the tree.
 type Step = (&'static str, fn(&Path) -> Result<()>);
 
-const STEPS: [Step; 22] = [
+const STEPS: [Step; 23] = [
     ("setup", |_| setup::run(&setup::Arguments { recorded: true })),
     ("formatting", formatting),
     ("structure: cargo test -p xtask --test structure", structure),
@@ -47,6 +47,9 @@ const STEPS: [Step; 22] = [
     // README's two commands, where there is nothing but what README asks for.
     ("tests, in the minimal root: cargo xtask test", |root| minimal(root, &["cargo", "xtask", "test"])),
     ("demonstration, in the minimal root: cargo xtask run", |root| minimal(root, &["cargo", "xtask", "run"])),
+    ("demonstration of feeds, in the minimal root: cargo xtask run --demo feeds", |root| {
+        minimal(root, &["cargo", "xtask", "run", "--demo", "feeds"])
+    }),
     ("demonstration, in the minimal root, as nobody: cargo xtask run", |root| {
         MinimalRoot::make(root)?.run_unprivileged(root)
     }),
