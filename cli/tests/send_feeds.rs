@@ -173,7 +173,7 @@ const SUBSCRIPTIONS: [&str; 2] = ["10.0.0.1@232.1.1.1:5000", "10.0.0.2@232.1.1.2
 #[test]
 fn a_receiver_of_all_legs_misses_what_all_legs_lost() {
     let lab = Lab::new().expect("a lab");
-    let losses = "--loss 5% --rate 20k --count 10k --seed 3";
+    let losses = "--loss 10% --rate 2k --count 4k --seed 3";
     for (protocol, more) in [
         ("moldudp64", "--streams 3 --messages 1..4"),
         ("moldudp64", "--streams 3 --messages 1..4 --exclusive-loss"),
