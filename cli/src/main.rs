@@ -35,6 +35,7 @@ mod metrics;
 mod outlet;
 mod panics;
 mod record;
+mod replay;
 mod run;
 mod send;
 mod service;
@@ -70,6 +71,7 @@ enum Command {
     Man(man::ManArgs),
     Membership(membership::MembershipArgs),
     Record(Box<record::RecordArgs>),
+    Replay(replay::ReplayArgs),
     Run(Box<run::RunArgs>),
     Send(Box<send::SendArgs>),
     Top(top::TopArgs),
@@ -170,6 +172,7 @@ fn run(command: Command) -> ExitCode {
         Command::Man(args) => man::run(&args, crate::command()),
         Command::Membership(args) => membership::run(args),
         Command::Record(args) => record::run(*args),
+        Command::Replay(args) => replay::run(args),
         Command::Run(args) => run::run(*args),
         Command::Send(args) => send::run(*args),
         Command::Top(args) => top::run(args),

@@ -406,3 +406,39 @@ fn a_pipe_to_tshark_shows_packets_as_they_come() {
     assert_eq!(String::from_utf8(output.stdout).expect("UTF-8"), "1324\n".repeat(50));
     assert_eq!(reading.join().expect("a thread"), "recorded 50 packets to standard output; nothing was lost");
 }
+
+#[test]
+fn a_replay_sends_what_was_recorded_with_its_gaps() {
+    let lab = Lab::new().expect("a lab");
+    let folder = Folder::new();
+    let (first, second) = (folder.text("first.pcapng.zst"), folder.text("second.pcapng"));
+    let run = joined(&lab, &["--mode", "socket", "--count", "40", "--record", &first, FIRST]);
+    let source = Source::new(&lab);
+    for from in [0, 10, 20, 30] {
+        source.send(0, from..from + 10);
+        sleep(Duration::from_millis(30));
+    }
+    assert_eq!(run.end().2, Some(0));
+    let replay = |words: &[&str]| {
+        let mut command = lab.tx().command(env!("CARGO_BIN_EXE_receiver"));
+        let command = command.args(["replay", "-i", lab.tx_interface(), &first]).args(words).env_remove("RUST_LOG");
+        let output = command.output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        command::object(&String::from_utf8(output.stdout).expect("UTF-8"))
+    };
+    let run = joined(&lab, &["--mode", "copy", "--count", "80", "--record", &second, FIRST]);
+    let report = replay(&["--json"]);
+    assert_eq!((&report["packets"], &report["left_out"]), (&40.into(), &0.into()), "{report}");
+    let fast = replay(&["--json", "--speed", "max"]);
+    assert_eq!((&fast["packets"], &fast["late"]), (&40.into(), &0.into()), "{fast}");
+    assert_eq!(run.end().2, Some(0));
+
+    let of_first = Recorded::of(&zstd::stream::decode_all(&fs::read(&first).expect("a file")[..]).expect("frames"));
+    let of_second = Recorded::file(&second);
+    let once: Vec<u32> = (0..40).collect();
+    assert_eq!(of_second.numbers(), [once.clone(), once].concat());
+    // No packet leaves before its time.
+    let whole = |packets: &[recorded::Packet]| packets[39].time_ns - packets[0].time_ns;
+    let (recorded, replayed) = (whole(&of_first.packets), whole(&of_second.packets[..40]));
+    assert!(replayed + 5_000_000 > recorded && recorded > 80_000_000, "{recorded} {replayed}");
+}

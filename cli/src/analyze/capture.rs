@@ -1,17 +1,16 @@
 //! Reads capture files: pcap and pcapng, with microseconds or nanoseconds, of either byte order.
 
 use std::io::Read;
-use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::{anyhow, bail};
-use pcap_parser::pcapng::Block;
-use pcap_parser::traits::PcapReaderIterator;
-use pcap_parser::{PcapBlockOwned, PcapError, PcapHeader, create_reader};
-
-use super::compressed::Content;
+use pcap_parser::pcapng::{Block, EnhancedPacketBlock};
+use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
+use pcap_parser::{OptionCode, PcapBlockOwned, PcapError, PcapHeader, create_reader};
 
 /// The largest block that can be read, in bytes: a jumbo frame, a packet that GRO has joined, a table of names.
 const LARGEST_BLOCK: usize = 4 << 20;
+/// `epb_dropcount`.
+const DROP_COUNT: OptionCode = OptionCode(4);
 const NANOSECONDS: u128 = 1_000_000_000;
 
 /// One captured packet.
@@ -21,6 +20,8 @@ pub struct Captured<'a> {
     pub link_type: i32,
     /// When it was captured, nanoseconds since 1970. `None` where the file has no time.
     pub time_ns: Option<u64>,
+    /// Packets that were lost before it, as far as the file has their number (`epb_dropcount`).
+    pub lost_before: u64,
     /// Its bytes, as many as were captured.
     pub bytes: &'a [u8],
 }
@@ -39,9 +40,7 @@ struct Source {
 /// # Errors
 /// The file cannot be read, or is no capture.
 pub fn packets(input: impl Read + Send, mut each: impl FnMut(Captured<'_>)) -> anyhow::Result<Option<String>> {
-    let Content { bytes, is_cut_off } = Content::of(input)?;
-    let cut_off = || is_cut_off.load(Relaxed).then(|| "it ends in the middle of a compressed frame".to_owned());
-    let mut reader = create_reader(LARGEST_BLOCK, bytes).map_err(|error| match error {
+    let mut reader = create_reader(LARGEST_BLOCK, input).map_err(|error| match error {
         PcapError::Eof => anyhow!("it is empty"),
         PcapError::ReadError => anyhow!("it cannot be read"),
         _ => anyhow!("it is neither pcap nor pcapng; convert it, for example by `editcap -F pcapng IN OUT`"),
@@ -52,7 +51,7 @@ pub fn packets(input: impl Read + Send, mut each: impl FnMut(Captured<'_>)) -> a
     loop {
         let (length, block) = match reader.next() {
             Ok(next) => next,
-            Err(PcapError::Eof) => return Ok(cut_off()),
+            Err(PcapError::Eof) => return Ok(None),
             Err(PcapError::Incomplete(_)) => match refill(reader.as_mut())? {
                 true => continue,
                 false => return Ok(Some("it ends in the middle of a packet".to_owned())),
@@ -70,7 +69,8 @@ pub fn packets(input: impl Read + Send, mut each: impl FnMut(Captured<'_>)) -> a
                 let Some(header) = &header else { bail!("a packet comes before the header") };
                 let unit = if header.is_nanosecond_precision() { 1 } else { 1_000 };
                 let time_ns = u64::from(packet.ts_sec) * NANOSECONDS as u64 + u64::from(packet.ts_usec) * unit;
-                each(Captured { link_type: header.network.0, time_ns: Some(time_ns), bytes: packet.data });
+                let link_type = header.network.0;
+                each(Captured { link_type, time_ns: Some(time_ns), lost_before: 0, bytes: packet.data });
             }
             PcapBlockOwned::NG(block) => section(&block, &mut sources, &mut each),
         }
@@ -103,15 +103,23 @@ fn section(block: &Block<'_>, sources: &mut Vec<Source>, each: &mut impl FnMut(C
             let Some(source) = sources.get(packet.if_id as usize) else { return };
             let units = u128::from(packet.ts_high) << 32 | u128::from(packet.ts_low);
             let bytes = packet.data.get(..packet.caplen as usize).unwrap_or(packet.data);
-            each(Captured { link_type: source.link_type, time_ns: source.nanoseconds(units), bytes });
+            let (link_type, time_ns) = (source.link_type, source.nanoseconds(units));
+            each(Captured { link_type, time_ns, lost_before: drop_count(packet), bytes });
         }
         Block::SimplePacket(packet) => {
             let Some(source) = sources.first() else { return };
             let bytes = packet.data.get(..packet.origlen as usize).unwrap_or(packet.data);
-            each(Captured { link_type: source.link_type, time_ns: None, bytes });
+            each(Captured { link_type: source.link_type, time_ns: None, lost_before: 0, bytes });
         }
         _ => {}
     }
+}
+
+/// The option `epb_dropcount` of a packet.
+fn drop_count(packet: &EnhancedPacketBlock<'_>) -> u64 {
+    let option = packet.options.iter().find(|option| option.code == DROP_COUNT);
+    let value = option.and_then(|option| option.value.first_chunk());
+    value.map_or(0, |bytes| if packet.big_endian() { u64::from_be_bytes(*bytes) } else { u64::from_le_bytes(*bytes) })
 }
 
 impl Source {

@@ -42,6 +42,8 @@ pub struct Frames {
 pub struct FrameCounts {
     /// All of them.
     pub packets: u64,
+    /// Packets that were lost while the files were written, as far as they have their number.
+    pub lost_while_capturing: u64,
     /// Packets that are no UDP over IP, or of a link type that is not known.
     pub not_udp: u64,
     /// Fragments of datagrams; a datagram that is whole counts once more, as such.
@@ -64,6 +66,7 @@ impl Frames {
     /// Hands the packet's datagram to `each`, or, with the last fragment, the one that is whole then.
     pub fn take(&mut self, packet: &Captured<'_>, each: impl FnOnce(Found<'_>)) {
         self.counts.packets += 1;
+        self.counts.lost_while_capturing += packet.lost_before;
         self.last_ns = packet.time_ns.unwrap_or_default().max(self.last_ns);
         if self.counts.packets.is_multiple_of(LOOK_EVERY) {
             let oldest = self.last_ns.saturating_sub(FRAGMENTS_NS);
@@ -132,7 +135,7 @@ fn found<'a>(source: IpAddr, destination: IpAddr, udp: &UdpSlice<'a>) -> Found<'
 }
 
 /// Source and destination of a packet that begins with its IP header.
-fn addresses(ip: &[u8]) -> Option<(IpAddr, IpAddr)> {
+pub fn addresses(ip: &[u8]) -> Option<(IpAddr, IpAddr)> {
     fn pair<const N: usize>(ip: &[u8], at: usize) -> Option<(IpAddr, IpAddr)>
     where
         IpAddr: From<[u8; N]>,
@@ -147,7 +150,7 @@ fn addresses(ip: &[u8]) -> Option<(IpAddr, IpAddr)> {
 }
 
 /// The packet from its IP header on.
-fn network(link_type: i32, bytes: &[u8]) -> Option<&[u8]> {
+pub fn network(link_type: i32, bytes: &[u8]) -> Option<&[u8]> {
     let (ethertype, rest) = match link_type {
         ETHERNET => (number(bytes, 12)?, bytes.get(14..)?),
         COOKED => (number(bytes, 14)?, bytes.get(16..)?),

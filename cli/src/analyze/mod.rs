@@ -8,9 +8,10 @@ mod report;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -20,15 +21,18 @@ use receiver_feed::protocol::AnyProtocol;
 
 use crate::values::duration;
 use crate::{files, outlet};
-use capture::Captured;
+use compressed::Content;
 use flow::{Flow, Settings};
 use frame::Frames;
 use report::{Analysis, streams};
 
+pub use capture::Captured;
+pub use frame::{addresses, network};
+
 /// Find gaps, duplicates and bad timing of the feeds in capture files
 ///
-/// Reads pcap and pcapng, also compressed with zstd: Ethernet with or without VLAN tags, Linux cooked captures (`tcpdump -i any`), and plain IP;
-/// fragments are put together. A stream is what one source sends to one group and port, apart by session, unit, channel
+/// Reads pcap and pcapng, also compressed with zstd: Ethernet with or without VLAN tags, Linux cooked captures
+/// (`tcpdump -i any`), and plain IP; fragments are put together. A stream is what one source sends to one group and port, apart by session, unit, channel
 /// or SSRC.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = crate::EXIT_CODES)]
@@ -119,14 +123,17 @@ fn analyze(args: &AnalyzeArgs) -> anyhow::Result<Analysis> {
 }
 
 /// Reads one file; the message of an error names it.
-fn read(path: &Path, each: impl FnMut(Captured<'_>)) -> anyhow::Result<Option<String>> {
+pub fn read(path: &Path, each: impl FnMut(Captured<'_>)) -> anyhow::Result<Option<String>> {
     let name = files::input(path);
-    let found = if files::is_standard_input(path) {
-        capture::packets(std::io::stdin(), each)
+    let input: Box<dyn Read + Send> = if files::is_standard_input(path) {
+        Box::new(std::io::stdin())
     } else {
-        let file = File::open(path).map_err(|error| anyhow!("cannot open {name}: {error}"))?;
-        capture::packets(file, each)
+        Box::new(File::open(path).map_err(|error| anyhow!("cannot open {name}: {error}"))?)
     };
+    let found = Content::of(input).map_err(anyhow::Error::from).and_then(|Content { bytes, is_cut_off }| {
+        let end = capture::packets(bytes, each)?;
+        Ok(if is_cut_off.load(Relaxed) { Some("it ends in the middle of a compressed frame".to_owned()) } else { end })
+    });
     found.map_err(|error| anyhow!("{name}: {error}"))
 }
 

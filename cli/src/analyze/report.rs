@@ -173,6 +173,7 @@ impl Analysis {
         );
         let frames = &self.frames;
         for (count, what) in [
+            (frames.lost_while_capturing, "lost while the files were written"),
             (frames.not_udp, "no UDP"),
             (self.left_out, "left out: no multicast, or not asked for"),
             (frames.fragments, "fragments"),

@@ -1,0 +1,159 @@
+//! Sends frames of a recording, each at its time: an absolute schedule, so that no delay adds up.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::thread::set_current_timer_slack;
+use serde::Serialize;
+use socket2::Socket;
+
+use crate::error::SendError;
+use crate::flow::{SEND_BUFFER, SEND_TIMEOUT};
+use crate::link::Link;
+use crate::raw;
+
+/// The last part of a wait, in which the thread does not sleep: the kernel wakes a sleeper later than asked.
+const SPIN: Duration = Duration::from_micros(80);
+/// The longest sleep, so that a stop is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+/// The pause before a frame is tried again when the device's queue is full.
+const FULL_QUEUE: Duration = Duration::from_micros(20);
+/// A frame that leaves later than this after its time counts as late.
+const LATE: Duration = Duration::from_micros(20);
+
+/// Sends complete Ethernet frames on one interface. Needs CAP_NET_RAW.
+#[derive(Debug)]
+pub struct ReplaySender {
+    socket: Socket,
+    mac: [u8; 6],
+    /// When the schedule began: with the first frame.
+    start: Option<Instant>,
+    report: ReplayReport,
+}
+
+/// What was replayed. Field names are part of the JSON output: they stay.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ReplayReport {
+    /// The interface.
+    pub interface: String,
+    /// Frames that the kernel accepted.
+    pub packets: u64,
+    /// Bytes of these frames, from the Ethernet header on.
+    pub bytes: u64,
+    /// From the first frame to the last.
+    pub elapsed_seconds: f64,
+    /// Frames that left more than 20 µs after their time.
+    pub late: u64,
+    /// How long after its time the latest frame left, in nanoseconds.
+    pub latest_nanoseconds: u64,
+    /// Frames that are longer than the interface takes.
+    pub too_long: u64,
+    /// How often the device's queue was full.
+    pub retries: u64,
+}
+
+impl ReplaySender {
+    /// Opens the socket, in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// The interface cannot send Ethernet frames, or the privilege is missing.
+    pub fn new(interface: &str) -> Result<Self, SendError> {
+        let link = Link::find(interface)?;
+        link.require_carrier()?;
+        let why = "replaying frames".to_owned();
+        let Some(mac) = link.mac else { return Err(SendError::NotEthernet { interface: link.name, why }) };
+        let socket = raw::packet_socket(link.index, false).map_err(|error| match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => SendError::NoPrivilege { why },
+            _ => SendError::os(format!("opening a packet socket on {}", link.name))(error),
+        })?;
+        // As large as the limit allows; less only costs speed.
+        let _ = socket.set_send_buffer_size(SEND_BUFFER);
+        socket.set_write_timeout(Some(SEND_TIMEOUT)).map_err(SendError::os("setting a timeout".to_owned()))?;
+        // By default the kernel lets a thread sleep 50 microseconds longer. Where it refuses, frames are late.
+        let _ = set_current_timer_slack(NonZeroU64::new(1));
+        let report = ReplayReport { interface: link.name, ..ReplayReport::default() };
+        Ok(Self { socket, mac, start: None, report })
+    }
+
+    /// The MAC address of the interface.
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// Sends a frame once it is due, counted from the first frame; at once without a time. Returns false if `stop`
+    /// became true before.
+    ///
+    /// # Errors
+    /// [`SendError::Send`] if the kernel refuses for another reason than a full queue or the frame's length.
+    pub fn send(&mut self, due: Option<Duration>, frame: &[u8], stop: &AtomicBool) -> Result<bool, SendError> {
+        let start = *self.start.get_or_insert_with(Instant::now);
+        if let Some(due) = due {
+            if !wait(start, due, stop) {
+                return Ok(false);
+            }
+            let behind = start.elapsed().saturating_sub(due);
+            self.report.late += u64::from(behind > LATE);
+            self.report.latest_nanoseconds = self.report.latest_nanoseconds.max(behind.as_nanos() as u64);
+        }
+        while !stop.load(Ordering::Relaxed) {
+            let Err(error) = self.socket.send(frame) else {
+                self.report.packets += 1;
+                self.report.bytes += frame.len() as u64;
+                self.report.elapsed_seconds = start.elapsed().as_secs_f64();
+                return Ok(true);
+            };
+            match error.raw_os_error() {
+                Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR) => {
+                    self.report.retries += 1;
+                    thread::sleep(FULL_QUEUE);
+                }
+                Some(libc::EMSGSIZE) => {
+                    self.report.too_long += 1;
+                    return Ok(true);
+                }
+                _ => return Err(SendError::os(format!("sending a frame on {}", self.report.interface))(error)),
+            }
+        }
+        Ok(false)
+    }
+
+    /// What was sent so far.
+    pub fn report(&self) -> &ReplayReport {
+        &self.report
+    }
+}
+
+/// Waits until a frame is due. Returns false if `stop` became true before.
+fn wait(start: Instant, due: Duration, stop: &AtomicBool) -> bool {
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return false;
+        }
+        let left = due.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return true;
+        }
+        match left.checked_sub(SPIN) {
+            Some(sleep) => thread::sleep(sleep.min(LONGEST_SLEEP)),
+            None => std::hint::spin_loop(),
+        }
+    }
+}
+
+impl fmt::Display for ReplayReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { interface, packets, bytes, elapsed_seconds, late, latest_nanoseconds, too_long, .. } = self;
+        write!(f, "sent {packets} packets, {bytes} bytes, on {interface} in {elapsed_seconds:.3} s; {late} late")?;
+        if *late > 0 {
+            write!(f, " by more than 20 µs, the latest by {:.3} ms", *latest_nanoseconds as f64 / 1e6)?;
+        }
+        if *too_long > 0 {
+            write!(f, "; {too_long} not sent: longer than the interface takes")?;
+        }
+        Ok(())
+    }
+}
