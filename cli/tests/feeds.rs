@@ -331,6 +331,108 @@ fn a_leg_is_left_and_joined_again_and_feeds_outlive_a_reload() {
     }
 }
 
+/// What both legs lost is asked for until it comes, and is passed on when it does.
+#[test]
+fn what_is_missing_is_asked_for_again() {
+    let lab = Lab::new().expect("a lab");
+    let written = Scratch::new();
+    let server = lab.tx().run(|| UdpSocket::bind("10.0.0.1:0")).expect("the namespace").expect("a socket");
+    let address = server.local_addr().expect("an address");
+    let text = format!(
+        "json = true\ninterval = \"50ms\"\noutput = \"{}\"\n\
+         [[subscription]]\nname = \"a\"\naddress = \"{A}\"\n[[subscription]]\nname = \"b\"\naddress = \"{B}\"\n\
+         [[feed]]\nprotocol = \"moldudp64\"\nrecovery = \"1m\"\nrerequest = \"{address}\"\n",
+        written.name()
+    );
+    let file = Scratch::with(text);
+    let (mut run, _) = Run::joined(&lab, &["--config", file.name()]);
+    let source = Source::new(&lab);
+    for sequence in [1, 2, 5, 6] {
+        for leg in [0, 1] {
+            source.send(leg, &datagram("MORNING", sequence, 1));
+        }
+    }
+    server.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    for answers in [false, true] {
+        let mut request = [0; 64];
+        let (length, from) = server.recv_from(&mut request).expect("a request");
+        assert_eq!(request[..length], header("MORNING", 3, 2));
+        if answers {
+            server.send_to(&datagram("MORNING", 3, 2), from).expect("sent");
+        }
+    }
+    let after = until(&mut run, |object| feed(object)["total"]["recovered"] == 2);
+    assert_eq!(feed(&after)["state"], "live", "{after}");
+    let (summary, _) = end(run);
+    let expected = [datagrams([1, 2, 5, 6]), datagram("MORNING", 3, 2)].concat();
+    assert!(fs::read(&written.0).expect("a file") == expected);
+    let (total, found) = (&feed(&summary)["total"], &feed(&summary)["rerequest"]);
+    assert_eq!((&total["missing"], &total["messages"], &total["gaps"]), (&0.into(), &6.into(), &1.into()), "{total}");
+    assert_eq!((&found["answers"], &found["filled"], &found["given_up"]), (&1.into(), &2.into(), &0.into()), "{found}");
+    assert!(found["requests"].as_u64().is_some_and(|requests| requests >= 2), "{found}");
+    for leg in [0, 1] {
+        let leg = &feed(&summary)["legs"][leg];
+        assert_eq!((&leg["packets"], &leg["missing"]), (&4.into(), &2.into()), "the answer came by no leg: {leg}");
+    }
+}
+
+/// An RTP packet.
+fn rtp(sequence: u16, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x80, 96];
+    bytes.extend(sequence.to_be_bytes());
+    bytes.extend((u32::from(sequence) * 90).to_be_bytes());
+    bytes.extend(7_u32.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// The parity of a row of packets that are equally long, as ST 2022-1 has it.
+fn row(packets: &[Vec<u8>]) -> Vec<u8> {
+    let xor = |at: usize| packets.iter().fold(0, |xor, packet| xor ^ packet[at]);
+    let mut bytes = vec![0x80, 97, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    bytes.extend([packets[0][2], packets[0][3], 0, 0, 0x80 | xor(1), 0, 0, 0]);
+    bytes.extend((4..8).map(xor));
+    bytes.extend([0x40, 1, packets.len() as u8, 0]);
+    bytes.extend((12..packets[0].len()).map(xor));
+    bytes
+}
+
+#[test]
+fn a_packet_is_made_again_from_parity_in_its_place() {
+    let lab = Lab::new().expect("a lab");
+    let written = Scratch::new();
+    let text = format!(
+        "json = true\ninterval = \"50ms\"\n\
+         [[subscription]]\nname = \"media\"\naddress = \"{A}\"\n\
+         [[subscription]]\nname = \"rows\"\naddress = \"10.0.0.1@232.1.1.1:5004\"\n\
+         [[feed]]\nprotocol = \"rtp\"\nfec = [\"rows\"]\nwindow = \"1m\"\n\
+         [[sink]]\nname = \"media\"\ntarget = \"{}\"\nsubscriptions = [\"media\"]\n",
+        written.name()
+    );
+    let file = Scratch::with(text);
+    let (mut run, _) = Run::joined(&lab, &["--config", file.name()]);
+    let source = Source::new(&lab);
+    let packets: Vec<Vec<u8>> = (10..15).map(|n| rtp(n, format!("payload {n}").as_bytes())).collect();
+    for at in [0, 1, 3] {
+        source.send(0, &packets[at]);
+    }
+    until(&mut run, |object| feed(object)["total"]["held"] == 1);
+    source.0[0].send_to(&row(&packets[..4]), ("232.1.1.1", 5004)).expect("sent");
+    source.send(0, &packets[4]);
+    until(&mut run, |object| feed(object)["total"]["messages"] == 5);
+    let (summary, _) = end(run);
+    assert!(fs::read(&written.0).expect("a file") == packets.concat());
+    let (leg, found) = (&feed(&summary)["legs"][0], &feed(&summary)["fec"]);
+    assert_eq!(
+        (&found["rows"], &found["recovered"], &found["malformed"]),
+        (&1.into(), &1.into(), &0.into()),
+        "{found}"
+    );
+    assert_eq!((&leg["missing"], &leg["packets"], &leg["first_arrivals"]), (&1.into(), &4.into(), &4.into()), "{leg}");
+    assert_eq!(feed(&summary)["total"]["missing"], 0, "{summary}");
+    assert_eq!(leg["rtp"]["packets"], 4, "{leg}");
+}
+
 /// The faults of a file, without its name.
 fn faults(text: &str) -> Vec<String> {
     let file = Scratch::with(text);
@@ -374,6 +476,16 @@ fn faults_of_feeds_have_their_line_and_a_remedy() {
         (
             "protocol = \"rtp\"\nclass = \"E\"\n",
             ":9: `class` cannot be `E`: `E` is no class of ST 2022-7; write A (10 ms)",
+        ),
+        (
+            "protocol = \"rtp\"\nrerequest = \"10.0.0.9:1\"\n",
+            ":9: `rerequest` is for moldudp64, not for rtp; remove it",
+        ),
+        ("protocol = \"opra\"\nfec = [\"beta\"]\n", ":9: `fec` is for rtp and mpeg-ts, not for opra; remove it"),
+        ("protocol = \"rtp\"\nfec = [\"bet\"]\n", ":7: no [[subscription]] has the name `bet`; did you mean `beta`?"),
+        (
+            "protocol = \"moldudp64\"\nrerequest = \"10.0.0.9\"\n",
+            ":9: `rerequest` cannot be `10.0.0.9`: it is a unicast address and a port, such as 10.0.0.9:5100",
         ),
         ("protocol = \"rtp\"\nname = \"7\"\n", ":9: the name `7` of a feed is not valid: "),
         ("protocol = \"rtp\"\nleg = [\"beta\"]\n", ":9: unknown key `leg`; did you mean `legs`?"),

@@ -87,6 +87,7 @@ address = \"[2001:db8::1]@[ff3e::1]:5002\"
 #leg_timeout = \"1s\"
 #stale = \"5s\"
 #streams = 16384
+#rerequest = \"10.0.0.9:5100\"
 ";
 
 /// The example for a command with these options.

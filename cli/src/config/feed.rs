@@ -1,6 +1,7 @@
 //! `[[feed]]` in a configuration file.
 
 use std::fmt::{self, Display};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use receiver_feed::protocol::{AnyProtocol, Protocol};
@@ -58,11 +59,30 @@ pub struct FeedTable {
     /// The class of SMPTE ST 2022-7, as `--feed-class` has it.
     #[schemars(with = "Option<String>")]
     class: Option<Spanned<String>>,
+    /// ADDRESS:PORT of a server that is asked for what is missing. Only for moldudp64.
+    #[schemars(with = "Option<String>")]
+    rerequest: Option<Spanned<String>>,
+    /// The names of the subscriptions that carry its parity by ST 2022-1. Only for rtp and mpeg-ts in RTP.
+    #[schemars(with = "Option<Vec<String>>")]
+    fec: Option<Spanned<Vec<String>>>,
 }
 
 /// The keys of the table.
-pub const KEYS: [&str; 11] =
-    ["name", "protocol", "legs", "window", "reorder", "held", "recovery", "stale", "leg_timeout", "streams", "class"];
+pub const KEYS: [&str; 13] = [
+    "name",
+    "protocol",
+    "legs",
+    "window",
+    "reorder",
+    "held",
+    "recovery",
+    "stale",
+    "leg_timeout",
+    "streams",
+    "class",
+    "rerequest",
+    "fec",
+];
 
 /// A text or a number.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -110,8 +130,25 @@ impl FeedTable {
             streams: parsed("streams", &self.streams, |text| positive_count::<u32>(text).map(|n| n as usize), add),
             class: parsed("class", &self.class, path_class, add),
         };
+        let rerequest = parsed("rerequest", &self.rerequest, server, add);
+        if let (Some(place), false) = (&self.rerequest, matches!(protocol, AnyProtocol::MoldUdp64(_))) {
+            let message = format!("`rerequest` is for moldudp64, not for {protocol}; remove it");
+            add((place.span(), message));
+        }
+        if let (Some(place), false) = (&self.fec, matches!(protocol, AnyProtocol::Rtp(_) | AnyProtocol::MpegTs(_))) {
+            let message = format!("`fec` is for rtp and mpeg-ts, not for {protocol}; remove it");
+            add((place.span(), message));
+        }
+        let fec = self.fec.map(Spanned::into_inner).unwrap_or_default();
         let legs = self.legs.map_or(Legs::All, |legs| Legs::Named(legs.into_iter().map(Spanned::into_inner).collect()));
-        Some(FeedRequest { name, protocol, legs, options })
+        Some(FeedRequest { name, protocol, legs, options, rerequest, fec })
+    }
+}
+
+fn server(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(server) if server.port() != 0 && !server.ip().is_unspecified() && !server.ip().is_multicast() => Ok(server),
+        _ => Err("it is a unicast address and a port, such as 10.0.0.9:5100 or [2001:db8::9]:5100".to_owned()),
     }
 }
 

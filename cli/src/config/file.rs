@@ -340,14 +340,16 @@ impl Reader<'_> {
                 let message = format!("the feed of line {first} has the name `{name}` too; name each feed once");
                 self.faults.add(*line, message);
             }
-            let Legs::Named(legs) = &request.legs else {
-                if file.feeds.len() > 1 {
-                    let message = format!("feed {name} takes all subscriptions, beside other feeds; name its `legs`");
-                    self.faults.add(*line, message);
-                }
-                continue;
+            let legs: &[String] = match &request.legs {
+                Legs::Named(legs) => legs,
+                Legs::All => &[],
             };
-            if legs.is_empty() {
+            let takes_all = request.legs == Legs::All;
+            if takes_all && file.feeds.len() > 1 {
+                let message = format!("feed {name} takes all subscriptions, beside other feeds; name its `legs`");
+                self.faults.add(*line, message);
+            }
+            if legs.is_empty() && !takes_all {
                 let message = format!("feed {name} has no legs; name one or more subscriptions, or remove `legs`");
                 self.faults.add(*line, message);
             }
@@ -355,7 +357,7 @@ impl Reader<'_> {
                 let message = format!("feed {name} has {} legs; a feed has up to {MOST_LEGS}", legs.len());
                 self.faults.add(*line, message);
             }
-            for leg in legs {
+            for leg in legs.iter().chain(&request.fec) {
                 let shown = shown(leg);
                 if !known.contains(&leg.as_str()) {
                     let meant = closest(leg, known.iter().copied())

@@ -24,6 +24,11 @@ impl FeedClock {
         self.last_ns
     }
 
+    /// The latest time.
+    pub fn last(&self) -> u64 {
+        self.last_ns
+    }
+
     /// The time on CLOCK_TAI at a time of feeds.
     pub fn tai_ns(&self, feed_ns: u64) -> u64 {
         feed_ns.saturating_sub(self.set_back_ns)

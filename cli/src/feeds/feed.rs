@@ -1,9 +1,12 @@
 //! One feed: its legs, its arbiter, and what it reports.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use receiver::{Datagram, Subscription};
-use receiver_feed::arbiter::{Arbiter, Delivery, Event, Histogram, LegId, StreamId};
+use anyhow::anyhow;
+use receiver::{Datagram, OwnedDatagram, Path, ReceiveTime, Subscription, SubscriptionId, TimeOrigin};
+use receiver_feed::Bytes;
+use receiver_feed::arbiter::{Arbiter, Delivery, Event, Histogram, LegId, Payload, StreamId};
 use receiver_feed::attribution::{FeedLosses, LegLosses};
 use receiver_feed::health::Bursts;
 use receiver_feed::protocol::{AnyProtocol, Protocol};
@@ -11,6 +14,7 @@ use rustc_hash::FxHashMap;
 
 use super::lent::{Held, Lend, Lent};
 use super::notice::{Limits, Notice, sentence};
+use super::repair::{Answers, Parity, Requests};
 use super::report::{FeedReport, FeedState, LegReport, StreamReport};
 use super::request::FeedRequest;
 use crate::media::Media;
@@ -42,10 +46,39 @@ pub struct Feed {
     arrivals: Vec<Arrivals>,
     events: Events,
     limits: Limits,
+    parity: Option<Parity>,
+    fills: Fills,
     /// Whether a leg's first malformed, and its first untracked datagram were logged.
     noticed: Vec<[bool; 2]>,
     /// The report at the end.
     last: Option<FeedReport>,
+}
+
+/// A moment, on the clock of feeds and on CLOCK_TAI.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    pub feed_ns: u64,
+    pub tai_ns: u64,
+}
+
+/// What came beside the legs. The arbiter counts it for the first leg.
+#[derive(Default)]
+struct Fills {
+    datagrams: u64,
+    malformed: u64,
+    sequences: u64,
+}
+
+/// A datagram that came beside the legs, as one of the first leg.
+fn fill(
+    payload: Bytes,
+    source: SocketAddr,
+    (group, port): (IpAddr, u16),
+    subscription: SubscriptionId,
+    now: Times,
+) -> OwnedDatagram {
+    let time = ReceiveTime { nanoseconds: now.tai_ns, origin: TimeOrigin::UserSpace };
+    OwnedDatagram { payload, source, group, port, subscription, time, path: Path::Kernel, vlan: None }
 }
 
 /// What a leg's datagrams are like as they arrive.
@@ -62,6 +95,7 @@ struct Events {
     notices: Vec<(StreamId, Notice)>,
     /// What is delivered, of RTP and MPEG-TS alone.
     media: Option<Media>,
+    requests: Option<Requests>,
     /// By stream, where something has happened.
     streams: Vec<StreamEvents>,
     last_gap_ns: Option<u64>,
@@ -81,19 +115,31 @@ struct StreamEvents {
 
 impl Feed {
     /// A feed without datagrams.
-    pub fn new(request: &FeedRequest, legs: Vec<Leg>) -> Self {
-        let config = request.options.config(legs.len());
-        Self {
+    ///
+    /// # Errors
+    /// The re-request server cannot be reached.
+    pub fn new(request: &FeedRequest, legs: Vec<Leg>) -> anyhow::Result<Self> {
+        let config = request.config(legs.len());
+        let requests = request.rerequest.map(|server| {
+            Requests::open(server).map_err(|error| {
+                let name = &request.name;
+                anyhow!("feed {name}: the re-request server {server} cannot be reached: {error}; check `rerequest`")
+            })
+        });
+        let (media, requests) = (Media::of(request.protocol, false), requests.transpose()?);
+        Ok(Self {
             name: request.name.clone(),
             protocol: request.protocol,
             arbiter: Arbiter::new(request.protocol, config),
             noticed: vec![[false; 2]; legs.len()],
             arrivals: legs.iter().map(|_| Arrivals::new(request.protocol)).collect(),
             legs,
-            events: Events { media: Media::of(request.protocol, false), ..Events::default() },
+            events: Events { media, requests, ..Events::default() },
             limits: Limits::default(),
+            parity: (!request.fec.is_empty()).then(Parity::default),
+            fills: Fills::default(),
             last: None,
-        }
+        })
     }
 
     /// Its name.
@@ -117,12 +163,91 @@ impl Feed {
     /// Takes a datagram of a leg, and gives the consumer what is in order now.
     #[inline]
     pub fn push(&mut self, leg: usize, now_ns: u64, datagram: Datagram<'_>, mut give: impl FnMut(&Datagram<'_>)) {
-        let Self { arbiter, arrivals, events, .. } = self;
+        let Self { arbiter, arrivals, events, parity, .. } = self;
         arrivals[leg].take(now_ns, datagram.payload());
+        if let Some(parity) = parity {
+            parity.media(datagram.payload());
+        }
         let deliver = |delivery: Delivery<Lent<'_>, Held>| events.take(now_ns, delivery, &mut give);
         if let Err(error) = arbiter.push(LegId::new(leg as u8), now_ns, Lent(datagram), deliver) {
             self.malformed(leg, &error.to_string());
         }
+    }
+
+    /// Takes a parity packet. What it recovers comes by [`Feed::repair`].
+    pub fn parity(&mut self, payload: &[u8]) {
+        if let Some(parity) = &mut self.parity {
+            parity.parity(payload);
+        }
+    }
+
+    /// Returns true if packets may have been made again from parity.
+    #[inline]
+    pub fn is_repaired(&self) -> bool {
+        self.parity.is_some()
+    }
+
+    /// Takes the packets that were made again from parity. `id` is the subscription of a leg.
+    pub fn repair(&mut self, id: SubscriptionId, now: Times, mut give: impl FnMut(&Datagram<'_>)) {
+        while let Some(packet) = self.parity.as_mut().and_then(Parity::next) {
+            let (group, port) = self.place();
+            let any = match group {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            let source = self.legs[0].subscription.filter().sources().first().copied().unwrap_or(any);
+            self.fill(fill(packet, SocketAddr::new(source, 0), (group, port), id, now), now, &mut give);
+        }
+    }
+
+    /// Takes an answer of the re-request server. `id` is the subscription of a leg.
+    pub fn answer(&mut self, id: SubscriptionId, payload: &[u8], now: Times, give: impl FnMut(&Datagram<'_>)) {
+        let Some(requests) = &mut self.events.requests else { return };
+        requests.answers += 1;
+        let source = requests.server();
+        let datagram = fill(Bytes::copy_from_slice(payload), source, self.place(), id, now);
+        let filled = self.fill(datagram, now, give);
+        if let Some(requests) = &mut self.events.requests {
+            requests.filled += filled;
+        }
+    }
+
+    fn place(&self) -> (IpAddr, u16) {
+        (self.legs[0].subscription.group(), self.legs[0].subscription.port())
+    }
+
+    /// Takes what came beside the legs. Returns how many sequence numbers were new.
+    fn fill(&mut self, datagram: OwnedDatagram, now: Times, mut give: impl FnMut(&Datagram<'_>)) -> u64 {
+        let Self { arbiter, events, .. } = self;
+        let mut filled = 0;
+        let deliver = |delivery: Delivery<Held, Held>| {
+            if let Event::Data(data) | Event::Recovered(data) = &delivery.event
+                && matches!(data.datagram, Payload::Direct(_))
+            {
+                filled += u64::from(data.count);
+            }
+            events.take(now.feed_ns, delivery, &mut give);
+        };
+        if arbiter.push_retransmission(LegId::new(0), now.feed_ns, Held::new(datagram), deliver).is_ok() {
+            self.fills.datagrams += 1;
+        } else {
+            self.fills.malformed += 1;
+        }
+        self.fills.sequences += filled;
+        filled
+    }
+
+    /// Sends the requests that are due. Returns when the next one is.
+    pub fn request(&mut self, now_ns: u64) -> Option<u64> {
+        let Self { arbiter, events, .. } = self;
+        let requests = events.requests.as_mut()?;
+        requests.send(now_ns, |stream| arbiter.stream(stream).map(|view| view.key()));
+        requests.rerequester.next_deadline()
+    }
+
+    /// Where the answers to its requests arrive.
+    pub fn answers(&self) -> Option<Answers> {
+        self.events.requests.as_ref().map(Requests::answers_at)
     }
 
     /// Declares the gaps whose time is over.
@@ -251,6 +376,11 @@ impl Feed {
                 more_streams += 1;
             }
         }
+        // They are no datagrams of the first leg.
+        let (first, fills) = (&mut legs[0], &self.fills);
+        first.packets -= fills.datagrams + fills.malformed;
+        first.malformed -= fills.malformed;
+        first.first_arrivals = first.first_arrivals.saturating_sub(fills.sequences);
         let first_arrivals: u64 = legs.iter().map(|leg| leg.first_arrivals).sum();
         for leg in &mut legs {
             leg.first_share = leg.first_arrivals as f64 / first_arrivals.max(1) as f64;
@@ -270,6 +400,8 @@ impl Feed {
             more_streams,
             transport_stream: self.events.media.as_ref().and_then(Media::transport_stream),
             delivery_index: self.events.media.as_ref().and_then(Media::delivery_index),
+            rerequest: self.events.requests.as_ref().map(Requests::report),
+            fec: self.parity.as_ref().map(Parity::report),
             missing_by: BTreeMap::new(),
             total,
         }
@@ -384,6 +516,9 @@ impl Events {
     #[cold]
     fn note<L: Lend>(&mut self, now_ns: u64, delivery: Delivery<L, Held>, give: &mut impl FnMut(&Datagram<'_>)) {
         let stream = delivery.stream;
+        if let Some(requests) = &mut self.requests {
+            requests.rerequester.observe(now_ns, &delivery);
+        }
         let notice = match delivery.event {
             Event::Started { succeeds } => {
                 if let Some(before) = succeeds {

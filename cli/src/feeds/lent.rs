@@ -17,6 +17,13 @@ impl AsRef<[u8]> for Lent<'_> {
 #[derive(Clone)]
 pub struct Held(Option<OwnedDatagram>);
 
+impl Held {
+    /// Of a datagram that did not come by a leg.
+    pub fn new(datagram: OwnedDatagram) -> Self {
+        Self(Some(datagram))
+    }
+}
+
 impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
         self.0.as_ref().map_or(&[], |datagram| &datagram.payload)

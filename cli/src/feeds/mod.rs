@@ -8,11 +8,13 @@ mod clock;
 mod feed;
 mod lent;
 mod notice;
+mod repair;
 mod report;
 mod request;
 mod set;
 
 pub use attribution::Pace;
+pub use repair::Answers;
 pub use report::{FeedReport, FeedState, LegReport, StreamReport};
 pub use request::{FeedOptions, FeedRequest, Legs, MOST_LEGS, path_class};
-pub use set::{Feeds, Leg, lock};
+pub use set::{Feeds, Leg, Members, lock};

@@ -83,8 +83,50 @@ pub struct FeedReport {
     /// The Media Delivery Index (RFC 4445) of what was delivered, as `receiver analyze` has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery_index: Option<Value>,
+    /// What was asked for again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rerequest: Option<RerequestReport>,
+    /// What was made again from parity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fec: Option<FecReport>,
     /// Where the missing sequence numbers of `total` were lost: a cause, and how many. Their sum is `total.missing`.
     pub missing_by: BTreeMap<Cow<'static, str>, u64>,
+}
+
+/// The requests of a feed for what is missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RerequestReport {
+    /// Requests that were made.
+    pub requests: u64,
+    /// Sequence numbers that they asked for, repetitions included.
+    pub requested: u64,
+    /// Sequence numbers that were given up.
+    pub given_up: u64,
+    /// Sequence numbers that were never asked for, because there were too many ranges.
+    pub refused: u64,
+    /// Requests that could not be sent.
+    pub failed: u64,
+    /// Datagrams of the server.
+    pub answers: u64,
+    /// Sequence numbers that they brought.
+    pub filled: u64,
+}
+
+/// The parity of a feed (ST 2022-1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FecReport {
+    /// Parity packets of columns.
+    pub columns: u64,
+    /// Parity packets of rows.
+    pub rows: u64,
+    /// Media packets that were made again.
+    pub recovered: u64,
+    /// Parity packets that were given up: more than one of their packets was missing.
+    pub unused: u64,
+    /// Parity packets that were not understood.
+    pub malformed: u64,
 }
 
 /// A leg of a feed, over all of its streams.

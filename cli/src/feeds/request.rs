@@ -1,5 +1,6 @@
 //! A feed as it was asked for: its protocol, its legs, and how it is sequenced.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use receiver_feed::arbiter::{Config, PathClass};
@@ -7,6 +8,12 @@ use receiver_feed::protocol::{AnyProtocol, Protocol};
 
 /// The most legs of a feed.
 pub const MOST_LEGS: usize = 64;
+
+/// How long a feed waits for a missing range, if that is not set.
+const WINDOW_NS: u64 = 10_000_000;
+/// How long a feed with parity waits for a missing packet, in time and in packets, if that is not set.
+const FEC_WINDOW_NS: u64 = 500_000_000;
+const FEC_REORDER: u64 = 200;
 
 /// The classes of SMPTE ST 2022-7 by their names in options.
 const CLASSES: [(&str, PathClass); 5] = [
@@ -28,12 +35,16 @@ pub struct FeedRequest {
     pub legs: Legs,
     /// How it is sequenced.
     pub options: FeedOptions,
+    /// The server that is asked for what is missing.
+    pub rerequest: Option<SocketAddr>,
+    /// The names of the subscriptions that carry its parity.
+    pub fec: Vec<String>,
 }
 
 /// The legs of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Legs {
-    /// All subscriptions that the run starts with.
+    /// All subscriptions that the run starts with, but for those that carry parity.
     All,
     /// The subscriptions of these names.
     Named(Vec<String>),
@@ -61,9 +72,25 @@ pub struct FeedOptions {
 }
 
 impl FeedRequest {
+    /// The arbiter's configuration for a number of legs.
+    pub fn config(&self, legs: usize) -> Config {
+        let config = self.options.config(legs).window_ns(self.window_ns());
+        // Parity comes up to a matrix of 100 packets after what it repairs.
+        let waits = !self.fec.is_empty() && self.options.reorder.is_none();
+        if waits { config.reorder(FEC_REORDER) } else { config }
+    }
+
+    /// How long a missing range is waited for.
+    pub fn window_ns(&self) -> u64 {
+        let FeedOptions { window, class, .. } = &self.options;
+        let window = window.map(|window| u64::try_from(window.as_nanos()).unwrap_or(u64::MAX));
+        let default = if self.fec.is_empty() { WINDOW_NS } else { FEC_WINDOW_NS };
+        window.or(class.map(PathClass::nanoseconds)).unwrap_or(default)
+    }
+
     /// A feed of all subscriptions, with the name of its protocol.
     pub fn of_all(protocol: AnyProtocol, options: FeedOptions) -> Self {
-        Self { name: protocol.name().to_owned(), protocol, legs: Legs::All, options }
+        Self { name: protocol.name().to_owned(), protocol, legs: Legs::All, options, rerequest: None, fec: Vec::new() }
     }
 }
 
@@ -83,22 +110,13 @@ impl FeedOptions {
         }
     }
 
-    /// How long a missing range is waited for.
-    pub fn window_ns(&self) -> u64 {
-        let window = self.window.map(|window| u64::try_from(window.as_nanos()).unwrap_or(u64::MAX));
-        window.or(self.class.map(PathClass::nanoseconds)).unwrap_or(10_000_000)
-    }
-
     /// The arbiter's configuration for a number of legs.
-    pub fn config(&self, legs: usize) -> Config {
+    fn config(&self, legs: usize) -> Config {
         let mut config = match self.class {
             Some(class) => Config::st2022_7(legs, class),
             None => Config::new(legs),
         };
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        if let Some(window) = self.window {
-            config = config.window_ns(nanoseconds(window));
-        }
         if let Some(recovery) = self.recovery {
             config = config.recovery_ns(nanoseconds(recovery));
         }

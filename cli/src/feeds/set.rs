@@ -7,7 +7,8 @@ use receiver_feed::attribution::FeedLosses;
 
 use super::attribution::Attributor;
 use super::clock::FeedClock;
-use super::feed::Feed;
+use super::feed::{Feed, Times};
+use super::repair::Answers;
 use super::report::FeedReport;
 use super::request::FeedRequest;
 
@@ -23,7 +24,21 @@ pub struct Feeds {
     attributor: Attributor,
     /// When each feed has to be polled.
     deadlines: Vec<u64>,
+    /// The subscription of each feed's first leg.
+    first_legs: Vec<SubscriptionId>,
+    is_over: bool,
 }
+
+/// The subscriptions of a feed.
+pub struct Members {
+    /// Those that are legs; at least one.
+    pub legs: Vec<(SubscriptionId, Leg)>,
+    /// Those that carry parity.
+    pub parity: Vec<SubscriptionId>,
+}
+
+/// A place that is no leg: parity.
+const PARITY: u8 = u8::MAX;
 
 /// A leg of one of the feeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,16 +48,24 @@ pub struct Place {
 }
 
 impl Feeds {
-    /// Adds a feed of these subscriptions. None of them is a leg of another one.
-    pub fn add(&mut self, request: &FeedRequest, legs: Vec<(SubscriptionId, Leg)>) {
+    /// Adds a feed of these subscriptions. None of them is one of another feed.
+    ///
+    /// # Errors
+    /// The re-request server cannot be reached.
+    pub fn add(&mut self, request: &FeedRequest, members: Members) -> anyhow::Result<()> {
         let feed = self.feeds.len() as u32;
-        let (ids, legs): (Vec<_>, Vec<_>) = legs.into_iter().unzip();
+        let (ids, legs): (Vec<_>, Vec<_>) = members.legs.into_iter().unzip();
+        self.first_legs.push(ids[0]);
+        for id in members.parity {
+            self.set(id, Place { feed, leg: PARITY });
+        }
         for (leg, id) in ids.into_iter().enumerate() {
             self.set(id, Place { feed, leg: leg as u8 });
         }
-        self.feeds.push(Feed::new(request, legs));
-        self.attributor.add(request.options.window_ns());
+        self.feeds.push(Feed::new(request, legs)?);
+        self.attributor.add(request.window_ns());
         self.deadlines.push(u64::MAX);
+        Ok(())
     }
 
     fn set(&mut self, id: SubscriptionId, place: Place) {
@@ -72,11 +95,35 @@ impl Feeds {
 
     /// Takes a datagram of a leg, and gives the consumer what is in order now.
     #[inline]
-    pub fn push(&mut self, place: Place, datagram: Datagram<'_>, give: impl FnMut(&Datagram<'_>)) {
-        let now_ns = self.clock.at(datagram.time().nanoseconds);
-        let feed = &mut self.feeds[place.feed as usize];
-        feed.push(place.leg.into(), now_ns, datagram, give);
-        self.deadlines[place.feed as usize] = feed.next_deadline().unwrap_or(u64::MAX);
+    pub fn push(&mut self, place: Place, datagram: Datagram<'_>, mut give: impl FnMut(&Datagram<'_>)) {
+        let tai_ns = datagram.time().nanoseconds;
+        let (at, now_ns) = (place.feed as usize, self.clock.at(tai_ns));
+        let feed = &mut self.feeds[at];
+        if place.leg == PARITY {
+            feed.parity(datagram.payload());
+        } else {
+            feed.push(place.leg.into(), now_ns, datagram, &mut give);
+        }
+        if feed.is_repaired() {
+            feed.repair(self.first_legs[at], Times { feed_ns: now_ns, tai_ns }, give);
+        }
+        self.deadlines[at] = feed.next_deadline().unwrap_or(u64::MAX);
+    }
+
+    /// Takes an answer of a feed's re-request server.
+    pub fn answer(&mut self, feed: usize, payload: &[u8], tai_ns: u64, give: impl FnMut(&Datagram<'_>)) {
+        if self.is_over {
+            return;
+        }
+        let (id, now) = (self.first_legs[feed], Times { feed_ns: self.clock.at(tai_ns), tai_ns });
+        self.feeds[feed].answer(id, payload, now, give);
+        self.deadlines[feed] = self.feeds[feed].next_deadline().unwrap_or(u64::MAX);
+    }
+
+    /// Where the answers to requests arrive, with the feed that they are for.
+    pub fn answers(&self) -> Vec<(usize, Answers)> {
+        let feeds = self.feeds.iter().enumerate();
+        feeds.filter_map(|(at, feed)| Some((at, feed.answers()?))).collect()
     }
 
     /// Declares the gaps whose time is over at this time on CLOCK_TAI.
@@ -91,9 +138,15 @@ impl Feeds {
         }
     }
 
-    /// Logs what has happened in a batch. Returns when [`Feeds::poll`] is due, on CLOCK_TAI; `u64::MAX` if it is not.
+    /// Logs what has happened in a batch, and sends the requests that are due. Returns when [`Feeds::poll`] is due, on CLOCK_TAI; `u64::MAX` if it is not.
     pub fn end_batch(&mut self) -> u64 {
-        self.feeds.iter_mut().for_each(Feed::log);
+        let now_ns = self.clock.last();
+        for (feed, deadline) in self.feeds.iter_mut().zip(&mut self.deadlines) {
+            feed.log();
+            if let Some(due_ns) = feed.request(now_ns) {
+                *deadline = due_ns.min(*deadline);
+            }
+        }
         match self.deadlines.iter().min() {
             None | Some(&u64::MAX) => u64::MAX,
             Some(&deadline) => self.clock.tai_ns(deadline),
@@ -103,6 +156,7 @@ impl Feeds {
     /// After the last datagram: gives the consumer what is held, and counts the gaps that are open.
     pub fn finish(&mut self, tai_ns: u64, mut give: impl FnMut(&Datagram<'_>)) {
         let now_ns = self.clock.at(tai_ns);
+        self.is_over = true;
         self.feeds.iter_mut().for_each(|feed| feed.finish(now_ns, &mut give));
     }
 

@@ -7,7 +7,7 @@ use receiver::Handle;
 use super::options::RunArgs;
 use crate::config::Wanted;
 use crate::errors::UsageError;
-use crate::feeds::{FeedRequest, Feeds, Leg, Legs, MOST_LEGS};
+use crate::feeds::{FeedRequest, Feeds, Leg, Legs, MOST_LEGS, Members};
 use crate::units;
 
 /// The feeds that are asked for, once the receiver is open. `None` if there are none.
@@ -26,9 +26,16 @@ pub fn open(args: &RunArgs, wanted: &[Wanted], handle: &Handle) -> anyhow::Resul
             let Wanted { name, subscription } = wanted[at].clone();
             (ids[at], Leg { name, subscription })
         };
-        feeds.add(request, legs.into_iter().map(leg).collect());
+        let legs = legs.into_iter().map(leg).collect();
+        let parity = named(&request.fec, wanted).map(|at| ids[at]).collect();
+        feeds.add(request, Members { legs, parity })?;
     }
     Ok(Some(feeds))
+}
+
+/// The positions of the subscriptions with these names.
+fn named<'a>(names: &'a [String], wanted: &'a [Wanted]) -> impl Iterator<Item = usize> {
+    names.iter().filter_map(|name| wanted.iter().position(|wanted| wanted.name.as_ref() == Some(name)))
 }
 
 /// The legs of each feed, as positions in the list of subscriptions.
@@ -38,13 +45,11 @@ pub fn open(args: &RunArgs, wanted: &[Wanted], handle: &Handle) -> anyhow::Resul
 pub fn legs(requests: &[FeedRequest], wanted: &[Wanted]) -> Result<Vec<Vec<usize>>, UsageError> {
     let mut taken: HashMap<usize, &str> = HashMap::new();
     let mut all = Vec::with_capacity(requests.len());
-    for FeedRequest { name, legs, .. } in requests {
+    for FeedRequest { name, legs, fec, .. } in requests {
+        let is_parity = |at: &usize| wanted[*at].name.as_ref().is_some_and(|name| fec.contains(name));
         let legs: Vec<usize> = match legs {
-            Legs::All => (0..wanted.len()).collect(),
-            Legs::Named(names) => {
-                let of = |leg: &String| wanted.iter().position(|wanted| wanted.name.as_ref() == Some(leg));
-                names.iter().filter_map(of).collect()
-            }
+            Legs::All => (0..wanted.len()).filter(|at| !is_parity(at)).collect(),
+            Legs::Named(names) => named(names, wanted).collect(),
         };
         if legs.is_empty() {
             return Err(UsageError(format!("feed {name} has no legs; name one or more subscriptions")));

@@ -112,7 +112,7 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     let mut presentation = Presentation::new(instance.clone(), display, exporters, service);
 
     let (mut result, evidence, mut workers) = thread::scope(|scope| {
-        let _threads_end_too = EndOnPanic { plan: &plan, handle: handle.clone() };
+        let _threads_end_too = EndOnPanic { plan: &plan, output: output.as_deref(), handle: handle.clone() };
         let threads: io::Result<Vec<_>> = workers
             .into_iter()
             .enumerate()
@@ -126,6 +126,15 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
                 })
             })
             .collect();
+        if let Some(output) = &output {
+            for (feed, answers) in output.answers() {
+                let name = format!("answers-{feed}");
+                let take = move || output.take_answers(feed, &answers);
+                if let Err(error) = thread::Builder::new().name(name).spawn_scoped(scope, take) {
+                    tracing::warn!("nothing is asked for again: the thread for the answers cannot start: {error}");
+                }
+            }
+        }
         let mut result = match &threads {
             Ok(_) => presentation.until_the_end(&waiting, args.duration, args.interval),
             Err(error) => Err(Failure::Other(anyhow!("cannot start a thread for each queue: {error}"))),
@@ -149,6 +158,9 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
             };
             workers.push(worker);
             result = result.and(ended.into());
+        }
+        if let Some(output) = &output {
+            output.end_answers();
         }
         (result.and(shutdown), evidence, workers)
     });
@@ -228,6 +240,7 @@ impl Drop for Done {
 /// Ends the receiving threads when the main thread panics: it would wait for them for ever.
 struct EndOnPanic<'a> {
     plan: &'a Plan,
+    output: Option<&'a Output>,
     handle: Handle,
 }
 
@@ -235,6 +248,9 @@ impl Drop for EndOnPanic<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.plan.abandon();
+            if let Some(output) = self.output {
+                output.end_answers();
+            }
             // The kernel cleans up after a process that ends.
             let _ = self.handle.shutdown();
         }

@@ -1,18 +1,20 @@
 //! What the receiving threads do with datagrams beyond counting them: legs of feeds go through their arbiter, and the
 //! sinks get the rest as it comes.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use receiver::Datagram;
 use receiver_host::clock::tai;
 
-use crate::feeds::{self, Feeds};
+use crate::feeds::{self, Answers, Feeds};
 use crate::sink::{self, SinkFailure, Sinks};
 
 /// No feed waits for anything.
 const NEVER: u64 = u64::MAX;
+/// Bytes of the longest UDP payload.
+const LONGEST_DATAGRAM: usize = 65_535;
 
 /// The feeds and the sinks of a run.
 pub struct Output {
@@ -20,6 +22,8 @@ pub struct Output {
     sinks: Option<Arc<Mutex<Sinks>>>,
     /// When the feeds have to be polled, on CLOCK_TAI.
     deadline_ns: AtomicU64,
+    /// No answer to a request is waited for any more.
+    is_over: AtomicBool,
 }
 
 /// Both, locked for a batch. The feeds are locked first, as they give to the sinks.
@@ -32,7 +36,12 @@ pub struct Locked<'a> {
 impl Output {
     /// `None` if datagrams are only counted.
     pub fn new(feeds: Option<Arc<Mutex<Feeds>>>, sinks: Option<Arc<Mutex<Sinks>>>) -> Option<Self> {
-        (feeds.is_some() || sinks.is_some()).then_some(Self { feeds, sinks, deadline_ns: AtomicU64::new(NEVER) })
+        (feeds.is_some() || sinks.is_some()).then_some(Self {
+            feeds,
+            sinks,
+            deadline_ns: AtomicU64::new(NEVER),
+            is_over: AtomicBool::new(false),
+        })
     }
 
     /// Locks both.
@@ -62,6 +71,34 @@ impl Output {
             feeds.poll(tai(), |datagram| give(sinks, datagram));
         }
         locked.end_batch()
+    }
+
+    /// Where the answers to requests for what is missing arrive.
+    pub fn answers(&self) -> Vec<(usize, Answers)> {
+        self.feeds.as_deref().map(|shared| feeds::lock(shared).answers()).unwrap_or_default()
+    }
+
+    /// Takes the answers for a feed, until [`Output::end_answers`].
+    pub fn take_answers(&self, feed: usize, answers: &Answers) {
+        let mut buffer = vec![0; LONGEST_DATAGRAM];
+        while !self.is_over.load(Ordering::Relaxed) {
+            let length = answers.wait(&mut buffer);
+            if length == 0 {
+                continue;
+            }
+            let mut locked = self.lock();
+            if let Locked { feeds: Some(feeds), sinks, .. } = &mut locked {
+                feeds.answer(feed, &buffer[..length], tai(), |datagram| give(sinks, datagram));
+            }
+            // A sink that has ended is noticed by the receiving threads too.
+            let _ = locked.end_batch();
+        }
+    }
+
+    /// Ends the threads that wait for answers.
+    pub fn end_answers(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.answers().iter().for_each(|(_, answers)| answers.wake());
     }
 
     /// After the last datagram: gives the sinks what the feeds hold.
