@@ -193,13 +193,14 @@ fn the_end_of_a_run_counts_what_is_still_waited_for() {
 fn a_feed_of_the_configuration_beside_other_subscriptions() {
     let lab = Lab::new().expect("a lab");
     let folder = Folder::new();
-    let (all, other) = (folder.text("all"), folder.text("other"));
+    let (all, other, recording) = (folder.text("all"), folder.text("other"), folder.text("recording"));
     let text = format!(
         "json = true\ninterval = \"50ms\"\n\
          [[subscription]]\nname = \"a\"\naddress = \"{A}\"\n[[subscription]]\nname = \"b\"\naddress = \"{B}\"\n\
          [[subscription]]\nname = \"other\"\naddress = \"10.0.0.1@232.1.1.3:5000\"\n\
          [[feed]]\nname = \"itch\"\nprotocol = \"moldudp64\"\nlegs = [\"b\", \"a\"]\nwindow = 10\nstreams = 1\n\
          [[sink]]\nname = \"all\"\ntarget = \"{all}\"\n\
+         [[sink]]\nname = \"recording\"\ntarget = \"pcapng:{recording}\"\n\
          [[sink]]\nname = \"other\"\ntarget = \"{other}\"\nsubscriptions = [\"other\"]\n"
     );
     let file = Scratch::with(text);
@@ -226,6 +227,7 @@ fn a_feed_of_the_configuration_beside_other_subscriptions() {
     let delivered = [&sent[0].1[..], &sent[2].1].concat();
     assert!(fs::read(&all).expect("a file") == [&delivered[..], b"as it is"].concat());
     assert_eq!(fs::read(&other).expect("a file"), b"as it is");
+    assert_eq!(payloads::sink(&summary, "recording")["packets"], 8, "a recording has each leg as it came");
     let feed = feed(&summary);
     assert_eq!((&feed["name"], &feed["feed"]), (&"itch".into(), &"moldudp64".into()));
     let total = &feed["total"];

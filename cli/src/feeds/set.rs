@@ -138,7 +138,8 @@ impl Feeds {
         }
     }
 
-    /// Logs what has happened in a batch, and sends the requests that are due. Returns when [`Feeds::poll`] is due, on CLOCK_TAI; `u64::MAX` if it is not.
+    /// Logs what has happened in a batch, and sends the requests that are due. Returns when [`Feeds::poll`] is due, on
+    /// CLOCK_TAI; `u64::MAX` if it is not.
     pub fn end_batch(&mut self) -> u64 {
         let now_ns = self.clock.last();
         for (feed, deadline) in self.feeds.iter_mut().zip(&mut self.deadlines) {

@@ -16,6 +16,8 @@ use crate::errors::UsageError;
 pub struct Sinks {
     sinks: Vec<Named>,
     routes: Routes,
+    /// The sinks that take datagrams as they were received: a bit for each.
+    recordings: u64,
     probe: Option<ProbeChecker>,
 }
 
@@ -49,6 +51,7 @@ impl Sinks {
             }
         }
         for (request, sink) in requests.iter().zip(opened.into_iter().flatten()) {
+            this.recordings |= u64::from(request.is_recording()) << this.sinks.len();
             this.add(request.name().to_owned(), request.selection().clone(), sink);
         }
         for (id, subscription) in context.subscriptions {
@@ -64,19 +67,28 @@ impl Sinks {
         self.sinks.push(Named { name, selection, sink });
     }
 
-    /// Has the checker of test streams see a datagram as it was received.
+    /// Gives a datagram as it was received to the checker of test streams, and to the recordings that take its
+    /// subscription.
     #[inline]
     pub fn observe(&mut self, datagram: &Datagram<'_>) {
         if let Some(probe) = &mut self.probe {
             let (group, port, time) = (datagram.group(), datagram.port(), datagram.time().nanoseconds);
             probe.observe(datagram.source(), group, port, datagram.payload(), time);
         }
+        if self.recordings != 0 {
+            self.give(datagram, self.recordings);
+        }
     }
 
-    /// Gives one datagram to each sink that takes its subscription.
+    /// Gives one datagram, in the order of its feed if it has one, to each other sink that takes its subscription.
     #[inline]
     pub fn pass(&mut self, datagram: &Datagram<'_>) {
-        let mut takers = self.routes.of(datagram.subscription());
+        self.give(datagram, !self.recordings);
+    }
+
+    #[inline]
+    fn give(&mut self, datagram: &Datagram<'_>, among: u64) {
+        let mut takers = self.routes.of(datagram.subscription()) & among;
         while takers != 0 {
             let at = takers.trailing_zeros() as usize;
             takers &= takers - 1;
