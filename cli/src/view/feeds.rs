@@ -138,7 +138,7 @@ pub fn cells(feed: &FeedReport, part: Part) -> [String; TITLES.len()] {
             let stream = &feed.streams[at];
             [
                 format!("  stream {}", stream_name(stream)),
-                state_word(stream.state).to_owned(),
+                stream_state(feed, stream).to_owned(),
                 none(),
                 stream.messages.to_string(),
                 stream.missing.to_string(),
@@ -166,8 +166,9 @@ pub fn tone(feed: &FeedReport, part: Part) -> Tone {
         Part::Leg(at) if feed.legs[at].packets == 0 => Tone::Warning,
         Part::Leg(_) => Tone::Plain,
         Part::Stream(at) => match &feed.streams[at] {
+            stream if has_ended(feed, stream) => Tone::Plain,
             stream if stream.state == FeedState::Stale => Tone::Bad,
-            stream if is_troubled(stream) => Tone::Warning,
+            stream if is_troubled(feed, stream) => Tone::Warning,
             _ => Tone::Plain,
         },
     }
@@ -181,16 +182,26 @@ pub fn worst_first(streams: &[StreamReport]) -> Vec<usize> {
     order
 }
 
-/// Returns true if messages of the stream are missing, or it is not live.
-pub fn is_troubled(stream: &StreamReport) -> bool {
-    stream.missing > 0 || stream.state > FeedState::Live
+/// Returns true if messages of the stream are missing, or it goes on and is not live.
+fn is_troubled(feed: &FeedReport, stream: &StreamReport) -> bool {
+    stream.missing > 0 || (stream.state > FeedState::Live && !has_ended(feed, stream))
+}
+
+/// Returns true if the session of a stream has ended: the state of the feed is the worst of those that go on.
+fn has_ended(feed: &FeedReport, stream: &StreamReport) -> bool {
+    stream.state > feed.state
+}
+
+/// The word for the state of a stream.
+fn stream_state(feed: &FeedReport, stream: &StreamReport) -> &'static str {
+    if has_ended(feed, stream) { "ended" } else { state_word(stream.state) }
 }
 
 /// The rows of a feed where there is little room: the feed, its legs if there are several, and its worst streams if
 /// there are several.
 pub fn rows(feed: &FeedReport) -> Vec<Part> {
     let legs = if feed.legs.len() > 1 { feed.legs.len() } else { 0 };
-    let worst = worst_first(&feed.streams).into_iter().filter(|&at| is_troubled(&feed.streams[at]));
+    let worst = worst_first(&feed.streams).into_iter().filter(|&at| is_troubled(feed, &feed.streams[at]));
     let streams = if feed.streams.len() > 1 { MOST_STREAMS } else { 0 };
     let parts = (0..legs).map(Part::Leg).chain(worst.take(streams).map(Part::Stream));
     [Part::Feed].into_iter().chain(parts).collect()
@@ -310,8 +321,8 @@ pub fn paragraph(feed: &FeedReport) -> Vec<String> {
     lines.extend(media.into_iter().map(|line| format!("  {line}")));
     if feed.streams.len() > 1 {
         let worst = worst_first(&feed.streams).into_iter().map(|at| &feed.streams[at]);
-        let troubled: Vec<&StreamReport> = worst.filter(|stream| is_troubled(stream)).collect();
-        lines.extend(troubled.iter().take(MOST_STREAMS).map(|stream| format!("  {}", stream_words(stream))));
+        let troubled: Vec<&StreamReport> = worst.filter(|stream| is_troubled(feed, stream)).collect();
+        lines.extend(troubled.iter().take(MOST_STREAMS).map(|stream| format!("  {}", stream_words(feed, stream))));
         if let more @ 1.. = troubled.len().saturating_sub(MOST_STREAMS) {
             lines.push(format!("  and {more} more streams that are not complete or not live"));
         }
@@ -338,7 +349,7 @@ pub fn details(feed: &FeedReport, part: Part) -> Vec<String> {
             ];
             let counts = counts.into_iter().filter(|(_, number)| *number > 0);
             let counts: Vec<String> = counts.map(|(what, number)| format!("{what} {number}")).collect();
-            [Some(stream_words(stream)), sequence, (!counts.is_empty()).then(|| counts.join(", "))]
+            [Some(stream_words(feed, stream)), sequence, (!counts.is_empty()).then(|| counts.join(", "))]
                 .into_iter()
                 .flatten()
                 .collect()
@@ -384,9 +395,9 @@ pub fn lost_leg(leg: &LegReport, last: Option<f64>, interface: &str) -> String {
 }
 
 /// A stream in words: `stream AAPL: live, 500 messages, 12 missing in 3 gaps (longest 7)`.
-pub fn stream_words(stream: &StreamReport) -> String {
+fn stream_words(feed: &FeedReport, stream: &StreamReport) -> String {
     let missing = if stream.missing > 0 { in_gaps(stream) } else { "complete".to_owned() };
-    let state = state_word(stream.state);
+    let state = stream_state(feed, stream);
     format!("stream {}: {state}, {}, {missing}", stream_name(stream), count(stream.messages, "message"))
 }
 
@@ -584,5 +595,13 @@ pub mod tests {
         let tones = parts.iter().map(|&part| tone(&feed, part)).collect::<Vec<_>>();
         assert_eq!(tones, [Tone::Bad, Tone::Plain, Tone::Bad, Tone::Warning]);
         assert_eq!(tone(&complete(), Part::Feed), Tone::Plain);
+        let mut later = complete();
+        later.streams.push(StreamReport {
+            stream: "SUNDAY".into(),
+            state: FeedState::Stale,
+            ..StreamReport::default()
+        });
+        assert_eq!(rows(&later), [Part::Feed, Part::Leg(0), Part::Leg(1)], "a session that has ended is no trouble");
+        assert_eq!((cells(&later, Part::Stream(1))[1].as_str(), tone(&later, Part::Stream(1))), ("ended", Tone::Plain));
     }
 }
