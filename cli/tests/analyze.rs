@@ -292,6 +292,18 @@ fn a_damaged_stream_of_ffmpeg_has_the_loss_and_the_jitter_that_tshark_finds() {
     assert_eq!(missing, 28, "4 RTP packets of 7, in the order of the sequence: {pids:?}");
 }
 
+#[test]
+fn a_block_without_room_for_its_process_id_ends_the_file() {
+    for short in [[1, 0, 0, 0x80, 8, 0, 0, 0], [0x80, 0, 0, 1, 0, 0, 0, 11]] {
+        let file = [&pcapng(Link::Ethernet, &eventful())[..], &short, &[0; 8]].concat();
+        let output = analyze(&file, &["--feed", "moldudp64", "--json"]);
+        let analysis: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(analysis["frames"]["packets"], 9, "{analysis}");
+        let says = String::from_utf8_lossy(&output.stderr);
+        assert!(says.contains("is no capture: a block is too short; what came before is analyzed"), "{says}");
+    }
+}
+
 /// No bytes make it fail in another way than by its word.
 #[test]
 fn damaged_files_end_in_order() {

@@ -39,8 +39,20 @@ struct Source {
 ///
 /// # Errors
 /// The file cannot be read, or is no capture.
-pub fn packets(input: impl Read + Send, mut each: impl FnMut(Captured<'_>)) -> anyhow::Result<Option<String>> {
-    let mut reader = create_reader(LARGEST_BLOCK, input).map_err(|error| match error {
+pub fn packets(input: impl Read + Send, each: impl FnMut(Captured<'_>)) -> anyhow::Result<Option<String>> {
+    packets_within(LARGEST_BLOCK, input, each)
+}
+
+/// As [`packets`], with blocks of at most `largest` bytes.
+///
+/// # Errors
+/// Those of [`packets`].
+pub fn packets_within(
+    largest: usize,
+    input: impl Read + Send,
+    mut each: impl FnMut(Captured<'_>),
+) -> anyhow::Result<Option<String>> {
+    let mut reader = create_reader(largest, input).map_err(|error| match error {
         PcapError::Eof => anyhow!("it is empty"),
         PcapError::ReadError => anyhow!("it cannot be read"),
         _ => anyhow!("it is neither pcap nor pcapng; convert it, for example by `editcap -F pcapng IN OUT`"),
@@ -49,15 +61,18 @@ pub fn packets(input: impl Read + Send, mut each: impl FnMut(Captured<'_>)) -> a
     let mut sources: Vec<Source> = Vec::new();
     let mut at = 0;
     loop {
+        if header.is_none() && is_short_process_information(reader.data()) {
+            return Ok(Some(format!("what follows byte {at} is no capture: a block is too short")));
+        }
         let (length, block) = match reader.next() {
             Ok(next) => next,
             Err(PcapError::Eof) => return Ok(None),
-            Err(PcapError::Incomplete(_)) => match refill(reader.as_mut())? {
+            Err(PcapError::Incomplete(_)) => match refill(reader.as_mut(), largest)? {
                 true => continue,
                 false => return Ok(Some("it ends in the middle of a packet".to_owned())),
             },
             Err(PcapError::UnexpectedEof) => return Ok(Some("it ends in the middle of a packet".to_owned())),
-            Err(PcapError::BufferTooSmall) => bail!("a block is longer than {} MiB", LARGEST_BLOCK >> 20),
+            Err(PcapError::BufferTooSmall) => bail!("a block is longer than {largest} bytes"),
             Err(PcapError::ReadError) => bail!("it cannot be read to its end"),
             Err(error) => {
                 return Ok(Some(format!("what follows byte {at} is no capture: {}", reason(&error))));
@@ -79,13 +94,23 @@ pub fn packets(input: impl Read + Send, mut each: impl FnMut(Captured<'_>)) -> a
     }
 }
 
+/// Returns true if a pcapng block that begins with these bytes is a process information block without room for a process
+/// id: pcap-parser 0.17 subtracts without a check from its length.
+fn is_short_process_information(block: &[u8]) -> bool {
+    match block.first_chunk() {
+        Some(&[1, 0, 0, 0x80, a, b, c, d]) => u32::from_le_bytes([a, b, c, d]) < 16,
+        Some(&[0x80, 0, 0, 1, a, b, c, d]) => u32::from_be_bytes([a, b, c, d]) < 16,
+        _ => false,
+    }
+}
+
 /// Reads more. Returns false at the end of the input.
-fn refill(reader: &mut (dyn PcapReaderIterator + Send)) -> anyhow::Result<bool> {
+fn refill(reader: &mut (dyn PcapReaderIterator + Send), largest: usize) -> anyhow::Result<bool> {
     if reader.reader_exhausted() {
         return Ok(false);
     }
     reader.refill().map_err(|error| match error {
-        PcapError::BufferTooSmall => anyhow!("a block is longer than {} MiB", LARGEST_BLOCK >> 20),
+        PcapError::BufferTooSmall => anyhow!("a block is longer than {largest} bytes"),
         _ => anyhow!("it cannot be read to its end"),
     })?;
     Ok(true)
