@@ -6,7 +6,7 @@ use netlab::Lab;
 use serde_json::Value;
 
 use crate::capture::{Link, pcap};
-use crate::command::Scratch;
+use crate::command::{Run, Scratch};
 use crate::counts;
 use crate::sequence::count_rtp;
 use crate::tools::{
@@ -48,11 +48,16 @@ pub fn sent_by(program: &str, arguments: &[&str]) -> Vec<Packet> {
     tap.stop()
 }
 
-/// `seconds` of a transport stream of ffmpeg by RTP, to 232.1.1.1:5004, with more options.
-pub fn sent_by_ffmpeg(seconds: &str, options: &[&str]) -> Vec<Packet> {
+/// What makes ffmpeg send `seconds` of a transport stream by RTP to 232.1.1.1:5004, with more options.
+fn words_for_ffmpeg<'a>(seconds: &'a str, options: &[&'a str]) -> Vec<&'a str> {
     let head = ["-hide_banner", "-loglevel", "error", "-nostdin", "-re"];
     let tail = ["-f", "rtp_mpegts", "rtp://232.1.1.1:5004?pkt_size=1316"];
-    sent_by("ffmpeg", &[&head[..], &SOURCES, &["-t", seconds], &CODECS, options, &tail].concat())
+    [&head[..], &SOURCES, &["-t", seconds], &CODECS, options, &tail].concat()
+}
+
+/// What ffmpeg sends by [`words_for_ffmpeg`].
+pub fn sent_by_ffmpeg(seconds: &str, options: &[&str]) -> Vec<Packet> {
+    sent_by("ffmpeg", &words_for_ffmpeg(seconds, options))
 }
 
 /// A transport stream of ffmpeg as GStreamer sends it by RTP, with the end of its pipeline.
@@ -88,15 +93,17 @@ fn continuity(rows: &[Vec<Vec<String>>]) -> (BTreeMap<u64, u64>, BTreeMap<u64, u
     (errors, packets)
 }
 
-/// Loses by a seed what a stream to port 5004 sent, and compares the analysis with the second opinions.
-fn compare(packets: &[Packet], seed: u64) -> Value {
+/// What is left of a stream to port 5004 after losses that a seed decides.
+fn lossy(packets: &[Packet], seed: u64) -> Vec<Packet> {
     let mut luck = Luck::new(seed);
-    let media = packets.iter().filter(|packet| port(packet) == 5004);
-    let lost = |at: usize, luck: &mut Luck| at >= WHOLE && luck.strikes(10);
-    let kept: Vec<Packet> =
-        media.enumerate().filter(|(at, _)| !lost(*at, &mut luck)).map(|(_, packet)| packet.clone()).collect();
+    let media = packets.iter().filter(|packet| port(packet) == 5004).enumerate();
+    media.filter(|(at, _)| *at < WHOLE || !luck.strikes(10)).map(|(_, packet)| packet.clone()).collect()
+}
+
+/// Compares the analysis of a stream to port 5004 with the second opinions. Nothing is lost near its beginning.
+fn compare(kept: &[Packet]) -> Value {
     assert!(kept.len() > 2 * WHOLE, "{} packets", kept.len());
-    let file = pcap(Link::Ethernet, true, false, &kept);
+    let file = pcap(Link::Ethernet, true, false, kept);
     let analysis = analyze(&file, &["--window", "1s"]);
     let stream = stream(&analysis, 5004);
     assert_eq!(stream["feed"], "mpeg-ts", "{analysis}");
@@ -153,7 +160,7 @@ fn compare(packets: &[Packet], seed: u64) -> Value {
 fn a_transport_stream_of_ffmpeg_through_loss() {
     let packets = sent_by_ffmpeg("3", &[]);
     for seed in 0..4 {
-        compare(&packets, seed);
+        compare(&lossy(&packets, seed));
     }
 }
 
@@ -161,8 +168,39 @@ fn a_transport_stream_of_ffmpeg_through_loss() {
 fn a_transport_stream_of_gstreamer_through_loss() {
     let packets = sent_by_gstreamer("4", "! udpsink host=232.1.1.1 port=5004 multicast-iface=veth-tx sync=false");
     for seed in 0..4 {
-        compare(&packets, seed);
+        compare(&lossy(&packets, seed));
     }
+}
+
+/// The relay of the project loses what its seed decides.
+#[test]
+fn a_transport_stream_of_ffmpeg_through_a_lossy_relay() {
+    let lab = Lab::new().expect("a lab");
+    let interface = lab.rx_interface();
+    let output = format!("udp://239.9.9.9:5004?interface={interface}&source={}&loss=4%&seed=3", lab.rx_v4());
+    let (run, _) = Run::joined(&lab, &["-o", &output, "10.0.0.1@232.1.1.1:5004"]);
+    let tap = Tap::start(&lab);
+    let mut ffmpeg = lab.tx().command("ffmpeg");
+    let sent = ffmpeg.args(words_for_ffmpeg("4", &[])).output().expect("ffmpeg");
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    // It passes on all that it has received.
+    run.signal(rustix::process::Signal::TERM);
+    let (_, error, code) = run.end();
+    assert_eq!(code, Some(0), "{error}");
+    let all = tap.stop();
+    let to = |group: u8| all.iter().filter(move |packet| packet.1[16] == group && port(packet) == 5004);
+    let number = |packet: &&Packet| u16::from_be_bytes([payload(packet)[2], payload(packet)[3]]);
+    let relayed: Vec<u16> = to(239).map(|packet| number(&packet)).collect();
+    assert!(relayed.is_sorted_by_key(|number| number.wrapping_sub(relayed[0])), "in order: {relayed:?}");
+    // From where nothing is lost for a while.
+    let whole = |window: &[u16]| window[WHOLE - 1].wrapping_sub(window[0]) as usize == WHOLE - 1;
+    let from = relayed.windows(WHOLE).position(whole).expect("a part without loss");
+    let kept: Vec<Packet> = to(239).skip(from).cloned().collect();
+    let stream = compare(&kept);
+    let (first, last) = (relayed[from], relayed[relayed.len() - 1]);
+    let between = |number: &u16| number.wrapping_sub(first) <= last.wrapping_sub(first);
+    let sent = to(232).map(|packet| number(&packet)).filter(between).count() as u64;
+    assert_eq!(numbers(&stream, ["packets", "missing"]), [kept.len() as u64, sent - kept.len() as u64]);
 }
 
 /// Loss, repetition and reordering, and the jitter of a live source, against `tshark -z rtp,streams`.
