@@ -2,6 +2,7 @@
 
 use receiver::{Error, InterfaceError, SubscriptionError};
 use receiver_send::SendError;
+use receiver_send::feed::FeedError;
 
 use super::suggest::closest;
 
@@ -108,9 +109,33 @@ fn of_send(error: &SendError) -> Option<String> {
         SendError::MoreThreadsThanFlows { .. } => &["--source", "--source-ports", "--threads"],
         SendError::TooManyTurns { .. } => &["--stream", "--source-ports"],
         SendError::TooManyFlows { .. } => &["--source", "--source-ports"],
+        SendError::Feed(error) => of_feed(error)?,
         _ => return None,
     };
     Some(options(names))
+}
+
+fn of_feed(error: &FeedError) -> Option<&'static [&'static str]> {
+    Some(match error {
+        FeedError::Legs { .. } | FeedError::LegTwice(_) => &["--leg"],
+        FeedError::Shares(_) => &["--loss", "--reorder", "--duplicate"],
+        FeedError::Delay(..) => &["--delay", "--jitter"],
+        FeedError::ReorderBy { .. } => &["--reorder-by"],
+        FeedError::Waiting { .. } => &["--delay", "--rate", "--messages"],
+        FeedError::Streams { .. } => &["--streams"],
+        FeedError::Messages { .. } | FeedError::Uneven(_) => &["--messages"],
+        FeedError::MessageSize { .. } => &["--message-size"],
+        FeedError::TooLong { .. } => &["--messages", "--message-size"],
+        FeedError::RepackedPackets(_) => &["--repack"],
+        FeedError::NothingToRepack => &["--leg", "--messages"],
+        FeedError::ExclusiveAlone => &["--leg", "--exclusive-loss"],
+        FeedError::NoRate(_) | FeedError::Slow { .. } => &["--rate"],
+        FeedError::PlainTs(_) => &["--plain-ts"],
+        FeedError::Sequence { .. } => &["--first-sequence", "--count"],
+        FeedError::SourcePorts => &["--source-port"],
+        FeedError::Heartbeat(..) => &["--heartbeat"],
+        _ => return None,
+    })
 }
 
 /// The options in a sentence.
