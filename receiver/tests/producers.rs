@@ -17,7 +17,7 @@ use rustix::process::Pid;
 use support::frame::{Frame, FrameSocket};
 use support::numbered::{Tally, mixed, payload};
 use support::threads::{Ending, pin};
-use support::{PATIENCE, causes, open, subscription};
+use support::{causes, open, subscription};
 
 /// Packets to take at least.
 const ENOUGH: u64 = 1_000_000;
@@ -26,6 +26,8 @@ const SHARE: u64 = ENOUGH / 200;
 /// Two send live frames, one on each CPU. The third sends through the veth.
 const SENDERS: usize = 3;
 const NAPI: u32 = 2;
+/// How long the senders go on at most: on a busy machine they get a small part of the two CPUs.
+const LONGEST: Duration = Duration::from_secs(300);
 /// How long the NAPI stays on a CPU.
 const STAY: Duration = Duration::from_millis(3);
 
@@ -99,7 +101,7 @@ fn feed(lab: &Lab, mut receiver: Receiver, moves: impl Fn(usize) + Sync) {
         let _ending = Ending(&done);
         let start = Instant::now();
         let is_enough = |tally: &Tally<SENDERS>| tally.total() >= ENOUGH && tally.taken.iter().all(|&n| n >= SHARE);
-        while !is_enough(&tally) && start.elapsed() < PATIENCE {
+        while !is_enough(&tally) && start.elapsed() < LONGEST {
             let each = |datagram: receiver::Datagram<'_>| _ = tally.take(datagram.payload(), copies);
             receiver.poll(Wait::For(Duration::from_millis(10)), each).expect("poll");
         }

@@ -59,10 +59,8 @@ pub fn all(best: ReceiveMode) -> Vec<Row> {
     }
     for mode in with(&[]) {
         rows.push(Row { name: "receiver run, IPv6", mode, run: delivery::v6 });
-        rows.push(Row { name: "sources replaced", mode, run: replace::run });
-    }
-    for mode in with(&[Generic]) {
         rows.push(Row { name: "leases held", mode, run: leases::run });
+        rows.push(Row { name: "sources replaced", mode, run: replace::run });
     }
     for mode in with(&[Generic]) {
         rows.push(Row { name: "ten starts and stops", mode, run: restarts::run });
