@@ -41,6 +41,8 @@ pub(super) struct LegCursor {
     /// The numbering that it follows; `None` until it was seen.
     pub(super) epoch: Option<NonZeroU32>,
     pub(super) lost: Option<LegLoss>,
+    /// Sweeps in a row that found it behind what was delivered before the sweep before.
+    pub(super) behind: u8,
 }
 
 /// Counters of datagrams that came when their stream was plain. The statistics add them to their own.
@@ -108,6 +110,6 @@ impl Cursor {
 
 impl LegCursor {
     pub(super) fn new(now_ns: u64) -> Self {
-        Self { next: 0, last_ns: now_ns, sent_ns: 0, tally: Tally::default(), epoch: None, lost: None }
+        Self { next: 0, last_ns: now_ns, sent_ns: 0, tally: Tally::default(), epoch: None, lost: None, behind: 0 }
     }
 }

@@ -23,10 +23,11 @@ const SWEEP: usize = 256;
 /// A stream, and what it shares with the others: borrowed apart.
 macro_rules! parts {
     ($arbiter:ident, $at:expr) => {{
-        let Arbiter { cursors, leg_cursors, rests, config, restarts, width, legs, arrivals, .. } = $arbiter;
+        let Arbiter { cursors, leg_cursors, swept, rests, config, restarts, width, legs, arrivals, .. } = $arbiter;
         let (at, count) = ($at, legs.len());
         let own = &mut leg_cursors[at * count..(at + 1) * count];
-        let stream = Stream { id: StreamId(at as u32), cursor: &mut cursors[at], legs: own, rest: &mut rests[at] };
+        let (id, cursor) = (StreamId(at as u32), &mut cursors[at]);
+        let stream = Stream { id, cursor, legs: own, swept_next: &mut swept[at], rest: &mut rests[at] };
         (stream, Shared { config, legs, arrivals: arrivals.as_mut(), restarts: *restarts, width: *width })
     }};
 }
@@ -37,6 +38,15 @@ macro_rules! parts {
 /// copied nor held, and nothing is allocated for them. Times are nanoseconds of any clock. The caller passes the
 /// arrival time of each datagram, and calls [`Arbiter::poll`] by [`Arbiter::next_deadline`] so that gaps are declared
 /// when nothing arrives.
+///
+/// # Cost
+/// A datagram in order, or a copy of one, costs some 20 ns on a current server: it touches one cache line of its stream,
+/// one of its leg and a word of the index, whatever the number of streams. While a gap is open to a late fill, copies
+/// cost about twice as much.
+///
+/// A stream takes about 600 bytes, and 180 more for each leg, until a gap makes it hold datagrams or remember ranges. The
+/// arbiter itself takes 96 KiB with two legs or more, for the sample of arrivals. Silent legs are looked for in 256
+/// streams at a time, so that no call goes over all of them.
 #[derive(Clone, Debug)]
 pub struct Arbiter<P, H> {
     protocol: P,
@@ -48,6 +58,8 @@ pub struct Arbiter<P, H> {
     cursors: Vec<Cursor>,
     /// As many as there are legs, per stream.
     leg_cursors: Vec<LegCursor>,
+    /// One per stream: what the last sweep found.
+    swept: Vec<u64>,
     /// One per stream.
     rests: Vec<Rest<H>>,
     /// The newest stream of each channel, where sessions succeed each other.
@@ -78,6 +90,7 @@ impl<P: Protocol, H: AsRef<[u8]> + Clone> Arbiter<P, H> {
             index: Index::default(),
             cursors: Vec::new(),
             leg_cursors: Vec::new(),
+            swept: Vec::new(),
             rests: Vec::new(),
             newest: FxHashMap::default(),
             last: 0,
@@ -208,8 +221,9 @@ impl<P: Protocol, H: AsRef<[u8]> + Clone> Arbiter<P, H> {
             let end = (self.sweep_at + SWEEP).min(self.cursors.len());
             for at in self.sweep_at..end {
                 let (mut stream, mut shared) = parts!(self, at);
-                stream.sweep(&mut shared, now_ns, &mut sink);
-                self.arm(at, now_ns);
+                if stream.sweep(&mut shared, now_ns, &mut sink) {
+                    self.arm(at, now_ns);
+                }
             }
             self.sweep_at = if end < self.cursors.len() { end } else { 0 };
             let pause_ns = (self.config.sweep_ns() / self.cursors.len().div_ceil(SWEEP) as u64).max(1);
@@ -275,6 +289,7 @@ impl<P: Protocol, H: AsRef<[u8]> + Clone> Arbiter<P, H> {
         self.index.insert(&packet.stream, id.0, |at| self.cursors[at as usize].key);
         self.cursors.push(Cursor::new(packet.stream));
         self.leg_cursors.extend((0..self.legs.len()).map(|_| LegCursor::new(now_ns)));
+        self.swept.push(0);
         self.rests.push(Rest::new(self.legs.len(), now_ns));
         self.next_sweep_ns.get_or_insert(now_ns.saturating_add(self.config.sweep_ns()));
         self.set_due();

@@ -15,8 +15,6 @@ const MAX_MISSING: usize = 64;
 pub(super) struct Leg {
     /// Its position in the numbering that may come, if it follows that.
     pub(super) upcoming: Option<u64>,
-    /// Sweeps in a row that found it behind what was delivered before the sweep before.
-    pub(super) behind: u8,
     missing: Ranges,
     /// Without what its cursor tallied.
     pub(super) statistics: StreamLegStatistics,

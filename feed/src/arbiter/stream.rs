@@ -29,6 +29,8 @@ pub(super) struct Stream<'a, H> {
     pub(super) cursor: &'a mut Cursor,
     /// One per leg.
     pub(super) legs: &'a mut [LegCursor],
+    /// The next sequence number to deliver, at the sweep before.
+    pub(super) swept_next: &'a mut u64,
     pub(super) rest: &'a mut Rest<H>,
 }
 
@@ -53,10 +55,11 @@ pub(super) struct Rest<H> {
     ended: Option<u64>,
     end_reported: bool,
     stale: bool,
-    /// The next sequence number to deliver, at the sweep before.
-    swept_next: u64,
     media: MediaClock,
 }
+
+// What the documentation of the arbiter promises.
+const _: () = assert!(size_of::<Rest<bytes::Bytes>>() <= 512 && size_of::<Leg>() <= 116);
 
 /// One arrival.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +86,6 @@ impl<H> Rest<H> {
             ended: None,
             end_reported: false,
             stale: false,
-            swept_next: 0,
             media: MediaClock::default(),
         }
     }
@@ -152,37 +154,45 @@ impl<H: AsRef<[u8]> + Clone> Stream<'_, H> {
         self.expire(shared.config, now_ns, sink);
     }
 
-    /// Silent legs, legs that stay behind, and staleness.
+    /// Silent legs, legs that stay behind, and staleness. Returns true if more than the legs was concerned. Of a plain
+    /// stream it reads the cursors alone.
     pub(super) fn sweep<L: Hold<Held = H>>(
         &mut self,
         shared: &mut Shared<'_>,
         now_ns: u64,
         sink: &mut impl FnMut(Delivery<L, H>),
-    ) {
-        let (moved, last_ns) = (self.cursor.next > self.rest.swept_next, self.last_ns());
+    ) -> bool {
+        let (moved, last_ns) = (self.cursor.next > *self.swept_next, self.last_ns());
         for index in 0..self.legs.len() {
-            let (cursor, leg) = (&mut self.legs[index], &mut self.rest.legs[index]);
+            let cursor = &mut self.legs[index];
             let id = LegId::new(index as u8);
             if cursor.lost.is_none() && last_ns.saturating_sub(cursor.last_ns) > shared.config.leg_timeout_ns {
                 self.lose(id, LegLoss::Silent, sink);
                 continue;
             }
-            let behind = cursor.epoch == Some(self.cursor.epoch) && cursor.next <= self.rest.swept_next && moved;
+            let behind = cursor.epoch == Some(self.cursor.epoch) && cursor.next <= *self.swept_next && moved;
             // A leg that has fallen silent is not behind: it is lost as silent once its time is over.
             let sends = now_ns.saturating_sub(cursor.last_ns) <= shared.config.sweep_ns();
-            leg.behind = if behind { leg.behind.saturating_add(u8::from(sends)) } else { 0 };
-            if leg.behind >= BEHIND && cursor.lost.is_none() {
+            cursor.behind = if behind { cursor.behind.saturating_add(u8::from(sends)) } else { 0 };
+            if cursor.behind >= BEHIND && cursor.lost.is_none() {
                 self.lose(id, LegLoss::Behind, sink);
             } else if !behind && moved && cursor.lost == Some(LegLoss::Behind) {
                 self.regain(id, sink);
             }
         }
-        self.rest.swept_next = self.cursor.next;
+        *self.swept_next = self.cursor.next;
+        if self.cursor.plain
+            && self.cursor.state == State::Live
+            && now_ns.saturating_sub(last_ns) <= shared.config.stale_ns
+        {
+            return false;
+        }
         if self.rest.started && !self.rest.stale && now_ns.saturating_sub(last_ns) > shared.config.stale_ns {
             self.rest.stale = true;
             self.emit(sink, Event::Stale { since_ns: last_ns });
         }
         self.tick(shared, now_ns, sink);
+        true
     }
 
     #[cold]
@@ -194,7 +204,7 @@ impl<H: AsRef<[u8]> + Clone> Stream<'_, H> {
 
     #[cold]
     fn regain<L>(&mut self, leg: LegId, sink: &mut impl FnMut(Delivery<L, H>)) {
-        (self.legs[leg.index()].lost, self.rest.legs[leg.index()].behind) = (None, 0);
+        (self.legs[leg.index()].lost, self.legs[leg.index()].behind) = (None, 0);
         self.emit(sink, Event::LegBack { leg });
     }
 
@@ -282,7 +292,7 @@ impl<H: AsRef<[u8]> + Clone> Stream<'_, H> {
 
     fn start(&mut self, leg: LegId, packet: &Packet, now_ns: u64) {
         (self.rest.started, self.rest.epoch_since_ns) = (true, now_ns);
-        (self.cursor.next, self.cursor.horizon, self.rest.swept_next) = (packet.first, packet.first, packet.first);
+        (self.cursor.next, self.cursor.horizon, *self.swept_next) = (packet.first, packet.first, packet.first);
         self.rest.statistics.first_sequence = packet.first;
         if packet.kind == Kind::Reset {
             self.rest.reset_sent_ns = packet.sent_ns.unwrap_or(0);

@@ -152,7 +152,7 @@ impl<H: AsRef<[u8]> + Clone> Stream<'_, H> {
                 self.lose_gap(sink);
             }
             self.cursor.epoch = self.cursor.epoch.saturating_add(1);
-            (self.cursor.next, self.cursor.horizon, self.rest.swept_next) =
+            (self.cursor.next, self.cursor.horizon, *self.swept_next) =
                 (upcoming.first, upcoming.horizon, upcoming.first);
             (self.rest.ended, self.rest.end_reported) = (None, false);
             (self.rest.epoch_since_ns, self.rest.reset_sent_ns) = (upcoming.since_ns, upcoming.first_sent_ns);
