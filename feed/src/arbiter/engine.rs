@@ -40,9 +40,9 @@ macro_rules! parts {
 /// when nothing arrives.
 ///
 /// # Cost
-/// A datagram in order, or a copy of one, costs some 20 ns on a current server: it touches one cache line of its stream,
-/// one of its leg and a word of the index, whatever the number of streams. While a gap is open to a late fill, copies
-/// cost about twice as much.
+/// A datagram in order, or a copy of one, touches one cache line of its stream, one of its leg and a word of the index,
+/// whatever the number of streams: some 20 ns on a current server while the cache holds these. While a gap is open to a
+/// late fill, copies cost about twice as much.
 ///
 /// A stream takes about 600 bytes, and 180 more for each leg, until a gap makes it hold datagrams or remember ranges. The
 /// arbiter itself takes 96 KiB with two legs or more, for the sample of arrivals. Silent legs are looked for in 256
