@@ -33,7 +33,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     println!(
         "This builds the tests (the first time up to 7 minutes on two processors), and runs them as root in network \
          namespaces of their own ({}).",
-        if arguments.arguments.is_empty() { "about 15 minutes" } else { "all of them take about 15 minutes" }
+        if arguments.arguments.is_empty() { "about 20 minutes" } else { "all of them take about 20 minutes" }
     );
     let mut tests = artifacts::build(&root, &["test", "--workspace", "--no-run"])?;
     tests.retain(|artifact| artifact.is_test);
