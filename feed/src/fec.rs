@@ -407,8 +407,8 @@ mod tests {
         let packets = |from: u16, salt| (from..from + 40).map(move |sequence| media(sequence, salt));
         packets(100, 1).for_each(|packet| decoder.media(&packet, |_| ()));
         packets(40_000, 1).for_each(|packet| decoder.media(&packet, |_| ()));
-        // The sender begins anew with other contents, and 114 is lost. Packet 116 of the first numbering is still in its
-        // place.
+        // The sender begins anew with other contents, and 114 is lost. Packet 116 of the first numbering is still in
+        // its place.
         packets(100, 2).take(16).filter(|packet| packet[3] != 114).for_each(|packet| decoder.media(&packet, |_| ()));
         let row: Vec<_> = (112..117).map(|sequence| media(sequence, 2)).collect();
         decoder.parity(&parity(&row, 1, true), |_| panic!("two packets are missing")).unwrap();

@@ -1,8 +1,8 @@
 //! The cost of a datagram in the arbiter alone, by the number of streams: from memory, without a receiver.
 //!
 //! The datagrams of a batch are made before the time is taken. The streams take turns, in the order in which they
-//! appeared or in a shuffled one, which no prefetcher follows. A round takes the least of some tries of each case. Time is
-//! that of the CPU in this thread, so that what else runs on it does not count.
+//! appeared or in a shuffled one, which no prefetcher follows. A round takes the least of some tries of each case. Time
+//! is that of the CPU in this thread, so that what else runs on it does not count.
 
 use std::hint::black_box;
 use std::thread;

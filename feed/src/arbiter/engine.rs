@@ -44,8 +44,8 @@ macro_rules! parts {
 /// whatever the number of streams: some 20 ns on a current server while the cache holds these. While a gap is open to a
 /// late fill, copies cost about twice as much.
 ///
-/// A stream takes about 600 bytes, and 180 more for each leg, until a gap makes it hold datagrams or remember ranges. The
-/// arbiter itself takes 96 KiB with two legs or more, for the sample of arrivals. Silent legs are looked for in 256
+/// A stream takes about 600 bytes, and 180 more for each leg, until a gap makes it hold datagrams or remember ranges.
+/// With two legs or more the arbiter itself takes 96 KiB for the sample of arrivals. Silent legs are looked for in 256
 /// streams at a time, so that no call goes over all of them.
 #[derive(Clone, Debug)]
 pub struct Arbiter<P, H> {
