@@ -221,6 +221,18 @@ pub static FEED_FAMILIES: &[Family] = &[
         read: |scrape, samples| each_leg(scrape, samples, |leg| leg.missing),
     },
     Family {
+        name: "receiver_feed_leg_lost_messages",
+        kind: Kind::Gauge,
+        labels: &["feed", "leg", "cause"],
+        help: "Sequence numbers that a leg has lost so far, by the cause; what is known of a cause may change",
+        read: |scrape, samples| {
+            each(scrape, |feed, leg| {
+                let mut causes = leg.missing_by.iter();
+                causes.try_for_each(|(cause, count)| samples.add(&[&feed.name, &leg.name, cause], *count))
+            })
+        },
+    },
+    Family {
         name: "receiver_feed_leg_reordered",
         kind: Kind::Counter,
         labels: LEG,

@@ -1,6 +1,8 @@
 //! Feeds in words and as rows: the same for the summary, the table, `receiver ctl` and the dashboard.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use receiver_feed::attribution::LossCause;
 
@@ -234,14 +236,16 @@ pub fn missing(feed: &FeedReport) -> String {
     if total.missing == 0 {
         return "complete".to_owned();
     }
-    let causes: Vec<String> = feed
-        .missing_by
-        .iter()
-        .filter(|(_, number)| **number > 0)
-        .enumerate()
-        .map(|(at, (cause, number))| format!("{number}{} {}", if at == 0 { " lost" } else { "" }, cause_words(cause)))
-        .collect();
-    format!("{}{}", in_gaps(total), listed(": ", causes))
+    format!("{}{}", in_gaps(total), listed(": ", causes(&feed.missing_by)))
+}
+
+/// `9 lost on the network`, `3 in the ring`: causes with their counts.
+fn causes(missing_by: &BTreeMap<Cow<'_, str>, u64>) -> Vec<String> {
+    let counts = missing_by.iter().filter(|(_, number)| **number > 0).enumerate();
+    let words = |(at, (cause, number)): (usize, (&Cow<'_, str>, &u64))| {
+        format!("{number}{} {}", if at == 0 { " lost" } else { "" }, cause_words(cause))
+    };
+    counts.map(words).collect()
 }
 
 /// Words for a cause that follow `lost`.
@@ -368,6 +372,7 @@ pub fn leg_words(leg: &LegReport) -> String {
             parts.push(format!("{what} {} (99 %: {})", span(median), span(most)));
         }
     }
+    parts.extend(causes(&leg.missing_by));
     if leg.reordered > 0 {
         parts.push(format!("{} reordered", leg.reordered));
     }
@@ -441,7 +446,6 @@ fn stream_name(stream: &StreamReport) -> &str {
 pub mod tests {
     use super::*;
     use serde_json::json;
-    use std::collections::BTreeMap;
 
     /// Two legs that lost something each, and nothing together.
     pub fn complete() -> FeedReport {
@@ -527,6 +531,8 @@ pub mod tests {
         let mut feed = complete();
         feed.legs[0].rtp = Some(json!({"jitter_nanoseconds": 120_000, "highest_jitter_nanoseconds": 1_000_000}));
         feed.legs[0].peak_bits_per_second = Some([3_000_000, 2_000_000, 1_000_000]);
+        feed.legs[1].missing_by = BTreeMap::from([("network".into(), 7), ("ring".into(), 2)]);
+        assert!(paragraph(&feed)[2].contains(", 7 lost on the network, 2 in the ring"), "{:#?}", paragraph(&feed));
         feed.transport_stream = Some(json!({"bits_per_second": 4e6, "priority_1": {"pat": 2}}));
         let lines = paragraph(&feed);
         assert!(lines[1].ends_with(", peak 2.00 Mbit/s in 1 ms, RTP: jitter 0.120 ms, at most 1.000 ms"), "{lines:#?}");
