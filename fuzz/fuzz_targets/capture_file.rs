@@ -7,6 +7,7 @@ use libfuzzer_sys::fuzz_target;
 #[allow(dead_code)]
 #[path = "../../cli/src/analyze/capture.rs"]
 mod capture;
+#[allow(dead_code)]
 #[path = "../../cli/src/analyze/frame.rs"]
 mod frame;
 
