@@ -63,7 +63,8 @@ fn two_cpus_run_generic_xdp_for_one_queue() {
             .collect();
         let ending = Ending(&done);
         let start = Instant::now();
-        while start.elapsed() < PATIENCE {
+        // On a busy machine the senders get a small part of the two CPUs.
+        while start.elapsed() < 5 * PATIENCE {
             match take() {
                 Some(total) if total >= ENOUGH => break,
                 Some(_) => {}
