@@ -47,8 +47,8 @@ pub(super) struct Rest<H> {
     /// Sending time of the datagram that began the epoch.
     reset_sent_ns: u64,
     held: Held<H>,
-    /// Since when the horizon is above all that arrived.
-    tail_since_ns: Option<u64>,
+    /// What heartbeats have announced beyond all that arrived.
+    tail: Option<Tail>,
     /// Declared gaps, open to a late fill.
     missing: Ranges,
     upcoming: Option<Upcoming<H>>,
@@ -60,6 +60,16 @@ pub(super) struct Rest<H> {
 
 // What the documentation of the arbiter promises.
 const _: () = assert!(size_of::<Rest<bytes::Bytes>>() <= 512 && size_of::<Leg>() <= 116);
+
+/// What is missing at the end, where nothing later has arrived.
+#[derive(Clone, Copy, Debug)]
+struct Tail {
+    /// When it was noticed.
+    since_ns: u64,
+    /// One above the last sequence number that was announced then. What is announced later is waited for anew once
+    /// this has come.
+    end: u64,
+}
 
 /// One arrival.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +90,7 @@ impl<H> Rest<H> {
             epoch_since_ns: now_ns,
             reset_sent_ns: 0,
             held: Held::default(),
-            tail_since_ns: None,
+            tail: None,
             missing: Ranges::default(),
             upcoming: None,
             ended: None,
@@ -132,8 +142,7 @@ impl<H: AsRef<[u8]> + Clone> Stream<'_, H> {
 
     /// The time after which [`Stream::tick`] has something to do.
     pub(super) fn deadline(&self, config: &Config) -> Option<u64> {
-        let gap = (self.cursor.next < self.cursor.horizon)
-            .then(|| self.front_gap(0).since_ns.saturating_add(config.window_ns));
+        let gap = self.front_gap(false).map(|gap| gap.since_ns.saturating_add(config.window_ns));
         let upcoming = self.rest.upcoming.as_ref().filter(|upcoming| !upcoming.astray).map(|upcoming| {
             let wait = if upcoming.confirmed() { config.window_ns } else { config.leg_timeout_ns };
             upcoming.since_ns.saturating_add(wait)
@@ -326,7 +335,7 @@ impl<H: AsRef<[u8]> + Clone> Stream<'_, H> {
         rest.skip_to(cursor, first, now_ns);
         if first > self.cursor.horizon {
             self.cursor.horizon = first;
-            self.rest.tail_since_ns.get_or_insert(now_ns);
+            self.rest.tail.get_or_insert(Tail { since_ns: now_ns, end: first });
         }
         self.settle(shared, now_ns, sink);
     }
@@ -457,18 +466,29 @@ impl<H: AsRef<[u8]> + Clone> Stream<'_, H> {
                 Payload::Direct(direct) => direct.hold(),
                 Payload::Held(held) => held,
             };
-            let noticed_ns = self.rest.tail_since_ns.unwrap_or(now_ns);
+            let noticed_ns = self.rest.tail.map_or(now_ns, |tail| tail.since_ns);
             let held = HeldDatagram { first: ahead, end, skip, leg, arrived_ns: now_ns, noticed_ns, datagram };
             self.rest.held.insert(held);
             self.rest.statistics.held_peak = self.rest.statistics.held_peak.max(self.rest.held.len() as u64);
         }
     }
 
-    /// The missing range in front of what is held, or up to the horizon.
-    fn front_gap(&self, now_ns: u64) -> Gap {
-        match self.rest.held.front() {
-            Some(held) => Gap::new(self.cursor.next, held.first, held.noticed_ns),
-            None => Gap::new(self.cursor.next, self.cursor.horizon, self.rest.tail_since_ns.unwrap_or(now_ns)),
+    /// The missing range in front of what is held, or what was announced and did not come: all of it if `is_over`.
+    fn front_gap(&self, is_over: bool) -> Option<Gap> {
+        let Cursor { next, horizon, .. } = *self.cursor;
+        if let Some(held) = self.rest.held.front() {
+            return Some(Gap::new(next, held.first, held.noticed_ns));
+        }
+        let tail = self.rest.tail?;
+        Some(Gap::new(next, if is_over { horizon } else { tail.end }, tail.since_ns))
+    }
+
+    fn look_at_tail(&mut self, now_ns: u64) {
+        let arrived = self.rest.held.end().unwrap_or(self.cursor.next);
+        if arrived >= self.cursor.horizon {
+            self.rest.tail = None;
+        } else if self.rest.tail.is_none_or(|tail| arrived >= tail.end) {
+            self.rest.tail = Some(Tail { since_ns: now_ns, end: self.cursor.horizon });
         }
     }
 
@@ -480,9 +500,10 @@ impl<H: AsRef<[u8]> + Clone> Stream<'_, H> {
         sink: &mut impl FnMut(Delivery<L, H>),
     ) {
         let config = shared.config;
-        self.deliver_held(sink);
-        while self.cursor.next < self.cursor.horizon {
-            let gap = self.front_gap(now_ns);
+        loop {
+            self.deliver_held(sink);
+            self.look_at_tail(now_ns);
+            let Some(gap) = self.front_gap(self.passed(self.cursor.horizon, config.reorder)) else { break };
             let overflow = self.rest.held.len() > config.held;
             let over = now_ns > gap.since_ns.saturating_add(config.window_ns);
             if !overflow && !over && !self.passed(gap.to, config.reorder) {
@@ -490,12 +511,6 @@ impl<H: AsRef<[u8]> + Clone> Stream<'_, H> {
             }
             self.rest.statistics.overflows += u64::from(overflow);
             self.declare(config, gap, sink);
-            self.deliver_held(sink);
-        }
-        if self.rest.held.end().unwrap_or(self.cursor.next) >= self.cursor.horizon {
-            self.rest.tail_since_ns = None;
-        } else {
-            self.rest.tail_since_ns.get_or_insert(now_ns);
         }
         self.expire(config, now_ns, sink);
         if self.rest.ended.is_some_and(|ended| self.cursor.next >= ended) && !self.rest.end_reported {

@@ -58,6 +58,36 @@ fn a_lost_tail_shows_in_a_heartbeat_and_at_the_end() {
 }
 
 #[test]
+fn heartbeats_of_a_leg_that_is_ahead_declare_nothing_that_is_on_its_way() {
+    let mut arbiter = arbiter(MoldUdp64, Config::new(2).window_ns(10));
+    let mut seen = Vec::new();
+    let mut push = |now_ns: u64, leg: u8, packet: Bytes| {
+        let sink = |delivery: receiver_feed::arbiter::Delivery<Bytes, Bytes>| match delivery.event {
+            Event::Data(data) => seen.push(Ok(data.first)),
+            Event::Gap(gap) => seen.push(Err((gap.from, gap.to, gap.since_ns))),
+            _ => {}
+        };
+        arbiter.push(LegId::new(leg), now_ns, packet, sink).expect("well formed");
+    };
+    push(0, 0, mold(1, 1));
+    // Leg 0 has lost its data; leg 1 has all of it, 4 ns later.
+    for now_ns in 1..100 {
+        push(now_ns, 0, mold(now_ns + 2, 0));
+        if now_ns > 4 {
+            push(now_ns, 1, mold(now_ns - 4, 1));
+        }
+    }
+    // Leg 1 ends. What it had not sent is missing once the window is over, from when it was noticed.
+    push(120, 0, mold(101, 0));
+    let delivered: Vec<_> = (1..96).map(Ok).collect();
+    assert_eq!(seen[..95], delivered);
+    let gaps: Vec<_> = seen[95..].iter().map(|event| event.expect_err("no more data")).collect();
+    let reach: Vec<_> = gaps.iter().map(|gap| (gap.0, gap.1)).collect();
+    assert_eq!((reach.first().map(|gap| gap.0), reach.len()), (Some(96), 1), "{gaps:?}");
+    assert!((90..100).contains(&gaps[0].2), "{gaps:?}");
+}
+
+#[test]
 fn a_window_is_kept_to_the_nanosecond() {
     for late in [0, 1] {
         let mut arbiter = arbiter(MoldUdp64, Config::new(2).window_ns(MS));

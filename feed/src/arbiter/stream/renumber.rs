@@ -135,13 +135,12 @@ impl<H: AsRef<[u8]> + Clone> Stream<'_, H> {
         let Some(upcoming) = self.rest.upcoming.take() else { return };
         let config = shared.config;
         // Whoever could fill the gaps of the current numbering has left it.
-        self.deliver_held(sink);
-        while self.cursor.next < self.cursor.horizon {
-            let gap = self.front_gap(now_ns);
-            self.declare(config, gap, sink);
+        loop {
             self.deliver_held(sink);
+            self.look_at_tail(now_ns);
+            let Some(gap) = self.front_gap(true) else { break };
+            self.declare(config, gap, sink);
         }
-        self.rest.tail_since_ns = None;
         let jump = upcoming.origin == Origin::Ahead && upcoming.first > self.cursor.next;
         if jump {
             self.cursor.horizon = upcoming.horizon;
