@@ -91,7 +91,7 @@ impl FeedSender {
         let link = Link::find(&config.interface)?;
         link.require_carrier()?;
         let (span, packing) = (config.size(&limits), config.packing(&limits));
-        let longest = limits.overhead.0 + packing.most as usize * (limits.overhead.1 + span.most as usize);
+        let longest = limits.longest(packing, span);
         let leg = |(number, leg)| {
             let exit = Exit::open(&config, &link, leg, longest)?;
             let queue = Queue::new(config.seed, number, &leg.impairment);

@@ -157,7 +157,7 @@ impl FeedConfig {
         if !size.is_within(limits.size) {
             return Err(FeedError::MessageSize { size, protocol, allowed: limits.size });
         }
-        let longest = limits.overhead.0 + messages.most as usize * (limits.overhead.1 + size.most as usize);
+        let longest = limits.longest(messages, size);
         if longest > MAX_PAYLOAD_V4 {
             return Err(FeedError::TooLong { size: longest, max: MAX_PAYLOAD_V4 });
         }

@@ -4,6 +4,7 @@ use receiver_feed::protocol::StreamKey;
 
 use super::super::span::Span;
 use super::draft::{Draft, content};
+use super::shared::set_size;
 use super::traits::{Builder, Counts, Limits};
 
 /// Add Order, whose content is not filled in.
@@ -16,11 +17,6 @@ fn header(out: &mut Vec<u8>, draft: &Draft<'_>, count: u32) {
     // The length, written once it is known.
     out.extend_from_slice(&[0, 0, count as u8, draft.key.channel as u8]);
     out.extend_from_slice(&(draft.first as u32).to_le_bytes());
-}
-
-fn set_length(unit: &mut [u8]) {
-    let length = unit.len() as u16;
-    unit[..2].copy_from_slice(&length.to_le_bytes());
 }
 
 impl Builder for Pitch {
@@ -49,13 +45,13 @@ impl Builder for Pitch {
             out.extend_from_slice(&[length as u8, MESSAGE_TYPE]);
             content(out, number, length - 2);
         }
-        set_length(&mut out[begin..]);
+        set_size(&mut out[begin..]);
     }
 
     fn heartbeat(&self, out: &mut Vec<u8>, draft: &Draft<'_>) -> bool {
         let begin = out.len();
         header(out, draft, 0);
-        set_length(&mut out[begin..]);
+        set_size(&mut out[begin..]);
         true
     }
 }

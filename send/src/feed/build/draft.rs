@@ -43,9 +43,7 @@ impl Sizes {
         let at = message.wrapping_mul(0x1_0000).wrapping_add(stream.into());
         least as usize + self.random.below(at, u64::from(most - least) + 1) as usize
     }
-}
 
-impl Sizes {
     /// Bytes of all messages of a range.
     pub(in super::super) fn of_all(&self, stream: u32, (from, to): (u64, u64)) -> u64 {
         if self.span.least == self.span.most {
@@ -56,6 +54,11 @@ impl Sizes {
 }
 
 impl Draft<'_> {
+    /// Now, as whole seconds since 1970 UTC and the nanoseconds after them.
+    pub(super) fn utc_seconds(&self) -> [u32; 2] {
+        [self.utc_ns / 1_000_000_000, self.utc_ns % 1_000_000_000].map(|field| field as u32)
+    }
+
     /// Where packets are counted: number and length of each message of this one. The number is the packet's.
     pub(super) fn packet_messages(&self) -> impl Iterator<Item = (u64, usize)> {
         let Span { least, most } = self.sizes.packing;

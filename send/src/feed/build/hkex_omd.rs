@@ -3,7 +3,8 @@
 use receiver_feed::protocol::StreamKey;
 
 use super::super::span::Span;
-use super::draft::{Draft, content};
+use super::draft::Draft;
+use super::shared::{TYPED_HEADER, set_size, typed_messages};
 use super::traits::{Builder, Counts, Limits};
 
 /// Add Order, whose content is not filled in.
@@ -19,11 +20,6 @@ fn header(out: &mut Vec<u8>, draft: &Draft<'_>, count: u32) {
     out.extend_from_slice(&draft.utc_ns.to_le_bytes());
 }
 
-fn set_size(packet: &mut [u8]) {
-    let size = packet.len() as u16;
-    packet[..2].copy_from_slice(&size.to_le_bytes());
-}
-
 impl Builder for Omd {
     fn limits(&self) -> Limits {
         Limits {
@@ -31,7 +27,7 @@ impl Builder for Omd {
             streams: 1,
             messages: u8::MAX.into(),
             default_messages: 1,
-            size: Span::new(4, u16::MAX as u32),
+            size: Span::new(TYPED_HEADER, u16::MAX as u32),
             overhead: (16, 0),
             sequence: (1, u32::MAX as u64),
             least_rate: 0,
@@ -46,11 +42,7 @@ impl Builder for Omd {
     fn data(&self, out: &mut Vec<u8>, draft: &Draft<'_>) {
         let begin = out.len();
         header(out, draft, draft.count);
-        for (number, length) in draft.messages() {
-            out.extend_from_slice(&(length as u16).to_le_bytes());
-            out.extend_from_slice(&MESSAGE_TYPE.to_le_bytes());
-            content(out, number, length - 4);
-        }
+        typed_messages(out, draft, MESSAGE_TYPE);
         set_size(&mut out[begin..]);
     }
 

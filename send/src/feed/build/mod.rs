@@ -1,5 +1,5 @@
-//! Datagrams of each protocol: the inverse of its parser in `receiver-feed`. A new protocol is a file here and a line in
-//! `registry.rs`.
+//! Datagrams of each protocol: the inverse of its parser in `receiver-feed`. A new protocol is a file here and a line
+//! in `registry.rs`.
 
 mod cboe_pitch;
 mod cme_mdp3;
@@ -15,6 +15,7 @@ mod opra;
 mod probe;
 mod registry;
 mod rtp;
+mod shared;
 mod siac;
 mod tables;
 #[cfg(test)]

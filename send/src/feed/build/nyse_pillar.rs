@@ -3,7 +3,8 @@
 use receiver_feed::protocol::StreamKey;
 
 use super::super::span::Span;
-use super::draft::{Draft, content};
+use super::draft::Draft;
+use super::shared::{TYPED_HEADER, set_size, typed_messages};
 use super::traits::{Builder, Counts, Limits};
 
 /// Delivery flags.
@@ -18,15 +19,10 @@ pub(super) struct Pillar;
 fn header(out: &mut Vec<u8>, draft: &Draft<'_>, flag: u8, count: u32) {
     // The size, written once it is known.
     out.extend_from_slice(&[0, 0, flag, count as u8]);
-    let (seconds, nanoseconds) = (draft.utc_ns / 1_000_000_000, draft.utc_ns % 1_000_000_000);
-    for field in [draft.first as u32, seconds as u32, nanoseconds as u32] {
+    let [seconds, nanoseconds] = draft.utc_seconds();
+    for field in [draft.first as u32, seconds, nanoseconds] {
         out.extend_from_slice(&field.to_le_bytes());
     }
-}
-
-fn set_size(packet: &mut [u8]) {
-    let size = packet.len() as u16;
-    packet[..2].copy_from_slice(&size.to_le_bytes());
 }
 
 impl Builder for Pillar {
@@ -36,7 +32,7 @@ impl Builder for Pillar {
             streams: 1,
             messages: u8::MAX.into(),
             default_messages: 1,
-            size: Span::new(4, u16::MAX as u32),
+            size: Span::new(TYPED_HEADER, u16::MAX as u32),
             overhead: (16, 0),
             sequence: (1, u32::MAX as u64),
             least_rate: 0,
@@ -51,11 +47,7 @@ impl Builder for Pillar {
     fn data(&self, out: &mut Vec<u8>, draft: &Draft<'_>) {
         let begin = out.len();
         header(out, draft, ORIGINAL, draft.count);
-        for (number, length) in draft.messages() {
-            out.extend_from_slice(&(length as u16).to_le_bytes());
-            out.extend_from_slice(&MESSAGE_TYPE.to_le_bytes());
-            content(out, number, length - 4);
-        }
+        typed_messages(out, draft, MESSAGE_TYPE);
         set_size(&mut out[begin..]);
     }
 

@@ -4,6 +4,7 @@ use receiver_feed::protocol::StreamKey;
 
 use super::super::span::Span;
 use super::draft::{Draft, content};
+use super::shared::{block_header, finish_block};
 use super::traits::{Builder, Counts, Limits};
 
 const HEADER: usize = 21;
@@ -16,22 +17,7 @@ pub(super) struct Opra;
 
 fn header(out: &mut Vec<u8>, draft: &Draft<'_>, sequence: u64, messages: usize) {
     // Version, the size that is written later, feed, original, session.
-    out.extend_from_slice(&[VERSION, 0, 0, b'O', b' ', b' ']);
-    out.extend_from_slice(&(sequence as u32).to_be_bytes());
-    out.push(messages as u8);
-    let (seconds, nanoseconds) = (draft.utc_ns / 1_000_000_000, draft.utc_ns % 1_000_000_000);
-    for field in [seconds as u32, nanoseconds as u32] {
-        out.extend_from_slice(&field.to_be_bytes());
-    }
-    out.extend_from_slice(&[0; 2]);
-}
-
-/// Writes the size at offset 1, and at `checksum` the sum of all other bytes.
-pub(super) fn finish(block: &mut [u8], checksum: usize) {
-    let size = block.len() as u16;
-    block[1..3].copy_from_slice(&size.to_be_bytes());
-    let sum = block.iter().fold(0u16, |sum, byte| sum.wrapping_add(u16::from(*byte)));
-    block[checksum..checksum + 2].copy_from_slice(&sum.to_be_bytes());
+    block_header(out, draft, &[VERSION, 0, 0, b'O', b' ', b' '], sequence, messages);
 }
 
 impl Builder for Opra {
@@ -61,7 +47,7 @@ impl Builder for Opra {
             out.extend_from_slice(b"Cq ");
             content(out, number, length - MESSAGE_HEADER as usize);
         }
-        finish(&mut out[begin..], HEADER - 2);
+        finish_block(&mut out[begin..], HEADER - 2);
     }
 
     /// A line integrity message, which repeats the last sequence number.
@@ -69,7 +55,7 @@ impl Builder for Opra {
         let begin = out.len();
         header(out, draft, draft.first.wrapping_sub(1), 1);
         out.extend_from_slice(b"OHN");
-        finish(&mut out[begin..], HEADER - 2);
+        finish_block(&mut out[begin..], HEADER - 2);
         true
     }
 }

@@ -8,8 +8,8 @@ use super::{
     cboe_pitch, cme_mdp3, eurex_eobi, hkex_omd, iex_tp, memx, moldudp64, mpeg_ts, nyse_pillar, opra, probe, rtp, siac,
 };
 
-/// The builder of a protocol, or `None` if it cannot be sent. `messages` is the number of messages of a packet, where it
-/// is the same for all, and `is_plain` leaves out RTP where it is around another protocol.
+/// The builder of a protocol, or `None` if it cannot be sent. `messages` is the number of messages of a packet, where
+/// it is the same for all, and `is_plain` leaves out RTP where it is around another protocol.
 pub(in super::super) fn builder(
     protocol: AnyProtocol,
     timing: Timing,

@@ -4,7 +4,7 @@ use receiver_feed::protocol::StreamKey;
 
 use super::super::span::Span;
 use super::draft::{Draft, content};
-use super::opra::finish;
+use super::shared::{block_header, finish_block};
 use super::traits::{Builder, Counts, Limits};
 
 const HEADER: usize = 20;
@@ -18,14 +18,7 @@ pub(super) struct Siac;
 
 fn header(out: &mut Vec<u8>, draft: &Draft<'_>, sequence: u64, messages: usize) {
     // Version, the size that is written later, feed, original.
-    out.extend_from_slice(&[VERSION, 0, 0, draft.key.channel as u8, b'O']);
-    out.extend_from_slice(&(sequence as u32).to_be_bytes());
-    out.push(messages as u8);
-    let (seconds, nanoseconds) = (draft.utc_ns / 1_000_000_000, draft.utc_ns % 1_000_000_000);
-    for field in [seconds as u32, nanoseconds as u32] {
-        out.extend_from_slice(&field.to_be_bytes());
-    }
-    out.extend_from_slice(&[0; 2]);
+    block_header(out, draft, &[VERSION, 0, 0, draft.key.channel as u8, b'O'], sequence, messages);
 }
 
 fn message_header(out: &mut Vec<u8>, length: usize, category_and_type: [u8; 2]) {
@@ -61,7 +54,7 @@ impl Builder for Siac {
             message_header(out, length, *b"EL");
             content(out, number, length - MESSAGE_HEADER as usize);
         }
-        finish(&mut out[begin..], HEADER - 2);
+        finish_block(&mut out[begin..], HEADER - 2);
     }
 
     /// A line integrity message, which repeats the last sequence number.
@@ -69,7 +62,7 @@ impl Builder for Siac {
         let begin = out.len();
         header(out, draft, draft.first.wrapping_sub(1), 1);
         message_header(out, MESSAGE_HEADER as usize, *b"CT");
-        finish(&mut out[begin..], HEADER - 2);
+        finish_block(&mut out[begin..], HEADER - 2);
         true
     }
 }

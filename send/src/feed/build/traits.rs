@@ -31,6 +31,14 @@ pub(in super::super) struct Limits {
     pub(in super::super) least_rate: u64,
 }
 
+impl Limits {
+    /// Bytes of the longest packet.
+    pub(in super::super) fn longest(&self, messages: Span, size: Span) -> usize {
+        let (packet, message) = self.overhead;
+        packet + messages.most as usize * (message + size.most as usize)
+    }
+}
+
 /// Makes the datagrams of one protocol. Each method appends to `out`.
 pub(in super::super) trait Builder: Send + Sync + std::fmt::Debug {
     fn limits(&self) -> Limits;
