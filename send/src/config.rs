@@ -92,12 +92,7 @@ impl SendConfig {
         {
             return Err(SendError::Burst { burst, max: MAX_BURST });
         }
-        if self.vlan.len() > 2 {
-            return Err(SendError::TooManyTags(self.vlan.len()));
-        }
-        if let Some(&id) = self.vlan.iter().find(|&&id| !(1..=4094).contains(&id)) {
-            return Err(SendError::VlanId(id));
-        }
+        check_tags(&self.vlan)?;
         let (threads, flows) = (self.traffic.threads, self.flow_count());
         if flows > MAX_FLOWS {
             return Err(SendError::TooManyFlows { flows, max: MAX_FLOWS });
@@ -110,6 +105,17 @@ impl SendConfig {
 
     fn flow_count(&self) -> usize {
         self.sources.len().max(1).saturating_mul(self.traffic.source_ports.into())
+    }
+}
+
+/// Checks VLAN ids, outermost first.
+pub(crate) fn check_tags(vlan: &[u16]) -> Result<(), SendError> {
+    if vlan.len() > 2 {
+        return Err(SendError::TooManyTags(vlan.len()));
+    }
+    match vlan.iter().find(|&&id| !(1..=4094).contains(&id)) {
+        Some(&id) => Err(SendError::VlanId(id)),
+        None => Ok(()),
     }
 }
 

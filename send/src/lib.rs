@@ -30,8 +30,8 @@
 //!
 //! # Feeds
 //!
-//! [`feed`] makes the datagrams of sequenced protocols on redundant legs, with loss, reordering, delay and duplication by
-//! seed ([`impair`]).
+//! [`feed`] makes the datagrams of sequenced protocols on redundant legs, with loss, reordering, delay and duplication
+//! by seed ([`impair`]).
 //!
 //! Everything is opened in the network namespace of the calling thread.
 

@@ -11,14 +11,12 @@ use serde::Serialize;
 use socket2::Socket;
 
 use crate::error::SendError;
-use crate::flow::{SEND_BUFFER, SEND_TIMEOUT};
 use crate::link::Link;
-use crate::raw;
+use crate::schedule::LONGEST_SLEEP;
+use crate::sender::open_packet_socket;
 
 /// The last part of a wait, in which the thread does not sleep: the kernel wakes a sleeper later than asked.
 const SPIN: Duration = Duration::from_micros(80);
-/// The longest sleep, so that a stop is noticed.
-const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 /// The pause before a frame is tried again when the device's queue is full.
 const FULL_QUEUE: Duration = Duration::from_micros(20);
 /// A frame that leaves later than this after its time counts as late.
@@ -66,13 +64,7 @@ impl ReplaySender {
         link.require_carrier()?;
         let why = "replaying frames".to_owned();
         let Some(mac) = link.mac else { return Err(SendError::NotEthernet { interface: link.name, why }) };
-        let socket = raw::packet_socket(link.index, false).map_err(|error| match error.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => SendError::NoPrivilege { why },
-            _ => SendError::os(format!("opening a packet socket on {}", link.name))(error),
-        })?;
-        // As large as the limit allows; less only costs speed.
-        let _ = socket.set_send_buffer_size(SEND_BUFFER);
-        socket.set_write_timeout(Some(SEND_TIMEOUT)).map_err(SendError::os("setting a timeout".to_owned()))?;
+        let socket = open_packet_socket(&link, false, &why)?;
         // By default the kernel lets a thread sleep 50 microseconds longer. Where it refuses, frames are late.
         let _ = set_current_timer_slack(NonZeroU64::new(1));
         let report = ReplayReport { interface: link.name, ..ReplayReport::default() };
@@ -88,7 +80,7 @@ impl ReplaySender {
     /// became true before.
     ///
     /// # Errors
-    /// [`SendError::Send`] if the kernel refuses for another reason than a full queue or the frame's length.
+    /// [`SendError::Os`] if the kernel refuses for another reason than a full queue or the frame's length.
     pub fn send(&mut self, due: Option<Duration>, frame: &[u8], stop: &AtomicBool) -> Result<bool, SendError> {
         let start = *self.start.get_or_insert_with(Instant::now);
         if let Some(due) = due {

@@ -8,6 +8,15 @@ const SECOND: u128 = 1_000_000_000;
 /// queues.
 pub(crate) const MAX_BEHIND: Duration = Duration::from_millis(50);
 
+/// The longest sleep, so that a stop is noticed.
+pub(crate) const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+
+/// How many packets are due in a time at a rate, in packets per second.
+pub(crate) fn due_in(duration: Duration, rate: u64) -> u64 {
+    let due = duration.as_nanos().saturating_mul(rate.into()).div_ceil(SECOND);
+    u64::try_from(due).unwrap_or(u64::MAX)
+}
+
 /// Packet n (from 0) is due `n / rate` after the start.
 #[derive(Clone, Debug)]
 pub(crate) struct Schedule {

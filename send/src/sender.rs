@@ -16,11 +16,11 @@ use super::frame::{FrameSpec, FrameTemplate, ip_udp_len};
 use super::link::Link;
 use super::raw;
 use super::report::SendReport;
-use super::schedule::Schedule;
+use super::schedule::{Schedule, due_in};
 use super::worker::{Worker, WorkerReport};
 
 /// First port of the range for private use (RFC 6335, section 6), for frames without a given source port.
-const FIRST_PRIVATE_PORT: u16 = 49_152;
+pub(crate) const FIRST_PRIVATE_PORT: u16 = 49_152;
 
 const DEFAULT_BURST: usize = 64;
 
@@ -181,10 +181,8 @@ fn template(config: &SendConfig, link: &Link, source: IpAddr, source_port: u16) 
 fn split(config: &SendConfig, link: &Link, flows: Vec<Flow>, raw: Option<&String>) -> Result<Vec<Worker>, SendError> {
     let total = flows.len();
     // A duration at a rate is a number of packets, so that it does not depend on the last time slice.
-    let due_count = config.traffic.duration.filter(|_| config.traffic.rate > 0).map(|duration| {
-        u64::try_from(duration.as_nanos().saturating_mul(config.traffic.rate.into()).div_ceil(1_000_000_000))
-            .unwrap_or(u64::MAX)
-    });
+    let duration = config.traffic.duration.filter(|_| config.traffic.rate > 0);
+    let due_count = duration.map(|duration| due_in(duration, config.traffic.rate));
     let mut shares: Vec<Vec<Flow>> = (0..config.traffic.threads).map(|_| Vec::new()).collect();
     for (at, flow) in flows.into_iter().enumerate() {
         shares[at % config.traffic.threads].push(flow);
@@ -198,7 +196,7 @@ fn split(config: &SendConfig, link: &Link, flows: Vec<Flow>, raw: Option<&String
                 Exit::Socket(_) => None,
             });
             let packet_socket = match raw {
-                Some(why) if frame_len.is_some() => Some(open_packet_socket(config, link, why)?),
+                Some(why) if frame_len.is_some() => Some(open_packet_socket(link, config.bypass_qdisc, why)?),
                 _ => None,
             };
             let per_second = config.traffic.rate as f64 * flows.len() as f64 / total as f64;
@@ -234,9 +232,9 @@ fn share(count: u64, flows: usize, threads: usize, thread: usize) -> u64 {
     (thread..flows).step_by(threads).map(|flow| each + u64::from((flow as u64) < more)).sum()
 }
 
-pub(crate) fn open_packet_socket(config: &SendConfig, link: &Link, why: &str) -> Result<Socket, SendError> {
+pub(crate) fn open_packet_socket(link: &Link, bypass_qdisc: bool, why: &str) -> Result<Socket, SendError> {
     let open = || -> io::Result<Socket> {
-        let socket = raw::packet_socket(link.index, config.bypass_qdisc)?;
+        let socket = raw::packet_socket(link.index, bypass_qdisc)?;
         // As large as the limit allows; less only costs speed.
         let _ = socket.set_send_buffer_size(SEND_BUFFER);
         socket.set_write_timeout(Some(SEND_TIMEOUT))?;

@@ -13,7 +13,7 @@ pub const MAX_PAYLOAD_V4: usize = 65_535 - 20 - 8;
 pub const MAX_PAYLOAD_V6: usize = 65_535 - 8;
 
 /// Packets per second. More than any link carries, and computations with it stay far from an overflow.
-pub(crate) const MAX_RATE: u64 = 1_000_000_000_000;
+const MAX_RATE: u64 = 1_000_000_000_000;
 const MAX_THREADS: usize = 256;
 
 /// The part that [`SendConfig`](crate::SendConfig) and [`LoadConfig`](crate::LoadConfig) have in common.
@@ -79,15 +79,7 @@ impl Traffic {
         if self.ttl == 0 {
             return Err(SendError::TtlZero);
         }
-        if self.count == Some(0) {
-            return Err(SendError::CountZero);
-        }
-        if self.duration == Some(Duration::ZERO) {
-            return Err(SendError::DurationZero);
-        }
-        if self.rate > MAX_RATE {
-            return Err(SendError::Rate { rate: self.rate, max: MAX_RATE });
-        }
+        check_ends(self.rate, self.count, self.duration)?;
         if !(1..=MAX_THREADS).contains(&self.threads) {
             return Err(SendError::Threads { threads: self.threads, max: MAX_THREADS });
         }
@@ -108,6 +100,20 @@ impl Traffic {
         }
         Ok(())
     }
+}
+
+/// Checks the rate, and what ends the sending.
+pub(crate) fn check_ends(rate: u64, count: Option<u64>, duration: Option<Duration>) -> Result<(), SendError> {
+    if count == Some(0) {
+        return Err(SendError::CountZero);
+    }
+    if duration == Some(Duration::ZERO) {
+        return Err(SendError::DurationZero);
+    }
+    if rate > MAX_RATE {
+        return Err(SendError::Rate { rate, max: MAX_RATE });
+    }
+    Ok(())
 }
 
 fn one_port() -> u16 {

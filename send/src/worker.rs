@@ -14,10 +14,7 @@ use crate::flow::{Exit, Flow};
 use crate::handover::{Stuck, failure, hand_over};
 use crate::probe::{PROBE_LEN, now_ns};
 use crate::report::FlowSent;
-use crate::schedule::{MAX_BEHIND, Schedule};
-
-/// The longest sleep, so that a stop is noticed.
-const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+use crate::schedule::{LONGEST_SLEEP, MAX_BEHIND, Schedule};
 
 /// After a delay, packets are sent in bursts of this size until the schedule is met again.
 const CATCH_UP_BURST: usize = 256;

@@ -17,10 +17,8 @@ use crate::frame::FrameSpec;
 use crate::handover::{Stuck, failure, hand_over};
 use crate::link::Link;
 use crate::report::Way;
-use crate::sender::{open_packet_socket, plan};
+use crate::sender::{FIRST_PRIVATE_PORT, open_packet_socket, plan};
 
-/// The source port of frames, if none is asked for: the first for private use (RFC 6335, section 6).
-const PRIVATE_PORT: u16 = 49_152;
 /// The most packets of one call.
 const BATCH: usize = 64;
 
@@ -45,12 +43,12 @@ impl Exit {
         };
         let mut send = SendConfig::new(&*config.interface, leg.group, leg.port);
         (send.traffic.size, send.traffic.ttl) = (size, config.ttl);
-        (send.vlan, send.spoof, send.bypass_qdisc) = (config.vlan.clone(), config.spoof, config.bypass_qdisc);
+        (send.vlan, send.spoof) = (config.vlan.clone(), config.spoof);
         let Some(why) = plan(&send, link, source)?.raw else {
             let (source, socket) = open_socket(&send, link, source, config.source_port.unwrap_or(0))?;
             return Ok(Self { source, socket, headers: None, packets: 0, bytes: 0 });
         };
-        let source_port = config.source_port.unwrap_or(PRIVATE_PORT);
+        let source_port = config.source_port.unwrap_or(FIRST_PRIVATE_PORT);
         let spec = FrameSpec {
             source_mac: link.mac.unwrap_or_default(),
             source,
@@ -61,7 +59,7 @@ impl Exit {
             vlan: &config.vlan,
             size,
         };
-        let (headers, socket) = (Some(Headers::new(&spec)), open_packet_socket(&send, link, &why)?);
+        let (headers, socket) = (Some(Headers::new(&spec)), open_packet_socket(link, config.bypass_qdisc, &why)?);
         Ok(Self { source: SocketAddr::new(source, source_port), socket, headers, packets: 0, bytes: 0 })
     }
 

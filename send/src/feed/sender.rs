@@ -19,10 +19,8 @@ use crate::impair::Fate;
 use crate::link::Link;
 use crate::probe::now_ns;
 use crate::random::{Purpose, Random};
-use crate::schedule::{MAX_BEHIND, Schedule};
+use crate::schedule::{LONGEST_SLEEP, MAX_BEHIND, Schedule};
 
-/// The longest sleep, so that a stop is noticed.
-const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 /// Messages that are made before packets leave, without a rate.
 const BURST: u64 = 64;
 /// Messages that are made at once after a delay.

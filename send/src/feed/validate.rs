@@ -11,8 +11,10 @@ use super::config::{FeedConfig, Leg};
 use super::error::FeedError;
 use super::queue::CAPACITY;
 use super::span::Span;
+use crate::config::check_tags;
 use crate::error::SendError;
-use crate::traffic::{MAX_PAYLOAD_V4, MAX_RATE};
+use crate::schedule::due_in;
+use crate::traffic::{MAX_PAYLOAD_V4, check_ends};
 
 /// The longest delay of a leg, jitter included.
 pub const MAX_DELAY: Duration = Duration::from_secs(10);
@@ -63,10 +65,7 @@ impl FeedConfig {
 
     /// Sequence numbers over all streams, if they are limited. A duration at a rate is a number of them.
     pub(super) fn total(&self) -> Option<u64> {
-        let due = self.duration.filter(|_| self.rate > 0).map(|duration| {
-            let due = duration.as_nanos().saturating_mul(self.rate.into()).div_ceil(1_000_000_000);
-            u64::try_from(due).unwrap_or(u64::MAX)
-        });
+        let due = self.duration.filter(|_| self.rate > 0).map(|duration| due_in(duration, self.rate));
         self.count.into_iter().chain(due).min()
     }
 
@@ -101,26 +100,12 @@ impl FeedConfig {
         if self.source_port == Some(0) {
             return Err(SendError::SourcePortZero);
         }
-        if self.vlan.len() > 2 {
-            return Err(SendError::TooManyTags(self.vlan.len()));
-        }
-        match self.vlan.iter().find(|&&id| !(1..=4094).contains(&id)) {
-            Some(&id) => Err(SendError::VlanId(id)),
-            None => Ok(()),
-        }
+        check_tags(&self.vlan)
     }
 
     fn check_ends(&self, limits: &Limits) -> Result<(), SendError> {
         let protocol = self.protocol.name();
-        if self.count == Some(0) {
-            return Err(SendError::CountZero);
-        }
-        if self.duration == Some(Duration::ZERO) {
-            return Err(SendError::DurationZero);
-        }
-        if self.rate > MAX_RATE {
-            return Err(SendError::Rate { rate: self.rate, max: MAX_RATE });
-        }
+        check_ends(self.rate, self.count, self.duration)?;
         if limits.least_rate > 0 && self.rate == 0 {
             return Err(FeedError::NoRate(protocol).into());
         }
