@@ -13,48 +13,19 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use command::{Folder, PATIENCE, Run, last_object};
+use command::{Disk, Folder, Run, last_object, wait_for};
 use netlab::Lab;
 use payloads::{FIRST, SECOND, Source, joined, number, received, sink, until};
 use recorded::{Recorded, capinfos, tshark};
 use rustix::process::Signal;
 
-/// A folder that is a file system of its own. Dropping this value removes both.
-struct Disk(Folder);
-
-impl Disk {
-    fn new(size: &str) -> Self {
-        let this = Self(Folder::new());
-        let options = format!("size={size}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&this.0.0).status();
-        assert!(mounted.expect("mount").success());
-        this
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0.0).status();
-    }
-}
-
 fn now_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64
 }
 
-fn wait_for(what: &str, mut is_true: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_true() {
-        assert!(Instant::now() < deadline, "{what}");
-        sleep(Duration::from_millis(10));
-    }
-}
-
 /// The recordings of a folder in the order of their beginnings: the present one, without a time in its name, is last.
 fn files(folder: &Folder, present: &str) -> Vec<String> {
-    let entries = fs::read_dir(&folder.0).expect("a folder");
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect();
+    let mut names = folder.names();
     // `.10` comes after `.9`.
     names.sort_by_key(|name| (name == present, name.split('.').nth(2).map(str::to_owned), name.len(), name.clone()));
     names

@@ -13,38 +13,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use command::{Folder, PATIENCE, Run, Scratch, last_object, output};
+use command::{Disk, Folder, PATIENCE, Run, Scratch, last_object, output, wait_for};
 use netlab::Lab;
 use payloads::{FIRST, GROUPS, SECOND, SIZE, Source, joined, number, numbers, payloads, received, sink, until};
 use rustix::process::Signal;
-
-/// The names of a folder's files, in order.
-fn names(folder: &Folder) -> Vec<String> {
-    let entries = fs::read_dir(&folder.0).expect("a folder");
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect();
-    names.sort();
-    names
-}
-
-/// A folder that is a file system of its own. Dropping this value removes both.
-struct Disk(Folder);
-
-impl Disk {
-    fn new(size: &str) -> Self {
-        let this = Self(Folder::new());
-        let options = format!("size={size}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&this.0.0).status();
-        assert!(mounted.expect("mount").success());
-        this
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0.0).status();
-    }
-}
 
 /// A process that reads a FIFO. Dropping this value kills it.
 struct Reader(Child);
@@ -68,14 +40,6 @@ impl Drop for Reader {
 
 fn length(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
-}
-
-fn wait_for(what: &str, mut is_true: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_true() {
-        assert!(Instant::now() < deadline, "{what}");
-        sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]
@@ -291,7 +255,7 @@ fn files_turn_by_size_and_by_the_clock_without_a_loss() {
     let source = Source::new(&lab);
     let files = |prefix: &str| -> Vec<String> {
         let of_sink = |name: &String| name.starts_with(prefix);
-        names(&folder).into_iter().filter(of_sink).collect()
+        folder.names().into_iter().filter(of_sink).collect()
     };
     let mut sent = 0;
     // At least two boundaries of the clock.
@@ -327,7 +291,7 @@ fn files_turn_by_size_and_by_the_clock_without_a_loss() {
     };
     for prefix in ["sized", "timed-", "moved"] {
         let content = content(prefix);
-        assert!(content.concat() == (0..sent).collect::<Vec<_>>(), "{prefix}: {:?}", names(&folder));
+        assert!(content.concat() == (0..sent).collect::<Vec<_>>(), "{prefix}: {:?}", folder.names());
         if prefix == "sized" {
             // 15 of 1,316 bytes fit in 20,000. SIGHUP has turned this file too.
             let (last, finished) = content.split_last().expect("files");
@@ -337,7 +301,7 @@ fn files_turn_by_size_and_by_the_clock_without_a_loss() {
     }
     assert_eq!(files("moved"), ["moved", "moved.1"], "SIGHUP ends no run that has a file to open anew");
     let kept = content("kept");
-    assert_eq!(kept.len(), 4, "three finished files and the present one: {:?}", names(&folder));
+    assert_eq!(kept.len(), 4, "three finished files and the present one: {:?}", folder.names());
     assert!(kept.concat() == (0..sent).collect::<Vec<_>>()[(sent as usize - kept.concat().len())..], "the newest");
 }
 
@@ -432,7 +396,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
         assert_eq!(refused.status.code(), Some(code), "{target}: {err}");
         assert!(err.contains(says), "{target}: {err}");
         assert_eq!(err.lines().count(), 1, "{target}: {err}");
-        assert!(names(&folder).is_empty(), "{target}");
+        assert!(folder.names().is_empty(), "{target}");
     }
     // Another source makes no loop, and neither does another port.
     for target in [format!("{}&source=10.0.0.100", loops("232.1.1.1:5000")), loops("232.1.1.1:5001")] {

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, ChildStdout, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -193,11 +193,48 @@ impl Folder {
     pub fn text(&self, name: &str) -> String {
         self.file(name).to_str().expect("UTF-8").to_owned()
     }
+
+    /// The names of its files, in order.
+    pub fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).expect("a folder");
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect();
+        names.sort();
+        names
+    }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A folder that is a file system of its own. Dropping this value removes both.
+pub struct Disk(pub Folder);
+
+impl Disk {
+    pub fn new(size: &str) -> Self {
+        let this = Self(Folder::new());
+        let options = format!("size={size}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&this.0.0).status();
+        assert!(mounted.expect("mount").success());
+        this
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0.0).status();
+    }
+}
+
+/// Waits until this is so, and panics if it takes longer than [`PATIENCE`].
+pub fn wait_for(what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_true() {
+        assert!(Instant::now() < deadline, "{what}");
+        sleep(Duration::from_millis(10));
     }
 }
 

@@ -4,13 +4,12 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use netlab::Lab;
 use serde_json::Value;
 
 use crate::capture::{Link, pcap, pcapng};
-use crate::command::{PATIENCE, Scratch, send_payloads};
+use crate::command::{Scratch, send_payloads, wait_for};
 use crate::counts;
 use crate::sequence::{Counts, count};
 use crate::tools::{Packet, analyze, number, payload, run, stream, tshark};
@@ -44,11 +43,7 @@ fn captured(lab: &Lab, options: &[&str]) -> Scratch {
     let begun = lines.by_ref().map_while(Result::ok).any(|line| line.starts_with("File: "));
     assert!(begun, "dumpcap {options:?} ended");
     send_payloads(lab, &datagrams());
-    let deadline = Instant::now() + PATIENCE;
-    while child.try_wait().expect("a child").is_none() {
-        assert!(Instant::now() < deadline, "dumpcap {options:?} does not see all packets");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    wait_for(&format!("dumpcap {options:?} sees all packets"), || child.try_wait().expect("a child").is_some());
     assert!(child.wait().expect("a child").success(), "dumpcap {options:?}");
     file
 }
