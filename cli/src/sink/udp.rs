@@ -52,8 +52,7 @@ pub fn open(target: &UdpTarget, name: &str, limit: usize, context: &Context<'_>)
     let delay = u64::try_from(target.delay.as_nanos()).unwrap_or(u64::MAX);
     let device = Relay {
         target: target.clone(),
-        socket,
-        destination: destination.address.as_any(),
+        connection: Connection::new(socket, &destination),
         delay,
         renewed: Instant::now(),
         is_precise: false,
@@ -161,10 +160,47 @@ fn is_wanted(filter: &SourceFilter, source: Option<IpAddr>) -> bool {
     source.is_none_or(|source| filter.sources().contains(&source) != filter.is_exclude())
 }
 
-struct Relay {
-    target: UdpTarget,
+/// A socket and where it sends to.
+struct Connection {
     socket: UdpSocket,
     destination: SocketAddrAny,
+}
+
+impl Connection {
+    fn new(socket: UdpSocket, destination: &Destination) -> Self {
+        Self { socket, destination: destination.address.as_any() }
+    }
+
+    fn send<'a>(&self, datagrams: impl Iterator<Item = &'a [u8]>) -> Result<usize, Errno> {
+        let parts: Vec<[IoSlice<'_>; 1]> = datagrams.map(|datagram| [IoSlice::new(datagram)]).collect();
+        let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> = parts.iter().map(|_| Default::default()).collect();
+        let mut messages: Vec<MMsgHdr<'_>> = parts
+            .iter()
+            .zip(&mut controls)
+            .map(|(part, control)| MMsgHdr::new_with_addr(&self.destination, part, control))
+            .collect();
+        sendmmsg(&self.socket, &mut messages, SendFlags::NOSIGNAL)
+    }
+
+    /// Sends a datagram that was counted already, unless the kernel refuses it again and again.
+    fn send_surely(&self, datagram: &[u8]) {
+        for _ in 0..TRIES {
+            match self.send(std::iter::once(datagram)) {
+                Err(errno) if is_temporary(errno) => std::thread::yield_now(),
+                _ => return,
+            }
+        }
+    }
+}
+
+/// Returns true if the same datagram may be sent later.
+fn is_temporary(errno: Errno) -> bool {
+    matches!(errno, Errno::INTR | Errno::AGAIN | Errno::NOBUFS)
+}
+
+struct Relay {
+    target: UdpTarget,
+    connection: Connection,
     delay: u64,
     renewed: Instant,
     is_precise: bool,
@@ -181,59 +217,39 @@ impl Relay {
         }
         self.renewed = Instant::now();
         if let Ok((socket, destination)) = connect(&self.target) {
-            (self.socket, self.destination) = (socket, destination.address.as_any());
+            self.connection = Connection::new(socket, &destination);
         }
     }
 
-    fn send<'a>(&self, datagrams: impl Iterator<Item = &'a [u8]>) -> Result<usize, Errno> {
-        let parts: Vec<[IoSlice<'_>; 1]> = datagrams.map(|datagram| [IoSlice::new(datagram)]).collect();
-        let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> = parts.iter().map(|_| Default::default()).collect();
-        let mut messages: Vec<MMsgHdr<'_>> = parts
-            .iter()
-            .zip(&mut controls)
-            .map(|(part, control)| MMsgHdr::new_with_addr(&self.destination, part, control))
-            .collect();
-        sendmmsg(&self.socket, &mut messages, SendFlags::NOSIGNAL)
-    }
-}
-
-impl Relay {
-    /// Sends a datagram that was counted already, unless the kernel refuses it again and again.
-    fn send_surely(&self, datagram: &[u8]) {
-        for _ in 0..TRIES {
-            match self.send(std::iter::once(datagram)) {
-                Err(Errno::INTR | Errno::AGAIN | Errno::NOBUFS) => std::thread::yield_now(),
-                _ => return,
-            }
-        }
-    }
-}
-
-/// Does to the first datagram what is asked for. Returns 0 if it is to be tried again.
-fn send_impaired(relay: &mut Relay, mut impaired: Impaired, datagram: &[u8]) -> (Impaired, Result<usize, Errno>) {
-    match impaired.fate() {
-        Fate::Lost => {
-            impaired.take();
-            relay.left_out = (1, datagram.len() as u64);
-        }
-        Fate::HeldBack => impaired.hold(datagram),
-        fate => {
-            let sent = relay.send(std::iter::once(datagram));
-            if !matches!(sent, Err(Errno::INTR | Errno::AGAIN | Errno::NOBUFS)) {
+    /// Sends the first `count` datagrams. If the target asks for impairments, does to the first one alone what its fate
+    /// is. Returns how many are done.
+    fn send(&mut self, batch: Batch<'_>, count: usize) -> Result<usize, Errno> {
+        let Some(impaired) = &mut self.impaired else {
+            return self.connection.send((0..count).map(|at| batch.unit(at)));
+        };
+        let datagram = batch.unit(0);
+        match impaired.fate() {
+            Fate::Lost => {
                 impaired.take();
+                self.left_out = (1, datagram.len() as u64);
             }
-            if sent.is_err() {
-                return (impaired, sent);
-            }
-            if fate == Fate::Twice {
-                relay.send_surely(datagram);
-            }
-            for held in impaired.overtaken() {
-                relay.send_surely(&held);
+            Fate::HeldBack => impaired.hold(datagram),
+            fate => {
+                let sent = self.connection.send(std::iter::once(datagram));
+                if !sent.is_err_and(is_temporary) {
+                    impaired.take();
+                }
+                sent?;
+                if fate == Fate::Twice {
+                    self.connection.send_surely(datagram);
+                }
+                for held in impaired.overtaken() {
+                    self.connection.send_surely(&held);
+                }
             }
         }
+        Ok(1)
     }
-    (impaired, Ok(1))
 }
 
 impl Device for Relay {
@@ -261,15 +277,7 @@ impl Device for Relay {
             count = (1..most).find(|&at| batch.time(at) > until).unwrap_or(most);
         }
         self.left_out = (0, 0);
-        let sent = match self.impaired.take() {
-            None => self.send((0..count).map(|at| batch.unit(at))),
-            Some(impaired) => {
-                let (impaired, sent) = send_impaired(self, impaired, batch.unit(0));
-                self.impaired = Some(impaired);
-                sent
-            }
-        };
-        match sent {
+        match self.send(batch, count) {
             Ok(sent) => {
                 let late = |at: &usize| batch.time(*at).saturating_add(self.delay + LATE) < now;
                 if self.delay > 0 {
@@ -277,7 +285,7 @@ impl Device for Relay {
                 }
                 Ok(sent)
             }
-            Err(Errno::INTR | Errno::AGAIN | Errno::NOBUFS) => Ok(0),
+            Err(errno) if is_temporary(errno) => Ok(0),
             Err(Errno::MSGSIZE) => Err(Trouble::skip(Errno::MSGSIZE.into(), DropReason::TooLong)),
             Err(errno) => {
                 self.renew();
@@ -301,7 +309,7 @@ impl Device for Relay {
     /// Sends what was held back for long enough.
     fn turn(&mut self) -> Result<(), Trouble> {
         for held in self.impaired.as_mut().map(Impaired::waited).unwrap_or_default() {
-            self.send_surely(&held);
+            self.connection.send_surely(&held);
         }
         Ok(())
     }
