@@ -10,8 +10,8 @@ use crate::values::{duration, size};
 
 /// Record multicast streams to a file, with what was lost between the packets
 ///
-/// Writes pcapng, which Wireshark, tshark and `receiver analyze` read: nanoseconds, the number of packets that were lost
-/// before each packet, and statistics. All options of `receiver run` but --config can be given as well. Ctrl-C and
+/// Writes pcapng, which Wireshark, tshark and `receiver analyze` read: nanoseconds, the number of packets that were
+/// lost before each packet, and statistics. All options of `receiver run` but --config can be given as well. Ctrl-C and
 /// SIGTERM end the recording; SIGHUP begins the next file.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = crate::EXIT_CODES, mut_arg("config", |arg| arg.hide(true).env(None)))]

@@ -108,8 +108,8 @@ fn messages_that_no_header_counts_are_counted() {
 fn words_for_people() {
     let output = analyze(&pcap(Link::Ethernet, true, false, &eventful()), &["--feed", "moldudp64"]);
     let text = String::from_utf8(output.stdout).expect("text");
-    let line = "moldudp64 10.0.0.1 > 232.1.1.1:5000, MORNING001: 8 packets, 10 messages, sequence 1 to 10, 2 missing, 1 \
-                gap, 1 duplicate, 1 reordered, 1 malformed";
+    let line = "moldudp64 10.0.0.1 > 232.1.1.1:5000, MORNING001: 8 packets, 10 messages, sequence 1 to 10, 2 missing, \
+                1 gap, 1 duplicate, 1 reordered, 1 malformed";
     let total = "9 packets in 0.0 s: 1 stream of 8 datagrams, 2 missing in 1 gap";
     assert_eq!(text.lines().collect::<Vec<_>>(), [line, total]);
 }

@@ -1,5 +1,5 @@
-//! How a run shows its feeds: summary, `receiver ctl`, metrics and dashboard have the same counts, and name a leg that is
-//! lost. The built command in two namespaces. Needs root.
+//! How a run shows its feeds: summary, `receiver ctl`, metrics and dashboard have the same counts, and name a leg that
+//! is lost. The built command in two namespaces. Needs root.
 
 mod command;
 mod openmetrics;

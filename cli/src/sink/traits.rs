@@ -55,7 +55,8 @@ pub struct SinkReport {
     pub dropped_by: BTreeMap<&'static str, u64>,
     /// Datagrams that a relay sent later than its delay asks.
     pub late: u64,
-    /// Datagrams that a relay lost on purpose, as `loss` in its target asks. They are neither in `packets` nor `dropped`.
+    /// Datagrams that a relay lost on purpose, as `loss` in its target asks. They are neither in `packets` nor in
+    /// `dropped`.
     pub impaired: u64,
     /// How it fares: `ok`, `waiting for a reader`, or `failing: ` and the reason.
     pub state: String,

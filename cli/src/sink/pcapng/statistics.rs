@@ -104,9 +104,9 @@ impl Recording {
         if self.has_frames {
             interface("frames as they came, by XDP", "The XDP program took the times.").write(&mut out);
         }
-        let rebuilt = "The kernel took the times. A UDP socket receives the payload alone: Ethernet, IP and UDP headers are \
-                       rebuilt. Addresses, ports and lengths are those of the datagram; MAC source, TTL, identification \
-                       and traffic class are not.";
+        let rebuilt = "The kernel took the times. A UDP socket receives the payload alone: Ethernet, IP and UDP \
+                       headers are rebuilt. Addresses, ports and lengths are those of the datagram; MAC source, TTL, \
+                       identification and traffic class are not.";
         interface("payloads of UDP sockets, with rebuilt headers", rebuilt).write(&mut out);
         out
     }
