@@ -201,6 +201,37 @@ fn a_reset_after_another_that_one_leg_has_not_seen() {
 }
 
 #[test]
+fn a_leg_that_is_late_has_its_part_of_a_numbering_that_is_already_over_on_another() {
+    let mut arbiter = arbiter(NysePillar, Config::new(2));
+    let mut record = Record::default();
+    let send = |leg: usize, flag: u8, first: u32, count: u8, at: u64, sent: u64| {
+        (at, leg, pillar(flag, first, count, sent, (sent / 100) as u32))
+    };
+    run(&mut arbiter, [send(0, 11, 7, 1, 1, 1), send(1, 11, 7, 1, 2, 1)], &mut record);
+    // Two resets on leg 0. Leg 1 has lost their statements, and has what leg 0 lost, of each.
+    run(&mut arbiter, [send(0, 12, 1, 1, 101, 101), send(0, 11, 4, 1, 104, 104)], &mut record);
+    run(&mut arbiter, [send(0, 12, 1, 1, 201, 201), send(0, 11, 4, 1, 204, 204)], &mut record);
+    run(&mut arbiter, [send(1, 11, 2, 2, 210, 103), send(1, 11, 2, 2, 310, 203)], &mut record);
+    assert_eq!(record.data(), [7, 1, 2, 3, 4, 1, 2, 3, 4]);
+    assert_eq!(record.marks, [0, 1, 1, 1, 1, 2, 2, 2, 2]);
+    assert!(record.seen.iter().all(|seen| !matches!(seen, Seen::Gap(..))));
+    assert_eq!(arbiter.streams().next().unwrap().statistics().resets, 2);
+}
+
+#[test]
+fn a_leg_that_lost_a_whole_numbering_enters_the_next() {
+    let mut arbiter = arbiter(NysePillar, Config::new(2));
+    let mut record = Record::default();
+    let send =
+        |leg: usize, flag: u8, first: u32, sent: u64| (sent, leg, pillar(flag, first, 1, sent, (sent / 100) as u32));
+    run(&mut arbiter, [send(0, 11, 7, 1), send(1, 11, 7, 2)], &mut record);
+    run(&mut arbiter, [send(0, 12, 1, 101), send(0, 11, 2, 102), send(0, 12, 1, 201)], &mut record);
+    run(&mut arbiter, [send(1, 11, 2, 202), send(0, 11, 3, 203)], &mut record);
+    assert_eq!(record.data(), [7, 1, 2, 1, 2, 3]);
+    assert_eq!(record.marks, [0, 1, 1, 2, 2, 2]);
+}
+
+#[test]
 fn one_datagram_out_of_place_changes_nothing() {
     let mut arbiter = arbiter(Rtp, Config::new(1).max_jump(3_000));
     let mut record = Record::default();

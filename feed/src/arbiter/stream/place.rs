@@ -64,17 +64,17 @@ impl<H: AsRef<[u8]> + Clone> Stream<'_, H> {
         if let (Some(_), Some(first)) = (rest.upcoming, upcoming) {
             return Belongs::Upcoming(first);
         }
+        // Whatever was sent after the reset is of the next numbering.
+        let stated = self.rest.upcoming.as_ref().filter(|upcoming| upcoming.origin == Origin::Stated);
+        if let (Some(stated), Some(first), Some(sent_ns)) = (stated, upcoming, packet.sent_ns)
+            && sent_ns >= stated.first_sent_ns
+        {
+            return Belongs::Upcoming(first);
+        }
         if current {
             let Some(first) = width.extend(wire, position.next) else {
                 return self.out_of_place(upcoming, data, wire, shared);
             };
-            // Whatever was sent after the reset is of the next numbering.
-            let stated = self.rest.upcoming.as_ref().filter(|upcoming| upcoming.origin == Origin::Stated);
-            if let (Some(stated), Some(first), Some(sent_ns)) = (stated, upcoming, packet.sent_ns)
-                && sent_ns >= stated.first_sent_ns
-            {
-                return Belongs::Upcoming(first);
-            }
             if first == position.next {
                 return Belongs::Current(first);
             }

@@ -107,10 +107,13 @@ impl<H: AsRef<[u8]> + Clone> Stream<'_, H> {
             }
             return;
         }
-        let stays = |(cursor, leg): (&LegCursor, &Leg)| {
-            cursor.lost.is_none() && cursor.epoch == Some(self.cursor.epoch) && leg.upcoming.is_none()
-        };
         let over = waited > config.window_ns;
+        // A leg that has not come over from the numbering before may have what the others lost of the current one.
+        let late = !over && now_ns.saturating_sub(self.rest.epoch_since_ns) <= config.window_ns;
+        let stays = |(cursor, leg): (&LegCursor, &Leg)| {
+            let follows = cursor.epoch == Some(self.cursor.epoch) || (late && cursor.epoch.is_some());
+            cursor.lost.is_none() && follows && leg.upcoming.is_none()
+        };
         if !self.legs.iter().zip(&self.rest.legs).any(stays) || (over && upcoming.origin == Origin::Stated) {
             self.begin_epoch(shared, now_ns, sink);
         } else if over && !upcoming.astray {
