@@ -61,9 +61,9 @@
 //! # Privileges
 //!
 //! Mode `socket` needs none. The modes with XDP need CAP_NET_ADMIN and CAP_BPF. Modes `zero-copy` and `copy`, and mode
-//! `generic` with busy polling, also need CAP_NET_RAW, and CAP_IPC_LOCK or a large RLIMIT_MEMLOCK for the packet memory.
-//! With CAP_PERFMON a verdict of the XDP program costs half. Keep the capabilities while the receiver runs: it attaches
-//! its program again if the link is made anew. [`Error::NotPermitted`] names what is missing.
+//! `generic` with busy polling, also need CAP_NET_RAW, and CAP_IPC_LOCK or a large RLIMIT_MEMLOCK for the packet
+//! memory. With CAP_PERFMON a verdict of the XDP program costs half. Keep the capabilities while the receiver runs: it
+//! attaches its program again if the link is made anew. [`Error::NotPermitted`] names what is missing.
 //!
 //! # Kernel versions
 //!

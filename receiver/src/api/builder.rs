@@ -189,8 +189,8 @@ impl Builder {
 
     /// Bytes of a frame, 2,048 or 4,096, of which 256 are not for the packet. Default: 2,048.
     ///
-    /// With mapped rings the MTU at the start decides instead: frames have 2,048 bytes up to an MTU of 1,994, and 10,240
-    /// bytes above that, of which 32 are not for the packet. Packets that are longer take the kernel path.
+    /// With mapped rings the MTU at the start decides instead: frames have 2,048 bytes up to an MTU of 1,994, and
+    /// 10,240 bytes above that, of which 32 are not for the packet. Packets that are longer take the kernel path.
     pub fn frame_size(mut self, bytes: u32) -> Self {
         self.config.frame_size = bytes;
         self

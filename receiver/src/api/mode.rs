@@ -12,8 +12,8 @@ pub enum ReceiveMode {
     /// AF_XDP; the NIC writes frames into the receiver's memory. Needs a driver that can.
     ZeroCopy,
     /// A mapped ring: the XDP program copies each packet once into memory that the receiver has mapped. Needs a driver
-    /// with native XDP, and no AF_XDP socket. The one mode with XDP that can leave the packets to the other programs on the
-    /// host as well ([`Builder::share`](crate::Builder::share)).
+    /// with native XDP, and no AF_XDP socket. The one mode with XDP that can leave the packets to the other programs on
+    /// the host as well ([`Builder::share`](crate::Builder::share)).
     Mapped,
     /// AF_XDP; the kernel copies each frame once into the receiver's memory. Needs a driver with native XDP.
     Copy,
