@@ -37,12 +37,12 @@ pub struct Datagram<'a> {
     key: FlowKey,
     source_port: u16,
     time: ReceiveTime,
-    holder: Holder<'a>,
+    lender: Lender<'a>,
 }
 
-/// Who has the datagram while it is lent.
+/// Who lends the datagram.
 #[derive(Clone, Copy)]
-enum Holder<'a> {
+enum Lender<'a> {
     /// A worker, which counts what becomes of it.
     Worker(&'a Arc<SubscriptionEntry>, &'a Batch<'a>),
     /// Its owner, who lends it again.
@@ -59,7 +59,7 @@ impl<'a> Datagram<'a> {
         time: ReceiveTime,
         batch: &'a Batch<'a>,
     ) -> Self {
-        Self { payload, key, source_port, time, holder: Holder::Worker(entry, batch) }
+        Self { payload, key, source_port, time, lender: Lender::Worker(entry, batch) }
     }
 }
 
@@ -101,9 +101,9 @@ impl Datagram<'_> {
     /// The subscription that wanted it.
     #[inline]
     pub fn subscription(&self) -> SubscriptionId {
-        match self.holder {
-            Holder::Worker(entry, _) => entry.id,
-            Holder::Owner(owned) => owned.subscription,
+        match self.lender {
+            Lender::Worker(entry, _) => entry.id,
+            Lender::Owner(owned) => owned.subscription,
         }
     }
 
@@ -116,18 +116,18 @@ impl Datagram<'_> {
     /// The path by which it came.
     #[inline]
     pub fn path(&self) -> Path {
-        match self.holder {
-            Holder::Worker(..) => self.payload.path(),
-            Holder::Owner(owned) => owned.path,
+        match self.lender {
+            Lender::Worker(..) => self.payload.path(),
+            Lender::Owner(owned) => owned.path,
         }
     }
 
     /// The VLAN tags it carried. The kernel path does not see them: `None` there.
     #[inline]
     pub fn vlan(&self) -> Option<Vlan> {
-        match self.holder {
-            Holder::Worker(_, batch) => batch.vlan,
-            Holder::Owner(owned) => owned.vlan,
+        match self.lender {
+            Lender::Worker(_, batch) => batch.vlan,
+            Lender::Owner(owned) => owned.vlan,
         }
     }
 
@@ -145,9 +145,9 @@ impl Datagram<'_> {
     ///
     /// A datagram that its owner lends ([`OwnedDatagram::lend`]) is cloned.
     pub fn into_owned(self) -> Option<OwnedDatagram> {
-        let (entry, batch) = match self.holder {
-            Holder::Worker(entry, batch) => (entry, batch),
-            Holder::Owner(owned) => return Some(owned.clone()),
+        let (entry, batch) = match self.lender {
+            Lender::Worker(entry, batch) => (entry, batch),
+            Lender::Owner(owned) => return Some(owned.clone()),
         };
         let (source, group, port) = self.key.addresses();
         let path = self.path();
@@ -179,7 +179,7 @@ impl Datagram<'_> {
     #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only the async face defers datagrams"))]
     pub(crate) fn defer(self) -> Option<DeferredDatagram> {
         // What is lent by its owner needs no deferring.
-        let Holder::Worker(entry, batch) = self.holder else { return None };
+        let Lender::Worker(entry, batch) = self.lender else { return None };
         let entry = Arc::clone(entry);
         let datagram = self.into_owned()?;
         batch.outcome.set(Outcome::Deferred);
@@ -236,7 +236,7 @@ impl OwnedDatagram {
             key: FlowKey::new(self.source.ip(), self.group, self.port),
             source_port: self.source.port(),
             time: self.time,
-            holder: Holder::Owner(self),
+            lender: Lender::Owner(self),
         }
     }
 }
