@@ -196,18 +196,16 @@ impl Watch {
             self.outages.set_usable(false);
             return Ok(());
         };
+        let usable = state.interface.is_usable();
         if is_newest && !self.gone {
-            self.observe(control, &state.interface.name, state.interface.is_usable(), state.carrier_downs);
+            self.observe(control, &state.interface.name, usable, state.carrier_downs);
         }
-        if !state.interface.is_usable() {
+        if !usable {
             self.outages.begin(Instant::now(), self.rate.per_second());
-            self.outages.set_usable(false);
-            self.record_usable(control, false);
-            return Ok(());
         }
-        self.record_usable(control, true);
-        self.outages.set_usable(true);
-        self.recover(control, &state)
+        self.outages.set_usable(usable);
+        self.record_usable(control, usable);
+        if usable { self.recover(control, &state) } else { Ok(()) }
     }
 
     /// Records the link's state at a time after all states that were recorded before.
