@@ -4,8 +4,8 @@
 mod support;
 
 use netlab::Lab;
-use receiver::{BusyPoll, ModeRequest, ReceiveMode, Verdict};
-use support::{Checking, Sending, causes, open, stream, subscription, wanted_verdict};
+use receiver::{ModeRequest, ReceiveMode, Verdict};
+use support::{BUSY_POLL, Checking, Sending, causes, open, stream, subscription, wanted_verdict};
 
 /// Datagrams of the wanted source; the unwanted one sends as many.
 const COUNT: u64 = 1_000_000;
@@ -112,7 +112,7 @@ fn generic_v6() {
 /// Busy polling takes an AF_XDP socket.
 #[test]
 fn generic_v4_with_busy_polling() {
-    let build = |builder: receiver::Builder| builder.busy_poll(Some(BusyPoll { budget: 64, microseconds: 50 }));
+    let build = |builder: receiver::Builder| builder.busy_poll(Some(BUSY_POLL));
     deliver_by(ReceiveMode::Generic, Verdict::Redirected, build, &V4, 300_000);
 }
 

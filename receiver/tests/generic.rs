@@ -7,11 +7,11 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use netlab::Lab;
-use receiver::{Builder, BusyPoll, Datagram, Error, Ledger, OwnedDatagram, Path, ReceiveMode, Receiver, Verdict, Wait};
+use receiver::{Builder, Datagram, Error, Ledger, OwnedDatagram, Path, ReceiveMode, Receiver, Verdict, Wait};
 use support::frame::{Frame, FrameSocket};
 use support::members::wait_for_warning;
 use support::numbered::{Tally, mixed, payload};
-use support::{PATIENCE, causes, open, receive, subscription};
+use support::{BUSY_POLL, PATIENCE, causes, open, receive, subscription};
 
 const GROUP: &str = "232.1.1.1:5000";
 const WANTED: &str = "10.0.0.1@232.1.1.1:5000";
@@ -27,6 +27,11 @@ fn receiver(lab: &Lab, build: impl FnOnce(Builder) -> Builder + Send) -> Receive
 fn frames(payloads: impl Iterator<Item = Vec<u8>>) -> impl Iterator<Item = Vec<u8>> {
     let frame = |payload: Vec<u8>| Frame::udp("10.0.0.1:4000", GROUP, &payload);
     payloads.map(frame).filter(|frame| !frame.looks_partial()).map(|frame| frame.bytes)
+}
+
+/// Frames with a payload of this many bytes, a multiple of 8.
+fn sized(size: usize, count: usize) -> Vec<Vec<u8>> {
+    frames((0..).map(|number| mixed(number).to_be_bytes().repeat(size / 8))).take(count).collect()
 }
 
 /// The first frames of sender 0.
@@ -111,8 +116,7 @@ fn a_consumer_that_lets_nothing_go() {
     const SIZE: usize = 200;
     let lab = Lab::new().expect("lab");
     let mut receiver = receiver(&lab, |b| b.ring_size(256).frames(FRAMES).copy_limit(COPIES * 256));
-    let payloads = (0..).map(|number: u64| mixed(number).to_be_bytes().repeat(SIZE / 8));
-    let sent: Vec<Vec<u8>> = frames(payloads).take(COUNT).collect();
+    let sent = sized(SIZE, COUNT);
     let mut kept: Vec<OwnedDatagram> = Vec::new();
     for burst in sent.chunks(200) {
         send(&lab, burst);
@@ -143,8 +147,7 @@ fn long_packets_pass_to_the_kernel_path() {
     wait_for_warning(&opened.handle(), &["MTU of 9000", "Start the receiver anew", "mtu 1994"]);
     lab.tx().ip(&["link", "set", lab.tx_interface(), "mtu", "9000"]).expect("the MTU");
     let come_by = |receiver: &mut Receiver, size: usize, path: Path| {
-        let payloads = (0..).map(|number: u64| mixed(number).to_be_bytes().repeat(size / 8));
-        let sent: Vec<Vec<u8>> = frames(payloads).take(EACH).collect();
+        let sent = sized(size, EACH);
         send(&lab, &sent);
         let mut number = 0;
         receive(receiver, &[], |datagram| {
@@ -202,9 +205,7 @@ fn four_queues() {
 #[test]
 fn auto_takes_it_where_the_driver_has_no_xdp() {
     let native = [ReceiveMode::ZeroCopy, ReceiveMode::Mapped, ReceiveMode::Copy];
-    for (busy_poll, way) in
-        [(None, Verdict::Mapped), (Some(BusyPoll { budget: 64, microseconds: 50 }), Verdict::Redirected)]
-    {
+    for (busy_poll, way) in [(None, Verdict::Mapped), (Some(BUSY_POLL), Verdict::Redirected)] {
         let lab = Lab::new().expect("lab");
         for arguments in [
             &["link", "add", "bridge0", "type", "bridge", "mcast_snooping", "0"][..],

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use aya::Ebpf;
 use aya::programs::{Xdp, XdpMode};
 use netlab::{End, Lab, LinkOptions, Namespace, connect, move_interface};
-use receiver::{BusyPoll, LinkLedger, ReceiveMode, Wait};
+use receiver::{LinkLedger, ReceiveMode, Wait};
 use support::bpf_link::detach;
 use support::counting::{Counting, sending, sending_v6, table};
 use support::traces::interface;
-use support::{Checking, PATIENCE, causes, each_came_once, open, queue_end, subscription};
+use support::{BUSY_POLL, Checking, PATIENCE, causes, each_came_once, open, queue_end, subscription};
 
 static FOREIGN: &[u8] = aya::include_bytes_aligned!("../../receiver-ebpf/object/baseline.bpf.o");
 const FOREIGN_NAME: &str = "drop_all";
@@ -232,7 +232,7 @@ fn jumbo_frames_under_way(mode: ReceiveMode) {
     // Generic mode takes whole checksums alone by XDP.
     let is_partial = mode != ReceiveMode::Generic;
     lab.tx().set_feature(lab.tx_interface(), "tx-checksum-ip-generic", is_partial).expect("the feature");
-    let busy_poll = (mode == ReceiveMode::Generic).then_some(BusyPoll { budget: 64, microseconds: 50 });
+    let busy_poll = (mode == ReceiveMode::Generic).then_some(BUSY_POLL);
     let receiver = open(&lab, |builder| {
         builder.subscribe(subscription("10.0.0.1@232.1.1.1:5000")).mode(mode).busy_poll(busy_poll)
     });

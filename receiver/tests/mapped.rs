@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{Array, Map, MapData};
 use netlab::Lab;
-use receiver::{BusyPoll, Error, Path, ReceiveMode, Receiver, Verdict, Wait};
+use receiver::{Error, Path, ReceiveMode, Receiver, Verdict, Wait};
 use receiver_common::mapped::{FRAME_SIZE, Frame};
 use receiver_send::probe::ProbePayload;
 use support::fdinfo::{number, of_this_process};
 use support::members::wait_for_warning;
-use support::{PATIENCE, Sending, burst, causes, open, receive, stream, subscription};
+use support::{BUSY_POLL, PATIENCE, Sending, burst, causes, open, receive, stream, subscription};
 
 const WANTED: &str = "10.0.0.1@232.1.1.1:5000";
 
@@ -184,8 +184,7 @@ fn auto_goes_on_to_copy_where_a_setting_needs_it() {
     };
     let (mode, refused, _, ways) = opened(|builder| builder);
     assert_eq!((mode, refused, ways), (ReceiveMode::Mapped, vec![ReceiveMode::ZeroCopy], [100, 0]));
-    let (mode, refused, reason, ways) =
-        opened(|builder| builder.busy_poll(Some(BusyPoll { budget: 64, microseconds: 50 })));
+    let (mode, refused, reason, ways) = opened(|builder| builder.busy_poll(Some(BUSY_POLL)));
     assert_eq!((mode, refused), (ReceiveMode::Copy, vec![ReceiveMode::ZeroCopy, ReceiveMode::Mapped]));
     assert!(reason.contains("busy polling needs an AF_XDP socket"), "{reason}");
     assert_eq!(ways, [0, 100]);
@@ -201,7 +200,5 @@ fn what_the_mode_cannot_do_is_refused_with_the_reason() {
             other => panic!("{other:?}"),
         }
     };
-    assert!(
-        refused(|builder| builder.busy_poll(Some(BusyPoll { budget: 64, microseconds: 50 }))).contains("busy polling")
-    );
+    assert!(refused(|builder| builder.busy_poll(Some(BUSY_POLL))).contains("busy polling"));
 }

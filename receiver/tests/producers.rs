@@ -134,22 +134,23 @@ fn dropped_by_veth(lab: &Lab) -> u64 {
 /// The senders need both CPUs: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
+fn runs_where_the_frame_was_sent(mode: ReceiveMode) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = lab();
+    let receiver = receiver(&lab, mode);
+    feed(&lab, receiver, |cpu| pin(None, cpu));
+}
+
 /// A veth's NAPI runs where the frame was sent.
 #[test]
 fn napi_follows_the_sender_between_two_cpus() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let lab = lab();
-    let receiver = receiver(&lab, ReceiveMode::Mapped);
-    feed(&lab, receiver, |cpu| pin(None, cpu));
+    runs_where_the_frame_was_sent(ReceiveMode::Mapped);
 }
 
 /// In generic mode each CPU runs the program on the frames in its own backlog: those that were sent there.
 #[test]
 fn generic_xdp_runs_on_the_cpu_that_has_the_frame() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let lab = lab();
-    let receiver = receiver(&lab, ReceiveMode::Generic);
-    feed(&lab, receiver, |cpu| pin(None, cpu));
+    runs_where_the_frame_was_sent(ReceiveMode::Generic);
 }
 
 #[test]

@@ -24,7 +24,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use netlab::Lab;
-use receiver::{Datagram, Error, Handle, Ledger, ReceiveMode, Receiver, Subscription, Verdict, Wait, Worker};
+use receiver::{BusyPoll, Datagram, Error, Handle, Ledger, ReceiveMode, Receiver, Subscription, Verdict, Wait, Worker};
 use receiver_send::probe::{ProbeChecker, ProbeReport};
 use receiver_send::{SendConfig, SendReport, Sender};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
@@ -45,6 +45,9 @@ pub const NATIVE: [ReceiveMode; 2] = [ReceiveMode::Copy, ReceiveMode::Mapped];
 
 /// The modes that attach an XDP program and do not ask for zero-copy.
 pub const XDP: [ReceiveMode; 3] = [ReceiveMode::Mapped, ReceiveMode::Copy, ReceiveMode::Generic];
+
+/// Takes an AF_XDP socket.
+pub const BUSY_POLL: BusyPoll = BusyPoll { budget: 64, microseconds: 50 };
 
 /// The modes whose queues have mapped rings, unless busy polling is asked for.
 pub const RINGS: [ReceiveMode; 2] = [ReceiveMode::Mapped, ReceiveMode::Generic];
