@@ -219,6 +219,27 @@ fn a_leg_that_is_late_has_its_part_of_a_numbering_that_is_already_over_on_anothe
 }
 
 #[test]
+fn a_leg_goes_on_to_another_numbering_without_its_statement_while_a_leg_is_late() {
+    let mut arbiter = arbiter(NysePillar, Config::new(3));
+    let mut record = Record::default();
+    let send = |leg: usize, flag: u8, first: u32, at: u64, sent: u64| {
+        (at, leg, pillar(flag, first, 1, sent, (sent / 100) as u32))
+    };
+    run(&mut arbiter, (0..3).map(|leg| send(leg, 11, 7, 1, 1)), &mut record);
+    let numbering = |leg: usize, at: u64, base: u64| {
+        [send(leg, 12, 1, at + 1, base + 1), send(leg, 11, 2, at + 2, base + 2), send(leg, 11, 3, at + 3, base + 3)]
+    };
+    run(&mut arbiter, numbering(1, 100, 100), &mut record);
+    run(&mut arbiter, numbering(0, 110, 100), &mut record);
+    // Leg 1 has lost the second statement. Leg 2 is late, and has lost the first.
+    run(&mut arbiter, [send(1, 11, 2, 202, 202)], &mut record);
+    run(&mut arbiter, numbering(0, 210, 200), &mut record);
+    run(&mut arbiter, [send(2, 11, 4, 220, 104), send(2, 11, 4, 320, 204)], &mut record);
+    assert_eq!(record.data(), [7, 1, 2, 3, 4, 1, 2, 3, 4]);
+    assert_eq!(record.marks, [0, 1, 1, 1, 1, 2, 2, 2, 2]);
+}
+
+#[test]
 fn a_leg_that_lost_a_whole_numbering_enters_the_next() {
     let mut arbiter = arbiter(NysePillar, Config::new(2));
     let mut record = Record::default();

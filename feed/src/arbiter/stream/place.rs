@@ -61,11 +61,17 @@ impl<H: AsRef<[u8]> + Clone> Stream<'_, H> {
                 _ => Belongs::New(Origin::Stated, wire),
             };
         }
+        let stated = self.rest.upcoming.as_ref().filter(|upcoming| upcoming.origin == Origin::Stated);
         if let (Some(_), Some(first)) = (rest.upcoming, upcoming) {
-            return Belongs::Upcoming(first);
+            // What was sent before, sent anew after all else: another reset, whose statement the leg has lost.
+            let again = stated.zip(packet.sent_ns).is_some_and(|(stated, sent_ns)| {
+                let count = u64::from(packet.count);
+                sent_ns > stated.sent_ns && stated.held.overlap(first, first.saturating_add(count)) == count
+            });
+            let restarted = again && data && shared.restarts;
+            return if restarted { Belongs::New(Origin::Back, wire) } else { Belongs::Upcoming(first) };
         }
         // Whatever was sent after the reset is of the next numbering.
-        let stated = self.rest.upcoming.as_ref().filter(|upcoming| upcoming.origin == Origin::Stated);
         if let (Some(stated), Some(first), Some(sent_ns)) = (stated, upcoming, packet.sent_ns)
             && sent_ns >= stated.first_sent_ns
         {
