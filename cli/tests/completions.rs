@@ -136,10 +136,7 @@ fn variables_stand_for_options() {
             command.env(name, value);
         }
         command.arg("run").args(words);
-        let mut run = Run::spawn(&mut command);
-        let mut line = String::new();
-        std::io::BufRead::read_line(&mut run.out, &mut line).expect("standard output");
-        (run, line)
+        Run::spawn(&mut command).until_joined()
     };
     let (run, line) = start(&["--json", "--count", "10", WANTED]);
     assert_eq!(command::object(&line)["mode"], "socket", "{line}");

@@ -303,14 +303,7 @@ fn record_ends_with_what_was_recorded_and_lost() {
         command.current_dir(&folder.0).args(["record", "-i", lab.rx_interface(), "--view", "lines"]).args(words);
         Run::spawn(&mut command)
     };
-    let joined = |words: &[&str]| {
-        let mut run = record(words);
-        let mut line = String::new();
-        run.out.read_line(&mut line).expect("standard output");
-        assert!(!line.is_empty(), "it ended: {:?}", run.end());
-        run
-    };
-    let run = joined(&["--count", "20", FIRST]);
+    let (run, _) = record(&["--count", "20", FIRST]).until_joined();
     Source::new(&lab).send(0, 0..20);
     let (out, err, code) = run.end();
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");

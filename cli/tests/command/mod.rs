@@ -77,13 +77,17 @@ impl Run {
 
     /// As [`Run::joined`], with these environment variables.
     pub fn joined_in(lab: &Lab, arguments: &[&str], environment: &[(&str, &str)]) -> (Self, String) {
-        let mut run = Self::start_in(lab, arguments, environment);
+        Self::start_in(lab, arguments, environment).until_joined()
+    }
+
+    /// Waits until everything is joined. Returns the line that reports it.
+    pub fn until_joined(mut self) -> (Self, String) {
         let mut line = String::new();
-        run.out.read_line(&mut line).expect("standard output");
+        self.out.read_line(&mut line).expect("standard output");
         if line.is_empty() {
-            panic!("it ended: {:?}", run.end());
+            panic!("it ended: {:?}", self.end());
         }
-        (run, line)
+        (self, line)
     }
 
     pub fn signal(&self, signal: Signal) {

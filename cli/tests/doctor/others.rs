@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::WANTED;
 use crate::answer::{Answer, QUICK, assert_mended, command, doctor, quick};
-use crate::command::{Run, send};
+use crate::command::{Folder, Run, send};
 use crate::support::members::Member;
 
 /// Programs that are not the receiver's.
@@ -75,15 +75,14 @@ fn another_member_of_the_group_is_named() {
 #[test]
 fn a_receiver_that_runs_and_loses() {
     let lab = Lab::new().expect("lab");
-    let runtime = std::env::temp_dir().join(format!("receiver-doctor-runtime-{}", std::process::id()));
-    std::fs::create_dir_all(&runtime).expect("a folder");
+    let runtime = Folder::new();
+    let environment = [("RUNTIME_DIRECTORY", runtime.0.to_str().expect("UTF-8"))];
     let look = || {
         let mut command = command(&lab, &QUICK);
-        Answer::of(&command.env("RUNTIME_DIRECTORY", &runtime).output().expect("the doctor runs"))
+        Answer::of(&command.env("RUNTIME_DIRECTORY", &runtime.0).output().expect("the doctor runs"))
     };
     let arguments = ["-n", "feed", "--mode", "copy", "--duration", "600", WANTED];
-    let mut run = Run::start_in(&lab, &arguments, &[("RUNTIME_DIRECTORY", runtime.to_str().expect("UTF-8"))]);
-    std::io::BufRead::read_line(&mut run.out, &mut String::new()).expect("it joined");
+    let (run, _) = Run::joined_in(&lab, &arguments, &environment);
     let answer = look();
     assert_eq!(answer.line("running", "ok").0, "feed runs on veth-rx, and has lost nothing");
     run.signal(Signal::STOP);
@@ -97,9 +96,6 @@ fn a_receiver_that_runs_and_loses() {
     assert!(look().line("running", "ok").0.starts_with("no receiver with a control socket"));
     // A run in another network, whose interface has the same name.
     let other = Lab::new().expect("lab");
-    let mut run = Run::start_in(&other, &arguments, &[("RUNTIME_DIRECTORY", runtime.to_str().expect("UTF-8"))]);
-    std::io::BufRead::read_line(&mut run.out, &mut String::new()).expect("it joined");
+    let (_run, _) = Run::joined_in(&other, &arguments, &environment);
     assert!(look().line("running", "ok").0.starts_with("no receiver with a control socket"));
-    drop(run);
-    let _ = std::fs::remove_dir_all(&runtime);
 }
