@@ -3,24 +3,23 @@
 //! namespaces. Needs root.
 
 mod command;
+mod legs;
 mod payloads;
 
 use std::cell::Cell;
 use std::fmt::Write;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::UdpSocket;
 use std::ops::RangeInclusive;
 use std::thread::sleep;
 use std::time::Duration;
 
-use command::{Run, Scratch, last_object, object};
+use command::{Run, Scratch, last_object, object, source};
+use legs::{GROUPS, LEGS, header};
 use netlab::Lab;
 use payloads::{joined, number, until};
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// The legs: each has its own source, group and port.
-const LEGS: [&str; 2] = ["10.0.0.1@232.1.1.1:5000", "10.0.0.2@232.1.1.2:5001"];
-const GROUPS: [(&str, u16); 2] = [("232.1.1.1", 5000), ("232.1.1.2", 5001)];
 const CAUSES: [&str; 6] = ["network", "nic", "ring", "socket", "consumer", "unknown"];
 
 /// Sends legs of a feed of MoldUDP64 with one message in each datagram.
@@ -28,17 +27,13 @@ struct Source(Vec<UdpSocket>);
 
 impl Source {
     fn new(lab: &Lab, legs: u8) -> Self {
-        let bind = |last| lab.tx().run(|| UdpSocket::bind((Ipv4Addr::new(10, 0, 0, last), 4000)));
-        Self((1..=legs).map(|last| bind(last).expect("the namespace").expect("a socket")).collect())
+        Self((1..=legs).map(|last| source(lab, last)).collect())
     }
 
     /// Sends sequence numbers on each leg that does not lose them, with pauses in which a veth queue empties.
     fn send(&self, sequences: RangeInclusive<u64>, is_lost: impl Fn(usize, u64) -> bool) {
         for sequence in sequences {
-            let mut bytes = b"ATTRIBUTED".to_vec();
-            bytes.extend(sequence.to_be_bytes());
-            bytes.extend([0, 1, 0, 4]);
-            bytes.extend(b"data");
+            let bytes = [&header("ATTRIBUTED", sequence, 1)[..], &[0, 4], b"data"].concat();
             for (leg, socket) in self.0.iter().enumerate() {
                 if !is_lost(leg, sequence) {
                     socket.send_to(&bytes, GROUPS[leg]).expect("sent");

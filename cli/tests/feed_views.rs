@@ -2,37 +2,32 @@
 //! is lost. The built command in two namespaces. Needs root.
 
 mod command;
+mod legs;
 mod openmetrics;
 mod payloads;
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::UdpSocket;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use command::{PATIENCE, Run, Scratch, last_object};
+use command::{PATIENCE, Run, Scratch, last_object, source};
+use legs::{A, B, GROUPS, header};
 use netlab::Lab;
 use openmetrics::{Metrics, scrape};
 use payloads::{joined, until};
 use rustix::process::Signal;
 use serde_json::Value;
 
-const A: &str = "10.0.0.1@232.1.1.1:5000";
-const B: &str = "10.0.0.2@232.1.1.2:5001";
-const GROUPS: [(&str, u16); 2] = [("232.1.1.1", 5000), ("232.1.1.2", 5001)];
-
 /// A datagram of MoldUDP64 with one message.
 fn datagram(session: &str, sequence: u64) -> Vec<u8> {
-    let mut bytes = format!("{session:<10}").into_bytes();
-    bytes.extend(sequence.to_be_bytes());
-    bytes.extend(1u16.to_be_bytes());
+    let mut bytes = header(session, sequence, 1);
     bytes.extend([0, 2, b'h', b'i']);
     bytes
 }
 
 /// The sockets of the two legs.
 fn sources(lab: &Lab) -> [UdpSocket; 2] {
-    let bind = |last| lab.tx().run(|| UdpSocket::bind((Ipv4Addr::new(10, 0, 0, last), 4000)));
-    [1, 2].map(|last| bind(last).expect("the namespace").expect("a socket"))
+    [1, 2].map(|last| source(lab, last))
 }
 
 /// A configuration with the feed `itch` of the legs a and b.

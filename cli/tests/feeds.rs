@@ -2,33 +2,22 @@
 //! joined again; faults of the configuration. The built command in two namespaces. Needs root.
 
 mod command;
+mod legs;
 mod payloads;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use command::{Folder, PATIENCE, Run, Scratch, last_object, object};
+use command::{Folder, PATIENCE, Run, Scratch, last_object, object, source};
+use legs::{A, B, GROUPS, header};
 use netlab::Lab;
 use payloads::{joined, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-
-/// The legs: each has its own source, group and port.
-const A: &str = "10.0.0.1@232.1.1.1:5000";
-const B: &str = "10.0.0.2@232.1.1.2:5001";
-const GROUPS: [(&str, u16); 2] = [("232.1.1.1", 5000), ("232.1.1.2", 5001)];
-
-/// The header of MoldUDP64.
-fn header(session: &str, first: u64, count: u16) -> Vec<u8> {
-    let mut bytes = format!("{session:<10}").into_bytes();
-    bytes.extend(first.to_be_bytes());
-    bytes.extend(count.to_be_bytes());
-    bytes
-}
 
 /// A datagram with this many messages, which its first sequence number tells from all others.
 fn datagram(session: &str, first: u64, count: u16) -> Vec<u8> {
@@ -51,8 +40,7 @@ struct Source([UdpSocket; 2]);
 
 impl Source {
     fn new(lab: &Lab) -> Self {
-        let bind = |last| lab.tx().run(|| UdpSocket::bind((Ipv4Addr::new(10, 0, 0, last), 4000)));
-        Self([1, 2].map(|last| bind(last).expect("the namespace").expect("a socket")))
+        Self([1, 2].map(|last| source(lab, last)))
     }
 
     fn send(&self, leg: usize, bytes: &[u8]) {

@@ -5,6 +5,7 @@
 //! docs/feeds.md, "Second opinions".
 
 mod command;
+mod legs;
 mod payloads;
 
 use std::os::unix::net::UnixDatagram;
@@ -12,11 +13,11 @@ use std::thread;
 use std::time::Duration;
 
 use command::{Folder, last_object, object};
+use legs::LEGS;
 use netlab::Lab;
 use rustix::process::Signal;
 use serde_json::Value;
 
-const LEGS: [&str; 2] = ["10.0.0.1@232.1.1.1:5000", "10.0.0.2@232.1.1.2:5001"];
 /// Messages in a datagram.
 const MESSAGES: u64 = 10;
 

@@ -6,14 +6,13 @@ mod payloads;
 
 use std::fs::{self, File};
 use std::io::{BufRead, Read};
-use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use command::{Disk, Folder, PATIENCE, Run, Scratch, last_object, output, wait_for};
+use command::{Disk, Folder, PATIENCE, Run, Scratch, last_object, output, source, wait_for};
 use netlab::Lab;
 use payloads::{FIRST, GROUPS, SECOND, SIZE, Source, joined, number, numbers, payloads, received, sink, until};
 use rustix::process::Signal;
@@ -356,8 +355,7 @@ fn a_kill_leaves_whole_datagrams() {
         let folder = Folder::new();
         let file = folder.text("file");
         let run = joined(&lab, &["-o", &file, FIRST]);
-        let socket = lab.tx().run(|| UdpSocket::bind((Ipv4Addr::new(10, 0, 0, 1), 4000))).expect("the namespace");
-        let socket = socket.expect("a socket");
+        let socket = source(&lab, 1);
         let sending = std::thread::spawn(move || {
             for number in 0..20_000_u32 {
                 socket.send_to(&number.to_be_bytes().repeat(WHOLE / 4), GROUPS[0]).expect("sent");

@@ -256,10 +256,15 @@ pub fn send_with(lab: &Lab, sources: &[&str], count: u64, change: impl FnOnce(&m
     sent.unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// A socket of the sending namespace: address 10.0.0.`last`, port 4000.
+pub fn source(lab: &Lab, last: u8) -> UdpSocket {
+    let socket = lab.tx().run(|| UdpSocket::bind((Ipv4Addr::new(10, 0, 0, last), 4000))).expect("the namespace");
+    socket.expect("a socket")
+}
+
 /// Sends these payloads from 10.0.0.1.
 pub fn send_payloads(lab: &Lab, payloads: &[Vec<u8>]) {
-    let socket = lab.tx().run(|| UdpSocket::bind((Ipv4Addr::new(10, 0, 0, 1), 4000))).expect("the namespace");
-    let socket = socket.expect("a socket");
+    let socket = source(lab, 1);
     for payload in payloads {
         socket.send_to(payload, "232.1.1.1:5000").expect("sent");
     }

@@ -2,14 +2,14 @@
 #![allow(dead_code)] // Each test binary uses its part.
 
 use std::io::BufRead;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::UdpSocket;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use netlab::Lab;
 use serde_json::Value;
 
-use crate::command::{PATIENCE, Run, object};
+use crate::command::{PATIENCE, Run, object, source};
 
 /// Two subscriptions, each to one source.
 pub const FIRST: &str = "10.0.0.1@232.1.1.1:5000";
@@ -44,8 +44,7 @@ pub struct Source(UdpSocket);
 
 impl Source {
     pub fn new(lab: &Lab) -> Self {
-        let socket = lab.tx().run(|| UdpSocket::bind((Ipv4Addr::new(10, 0, 0, 1), 4000))).expect("the namespace");
-        Self(socket.expect("a socket"))
+        Self(source(lab, 1))
     }
 
     pub fn send(&self, group: usize, numbers: impl IntoIterator<Item = u32>) {
