@@ -20,6 +20,7 @@ mod cpus;
 mod ctl;
 mod doctor;
 mod errors;
+mod ethernet;
 mod event;
 mod feeds;
 mod figures;

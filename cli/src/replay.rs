@@ -1,7 +1,6 @@
 //! `receiver replay`: sends the multicast packets of capture files again, with the gaps between them.
 
 use std::io::Write;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -10,11 +9,13 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
+use etherparse::checksum::Sum16BitWords;
 use receiver_send::{ReplayReport, ReplaySender};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::analyze::{Captured, addresses, network, read};
+use crate::ethernet::group_mac;
 use crate::outlet;
 
 /// Packets that are read ahead, in batches.
@@ -26,8 +27,8 @@ const ETHERNET: i32 = 1;
 
 /// Send the multicast packets of capture files again, with the gaps between them
 ///
-/// Reads what `receiver analyze` reads. Frames are sent as they were captured, with two exceptions: a MAC source that is
-/// missing is the interface's, and a UDP checksum that was left to the network card is completed. Packets to other
+/// Reads what `receiver analyze` reads. Frames are sent as they were captured, with two exceptions: a MAC source that
+/// is missing is the interface's, and a UDP checksum that was left to the network card is completed. Packets to other
 /// addresses than groups, and packets without UDP, are left out. Takes CAP_NET_RAW.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = crate::EXIT_CODES)]
@@ -190,20 +191,9 @@ fn ethernet(packet: &Captured<'_>, mac: [u8; 6], out: &mut Vec<u8>) -> bool {
         }
         return true;
     }
-    let ethertype: [u8; 2] = match group {
-        IpAddr::V4(group) => {
-            let [_, b, c, d] = group.octets();
-            out.extend([0x01, 0x00, 0x5e, b & 0x7f, c, d]);
-            [0x08, 0x00]
-        }
-        IpAddr::V6(group) => {
-            let [.., a, b, c, d] = group.octets();
-            out.extend([0x33, 0x33, a, b, c, d]);
-            [0x86, 0xdd]
-        }
-    };
+    out.extend(group_mac(group));
     out.extend(mac);
-    out.extend(ethertype);
+    out.extend(if group.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] });
     let start = out.len();
     out.extend_from_slice(ip);
     complete_checksum(&mut out[start..]);
@@ -221,27 +211,13 @@ fn complete_checksum(ip: &mut [u8]) {
     };
     let Some(&[_, _, _, _, high, low, first, second]) = ip.get(at..at + 8) else { return };
     let Some(datagram) = ip.get(at..at + usize::from(u16::from_be_bytes([high, low]))) else { return };
-    let pseudo_header = sum(0, &ip[addresses]) + sum(0, &[0, UDP, high, low]);
-    let checksum = u16::from_be_bytes([first, second]);
-    if datagram.len() >= 8 && checksum == folded(pseudo_header) {
-        let whole = sum(pseudo_header, &datagram[..6]) + sum(0, &datagram[8..]);
-        // 0 stands for no checksum.
-        let whole = Some(!folded(whole)).filter(|&whole| whole != 0).unwrap_or(u16::MAX);
-        ip[at + 6..at + 8].copy_from_slice(&whole.to_be_bytes());
+    let pseudo_header = Sum16BitWords::new().add_slice(&ip[addresses]).add_slice(&[0, UDP, high, low]);
+    // Sums are in memory order.
+    let checksum = u16::from_ne_bytes([first, second]);
+    if datagram.len() >= 8 && checksum == !pseudo_header.ones_complement() {
+        let whole = pseudo_header.add_slice(&datagram[..6]).add_slice(&datagram[8..]);
+        ip[at + 6..at + 8].copy_from_slice(&whole.to_ones_complement_with_no_zero().to_ne_bytes());
     }
-}
-
-/// The sum of 16-bit words, which no packet lets overflow (RFC 1071).
-fn sum(start: u64, bytes: &[u8]) -> u64 {
-    let word = |pair: &[u8]| u64::from(pair[0]) << 8 | u64::from(pair.get(1).copied().unwrap_or(0));
-    bytes.chunks(2).map(word).sum::<u64>() + start
-}
-
-fn folded(mut sum: u64) -> u16 {
-    while sum > u64::from(u16::MAX) {
-        sum = (sum >> 16) + (sum & 0xffff);
-    }
-    sum as u16
 }
 
 /// When each packet is due, in the time since the first one was sent.
@@ -340,7 +316,8 @@ mod tests {
             builder.write(&mut right, &vec![0xa5; length]).expect("memory");
             let mut partial = right.clone();
             let pseudo = [&right[12..20], &[0, UDP], &right[24..26]].concat();
-            partial[26..28].copy_from_slice(&folded(sum(0, &pseudo)).to_be_bytes());
+            let sum: u32 = pseudo.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+            partial[26..28].copy_from_slice(&((sum % 0xffff) as u16).to_be_bytes());
             complete_checksum(&mut partial);
             assert_eq!(partial, right, "{length}");
             let mut wrong = right.clone();

@@ -1,8 +1,10 @@
 //! Headers for a payload that came without them: a UDP socket receives the payload alone.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use etherparse::PacketBuilder;
+
+use crate::ethernet::group_mac;
 
 /// The time to live, which the kernel does not report.
 const TTL: u8 = 64;
@@ -10,7 +12,7 @@ const TTL: u8 = 64;
 /// Appends an Ethernet frame with the addresses and ports of a datagram, and checksums that are right. A datagram that
 /// came in fragments is one packet here. Returns false if the addresses are of two families.
 pub fn write(out: &mut Vec<u8>, source: SocketAddr, group: IpAddr, port: u16, payload: &[u8]) -> bool {
-    let ethernet = PacketBuilder::ethernet2([0; 6], mac(group));
+    let ethernet = PacketBuilder::ethernet2([0; 6], group_mac(group));
     let ip = match (source.ip(), group) {
         (IpAddr::V4(source), IpAddr::V4(group)) => ethernet.ipv4(source.octets(), group.octets(), TTL),
         (IpAddr::V6(source), IpAddr::V6(group)) => ethernet.ipv6(source.octets(), group.octets(), TTL),
@@ -18,24 +20,6 @@ pub fn write(out: &mut Vec<u8>, source: SocketAddr, group: IpAddr, port: u16, pa
     };
     // A datagram is not longer than IP can have it, and memory takes each write.
     ip.udp(source.port(), port).write(out, payload).is_ok()
-}
-
-/// The Ethernet address of a group (RFC 1112, section 6.4; RFC 2464, section 7).
-fn mac(group: IpAddr) -> [u8; 6] {
-    match group {
-        IpAddr::V4(group) => of_ipv4(group),
-        IpAddr::V6(group) => of_ipv6(group),
-    }
-}
-
-fn of_ipv4(group: Ipv4Addr) -> [u8; 6] {
-    let [_, second, third, fourth] = group.octets();
-    [0x01, 0x00, 0x5e, second & 0x7f, third, fourth]
-}
-
-fn of_ipv6(group: Ipv6Addr) -> [u8; 6] {
-    let [.., third, second, first, last] = group.octets();
-    [0x33, 0x33, third, second, first, last]
 }
 
 #[cfg(test)]
@@ -80,14 +64,8 @@ mod tests {
                 _ => unreachable!("one family"),
             };
             prop_assert_eq!(checksum.expect("it fits"), udp.checksum());
-            prop_assert_eq!(&frame[..6], &mac(group)[..]);
+            prop_assert_eq!(&frame[..6], &group_mac(group)[..]);
         }
-    }
-
-    #[test]
-    fn groups_have_their_ethernet_addresses() {
-        assert_eq!(mac("239.129.2.3".parse().expect("a group")), [0x01, 0x00, 0x5e, 0x01, 0x02, 0x03]);
-        assert_eq!(mac("ff3e::8001:203".parse().expect("a group")), [0x33, 0x33, 0x80, 0x01, 0x02, 0x03]);
     }
 
     #[test]
