@@ -16,7 +16,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::analyze::{Captured, addresses, network, read};
 use crate::ethernet::group_mac;
-use crate::outlet;
+use crate::{outlet, signals};
 
 /// Packets that are read ahead, in batches.
 const BATCH: usize = 256;
@@ -87,9 +87,7 @@ struct Report<'a> {
 pub fn run(args: ReplayArgs) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        // A second signal ends the process if the first did not.
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        signals::end_by(signal, &stop)?;
     }
     let mut sender = ReplaySender::new(&args.interface)?;
     let left_out = AtomicU64::new(0);

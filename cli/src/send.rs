@@ -17,6 +17,7 @@ use receiver_send::{Burst, Load, LoadConfig, SendConfig, SendError, Sender, Stre
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::signals;
 use super::values::{count, duration, rate, size, whole};
 use feed::FeedArgs;
 
@@ -30,8 +31,8 @@ use feed::FeedArgs;
 /// on each CPU. The interface must accept redirected frames. veth does while its other end has an XDP program in the
 /// driver, or `gro on`.
 ///
-/// `--feed` makes the datagrams of a sequenced protocol on one leg or several, each with its own loss, reordering, delay
-/// and duplication. The report lists what was lost on each leg and on all legs.
+/// `--feed` makes the datagrams of a sequenced protocol on one leg or several, each with its own loss, reordering,
+/// delay and duplication. The report lists what was lost on each leg and on all legs.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = crate::EXIT_CODES)]
 pub struct SendArgs {
@@ -123,9 +124,7 @@ pub fn run(args: SendArgs) -> anyhow::Result<()> {
     let json = args.json;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        // A second signal ends the process if the first did not.
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        signals::end_by(signal, &stop)?;
     }
     match args.engine {
         Engine::Socket if args.feed.is_asked_for() => print(&FeedSender::new(feed_config(args)?)?.run(&stop)?, json)?,
