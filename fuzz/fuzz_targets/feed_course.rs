@@ -1,5 +1,5 @@
-//! The arbiter over sound datagrams in any order: nothing is delivered twice in one numbering, what is delivered is what
-//! was sent, bounds are kept, and the counters add up. `feed_arbiter` takes datagrams of any bytes instead.
+//! The arbiter over sound datagrams in any order: nothing is delivered twice in one numbering, what is delivered is
+//! what was sent, bounds are kept, and the counters add up. `feed_arbiter` takes datagrams of any bytes instead.
 #![no_main]
 
 use std::collections::BTreeSet;

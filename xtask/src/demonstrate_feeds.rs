@@ -1,5 +1,5 @@
-//! The demonstration of feeds: one feed on two legs that lose packets, and the receiver that makes one feed of both. The
-//! sender's report is the truth with which the receiver's is compared.
+//! The demonstration of feeds: one feed on two legs that lose packets, and the receiver that makes one feed of both.
+//! The sender's report is the truth with which the receiver's is compared.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -248,7 +248,8 @@ impl fmt::Display for Outcome {
         }
         write!(
             f,
-            "  Leg A was first with {:.1} %, leg B with {:.1} %: what A had lost. {unaccounted} frames are unaccounted for.",
+            "  Leg A was first with {:.1} %, leg B with {:.1} %: what A had lost. {unaccounted} frames are unaccounted \
+             for.",
             100.0 * a.first_share,
             100.0 * b.first_share
         )
