@@ -125,9 +125,8 @@ static FAMILIES: &[Family] = &[
         labels: SUBSCRIPTION,
         help: "When the latest datagram was received, in seconds since 1970; absent before the first",
         read: |scrape, samples| {
-            scrape.series.iter().try_for_each(|series| match series.last {
-                Some(last) => samples.add_float(&labels(scrape, series), scrape.unix_of_tai(last)),
-                None => Ok(()),
+            scrape.series.iter().try_for_each(|series| {
+                samples.add_known(&labels(scrape, series), series.last.map(|last| scrape.unix_of_tai(last)))
             })
         },
     },
@@ -137,9 +136,9 @@ static FAMILIES: &[Family] = &[
         labels: &[],
         help: "When the latest datagram of any subscription was received, in seconds since 1970; absent before the \
                first",
-        read: |scrape, samples| match scrape.series.iter().filter_map(|series| series.last).max() {
-            Some(last) => samples.add_float(&[], scrape.unix_of_tai(last)),
-            None => Ok(()),
+        read: |scrape, samples| {
+            let last = scrape.series.iter().filter_map(|series| series.last).max();
+            samples.add_known(&[], last.map(|last| scrape.unix_of_tai(last)))
         },
     },
     Family {
@@ -316,10 +315,8 @@ static FAMILIES: &[Family] = &[
         labels: &["event"],
         help: "When each event was last noticed, in seconds since 1970; absent before the first",
         read: |scrape, samples| {
-            scrape.link.counts().try_for_each(|one| match one.last {
-                Some(last) => samples.add_float(&[one.change.name()], unix(last)),
-                None => Ok(()),
-            })
+            let mut counts = scrape.link.counts();
+            counts.try_for_each(|one| samples.add_known(&[one.change.name()], one.last.map(unix)))
         },
     },
     Family {

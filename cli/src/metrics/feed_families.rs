@@ -102,9 +102,9 @@ pub static FEED_FAMILIES: &[Family] = &[
         labels: FEED,
         help: "When the latest gap was declared, in seconds since 1970; absent before the first",
         read: |scrape, samples| {
-            scrape.feeds.iter().try_for_each(|feed| match feed.last_gap_seconds_ago {
-                Some(seconds) => samples.add_float(&[&feed.name], scrape.unix_of_ago(seconds)),
-                None => Ok(()),
+            scrape.feeds.iter().try_for_each(|feed| {
+                let time = feed.last_gap_seconds_ago.map(|seconds| scrape.unix_of_ago(seconds));
+                samples.add_known(&[&feed.name], time)
             })
         },
     },
@@ -278,7 +278,12 @@ pub static FEED_FAMILIES: &[Family] = &[
         kind: Kind::Gauge,
         labels: LEG,
         help: "Interarrival jitter of RTP (RFC 3550); absent for other protocols",
-        read: |scrape, samples| each_value(scrape, samples, |leg| seconds(leg.rtp.as_ref()?, "jitter_nanoseconds")),
+        read: |scrape, samples| {
+            each(scrape, |feed, leg| {
+                let jitter = leg.rtp.as_ref().and_then(|rtp| seconds(rtp, "jitter_nanoseconds"));
+                samples.add_known(&[&feed.name, &leg.name], jitter)
+            })
+        },
     },
     Family {
         name: "receiver_feed_ts_bits_per_second",
@@ -286,9 +291,8 @@ pub static FEED_FAMILIES: &[Family] = &[
         labels: LEG,
         help: "Bit rate of the MPEG transport stream by its PCR: of each leg, and of what is delivered, without a leg",
         read: |scrape, samples| {
-            each_flow(scrape, |feed, leg, flow| match flow.0.and_then(|stream| stream["bits_per_second"].as_f64()) {
-                Some(rate) => samples.add_float(&[feed, leg], rate),
-                None => Ok(()),
+            each_flow(scrape, |feed, leg, flow| {
+                samples.add_known(&[feed, leg], flow.0.and_then(|stream| stream["bits_per_second"].as_f64()))
             })
         },
     },
@@ -316,10 +320,7 @@ pub static FEED_FAMILIES: &[Family] = &[
         help: "Delay factor of the Media Delivery Index (RFC 4445)",
         read: |scrape, samples| {
             each_flow(scrape, |feed, leg, flow| {
-                match flow.1.and_then(|index| seconds(index, "delay_factor_nanoseconds")) {
-                    Some(factor) => samples.add_float(&[feed, leg], factor),
-                    None => Ok(()),
-                }
+                samples.add_known(&[feed, leg], flow.1.and_then(|index| seconds(index, "delay_factor_nanoseconds")))
             })
         },
     },
@@ -329,9 +330,8 @@ pub static FEED_FAMILIES: &[Family] = &[
         labels: LEG,
         help: "Media loss rate of the Media Delivery Index (RFC 4445), in packets per second",
         read: |scrape, samples| {
-            each_flow(scrape, |feed, leg, flow| match flow.1.and_then(|index| index["media_loss_rate"].as_f64()) {
-                Some(rate) => samples.add_float(&[feed, leg], rate),
-                None => Ok(()),
+            each_flow(scrape, |feed, leg, flow| {
+                samples.add_known(&[feed, leg], flow.1.and_then(|index| index["media_loss_rate"].as_f64()))
             })
         },
     },
@@ -370,13 +370,6 @@ fn each_flow(scrape: &Scrape, mut add: impl FnMut(&str, &str, Flow<'_>) -> fmt::
 
 fn each_leg(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&LegReport) -> u64) -> fmt::Result {
     each(scrape, |feed, leg| samples.add(&[&feed.name, &leg.name], count(leg)))
-}
-
-fn each_value(scrape: &Scrape, samples: &mut Samples<'_>, value: impl Fn(&LegReport) -> Option<f64>) -> fmt::Result {
-    each(scrape, |feed, leg| match value(leg) {
-        Some(value) => samples.add_float(&[&feed.name, &leg.name], value),
-        None => Ok(()),
-    })
 }
 
 fn each_quantile(

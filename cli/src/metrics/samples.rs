@@ -45,6 +45,14 @@ impl<'a> Samples<'a> {
             Kind::Gauge | Kind::Info => metric.encode_gauge(&value),
         }
     }
+
+    /// As [`Samples::add_float`], without a sample where there is no value.
+    ///
+    /// # Errors
+    /// As of writing to a string.
+    pub fn add_known(&mut self, values: &[&str], value: Option<f64>) -> fmt::Result {
+        value.map_or(Ok(()), |value| self.add_float(values, value))
+    }
 }
 
 type NoLabels = [(&'static str, &'static str); 0];
