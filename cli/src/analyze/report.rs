@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::flow::{Flow, Phase, Sequenced};
 use super::frame::FrameCounts;
+use crate::feeds::StreamReport;
 use crate::units;
 use crate::view::media_lines;
 
@@ -125,18 +126,18 @@ pub fn streams(source: IpAddr, group: IpAddr, port: u16, flow: &Flow) -> Vec<Str
 
 fn sequenced(known: &Sequenced, empty: &Stream) -> Vec<Stream> {
     let streams = known.arbiter.streams().map(|view| {
-        let (key, found) = (view.key(), view.statistics());
-        let numbered = found.delivered + found.missing + found.heartbeats + found.resets > 0;
+        let key = view.key();
+        let found = StreamReport::new(known.protocol.stream_name(key), view.state(), &view.statistics());
         Stream {
             feed: Some(known.protocol.name()),
-            stream: known.protocol.stream_name(key),
-            packets: found.datagrams,
+            stream: found.stream,
+            packets: found.packets,
             messages: known.messages.get(&key).copied().unwrap_or_default(),
             heartbeats: found.heartbeats,
-            first_sequence: numbered.then_some(found.first_sequence),
-            next_sequence: numbered.then_some(found.next_sequence),
+            first_sequence: found.first_sequence,
+            next_sequence: found.next_sequence,
             gaps: found.gaps,
-            missing: found.missing - found.recovered,
+            missing: found.missing,
             longest_gap: found.longest_gap,
             recovered: found.recovered,
             duplicates: found.duplicates,

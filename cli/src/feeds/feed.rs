@@ -1,7 +1,7 @@
 //! One feed: its legs, its arbiter, and what it reports.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::anyhow;
 use receiver::{Datagram, OwnedDatagram, Path, ReceiveTime, Subscription, SubscriptionId, TimeOrigin};
@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 
 use super::lent::{Held, Lend, Lent};
 use super::notice::{Limits, Notice, sentence};
-use super::repair::{Answers, Parity, Requests};
+use super::repair::{Answers, Parity, Requests, unspecified};
 use super::report::{FeedReport, FeedState, LegReport, StreamReport};
 use super::request::FeedRequest;
 use crate::media::Media;
@@ -191,11 +191,8 @@ impl Feed {
     pub fn repair(&mut self, id: SubscriptionId, now: Times, mut give: impl FnMut(&Datagram<'_>)) {
         while let Some(packet) = self.parity.as_mut().and_then(Parity::next) {
             let (group, port) = self.place();
-            let any = match group {
-                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-            };
-            let source = self.legs[0].subscription.filter().sources().first().copied().unwrap_or(any);
+            let source =
+                self.legs[0].subscription.filter().sources().first().copied().unwrap_or_else(|| unspecified(group));
             self.fill(fill(packet, SocketAddr::new(source, 0), (group, port), id, now), now, &mut give);
         }
     }
@@ -336,26 +333,11 @@ impl Feed {
         let (mut streams, mut more_streams) = (Vec::new(), 0);
         let mut legs: Vec<LegReport> = self.legs.iter().enumerate().map(|(at, leg)| self.leg(at, leg)).collect();
         for (at, view) in self.arbiter.streams().enumerate() {
-            let (found, events) = (view.statistics(), self.events.streams.get(at).copied().unwrap_or_default());
+            let events = self.events.streams.get(at).copied().unwrap_or_default();
             let not_kept = self.events.not_kept.get(&at).copied().unwrap_or_default();
-            let numbered = found.delivered + found.missing + found.heartbeats + found.resets > 0;
-            let stream = StreamReport {
-                stream: String::new(),
-                state: view.state().into(),
-                packets: found.datagrams,
-                messages: found.delivered - not_kept,
-                heartbeats: found.heartbeats,
-                first_sequence: numbered.then_some(found.first_sequence),
-                next_sequence: numbered.then_some(found.next_sequence),
-                gaps: found.gaps,
-                missing: found.missing - found.recovered + not_kept,
-                longest_gap: found.longest_gap,
-                recovered: found.recovered,
-                duplicates: found.duplicates,
-                reordered: found.reordered,
-                resets: found.resets,
-                held: found.held,
-            };
+            let mut stream = StreamReport::new(String::new(), view.state(), &view.statistics());
+            stream.messages -= not_kept;
+            stream.missing += not_kept;
             add(&mut total, &stream);
             if !events.is_over {
                 state = state.max(Some(stream.state));

@@ -36,11 +36,7 @@ impl Requests {
     /// # Errors
     /// There is no socket or no route.
     pub fn open(server: SocketAddr) -> io::Result<Self> {
-        let any = match server.ip() {
-            IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let socket = UdpSocket::bind((any, 0))?;
+        let socket = UdpSocket::bind((unspecified(server.ip()), 0))?;
         socket.connect(server)?;
         socket.set_read_timeout(Some(LONGEST_WAIT))?;
         let rerequester = Rerequester::new(RerequestConfig::default());
@@ -80,6 +76,14 @@ impl Requests {
             answers: self.answers,
             filled: self.filled,
         }
+    }
+}
+
+/// The unspecified address of the version of another one.
+pub fn unspecified(of: IpAddr) -> IpAddr {
+    match of {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 

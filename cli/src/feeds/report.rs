@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use receiver_feed::arbiter::State;
+use receiver_feed::arbiter::{State, StreamStatistics};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -212,4 +212,28 @@ pub struct StreamReport {
     pub resets: u64,
     /// Datagrams that are held now.
     pub held: u64,
+}
+
+impl StreamReport {
+    /// What an arbiter has counted for a stream.
+    pub fn new(stream: String, state: State, found: &StreamStatistics) -> Self {
+        let is_numbered = found.delivered + found.missing + found.heartbeats + found.resets > 0;
+        Self {
+            stream,
+            state: state.into(),
+            packets: found.datagrams,
+            messages: found.delivered,
+            heartbeats: found.heartbeats,
+            first_sequence: is_numbered.then_some(found.first_sequence),
+            next_sequence: is_numbered.then_some(found.next_sequence),
+            gaps: found.gaps,
+            missing: found.missing - found.recovered,
+            longest_gap: found.longest_gap,
+            recovered: found.recovered,
+            duplicates: found.duplicates,
+            reordered: found.reordered,
+            resets: found.resets,
+            held: found.held,
+        }
+    }
 }
