@@ -94,8 +94,8 @@ pub fn packets_within(
     }
 }
 
-/// Returns true if a pcapng block that begins with these bytes is a process information block without room for a process
-/// id: pcap-parser 0.17 subtracts without a check from its length.
+/// Returns true if a pcapng block that begins with these bytes is a process information block without room for a
+/// process id: pcap-parser 0.17 subtracts without a check from its length.
 fn is_short_process_information(block: &[u8]) -> bool {
     match block.first_chunk() {
         Some(&[1, 0, 0, 0x80, a, b, c, d]) => u32::from_le_bytes([a, b, c, d]) < 16,

@@ -32,8 +32,8 @@ pub use frame::{addresses, network};
 /// Find gaps, duplicates and bad timing of the feeds in capture files
 ///
 /// Reads pcap and pcapng, also compressed with zstd: Ethernet with or without VLAN tags, Linux cooked captures
-/// (`tcpdump -i any`), and plain IP; fragments are put together. A stream is what one source sends to one group and port, apart by session, unit, channel
-/// or SSRC.
+/// (`tcpdump -i any`), and plain IP; fragments are put together. A stream is what one source sends to one group and port,
+/// apart by session, unit, channel or SSRC.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = crate::EXIT_CODES)]
 pub struct AnalyzeArgs {

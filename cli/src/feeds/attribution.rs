@@ -35,8 +35,8 @@ impl Default for Attributor {
 }
 
 impl Attributor {
-    /// Adds a feed that declares a gap up to `window_ns` after a leg has noticed its loss. To be called before the first
-    /// reading.
+    /// Adds a feed that declares a gap up to `window_ns` after a leg has noticed its loss. To be called before the
+    /// first reading.
     pub fn add(&mut self, window_ns: u64) {
         self.window_ns = self.window_ns.max(window_ns);
         let default = Patience::default();

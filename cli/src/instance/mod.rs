@@ -116,7 +116,8 @@ impl Instance {
     pub fn attribute(&self, always: bool) -> bool {
         let Some(feeds) = &self.0.feeds else { return false };
         let Some(losses) = feeds::lock(feeds).losses(always) else { return false };
-        // After the losses, so that each drop that led to one has been counted. Without the ledger the next look decides.
+        // After the losses, so that each drop that led to one has been counted. Without the ledger the next look
+        // decides.
         let ledger = self.0.handle.ledger();
         if let Ok(ledger) = &ledger {
             feeds::lock(feeds).attribute(losses, ledger);
