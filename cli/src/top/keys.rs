@@ -3,6 +3,7 @@
 mod arrangement;
 mod column;
 mod feed_rows;
+mod list;
 mod prompt;
 mod viewport;
 
