@@ -43,3 +43,11 @@ pub use privilege::{Capability, GENERATOR, Lack, XDP, XDP_PROGRAM, is_full_speed
 pub use reason::{is_permission_error, os_error, reasons};
 pub use relations::{Related, Relations};
 pub use xdp_features::XdpFeatures;
+
+/// The parsers of what the kernel answers, for the fuzz targets. Not part of the public API.
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::link_events::events_of;
+    pub use crate::netlink::answers;
+}

@@ -87,7 +87,7 @@ impl LinkEvents {
         loop {
             self.buffer.clear();
             match self.socket.recv(&mut self.buffer, 0) {
-                Ok(_) => events.extend(messages(&self.buffer).filter_map(event)),
+                Ok(_) => events.extend(events_of(&self.buffer)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(events),
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => events.push(LinkEvent::Overrun),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -102,6 +102,11 @@ impl AsFd for LinkEvents {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// The events of one datagram.
+pub fn events_of(datagram: &[u8]) -> impl Iterator<Item = LinkEvent> {
+    messages(datagram).filter_map(event)
 }
 
 fn event(message: &[u8]) -> Option<LinkEvent> {

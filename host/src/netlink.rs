@@ -81,19 +81,7 @@ impl Netlink {
         let RouteNetlinkMessage::NewLink(link) = self.ask(RouteNetlinkMessage::GetLink(request))? else {
             return Err(unexpected());
         };
-        let counters = link.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::Stats64(stats) => Some(LinkCounters {
-                rx_packets: stats.rx_packets,
-                rx_multicast: stats.multicast,
-                rx_dropped: stats.rx_dropped,
-                rx_missed: stats.rx_missed_errors,
-                rx_other_host: stats.rx_otherhost_dropped,
-                tx_packets: stats.tx_packets,
-                tx_dropped: stats.tx_dropped,
-            }),
-            _ => None,
-        });
-        counters.ok_or_else(unexpected)
+        counters(&link).ok_or_else(unexpected)
     }
 
     /// The addresses of an interface, by its index.
@@ -204,24 +192,56 @@ impl State {
 
     /// The answers of a dump; `None` if what it lists changed meanwhile, so that it can be incomplete.
     fn collect(&self) -> io::Result<Option<Vec<RouteNetlinkMessage>>> {
-        let (mut answers, mut is_whole) = (Vec::new(), true);
-        loop {
-            let datagram = self.receive()?;
-            for message in messages(&datagram) {
-                let answer = parse(message)?;
-                if answer.header.sequence_number != self.sequence {
-                    continue;
-                }
-                is_whole &= answer.header.flags & NLM_F_DUMP_INTR == 0;
-                match answer.payload {
-                    NetlinkPayload::InnerMessage(inner) => answers.push(inner),
-                    NetlinkPayload::Done(_) => return Ok(is_whole.then_some(answers)),
-                    NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
-                    _ => {}
-                }
+        let mut dump = Dump::new(self.sequence);
+        while !dump.take(&self.receive()?)? {}
+        Ok(dump.is_whole.then_some(dump.answers))
+    }
+}
+
+/// The answers of one dump.
+struct Dump {
+    /// The number of its request.
+    sequence: u32,
+    answers: Vec<RouteNetlinkMessage>,
+    /// False once the kernel reports that what is listed changed meanwhile.
+    is_whole: bool,
+}
+
+impl Dump {
+    fn new(sequence: u32) -> Self {
+        Self { sequence, answers: Vec::new(), is_whole: true }
+    }
+
+    /// Takes the answers of one datagram. Returns true if the dump ends with it.
+    fn take(&mut self, datagram: &[u8]) -> io::Result<bool> {
+        for message in messages(datagram) {
+            let answer = parse(message)?;
+            if answer.header.sequence_number != self.sequence {
+                continue;
+            }
+            self.is_whole &= answer.header.flags & NLM_F_DUMP_INTR == 0;
+            match answer.payload {
+                NetlinkPayload::InnerMessage(inner) => self.answers.push(inner),
+                NetlinkPayload::Done(_) => return Ok(true),
+                NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+                _ => {}
             }
         }
+        Ok(false)
     }
+}
+
+/// What a datagram holds that answers request 1: addresses of interface 1, and links with their counters.
+#[cfg(feature = "internals")]
+pub fn answers(datagram: &[u8]) -> io::Result<(Vec<InterfaceAddress>, Vec<Option<LinkCounters>>)> {
+    let mut dump = Dump::new(1);
+    dump.take(datagram)?;
+    let addresses = dump.answers.iter().filter_map(|answer| own_address(1, answer)).collect();
+    let links = dump.answers.iter().filter_map(|answer| match answer {
+        RouteNetlinkMessage::NewLink(link) => Some(counters(link)),
+        _ => None,
+    });
+    Ok((addresses, links.collect()))
 }
 
 /// The messages of one datagram, each at least as long as its header. What is damaged ends the list.
@@ -241,6 +261,21 @@ fn parse(message: &[u8]) -> io::Result<NetlinkMessage<RouteNetlinkMessage>> {
 
 fn unexpected() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the kernel sent an answer that does not belong to the request")
+}
+
+fn counters(link: &LinkMessage) -> Option<LinkCounters> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Stats64(stats) => Some(LinkCounters {
+            rx_packets: stats.rx_packets,
+            rx_multicast: stats.multicast,
+            rx_dropped: stats.rx_dropped,
+            rx_missed: stats.rx_missed_errors,
+            rx_other_host: stats.rx_otherhost_dropped,
+            tx_packets: stats.tx_packets,
+            tx_dropped: stats.tx_dropped,
+        }),
+        _ => None,
+    })
 }
 
 /// Counters are long, and few callers want them.

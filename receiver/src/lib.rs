@@ -116,10 +116,14 @@ pub use receiver_xsk::{BusyPoll, Error as XskError, HugePages};
 pub use stats::host_counters::HostLedger;
 pub use stats::ledger::{KernelLedger, Ledger, XskLedger};
 
-/// The XDP program by itself, for the tests of its verdicts and for the benchmark. Not part of the public API.
+/// The XDP program by itself, for the tests of its verdicts and for the benchmark, and the parsers of tables in /proc, for
+/// the fuzz targets. Not part of the public API.
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals {
+    pub use crate::engine::others::udp_table::{UdpSocket, parse as udp_sockets};
+    pub use crate::stats::host_counters::{column, line};
+
     pub use crate::program::{Attach, Buffers, PartialChecksums, Program, RingShape, Rings, TestVerdict};
 
     /// The tags in the form that the parser of `receiver_common` takes.

@@ -8,6 +8,8 @@ mod deb;
 mod debian;
 mod demonstrate_feeds;
 mod demonstration;
+mod failures;
+mod fuzz;
 mod interrupt;
 mod man;
 mod minimal_root;
@@ -51,6 +53,8 @@ enum Command {
     /// Runs everything that a change has to pass: formatting, clippy, dependencies, documentation, tests, fuzz targets,
     /// virtual machines, the XDP objects.
     Ci(ci::Arguments),
+    /// Runs the fuzz targets, and reports executions and coverage.
+    Fuzz(fuzz::Arguments),
     /// Boots virtual machines with other kernels, and runs the receiver and its tests on their network driver.
     Vm(vm::Arguments),
     /// Writes the manual pages of the command `receiver`.
@@ -106,6 +110,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Bench(arguments) => return bench::run(&arguments),
         Command::Ci(arguments) => ci::run(&arguments)?,
+        Command::Fuzz(arguments) => fuzz::run(&arguments)?,
         Command::Vm(arguments) => return vm::run(&arguments),
         Command::Man(arguments) => man::run(&arguments)?,
         Command::Deb(arguments) => deb::run_command(&arguments)?,

@@ -10,6 +10,7 @@ use std::thread::available_parallelism;
 use anyhow::{Context, Result, ensure};
 
 use crate::artifacts::{self, Artifact};
+use crate::failures::{self, Failures};
 use crate::preflight;
 use crate::privilege::{Elevation, passed_on};
 use crate::process::shown;
@@ -37,18 +38,21 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     );
     let mut tests = artifacts::build(&root, &["test", "--workspace", "--no-run"])?;
     tests.retain(|artifact| artifact.is_test);
+    failures::clear(&root)?;
 
     let mut totals = Totals::default();
     let mut failed = Vec::new();
     for test in &tests {
         let name = format!("{} ({})", test.target, test.package.file_name().unwrap_or_default().to_string_lossy());
         println!("\n== {name}");
-        let outcome = watch(&mut command(elevation, test, &[], &arguments.arguments))?;
+        let (outcome, failures) = watch(&mut command(elevation, test, &[], &arguments.arguments))?;
         totals.add(outcome);
+        failures.keep(&root, &name)?;
         failed.extend((outcome.failed > 0).then_some(name));
     }
     println!("\n== documentation");
-    let outcome = watch(&mut doc_tests(&root, &arguments.arguments))?;
+    let (outcome, failures) = watch(&mut doc_tests(&root, &arguments.arguments))?;
+    failures.keep(&root, "documentation")?;
     totals.add(outcome);
     failed.extend((outcome.failed > 0).then(|| "documentation".to_owned()));
 
@@ -60,6 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     if !any {
         println!("No test was run: does the filter match any?");
     }
+    failures::show(&root);
     println!("{} passed, {} failed", totals.passed, totals.failed);
     Ok(any && totals.failed == 0)
 }
@@ -77,7 +82,9 @@ pub fn target(
     let tests = artifacts::build(root, &["test", "--locked", "--package", package, "--test", target, "--no-run"])?;
     let mut totals = Totals::default();
     for test in tests.iter().filter(|artifact| artifact.is_test) {
-        totals.add(watch(&mut command(elevation, test, variables, arguments))?);
+        let (outcome, failures) = watch(&mut command(elevation, test, variables, arguments))?;
+        totals.add(outcome);
+        failures.keep(root, target)?;
     }
     ensure!(totals.failed == 0 && totals.passed > 0, "{} passed, {} failed", totals.passed, totals.failed);
     Ok(())
@@ -112,17 +119,18 @@ fn color() -> &'static [&'static str] {
     if stdout().is_terminal() { &["--color", "always"] } else { &[] }
 }
 
-/// Runs a test program, forwards its output, and adds up its totals.
-fn watch(command: &mut Command) -> Result<Totals> {
+/// Runs a test program, forwards its output, adds up its totals, and collects its failures.
+fn watch(command: &mut Command) -> Result<(Totals, Failures)> {
     let mut child =
         command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run `{}`", shown(command)))?;
     let output = child.stdout.take().context("the test program has no standard output")?;
-    let mut totals = Totals::default();
+    let (mut totals, mut failures) = (Totals::default(), Failures::default());
     for line in BufReader::new(output).split(b'\n') {
         let line = line.with_context(|| format!("cannot read what `{}` writes", shown(command)))?;
         let line = String::from_utf8_lossy(&line);
         println!("{line}");
         totals.add(Totals::parse(&line).unwrap_or_default());
+        failures.take(&line);
     }
     let status = child.wait().with_context(|| format!("`{}` ended unexpectedly", shown(command)))?;
     if !status.success() && totals.failed == 0 {
@@ -130,7 +138,7 @@ fn watch(command: &mut Command) -> Result<Totals> {
         println!("`{}` ended with {status}", shown(command));
         totals.failed = 1;
     }
-    Ok(totals)
+    Ok((totals, failures))
 }
 
 /// Numbers of tests by outcome.
@@ -175,12 +183,12 @@ mod tests {
     fn a_program_that_dies_without_totals_counts_as_failed() {
         let mut crash = Command::new("sh");
         crash.args(["-c", "echo 'test result: ok. 3 passed; 0 failed; 0 ignored'; kill -ABRT $$"]);
-        assert_eq!(watch(&mut crash).expect("it ran"), Totals { passed: 3, failed: 1 });
+        assert_eq!(watch(&mut crash).expect("it ran").0, Totals { passed: 3, failed: 1 });
         let mut fine = Command::new("sh");
         fine.args([
             "-c",
             "echo 'test result: ok. 3 passed; 0 failed; 0 ignored'; echo 'test result: ok. 2 passed; 0 failed;'",
         ]);
-        assert_eq!(watch(&mut fine).expect("it ran"), Totals { passed: 5, failed: 0 });
+        assert_eq!(watch(&mut fine).expect("it ran").0, Totals { passed: 5, failed: 0 });
     }
 }

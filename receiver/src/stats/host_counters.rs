@@ -189,7 +189,7 @@ pub(crate) fn contents(file: &File) -> io::Result<String> {
 
 /// A count of /proc/net/snmp or netstat, where a line of names and a line of values begin with the protocol. A counter
 /// that this kernel does not have is 0.
-fn column(text: &str, protocol: &str, name: &str) -> u64 {
+pub fn column(text: &str, protocol: &str, name: &str) -> u64 {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(protocol));
     let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return 0 };
     let mut pairs = names.split_whitespace().zip(values.split_whitespace());
@@ -197,7 +197,7 @@ fn column(text: &str, protocol: &str, name: &str) -> u64 {
 }
 
 /// A count of /proc/net/snmp6, which has a line for each.
-fn line(text: &str, name: &str) -> u64 {
+pub fn line(text: &str, name: &str) -> u64 {
     let mut pairs = text.lines().filter_map(|line| line.split_once(char::is_whitespace));
     pairs.find(|(key, _)| *key == name).and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(0)
 }

@@ -5,18 +5,17 @@
 
 mod crates;
 mod deny;
-mod fuzz;
 mod promtool;
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
 use crate::minimal_root::{self, MinimalRoot};
 use crate::process::{is_root, run_shown, succeeds};
-use crate::{build_ebpf, deb, setup, test, tree};
+use crate::{build_ebpf, deb, failures, fuzz, setup, test, tree};
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -25,6 +24,9 @@ pub struct Arguments {
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
 }
+
+/// Steps that are listed by their time.
+const SLOWEST: usize = 8;
 
 /// A step: its name, and what it does in the tree.
 type Step = (&'static str, fn(&Path) -> Result<()>);
@@ -41,7 +43,7 @@ const STEPS: [Step; 23] = [
     ("documentation", documentation),
     ("packages: cargo package", crates::packages_for_publication),
     ("models: cargo test -p models", models),
-    ("fuzz targets, each for some seconds", fuzz::run),
+    ("fuzz targets, with a fixed seed", fuzz::check),
     ("alert rules and metrics: promtool", promtool::run),
     ("minimal root", |root| MinimalRoot::make(root).map(drop)),
     // README's two commands, where there is nothing but what README asks for.
@@ -78,8 +80,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("Not root: setup and the tests use sudo.");
     }
     components()?;
+    failures::clear(&root)?;
     let mut outcomes = Vec::new();
-    for (name, step) in steps {
+    for &(name, step) in steps {
         println!("\n=== {name}");
         let start = Instant::now();
         let outcome = step(&root);
@@ -92,11 +95,24 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for (name, outcome, time) in &outcomes {
         println!("{} {:>5.0} s  {name}", if outcome.is_ok() { "ok    " } else { "FAILED" }, time.as_secs_f64());
     }
+    slowest(&outcomes);
+    failures::show(&root);
     let failed = outcomes.iter().filter(|(_, outcome, _)| outcome.is_err()).count();
     if failed > 0 || outcomes.is_empty() {
         bail!("{failed} of {} steps failed", outcomes.len());
     }
     Ok(())
+}
+
+/// Prints the steps that take the longest.
+fn slowest(outcomes: &[(&str, Result<()>, Duration)]) {
+    let mut times: Vec<_> = outcomes.iter().map(|(name, _, time)| (time.as_secs_f64(), name)).collect();
+    let total: f64 = times.iter().map(|(time, _)| time).sum();
+    times.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    println!("\nThe slowest steps, of {total:.0} s:");
+    for (time, name) in times.iter().take(SLOWEST) {
+        println!("{time:>6.0} s  {name}");
+    }
 }
 
 /// rustfmt and clippy are missing where rustup installed its minimal profile.

@@ -7,7 +7,7 @@ mod policy;
 mod process;
 pub(crate) mod sharing;
 mod tables;
-mod udp_table;
+pub(crate) mod udp_table;
 
 pub use holder::Holder;
 pub use policy::DropUnwanted;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A UDP socket that is bound to a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct UdpSocket {
+pub struct UdpSocket {
     /// The local address: unspecified if the socket receives datagrams to any address.
     pub address: IpAddr,
     /// The local port.
@@ -17,7 +17,7 @@ pub(crate) struct UdpSocket {
 }
 
 /// The sockets of one of the two files.
-pub(crate) fn parse(text: &str) -> impl Iterator<Item = UdpSocket> + '_ {
+pub fn parse(text: &str) -> impl Iterator<Item = UdpSocket> + '_ {
     text.lines().skip(1).filter_map(line)
 }
 
