@@ -35,6 +35,7 @@ mod membership;
 mod metrics;
 mod outlet;
 mod panics;
+mod privilege;
 mod record;
 mod replay;
 mod run;

@@ -1,21 +1,23 @@
 //! The capabilities that each mode needs: as user `nobody` with those that README names, and with each of them missing.
 //!
 //! The command runs under setpriv(1) and prlimit(1), which every Debian has (util-linux). The library is tested on
-//! threads that give up capabilities.
+//! threads that give up capabilities. Last, what a run and an analysis of root give up themselves.
 
 mod command;
 #[path = "../../receiver/tests/support/mod.rs"]
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use command::{Run, WANTED, last_object, send};
+use command::{Folder, Run, WANTED, last_object, send};
 use netlab::{Command, Lab, Namespace};
 use receiver::{ReceiveMode, Receiver};
 use rustix::fs::{XattrFlags, setxattr};
+use rustix::thread::CapabilitySet;
 use support::traces::Traces;
 use support::{XDP_CAPABILITIES, subscription};
 
@@ -220,4 +222,94 @@ fn capabilities_in_a_user_namespace_are_told_apart() {
     ]);
     let run = Run::spawn(command.args(["--mode", "copy"]));
     assert_refused("a user namespace", run.end(), &["in its user namespace only", "mode socket"]);
+}
+
+/// The bits of a capability set in `/proc/PID/status`, and whether new privileges are ruled out, of each thread.
+fn threads(pid: u32) -> Vec<(BTreeMap<String, u64>, bool)> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
+    // A thread may end meanwhile.
+    let texts = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
+    let parsed = texts.map(|text| {
+        let fields: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once(":\t")).collect();
+        let sets = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+        let bits = |name: &str| u64::from_str_radix(fields[name], 16).expect("hexadecimal");
+        (sets.iter().map(|&name| (name.to_owned(), bits(name))).collect(), fields["NoNewPrivs"] == "1")
+    });
+    parsed.collect()
+}
+
+/// Waits until no thread has more than this: the one that opened the receiver ends soon after the start.
+fn assert_keeps(pid: u32, what: &str, kept: CapabilitySet) {
+    let mut last = Vec::new();
+    let is_so = |(sets, no_new): &(BTreeMap<String, u64>, bool)| {
+        let within = |name: &str| sets[name] & !kept.bits() == 0;
+        *no_new && ["CapPrm", "CapEff", "CapBnd"].into_iter().all(within) && sets["CapInh"] | sets["CapAmb"] == 0
+    };
+    command::wait_for(&format!("{what}: a thread keeps more than {kept:?}"), || {
+        last = threads(pid);
+        last.iter().all(is_so)
+    });
+    // Nothing that the run needs is gone, as far as this process could give it.
+    let own = rustix::thread::capabilities(None).expect("capget").permitted & kept;
+    assert!(last.iter().all(|(sets, _)| sets["CapEff"] == own.bits()), "{what}: {last:?} in place of {own:?}");
+}
+
+/// A run of root gives up what its mode does not take, on every thread, and receives with the rest.
+#[test]
+fn a_run_of_root_keeps_what_its_mode_takes() {
+    let sockets = CapabilitySet::NET_ADMIN | CapabilitySet::NET_BIND_SERVICE;
+    let with_xdp = sockets | XDP_CAPABILITIES | CapabilitySet::PERFMON;
+    let lab = Lab::new().expect("lab");
+    let folder = Folder::new();
+    let metrics = ["--metrics", "9100", "--control"];
+    let socket = folder.text("control.sock");
+    for (mode, kept) in [("mapped", with_xdp), ("copy", with_xdp), ("socket", sockets)] {
+        let file = folder.text(mode);
+        let own = ["--mode", mode, "--json", "--interval", "3600", "--output", &file, WANTED];
+        let (run, _) = Run::joined(&lab, &[&own[..], &metrics, &[&socket]].concat());
+        assert_keeps(run.child.id(), mode, kept);
+        send(&lab, &["10.0.0.1"], PACKETS);
+        run.signal(rustix::process::Signal::TERM);
+        let (out, err, code) = run.end();
+        let summary = last_object(&out);
+        assert_eq!((code, summary["unaccounted"].as_u64()), (Some(0), Some(0)), "{out}{err}");
+        assert!(summary["packets"].as_u64().is_some_and(|packets| packets > 0), "{out}{err}");
+    }
+    let (run, _) = Run::joined(&lab, &["--mode", "socket", "--keep-capabilities", WANTED]);
+    let own = rustix::thread::capabilities(None).expect("capget").permitted;
+    assert!(threads(run.child.id()).iter().all(|(sets, _)| sets["CapPrm"] == own.bits()));
+}
+
+/// Root writes to a folder of another user by its privilege: that is kept, and a rotating file goes on.
+#[test]
+fn the_right_to_a_folder_of_another_user_is_kept() {
+    let lab = Lab::new().expect("lab");
+    let folder = Folder::new();
+    rustix::fs::chown(&folder.0, Some(rustix::fs::Uid::from_raw(65534)), None).expect("chown");
+    fs::set_permissions(&folder.0, Permissions::from_mode(0o700)).expect("chmod");
+    let target = format!("file:{}?rotate=2kB", folder.text("feed-%Y.raw"));
+    let (run, _) = Run::joined(&lab, &["--mode", "socket", "--output", &target, WANTED]);
+    let files = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+    assert_keeps(run.child.id(), "files", CapabilitySet::NET_ADMIN | CapabilitySet::NET_BIND_SERVICE | files);
+    command::wait_for("no second file", || {
+        send(&lab, &["10.0.0.1"], PACKETS);
+        folder.names().len() > 1
+    });
+    run.signal(rustix::process::Signal::TERM);
+    let (out, err, code) = run.end();
+    assert_eq!(code, Some(0), "{out}{err}");
+}
+
+/// What reads the files of strangers keeps the right to read files alone.
+#[test]
+fn an_analysis_keeps_the_right_to_files_alone() {
+    let fifo = command::Scratch::fifo();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_receiver"))
+        .args(["analyze", fifo.name()])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the analysis starts");
+    assert_keeps(child.id(), "analyze", CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH);
+    child.kill().expect("killed");
+    child.wait().expect("ended");
 }

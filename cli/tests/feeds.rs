@@ -389,13 +389,20 @@ fn row(packets: &[Vec<u8>]) -> Vec<u8> {
 
 #[test]
 fn a_packet_is_made_again_from_parity_in_its_place() {
+    let rows = "[[subscription]]\nname = \"rows\"\naddress = \"10.0.0.1@232.1.1.1:5004\"\n";
+    // Named, and joined by the run itself.
+    for (subscription, fec, joined) in [(rows, "[\"rows\"]", 2), ("", "true", 3)] {
+        is_made_again(subscription, fec, joined);
+    }
+}
+
+fn is_made_again(subscription: &str, fec: &str, joined: usize) {
     let lab = Lab::new().expect("a lab");
     let written = Scratch::new();
     let text = format!(
         "json = true\ninterval = \"50ms\"\n\
-         [[subscription]]\nname = \"media\"\naddress = \"{A}\"\n\
-         [[subscription]]\nname = \"rows\"\naddress = \"10.0.0.1@232.1.1.1:5004\"\n\
-         [[feed]]\nprotocol = \"rtp\"\nfec = [\"rows\"]\nwindow = \"1m\"\n\
+         [[subscription]]\nname = \"media\"\naddress = \"{A}\"\n{subscription}\
+         [[feed]]\nprotocol = \"rtp\"\nfec = {fec}\nwindow = \"1m\"\n\
          [[sink]]\nname = \"media\"\ntarget = \"{}\"\nsubscriptions = [\"media\"]\n",
         written.name()
     );
@@ -412,6 +419,7 @@ fn a_packet_is_made_again_from_parity_in_its_place() {
     until(&mut run, |object| feed(object)["total"]["messages"] == 5);
     let (summary, _) = end(run);
     assert!(fs::read(&written.0).expect("a file") == packets.concat());
+    assert_eq!(summary["subscriptions"].as_array().map(Vec::len), Some(joined), "{summary}");
     let (leg, found) = (&feed(&summary)["legs"][0], &feed(&summary)["fec"]);
     assert_eq!(
         (&found["rows"], &found["recovered"], &found["malformed"]),

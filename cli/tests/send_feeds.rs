@@ -159,6 +159,8 @@ fn a_relay_loses_what_its_seed_decides() {
     let lost = of(Fate::Lost).len() as u64;
     let counts = ["packets", "impaired", "dropped"].map(|key| number(&report[key]));
     assert_eq!(counts, [u64::from(COUNT) - lost, lost, 0], "{report}");
+    let others = ["duplicated", "reordered"].map(|key| number(&report[key]));
+    assert_eq!(others, [of(Fate::Twice), of(Fate::HeldBack)].map(|all| all.len() as u64), "{report}");
     assert_eq!(number(&report["bytes"]), counts[0] * payloads::SIZE as u64);
 }
 

@@ -1,5 +1,5 @@
 //! What a Linux host reports and allows to receivers and senders of multicast: interfaces and their changes (netlink,
-//! ethtool), capabilities and how to grant a missing one, clocks, real-time priority, and the reasons in a loader's
+//! ethtool), capabilities, how to grant a missing one and how to give up the others, clocks, real-time priority, and the reasons in a loader's
 //! error.
 //!
 //! ```no_run
@@ -33,6 +33,7 @@ mod privilege;
 pub mod realtime;
 mod reason;
 mod relations;
+pub mod restrict;
 mod xdp_features;
 
 pub use excerpt::excerpt;

@@ -22,6 +22,14 @@ pub enum Capability {
     IpcLock,
     /// Load a BPF program without the verifier's additions against speculative execution, and with pointer arithmetic.
     Perfmon,
+    /// Bind a UDP socket to a port below `net.ipv4.ip_unprivileged_port_start`.
+    NetBindService,
+    /// Give a thread a real-time priority beyond RLIMIT_RTPRIO.
+    SysNice,
+    /// Open files against their permissions.
+    DacOverride,
+    /// Read files and search folders against their permissions.
+    DacReadSearch,
 }
 
 /// What an XDP program needs, and with it a receiver whose program fills mapped rings.
@@ -32,18 +40,22 @@ pub const XDP: [Capability; 4] = [Capability::NetAdmin, Capability::NetRaw, Capa
 pub const GENERATOR: [Capability; 2] = [Capability::NetAdmin, Capability::Bpf];
 
 impl Capability {
-    fn bits(self) -> CapabilitySet {
+    pub(crate) fn bits(self) -> CapabilitySet {
         match self {
             Self::NetAdmin => CapabilitySet::NET_ADMIN,
             Self::NetRaw => CapabilitySet::NET_RAW,
             Self::Bpf => CapabilitySet::BPF,
             Self::IpcLock => CapabilitySet::IPC_LOCK,
             Self::Perfmon => CapabilitySet::PERFMON,
+            Self::NetBindService => CapabilitySet::NET_BIND_SERVICE,
+            Self::SysNice => CapabilitySet::SYS_NICE,
+            Self::DacOverride => CapabilitySet::DAC_OVERRIDE,
+            Self::DacReadSearch => CapabilitySet::DAC_READ_SEARCH,
         }
     }
 
     /// Capabilities of which one is sufficient: CAP_SYS_ADMIN includes those that were split off from it.
-    fn enough(self) -> CapabilitySet {
+    pub(crate) fn enough(self) -> CapabilitySet {
         match self {
             Self::Bpf | Self::Perfmon => self.bits() | CapabilitySet::SYS_ADMIN,
             _ => self.bits(),
@@ -64,6 +76,10 @@ impl fmt::Display for Capability {
             Self::Bpf => "CAP_BPF",
             Self::IpcLock => "CAP_IPC_LOCK",
             Self::Perfmon => "CAP_PERFMON",
+            Self::NetBindService => "CAP_NET_BIND_SERVICE",
+            Self::SysNice => "CAP_SYS_NICE",
+            Self::DacOverride => "CAP_DAC_OVERRIDE",
+            Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
         })
     }
 }

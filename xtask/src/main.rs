@@ -19,7 +19,9 @@ mod preflight;
 mod privilege;
 mod process;
 mod promtool;
+mod reproducible;
 mod run;
+mod sbom;
 mod scenario;
 mod setup;
 mod test;
@@ -61,6 +63,10 @@ enum Command {
     Man(man::Arguments),
     /// Builds a Debian package of the command `receiver`.
     Deb(deb::Arguments),
+    /// Writes a bill of materials for each crate, and checks that it is complete.
+    Sbom(sbom::Arguments),
+    /// Builds the command `receiver` in two folders, and compares the bytes.
+    Reproducible(reproducible::Arguments),
     /// Makes the namespaces that `run` and `test` need, and removes them.
     #[command(hide = true)]
     TryNamespaces {
@@ -114,6 +120,8 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Vm(arguments) => return vm::run(&arguments),
         Command::Man(arguments) => man::run(&arguments)?,
         Command::Deb(arguments) => deb::run_command(&arguments)?,
+        Command::Sbom(arguments) => sbom::run_command(&arguments)?,
+        Command::Reproducible(arguments) => reproducible::run_command(&arguments)?,
         Command::TryNamespaces { in_user_namespace } => preflight::try_namespaces(in_user_namespace)?,
         Command::Demonstrate { demo, receiver } => return demo.run(&receiver, demonstration::Mode::Best),
     }

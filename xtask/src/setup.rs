@@ -26,6 +26,10 @@ const CARGO_DENY: &str = "cargo-deny";
 const CARGO_DEB_VERSION: &str = "3.8.0";
 /// The program that makes Debian packages.
 const CARGO_DEB: &str = "cargo-deb";
+/// The version of cargo-cyclonedx that `sbom` builds.
+const CARGO_CYCLONEDX_VERSION: &str = "0.5.9";
+/// The program that writes bills of materials.
+const CARGO_CYCLONEDX: &str = "cargo-cyclonedx";
 /// Debian's compiler with `core` for the target.
 const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 /// Programs that the tests start, and Debian's packages of them. The demonstration starts the first alone. The last
@@ -68,6 +72,12 @@ pub fn find_cargo_deny(root: &Path) -> Result<Option<PathBuf>> {
 pub fn cargo_deb(root: &Path) -> Result<PathBuf> {
     build_tool(root, CARGO_DEB, CARGO_DEB_VERSION)?;
     find_tool(root, CARGO_DEB)?.context("cargo-deb is missing after its installation")
+}
+
+/// Finds cargo-cyclonedx in the same places, or builds it.
+pub fn cargo_cyclonedx(root: &Path) -> Result<PathBuf> {
+    build_tool(root, CARGO_CYCLONEDX, CARGO_CYCLONEDX_VERSION)?;
+    find_tool(root, CARGO_CYCLONEDX)?.context("cargo-cyclonedx is missing after its installation")
 }
 
 fn find_tool(root: &Path, tool: &str) -> Result<Option<PathBuf>> {

@@ -20,7 +20,7 @@ use receiver::Subscription;
 use receiver_feed::protocol::AnyProtocol;
 
 use crate::values::duration;
-use crate::{files, outlet};
+use crate::{files, outlet, privilege};
 use compressed::Content;
 use flow::{Flow, Settings};
 use frame::Frames;
@@ -70,6 +70,7 @@ fn feed_help() -> String {
 /// # Errors
 /// A file cannot be read, or is no capture; or standard output cannot be written.
 pub fn run(args: AnalyzeArgs) -> anyhow::Result<()> {
+    privilege::keep_file_access();
     let analysis = analyze(&args)?;
     for problem in &analysis.problems {
         outlet::print(&format!("receiver: {problem}; what came before is analyzed"));

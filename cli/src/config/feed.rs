@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::feeds::{FeedOptions, FeedRequest, Legs, path_class};
+use crate::feeds::{Fec, FeedOptions, FeedRequest, Legs, path_class};
 use crate::suggest::closest;
 use crate::values::{count, duration, name, positive_count};
 
@@ -62,9 +62,10 @@ pub struct FeedTable {
     /// ADDRESS:PORT of a server that is asked for what is missing. Only for moldudp64.
     #[schemars(with = "Option<String>")]
     rerequest: Option<Spanned<String>>,
-    /// The names of the subscriptions that carry its parity by ST 2022-1. Only for rtp and mpeg-ts in RTP.
-    #[schemars(with = "Option<Vec<String>>")]
-    fec: Option<Spanned<Vec<String>>>,
+    /// `true` for parity by ST 2022-1 on the ports of each leg plus 2 and plus 4, which are joined too; or the names of
+    /// the subscriptions that carry it. Only for rtp and mpeg-ts in RTP.
+    #[schemars(with = "Option<FecWord>")]
+    fec: Option<Spanned<FecWord>>,
 }
 
 /// The keys of the table.
@@ -83,6 +84,25 @@ pub const KEYS: [&str; 13] = [
     "rerequest",
     "fec",
 ];
+
+/// Whether there is parity, or which subscriptions carry it.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum FecWord {
+    Ports(bool),
+    Names(Vec<String>),
+}
+
+impl From<FecWord> for Fec {
+    fn from(word: FecWord) -> Self {
+        match word {
+            FecWord::Ports(true) => Self::NextPorts,
+            FecWord::Ports(false) => Self::None,
+            FecWord::Names(names) if names.is_empty() => Self::None,
+            FecWord::Names(names) => Self::Named(names),
+        }
+    }
+}
 
 /// A text or a number.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -135,11 +155,11 @@ impl FeedTable {
             let message = format!("`rerequest` is for moldudp64, not for {protocol}; remove it");
             add((place.span(), message));
         }
-        if let (Some(place), false) = (&self.fec, matches!(protocol, AnyProtocol::Rtp(_) | AnyProtocol::MpegTs(_))) {
+        if let (Some(place), false) = (&self.fec, FeedRequest::can_have_parity(&protocol)) {
             let message = format!("`fec` is for rtp and mpeg-ts, not for {protocol}; remove it");
             add((place.span(), message));
         }
-        let fec = self.fec.map(Spanned::into_inner).unwrap_or_default();
+        let fec = self.fec.map(|fec| fec.into_inner().into()).unwrap_or_default();
         let legs = self.legs.map_or(Legs::All, |legs| Legs::Named(legs.into_iter().map(Spanned::into_inner).collect()));
         Some(FeedRequest { name, protocol, legs, options, rerequest, fec })
     }

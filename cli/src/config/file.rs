@@ -357,7 +357,7 @@ impl Reader<'_> {
                 let message = format!("feed {name} has {} legs; a feed has up to {MOST_LEGS}", legs.len());
                 self.faults.add(*line, message);
             }
-            for leg in legs.iter().chain(&request.fec) {
+            for leg in legs.iter().chain(request.fec.names()) {
                 let shown = shown(leg);
                 if !known.contains(&leg.as_str()) {
                     let meant = closest(leg, known.iter().copied())

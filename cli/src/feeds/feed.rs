@@ -16,7 +16,7 @@ use super::lent::{Held, Lend, Lent};
 use super::notice::{Limits, Notice, sentence};
 use super::repair::{Answers, Parity, Requests, unspecified};
 use super::report::{FeedReport, FeedState, LegReport, StreamReport};
-use super::request::FeedRequest;
+use super::request::{Fec, FeedRequest};
 use crate::media::Media;
 use crate::units;
 
@@ -136,7 +136,7 @@ impl Feed {
             legs,
             events: Events { media, requests, ..Events::default() },
             limits: Limits::default(),
-            parity: (!request.fec.is_empty()).then(Parity::default),
+            parity: (request.fec != Fec::None).then(Parity::default),
             fills: Fills::default(),
             last: None,
         })

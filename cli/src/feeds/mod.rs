@@ -15,6 +15,8 @@ mod set;
 
 pub use attribution::Pace;
 pub use repair::Answers;
-pub use report::{FeedReport, FeedState, LegReport, StreamReport};
-pub use request::{FeedOptions, FeedRequest, Legs, MOST_LEGS, path_class};
+#[cfg(test)]
+pub use report::FecReport;
+pub use report::{FeedReport, FeedState, LegReport, RerequestReport, StreamReport};
+pub use request::{Fec, FeedOptions, FeedRequest, Legs, MOST_LEGS, path_class};
 pub use set::{Feeds, Leg, Members, lock};

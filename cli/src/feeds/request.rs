@@ -37,8 +37,30 @@ pub struct FeedRequest {
     pub options: FeedOptions,
     /// The server that is asked for what is missing.
     pub rerequest: Option<SocketAddr>,
-    /// The names of the subscriptions that carry its parity.
-    pub fec: Vec<String>,
+    /// What carries its parity.
+    pub fec: Fec,
+}
+
+/// The subscriptions that carry the parity of a feed (ST 2022-1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Fec {
+    /// There is none.
+    #[default]
+    None,
+    /// Those of these names.
+    Named(Vec<String>),
+    /// Those on the ports of each leg plus 2 (columns) and plus 4 (rows), which the run joins itself.
+    NextPorts,
+}
+
+impl Fec {
+    /// From the port of the media to those of its columns and rows (ST 2022-1, 8.1).
+    pub const PORTS: [u16; 2] = [2, 4];
+
+    /// The names of the subscriptions, if they are named.
+    pub fn names(&self) -> &[String] {
+        if let Self::Named(names) = self { names } else { &[] }
+    }
 }
 
 /// The legs of a feed.
@@ -72,11 +94,16 @@ pub struct FeedOptions {
 }
 
 impl FeedRequest {
+    /// Returns true if the protocol has parity: its datagrams are RTP packets.
+    pub fn can_have_parity(protocol: &AnyProtocol) -> bool {
+        matches!(protocol, AnyProtocol::Rtp(_) | AnyProtocol::MpegTs(_))
+    }
+
     /// The arbiter's configuration for a number of legs.
     pub fn config(&self, legs: usize) -> Config {
         let config = self.options.config(legs).window_ns(self.window_ns());
         // Parity comes up to a matrix of 100 packets after what it repairs.
-        let waits = !self.fec.is_empty() && self.options.reorder.is_none();
+        let waits = self.fec != Fec::None && self.options.reorder.is_none();
         if waits { config.reorder(FEC_REORDER) } else { config }
     }
 
@@ -84,13 +111,13 @@ impl FeedRequest {
     pub fn window_ns(&self) -> u64 {
         let FeedOptions { window, class, .. } = &self.options;
         let window = window.map(|window| u64::try_from(window.as_nanos()).unwrap_or(u64::MAX));
-        let default = if self.fec.is_empty() { WINDOW_NS } else { FEC_WINDOW_NS };
+        let default = if self.fec == Fec::None { WINDOW_NS } else { FEC_WINDOW_NS };
         window.or(class.map(PathClass::nanoseconds)).unwrap_or(default)
     }
 
     /// A feed of all subscriptions, with the name of its protocol.
-    pub fn of_all(protocol: AnyProtocol, options: FeedOptions) -> Self {
-        Self { name: protocol.name().to_owned(), protocol, legs: Legs::All, options, rerequest: None, fec: Vec::new() }
+    pub fn of_all(protocol: AnyProtocol, options: FeedOptions, fec: Fec) -> Self {
+        Self { name: protocol.name().to_owned(), protocol, legs: Legs::All, options, rerequest: None, fec }
     }
 }
 

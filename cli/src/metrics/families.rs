@@ -426,6 +426,18 @@ static FAMILIES: &[Family] = &[
         read: |scrape, samples| each_sink(scrape, samples, |counts| counts.late),
     },
     Family {
+        name: "receiver_sink_impaired_packets",
+        kind: Kind::Counter,
+        labels: &["sink", "impairment"],
+        help: "Datagrams that a relay lost, sent twice or held back on purpose, as its target asks",
+        read: |scrape, samples| {
+            scrape.sinks.iter().try_for_each(|(sink, counts)| {
+                let all = [("lost", counts.lost), ("duplicated", counts.duplicated), ("reordered", counts.reordered)];
+                all.iter().try_for_each(|(impairment, count)| samples.add(&[sink, impairment], *count))
+            })
+        },
+    },
+    Family {
         name: "receiver_sink_failing",
         kind: Kind::Gauge,
         labels: &["sink"],

@@ -9,7 +9,7 @@ use super::feed_streams::StreamCounts;
 use super::kind::Kind;
 use super::samples::Samples;
 use super::scrape::Scrape;
-use crate::feeds::{FeedReport, FeedState, LegReport};
+use crate::feeds::{FeedReport, FeedState, LegReport, RerequestReport};
 
 const FEED: &[&str] = &["feed"];
 const LEG: &[&str] = &["feed", "leg"];
@@ -142,6 +142,66 @@ pub static FEED_FAMILIES: &[Family] = &[
         labels: FEED,
         help: "Datagrams that wait for a missing one before them",
         read: |scrape, samples| each_feed(scrape, samples, |feed| feed.total.held),
+    },
+    Family {
+        name: "receiver_feed_rerequests",
+        kind: Kind::Counter,
+        labels: FEED,
+        help: "Requests for what is missing; absent without a server",
+        read: |scrape, samples| each_rerequest(scrape, samples, |found| found.requests),
+    },
+    Family {
+        name: "receiver_feed_rerequest_messages",
+        kind: Kind::Counter,
+        labels: &["feed", "outcome"],
+        help: "Sequence numbers that were asked for, repetitions included (requested), that answers brought (filled), \
+               that were given up (given_up), or that were never asked for, as too many ranges waited (refused)",
+        read: |scrape, samples| {
+            with_report(scrape, |feed| feed.rerequest).try_for_each(|(feed, found)| {
+                let counts = [
+                    ("requested", found.requested),
+                    ("filled", found.filled),
+                    ("given_up", found.given_up),
+                    ("refused", found.refused),
+                ];
+                counts.iter().try_for_each(|(outcome, count)| samples.add(&[feed, outcome], *count))
+            })
+        },
+    },
+    Family {
+        name: "receiver_feed_rerequest_failed",
+        kind: Kind::Counter,
+        labels: FEED,
+        help: "Requests that could not be sent",
+        read: |scrape, samples| each_rerequest(scrape, samples, |found| found.failed),
+    },
+    Family {
+        name: "receiver_feed_rerequest_answers",
+        kind: Kind::Counter,
+        labels: FEED,
+        help: "Datagrams of the server that is asked for what is missing",
+        read: |scrape, samples| each_rerequest(scrape, samples, |found| found.answers),
+    },
+    Family {
+        name: "receiver_feed_fec_packets",
+        kind: Kind::Counter,
+        labels: &["feed", "parity"],
+        help: "Parity packets (ST 2022-1) of columns and of rows, and those that are malformed; absent without parity",
+        read: |scrape, samples| {
+            with_report(scrape, |feed| feed.fec).try_for_each(|(feed, found)| {
+                let counts = [("column", found.columns), ("row", found.rows), ("malformed", found.malformed)];
+                counts.iter().try_for_each(|(parity, count)| samples.add(&[feed, parity], *count))
+            })
+        },
+    },
+    Family {
+        name: "receiver_feed_fec_recovered_packets",
+        kind: Kind::Counter,
+        labels: FEED,
+        help: "Packets that were made again from parity",
+        read: |scrape, samples| {
+            with_report(scrape, |feed| feed.fec).try_for_each(|(feed, found)| samples.add(&[feed], found.recovered))
+        },
     },
     Family {
         name: "receiver_feed_stream_messages",
@@ -339,6 +399,18 @@ pub static FEED_FAMILIES: &[Family] = &[
 
 fn seconds(value: &Value, nanoseconds: &str) -> Option<f64> {
     Some(value[nanoseconds].as_f64()? / 1e9)
+}
+
+/// The feeds that have a part of the report, with it.
+fn with_report<'a, T: 'a>(
+    scrape: &'a Scrape,
+    part: impl Fn(&'a FeedReport) -> Option<T> + 'a,
+) -> impl Iterator<Item = (&'a str, T)> + 'a {
+    scrape.feeds.iter().filter_map(move |feed| Some((feed.name.as_str(), part(feed)?)))
+}
+
+fn each_rerequest(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&RerequestReport) -> u64) -> fmt::Result {
+    with_report(scrape, |feed| feed.rerequest).try_for_each(|(feed, found)| samples.add(&[feed], count(&found)))
 }
 
 fn each_feed(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&FeedReport) -> u64) -> fmt::Result {

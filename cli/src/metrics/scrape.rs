@@ -70,6 +70,10 @@ pub struct SinkCounts {
     pub dropped: u64,
     /// Datagrams that a relay sent later than its delay asks.
     pub late: u64,
+    /// Datagrams that a relay lost, sent twice and held back on purpose.
+    pub lost: u64,
+    pub duplicated: u64,
+    pub reordered: u64,
     /// True if the sink fails at present.
     pub is_failing: bool,
 }
@@ -125,6 +129,9 @@ impl Reader {
             counts.bytes += report.bytes;
             counts.dropped += report.dropped;
             counts.late += report.late;
+            counts.lost += report.impaired;
+            counts.duplicated += report.duplicated;
+            counts.reordered += report.reordered;
             counts.is_failing |= report.state.starts_with("failing");
         }
         let feeds = self.instance.feeds();

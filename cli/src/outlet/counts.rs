@@ -53,13 +53,27 @@ impl DropReason {
     }
 }
 
+/// What a device does to units on purpose, as its target asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Impairments {
+    /// Units that are not written, and their bytes.
+    pub lost: u64,
+    pub lost_bytes: u64,
+    /// Units that are written twice.
+    pub duplicated: u64,
+    /// Units that are held back until later ones were written.
+    pub reordered: u64,
+}
+
 /// Counts units. They only grow.
 #[derive(Debug, Default)]
 pub struct Counts {
     written: AtomicU64,
     bytes: AtomicU64,
     late: AtomicU64,
-    impaired: AtomicU64,
+    lost: AtomicU64,
+    duplicated: AtomicU64,
+    reordered: AtomicU64,
     dropped: [AtomicU64; DropReason::ALL.len()],
 }
 
@@ -75,9 +89,11 @@ impl Counts {
         self.late.fetch_add(units, Relaxed);
     }
 
-    /// Counts units that are not written, as the target asks.
-    pub fn add_impaired(&self, units: u64) {
-        self.impaired.fetch_add(units, Relaxed);
+    /// Counts what was done to units on purpose.
+    pub fn add_impairments(&self, impairments: Impairments) {
+        self.lost.fetch_add(impairments.lost, Relaxed);
+        self.duplicated.fetch_add(impairments.duplicated, Relaxed);
+        self.reordered.fetch_add(impairments.reordered, Relaxed);
     }
 
     /// Counts units that are never written.
@@ -100,9 +116,11 @@ impl Counts {
         self.late.load(Relaxed)
     }
 
-    /// Units that were not written, as the target asks.
-    pub fn impaired(&self) -> u64 {
-        self.impaired.load(Relaxed)
+    /// What was done to units on purpose; without the bytes.
+    pub fn impairments(&self) -> Impairments {
+        let [lost, duplicated, reordered] =
+            [&self.lost, &self.duplicated, &self.reordered].map(|count| count.load(Relaxed));
+        Impairments { lost, lost_bytes: 0, duplicated, reordered }
     }
 
     /// Units that were dropped.

@@ -4,7 +4,7 @@ use std::io;
 use std::time::SystemTime;
 
 use super::chunk::Batch;
-use super::counts::DropReason;
+use super::counts::{DropReason, Impairments};
 
 /// The destination of units, in the hands of an outlet's thread, which may wait for it.
 pub trait Device: Send {
@@ -28,9 +28,9 @@ pub trait Device: Send {
     /// The first unit was not written.
     fn write(&mut self, batch: Batch<'_>, gate: &dyn Gate) -> Result<usize, Trouble>;
 
-    /// Of the units of the last write: those that are left out, as the target asks, and their bytes.
-    fn left_out(&self) -> (u64, u64) {
-        (0, 0)
+    /// What was done on purpose to the units of the last write.
+    fn impairments(&self) -> Impairments {
+        Impairments::default()
     }
 
     /// Returns true if it keeps units that it has taken until it [turns](Device::turn).

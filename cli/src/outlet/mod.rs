@@ -27,7 +27,7 @@ use condition::Status;
 
 pub use chunk::{Batch, CHUNK};
 pub use condition::Condition;
-pub use counts::{Counts, DropReason};
+pub use counts::{Counts, DropReason, Impairments};
 pub use descriptor::{Descriptor, Opened, has_room};
 pub use device::{Device, Gate, Then, Trouble};
 pub use units::{Units, print};

@@ -5,6 +5,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::chunk::{CHUNK, Chunk};
+use super::counts::Impairments;
 use super::device::{Device, Gate, Then, Trouble};
 use super::{Shared, State};
 
@@ -170,10 +171,10 @@ impl Shared {
                 match dropped {
                     Some(reason) => chunk.counts.add_dropped(reason, units as u64),
                     None => {
-                        let (left_out, bytes) = if units > 0 { device.left_out() } else { (0, 0) };
-                        chunk.counts.add_impaired(left_out);
-                        let written = batch.bytes_of(units).len() as u64 - bytes;
-                        chunk.counts.add_written(units as u64 - left_out, written);
+                        let impairments = if units > 0 { device.impairments() } else { Impairments::default() };
+                        chunk.counts.add_impairments(impairments);
+                        let written = batch.bytes_of(units).len() as u64 - impairments.lost_bytes;
+                        chunk.counts.add_written(units as u64 - impairments.lost, written);
                     }
                 }
             }

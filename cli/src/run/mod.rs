@@ -7,6 +7,7 @@ mod consume;
 mod descriptors;
 mod failure;
 mod feeds;
+mod kept;
 mod options;
 mod output;
 mod presentation;
@@ -29,6 +30,7 @@ use crate::event::Event;
 use crate::figures::Facts;
 use crate::instance::Instance;
 use crate::metrics::{self, MetricsAddress};
+use crate::privilege::Opener;
 use crate::service::{self, Service};
 use crate::services::{Server, Services};
 use crate::sink::{self, SinkRequest, Sinks};
@@ -70,6 +72,8 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     let metrics = args.metrics.map(MetricsAddress::listen).transpose()?;
     let needs_times = requests.iter().any(SinkRequest::needs_times) || !args.feeds()?.is_empty();
     let builder = builder.timestamps(args.timestamps || needs_times);
+    // Threads that start from here on have only the capabilities that the run keeps.
+    let opener = Opener::start((!args.keeps_all_capabilities()).then(|| kept::of(&args, &requests)))?;
     let (events, waiting) = mpsc::channel();
     let cancel = signals::watch(events.clone(), args.hangup(&requests)).context("cannot handle signals")?;
     panics::report_to(events.clone());
@@ -77,7 +81,7 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     let mut services = Services::default();
     let control = control::serve(args.name.as_deref(), args.control.as_deref(), &events, &mut services)?;
 
-    let receiver = match builder.cancel(cancel).build() {
+    let receiver = match opener.open(builder.cancel(cancel)) {
         Err(Error::Cancelled) => {
             outlet::print(&format!("receiver: {}", Error::Cancelled));
             return Ok(());

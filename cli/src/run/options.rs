@@ -14,7 +14,7 @@ use super::subscriptions;
 use crate::config::{Configured, FeedEntry, SinkEntry, Wanted, positive_time};
 use crate::cpus::{CpuList, Priority};
 use crate::errors::UsageError;
-use crate::feeds::{FeedOptions, FeedRequest, path_class};
+use crate::feeds::{Fec, FeedOptions, FeedRequest, path_class};
 use crate::metrics::MetricsAddress;
 use crate::signals::Hangup;
 use crate::sink::{self, SinkRequest};
@@ -64,6 +64,10 @@ pub struct RunArgs {
     /// Control socket for `receiver ctl`, in place of the one that a run with a name has in the runtime directory
     #[arg(long, value_name = "PATH", help_heading = "Instance")]
     pub control: Option<PathBuf>,
+    /// Keep all capabilities of the process, such as those of root. Otherwise the run keeps those that its mode takes. A
+    /// program that uses the same groups, and that starts later, is named only if all are kept
+    #[arg(long, help_heading = "Instance")]
+    keep_capabilities: bool,
     /// Serve metrics (OpenMetrics) at http://ADDRESS:PORT/metrics; PORT alone is on 127.0.0.1
     #[arg(
         long,
@@ -262,6 +266,10 @@ pub struct RunArgs {
     /// (150 µs)
     #[arg(long, value_name = "CLASS", value_parser = path_class, help_heading = "Feeds")]
     feed_class: Option<PathClass>,
+    /// The legs of the feed have parity by ST 2022-1 (rtp, and mpeg-ts in RTP), from which lost packets are made again:
+    /// columns on the port of each leg plus 2, rows on plus 4. These are joined too
+    #[arg(long, requires = "feed", help_heading = "Feeds")]
+    feed_fec: bool,
     /// Allow any-source subscriptions in 232.0.0.0/8 and ff3x::/32, which are for named sources (RFC 4607)
     #[arg(long, help_heading = "Subscriptions")]
     allow_asm_in_ssm_range: bool,
@@ -305,13 +313,20 @@ impl RunArgs {
         self.mode
     }
 
+    /// Returns true if no capability is to be given up. The log of verdicts has a thread that is not told to.
+    pub fn keeps_all_capabilities(&self) -> bool {
+        self.keep_capabilities || self.trace_verdicts
+    }
+
     /// What is joined at the start: that of the command line, of the configuration, and of the list.
     ///
     /// # Errors
     /// As [`RunArgs::builder`].
     pub fn wanted(&self) -> anyhow::Result<Vec<Wanted>> {
         let file = self.file().map(|configured| &configured.file);
-        subscriptions::all(&self.subscriptions, self.subscription_file.as_deref(), file)
+        let mut wanted = subscriptions::all(&self.subscriptions, self.subscription_file.as_deref(), file)?;
+        super::feeds::add_parity(&self.feeds()?, &mut wanted)?;
+        Ok(wanted)
     }
 
     /// What SIGHUP does to a run with these sinks.
@@ -339,7 +354,14 @@ impl RunArgs {
         let defaults = FeedOptions { window: self.feed_window, class: self.feed_class, ..FeedOptions::default() };
         let configured = self.file().map(|configured| configured.file.feeds.as_slice()).unwrap_or_default();
         match (self.feed, configured) {
-            (Some(protocol), []) => Ok(vec![FeedRequest::of_all(protocol, defaults)]),
+            (Some(protocol), []) if self.feed_fec && !FeedRequest::can_have_parity(&protocol) => {
+                let text = format!("--feed-fec is for rtp and mpeg-ts, not for {protocol}; remove it");
+                Err(UsageError(text))
+            }
+            (Some(protocol), []) => {
+                let fec = if self.feed_fec { Fec::NextPorts } else { Fec::None };
+                Ok(vec![FeedRequest::of_all(protocol, defaults, fec)])
+            }
             (Some(_), _) => Err(UsageError("--feed and [[feed]] exclude each other; remove one of them".to_owned())),
             (None, _) => {
                 let with_defaults = |entry: &FeedEntry| {

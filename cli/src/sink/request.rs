@@ -105,6 +105,14 @@ impl SinkRequest {
         }
     }
 
+    /// What the sink opens while the run goes on: its files, or the socket of its reader.
+    pub fn later_file(&self) -> Option<PathBuf> {
+        match &self.destination {
+            Destination::Kind(Kind::Unix(path)) => Some(path.into()),
+            _ => self.file(),
+        }
+    }
+
     /// Returns true if the sink turns its file, or opens it anew, on request: one that is written as `file:PATH` or
     /// `pcapng:PATH`.
     pub fn reopens(&self) -> bool {

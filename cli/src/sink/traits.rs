@@ -58,6 +58,10 @@ pub struct SinkReport {
     /// Datagrams that a relay lost on purpose, as `loss` in its target asks. They are neither in `packets` nor in
     /// `dropped`.
     pub impaired: u64,
+    /// Datagrams that a relay sent twice, as `duplicate` in its target asks. Each is once in `packets`.
+    pub duplicated: u64,
+    /// Datagrams that a relay held back until later ones had left, as `reorder` in its target asks.
+    pub reordered: u64,
     /// How it fares: `ok`, `waiting for a reader`, or `failing: ` and the reason.
     pub state: String,
     /// Datagrams that were dropped because something failed, other than that a reader did not read.
@@ -72,6 +76,7 @@ impl SinkReport {
     /// From the counts of a sink.
     pub fn new(counts: &Counts, condition: &Condition, last_error: Option<String>) -> Self {
         let of = |reason| counts.dropped_for(reason);
+        let impairments = counts.impairments();
         Self {
             name: String::new(),
             packets: counts.written(),
@@ -83,7 +88,9 @@ impl SinkReport {
                 .filter(|(_, count)| *count > 0)
                 .collect(),
             late: counts.late(),
-            impaired: counts.impaired(),
+            impaired: impairments.lost,
+            duplicated: impairments.duplicated,
+            reordered: impairments.reordered,
             state: condition.to_string(),
             failures: DropReason::ALL.into_iter().filter(|reason| reason.is_failure()).map(of).sum(),
             last_error,

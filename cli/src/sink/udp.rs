@@ -21,7 +21,7 @@ use super::impaired::Impaired;
 use super::traits::{Context, Sink};
 use super::written::{Written, payload};
 use crate::errors::UsageError;
-use crate::outlet::{Batch, Device, DropReason, Gate, Outlet, Trouble};
+use crate::outlet::{Batch, Device, DropReason, Gate, Impairments, Outlet, Trouble};
 use crate::signals;
 
 /// The hop limit to a group and to a host.
@@ -57,7 +57,7 @@ pub fn open(target: &UdpTarget, name: &str, limit: usize, context: &Context<'_>)
         renewed: Instant::now(),
         is_precise: false,
         impaired: Impaired::of(target),
-        left_out: (0, 0),
+        done: Impairments::default(),
     };
     let outlet = Outlet::over(name, device, context.on_failure());
     Ok(Box::new(Written::new(outlet, limit, payload).timed()))
@@ -205,8 +205,8 @@ struct Relay {
     renewed: Instant,
     is_precise: bool,
     impaired: Option<Impaired>,
-    /// Datagrams of the last write that were lost on purpose, and their bytes.
-    left_out: (u64, u64),
+    /// What was done to the datagrams of the last write on purpose.
+    done: Impairments,
 }
 
 impl Relay {
@@ -231,9 +231,12 @@ impl Relay {
         match impaired.fate() {
             Fate::Lost => {
                 impaired.take();
-                self.left_out = (1, datagram.len() as u64);
+                self.done = Impairments { lost: 1, lost_bytes: datagram.len() as u64, ..Impairments::default() };
             }
-            Fate::HeldBack => impaired.hold(datagram),
+            Fate::HeldBack => {
+                impaired.hold(datagram);
+                self.done.reordered = 1;
+            }
             fate => {
                 let sent = self.connection.send(std::iter::once(datagram));
                 if !sent.is_err_and(is_temporary) {
@@ -242,6 +245,7 @@ impl Relay {
                 sent?;
                 if fate == Fate::Twice {
                     self.connection.send_surely(datagram);
+                    self.done.duplicated = 1;
                 }
                 for held in impaired.overtaken() {
                     self.connection.send_surely(&held);
@@ -276,7 +280,7 @@ impl Device for Relay {
             let until = (now + TOGETHER).saturating_sub(self.delay);
             count = (1..most).find(|&at| batch.time(at) > until).unwrap_or(most);
         }
-        self.left_out = (0, 0);
+        self.done = Impairments::default();
         match self.send(batch, count) {
             Ok(sent) => {
                 let late = |at: &usize| batch.time(*at).saturating_add(self.delay + LATE) < now;
@@ -294,8 +298,8 @@ impl Device for Relay {
         }
     }
 
-    fn left_out(&self) -> (u64, u64) {
-        self.left_out
+    fn impairments(&self) -> Impairments {
+        self.done
     }
 
     fn keeps_units(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Sets up a receiver: the builder, and the order in which everything is opened.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -52,6 +53,17 @@ use receiver_host::Interface;
 pub struct Builder {
     config: ReceiverConfig,
     cancel: Option<Arc<AtomicBool>>,
+    thread_start: Option<ThreadStart>,
+}
+
+/// What the receiver's own thread calls first.
+#[derive(Clone)]
+struct ThreadStart(Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for ThreadStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ThreadStart")
+    }
 }
 
 impl Receiver {
@@ -83,7 +95,7 @@ impl Receiver {
 impl Builder {
     /// A builder that begins with this configuration.
     pub fn from_config(config: ReceiverConfig) -> Self {
-        Self { config, cancel: None }
+        Self { config, cancel: None, thread_start: None }
     }
 
     /// The configuration as it is now.
@@ -253,6 +265,13 @@ impl Builder {
         self
     }
 
+    /// What the thread that follows the link calls first: it gives up capabilities that only [`Builder::build`] needs,
+    /// or takes other CPUs. The receiver needs those of its mode to restore itself after an outage of the link.
+    pub fn on_thread_start(mut self, call: impl Fn() + Send + Sync + 'static) -> Self {
+        self.thread_start = Some(ThreadStart(Arc::new(call)));
+        self
+    }
+
     /// Returns [`Error::Cancelled`] if the cancel flag is set.
     fn check_cancelled(&self) -> Result<(), Error> {
         match &self.cancel {
@@ -356,7 +375,8 @@ impl Builder {
         }
         control.check_reverse_path(subscriptions.iter().flat_map(named_sources));
         control.check_others();
-        link::watch(&control)?;
+        let first = self.thread_start;
+        link::watch(&control, move || first.iter().for_each(|ThreadStart(call)| call()))?;
         Ok(Receiver::new(workers, Handle { control }))
     }
 

@@ -57,8 +57,9 @@ const OLDER_QUERIER: Duration = Duration::from_secs(260);
 /// The largest number of reads of netlink before a state counts, while messages keep coming.
 const ROUNDS: usize = 16;
 
-/// Starts to watch the link, in the calling thread's network namespace. The watch ends with the receiver.
-pub(crate) fn watch(control: &Arc<Control>) -> Result<(), Error> {
+/// Starts to watch the link, in the calling thread's network namespace. The watch ends with the receiver. Its thread
+/// calls `first` before it does anything.
+pub(crate) fn watch(control: &Arc<Control>, first: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     let known = control.interface();
     let operation = "watch the link by netlink";
     let failed = |source| InterfaceError::Kernel { name: known.name.clone(), operation, source };
@@ -87,7 +88,11 @@ pub(crate) fn watch(control: &Arc<Control>) -> Result<(), Error> {
         tables: None,
         reported: Vec::new(),
     };
-    std::thread::Builder::new().name("receiver-link".into()).spawn(move || watch.run()).map_err(failed)?;
+    let run = move || {
+        first();
+        watch.run();
+    };
+    std::thread::Builder::new().name("receiver-link".into()).spawn(run).map_err(failed)?;
     Ok(())
 }
 

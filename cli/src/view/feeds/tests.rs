@@ -8,7 +8,7 @@ use super::rows::rows;
 use super::states::MOST_STREAMS;
 use super::words::cause_words;
 use super::*;
-use crate::feeds::{FeedReport, FeedState, LegReport, StreamReport};
+use crate::feeds::{FecReport, FeedReport, FeedState, LegReport, RerequestReport, StreamReport};
 
 /// Two legs that lost something each, and nothing together.
 pub fn complete() -> FeedReport {
@@ -46,6 +46,23 @@ pub fn with_gaps() -> FeedReport {
     feed.missing_by = BTreeMap::from([("network".into(), 9), ("ring".into(), 3), ("consumer".into(), 0)]);
     (feed.state, feed.last_gap_seconds_ago, feed.legs[1].is_lost) = (FeedState::Recovering, Some(4.0), true);
     feed
+}
+
+#[test]
+fn what_filled_gaps_has_a_line() {
+    let mut feed = complete();
+    assert!(!paragraph(&feed).iter().any(|line| line.contains("asked again") || line.contains("parity")));
+    feed.rerequest =
+        Some(RerequestReport { requests: 3, requested: 40, filled: 38, given_up: 2, ..RerequestReport::default() });
+    feed.fec = Some(FecReport { columns: 20, rows: 1, recovered: 7, ..FecReport::default() });
+    let lines = paragraph(&feed);
+    assert!(
+        lines.contains(&"  asked again: 3 requests for 40 messages, 38 filled, 2 given up".to_owned()),
+        "{lines:?}"
+    );
+    assert!(lines.contains(&"  parity: 20 columns and 1 row, 7 packets made again".to_owned()), "{lines:?}");
+    let line = interval_line(&feed);
+    assert!(line.contains(", 38 asked for again and filled, 7 made again from parity"), "{line}");
 }
 
 #[test]

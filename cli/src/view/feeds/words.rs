@@ -126,6 +126,7 @@ pub fn paragraph(feed: &FeedReport) -> Vec<String> {
     if feed.legs.len() > 1 {
         lines.extend(feed.legs.iter().map(|leg| format!("  {}", leg_words(leg))));
     }
+    lines.extend(repairs(feed).into_iter().map(|line| format!("  {line}")));
     let media = media_lines(None, feed.transport_stream.as_ref(), feed.delivery_index.as_ref());
     lines.extend(media.into_iter().map(|line| format!("  {line}")));
     if feed.streams.len() > 1 {
@@ -137,6 +138,30 @@ pub fn paragraph(feed: &FeedReport) -> Vec<String> {
         }
     }
     lines
+}
+
+/// What filled gaps beside the legs: a line for the requests, and one for the parity.
+fn repairs(feed: &FeedReport) -> Vec<String> {
+    let with_counts = |start: String, counts: &[(u64, &str)]| {
+        let counts = counts.iter().filter(|(number, _)| *number > 0);
+        counts.fold(start, |line, (number, what)| format!("{line}, {number} {what}"))
+    };
+    let requests = feed.rerequest.map(|found| {
+        let asked = count(found.requested, "message");
+        let start = format!("asked again: {} for {asked}", count(found.requests, "request"));
+        let counts = [
+            (found.filled, "filled"),
+            (found.given_up, "given up"),
+            (found.refused, "not asked for"),
+            (found.failed, "requests not sent"),
+        ];
+        with_counts(start, &counts)
+    });
+    let parity = feed.fec.map(|found| {
+        let start = format!("parity: {} and {}", count(found.columns, "column"), count(found.rows, "row"));
+        with_counts(start, &[(found.recovered, "packets made again"), (found.malformed, "malformed")])
+    });
+    requests.into_iter().chain(parity).collect()
 }
 
 /// What is known of a part of a feed beyond the feed's sentence.
@@ -220,6 +245,10 @@ pub fn interval_line(feed: &FeedReport) -> String {
         format!("{} missing", total.missing),
         state_word(feed.state).to_owned(),
     ];
+    let filled = feed.rerequest.map_or(0, |found| found.filled);
+    let made_again = feed.fec.map_or(0, |found| found.recovered);
+    let repaired = [(filled, "asked for again and filled"), (made_again, "made again from parity")];
+    parts.extend(repaired.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}")));
     parts.extend(feed.last_gap_seconds_ago.map(|seconds| format!("last gap {} ago", age(seconds))));
     parts.extend(feed.legs.iter().filter(|leg| leg.is_lost).map(|leg| format!("leg {} is LOST", leg.name)));
     format!("feed {}: {}", feed.name, parts.join(", "))
