@@ -136,9 +136,12 @@ fn reload(home: &Home, run: &Run, random: &mut Random, stop: &AtomicBool, done: 
 }
 
 fn scrape(lab: &Lab, random: &mut Random, stop: &AtomicBool, done: &AtomicU64) {
+    let mut before = 0.0;
     while !stop.load(Ordering::Relaxed) {
         let metrics = openmetrics::scrape(lab);
-        assert!(metrics.get("receiver_queue_taken_frames_total{queue=\"0\"}").is_none_or(|taken| taken >= 0.0));
+        let taken = metrics.get("receiver_queue_taken_packets_total{queue=\"0\"}").expect("a queue");
+        assert!(taken >= before, "a counter fell from {before} to {taken}");
+        before = taken;
         assert!(metrics.samples.len() > 50, "{}", metrics.samples.len());
         done.fetch_add(1, Ordering::Relaxed);
         random.rest(200);

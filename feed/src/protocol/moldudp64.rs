@@ -93,3 +93,17 @@ impl Rerequest {
         bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sender chooses the session, and its name is printed to terminals.
+    #[test]
+    fn a_session_that_is_no_text_is_a_number() {
+        let mut datagram = [0; HEADER];
+        datagram[..10].copy_from_slice(b"\x1b[2J\x07     ");
+        let stream = MoldUdp64.parse(&datagram).expect("a heartbeat").stream;
+        assert_eq!(MoldUdp64.stream_name(stream), "0x1b5b324a072020202020");
+    }
+}

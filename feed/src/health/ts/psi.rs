@@ -173,3 +173,16 @@ fn text(bytes: &[u8]) -> String {
     };
     text.chars().filter(|char| !char.is_control()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sender chooses the names, and they are printed to terminals.
+    #[test]
+    fn names_have_no_control_characters() {
+        for bytes in [&b"\x1b[2Jnews\x07"[..], b"\x15\x1b[2Jnews\xc2\x9b", b"\x10\x00\x01\x1b[2Jnews\x85"] {
+            assert_eq!(text(bytes), "[2Jnews", "{bytes:?}");
+        }
+    }
+}
