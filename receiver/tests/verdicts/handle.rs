@@ -28,6 +28,11 @@ impl Handle {
         run_frame(self.program.as_fd(), self.if_index, frame, repeat, &mut []).expect("a test run");
     }
 
+    /// Runs a frame once, in the calling thread's namespace, and returns the action.
+    pub fn action(&self, frame: &[u8]) -> u32 {
+        run_frame(self.program.as_fd(), self.if_index, frame, 1, &mut []).expect("a test run").action
+    }
+
     /// Runs this number of copies of a frame as the driver does: in batches, softirqs off (Linux 5.18).
     pub fn run_live(&self, frame: &[u8], copies: u32) {
         feed_live(self.program.as_fd(), self.if_index, frame, copies).expect("a test run");

@@ -20,6 +20,7 @@ mod ring;
 mod shared;
 mod sleeps;
 mod stamp;
+mod storm;
 mod table;
 #[path = "../support/threads.rs"]
 mod threads;

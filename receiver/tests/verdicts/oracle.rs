@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use receiver::internals::Program;
-use receiver_common::wire::{self, Network, Udp, VlanTags};
+use receiver_common::wire::{self, Network, Udp, VlanTags, Window};
 use receiver_common::{Action, FlowAction, GroupAction, Port, Verdict};
 
 use crate::table::{
@@ -24,10 +24,19 @@ pub fn action(verdict: Verdict) -> u32 {
 }
 
 /// What the maps hold.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Filter {
-    flows: HashMap<(IpAddr, IpAddr, u16), FlowAction>,
-    groups: HashMap<(IpAddr, u16), GroupAction>,
+    pub flows: HashMap<(IpAddr, IpAddr, u16), FlowAction>,
+    pub groups: HashMap<(IpAddr, u16), GroupAction>,
+}
+
+/// What a verdict depends on besides the frame and the filter.
+#[derive(Clone, Copy)]
+pub struct Rules {
+    pub tags: VlanTags,
+    /// The queue has an AF_XDP socket.
+    pub socket: bool,
+    pub pass_partial: bool,
 }
 
 impl Filter {
@@ -65,7 +74,12 @@ impl Filter {
 
     /// The verdict, and the slot that counts a drop because of the source.
     pub fn judge(&self, frame: &[u8], tags: VlanTags, socket: bool) -> (Verdict, Option<u32>) {
-        let (source, address, udp) = match read(frame, tags) {
+        self.judge_by(frame, Rules { tags, socket, pass_partial: false })
+    }
+
+    /// As [`Filter::judge`]. Of [`Verdict::PassedShared`] the slot counts what passed.
+    pub fn judge_by<W: Window + ?Sized>(&self, frame: &W, rules: Rules) -> (Verdict, Option<u32>) {
+        let Datagram { source, group: address, udp } = match read(frame, rules.tags) {
             Ok(datagram) => datagram,
             Err(verdict) => return (verdict, None),
         };
@@ -81,15 +95,46 @@ impl Filter {
         if flow.is_none() && group.is_some_and(|group| group.is_exclude) && is_martian(source, address) {
             return (Verdict::DroppedMartian, None);
         }
-        let for_host = frame[0] & 1 == 1 || frame[..6] == OWN_MAC;
-        match (flow, group) {
-            (Some(flow), _) if !flow.is_accept => (Verdict::DroppedBlocked, Some(flow.slot)),
-            (None, Some(group)) if !group.is_exclude => (Verdict::DroppedNotIncluded, Some(group.slot)),
-            _ if !for_host => (Verdict::PassedUnicastMac, None),
-            _ if socket => (Verdict::Redirected, None),
-            _ => (Verdict::PassedNoSocket, None),
+        let mac: &[u8; 6] = frame.bytes(0).expect("an Ethernet header");
+        let for_host = mac[0] & 1 == 1 || *mac == OWN_MAC;
+        let unwanted = match (flow, group) {
+            (Some(flow), _) if !flow.is_accept => Some((Verdict::DroppedBlocked, flow.slot)),
+            (None, Some(group)) if !group.is_exclude => Some((Verdict::DroppedNotIncluded, group.slot)),
+            _ => None,
+        };
+        match unwanted {
+            Some((_, slot)) if group.is_some_and(|group| group.is_shared) => (Verdict::PassedShared, Some(slot)),
+            Some((verdict, slot)) => (verdict, Some(slot)),
+            None if rules.pass_partial && is_partial(source, address, udp) => (Verdict::PassedPartialChecksum, None),
+            None if !for_host => (Verdict::PassedUnicastMac, None),
+            None if rules.socket => (Verdict::Redirected, None),
+            None => (Verdict::PassedNoSocket, None),
         }
     }
+}
+
+/// What the parser finds.
+struct Datagram {
+    source: IpAddr,
+    group: IpAddr,
+    udp: Udp,
+}
+
+/// Returns true if the checksum field holds the sum of the pseudo header (RFC 768; RFC 8200, section 8.1).
+fn is_partial(source: IpAddr, group: IpAddr, udp: Udp) -> bool {
+    let words = [source, group].into_iter().flat_map(|address| match address {
+        IpAddr::V4(address) => address.octets().chunks(2).map(be16).collect::<Vec<_>>(),
+        IpAddr::V6(address) => address.octets().chunks(2).map(be16).collect(),
+    });
+    let mut sum = words.sum::<u32>() + 17 + u32::from(udp.len);
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum == u32::from(u16::from_be(udp.checksum))
+}
+
+fn be16(pair: &[u8]) -> u32 {
+    u32::from(pair[0]) << 8 | u32::from(pair[1])
 }
 
 /// Returns true if Linux drops what this source sends to a group, whoever has joined it.
@@ -104,15 +149,16 @@ fn is_martian(source: IpAddr, group: IpAddr) -> bool {
     }
 }
 
-fn read(frame: &[u8], tags: VlanTags) -> Result<(IpAddr, IpAddr, Udp), Verdict> {
+fn read<W: Window + ?Sized>(frame: &W, tags: VlanTags) -> Result<Datagram, Verdict> {
     match wire::network(frame, tags)? {
         Network::V4(offset) => {
             let datagram = wire::udp_v4(frame, offset)?;
-            Ok((ip(datagram.source.to_ne_bytes()), ip(datagram.group.to_ne_bytes()), datagram.udp))
+            let (source, group) = (ip(datagram.source.to_ne_bytes()), ip(datagram.group.to_ne_bytes()));
+            Ok(Datagram { source, group, udp: datagram.udp })
         }
         Network::V6(offset) => {
             let datagram = wire::udp_v6(frame, offset)?;
-            Ok((words(datagram.source), words(datagram.group), datagram.udp))
+            Ok(Datagram { source: words(datagram.source), group: words(datagram.group), udp: datagram.udp })
         }
     }
 }
@@ -155,12 +201,13 @@ impl Mutator {
         frame
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    /// A number below `end`, or 0.
+    pub fn below(&mut self, end: usize) -> usize {
         (self.next() % end.max(1) as u64) as usize
     }
 
     /// SplitMix64.
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
