@@ -26,6 +26,7 @@ mod scenario;
 mod setup;
 mod test;
 mod toolchain;
+mod torture;
 mod tree;
 mod vm;
 
@@ -52,6 +53,8 @@ enum Command {
     Test(test::Arguments),
     /// Measures the receiver and its peers in separate network namespaces.
     Bench(bench::Arguments),
+    /// Does random operations and faults to a running receiver, and judges what arrives.
+    Torture(torture::Arguments),
     /// Runs everything that a change has to pass: formatting, clippy, dependencies, documentation, tests, fuzz targets,
     /// virtual machines, the XDP objects.
     Ci(ci::Arguments),
@@ -115,6 +118,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             return Ok(if test::run(&arguments)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Bench(arguments) => return bench::run(&arguments),
+        Command::Torture(arguments) => return torture::run(&arguments),
         Command::Ci(arguments) => ci::run(&arguments)?,
         Command::Fuzz(arguments) => fuzz::run(&arguments)?,
         Command::Vm(arguments) => return vm::run(&arguments),

@@ -1,0 +1,47 @@
+//! `cargo xtask torture`: builds the receiver and the torturer, and starts the latter as root.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::artifacts;
+use crate::interrupt;
+use crate::preflight;
+use crate::privilege::{Elevation, passed_on};
+use crate::process::shown;
+use crate::tree;
+
+/// The torturer's package, and its program.
+const PACKAGE: &str = "receiver-torture";
+/// The package of the command under test, and its program.
+const COMMAND: [&str; 2] = ["receiver-cli", "receiver"];
+
+/// Options of the command.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Options: --minutes N, --seed S, --episode SEED, --keep NUMBERS; `-- --help` prints all of them.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Runs the command. The build has debug assertions, so that an overflow is a panic.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let what = "the torture (`cargo xtask torture`)";
+    let root = tree::root()?;
+    preflight::programs(&root, what, true)?;
+    let elevation = Elevation::require(what)?;
+    preflight::namespaces(Some(elevation))?;
+    let built = artifacts::build(&root, &["build", "--package", PACKAGE, "--package", COMMAND[0]])?;
+    let program = |name: &str| {
+        let found = built.iter().find(|artifact| artifact.target == name);
+        found.map(|artifact| &artifact.executable).with_context(|| format!("cargo built no program called {name}"))
+    };
+    let variables = passed_on(&["RUST_BACKTRACE", "PATH", "TMPDIR"]);
+    let variables: Vec<_> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
+    let mut command = elevation.command(program(PACKAGE)?, &variables);
+    command.arg("--receiver").arg(program(COMMAND[1])?).args(&arguments.arguments);
+    // Ctrl-C also reaches the child.
+    interrupt::outlive()?;
+    let status = command.status().with_context(|| format!("cannot run `{}`", shown(&command)))?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
