@@ -53,7 +53,7 @@ impl Snapshot {
         let ledger = handle.ledger()?;
         let at = Instant::now();
         let streams = handle.subscriptions()?;
-        let total = totals(handle.mode(), &streams, &ledger);
+        let total = totals(handle, &ledger);
         let counted = streams.iter().map(|stream| (stream.id, counts(stream))).collect();
         let delivered = feeds.iter().map(|feed| (feed.name.clone(), feed.total.messages)).collect();
         let base = Base { at, streams: counted, feeds: delivered, total, ledger };
@@ -79,7 +79,7 @@ pub struct Figures {
     pub span: f64,
     /// Each subscription, in the order of joining.
     pub streams: Vec<Stream>,
-    /// The sum over all subscriptions.
+    /// The sum over all subscriptions, those that were left included.
     pub total: Flow,
     /// Every frame under its cause.
     pub ledger: Ledger,
@@ -239,14 +239,10 @@ fn counts(stream: &SubscriptionReport) -> Counts {
 }
 
 /// Subscriptions that share a group and port share their count of blocked frames. The ledger has it once.
-fn totals(mode: ReceiveMode, streams: &[SubscriptionReport], ledger: &Ledger) -> Counts {
-    let sum = |of: fn(&SubscriptionReport) -> u64| streams.iter().map(of).sum();
-    let known = mode != ReceiveMode::Socket;
-    Counts {
-        packets: sum(|stream| stream.packets),
-        bytes: sum(|stream| stream.bytes),
-        blocked: known.then(|| blocked(ledger)),
-    }
+fn totals(handle: &Handle, ledger: &Ledger) -> Counts {
+    let total = handle.totals();
+    let known = handle.mode() != ReceiveMode::Socket;
+    Counts { packets: total.packets, bytes: total.bytes, blocked: known.then(|| blocked(ledger)) }
 }
 
 fn blocked(ledger: &Ledger) -> u64 {

@@ -99,7 +99,7 @@ pub use api::parse::ParseError;
 pub use api::queue_report::QueueReport;
 pub use api::queues::Queues;
 pub use api::receiver::Receiver;
-pub use api::report::SubscriptionReport;
+pub use api::report::{SubscriptionReport, Totals};
 #[cfg(feature = "tokio")]
 pub use api::stream::AsyncReceiver;
 pub use api::text::printable;

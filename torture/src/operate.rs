@@ -33,7 +33,7 @@ impl Episode {
             | Operation::Leave { .. }
             | Operation::Block { .. }
             | Operation::Unblock { .. }
-            | Operation::SetSources { .. } => self.change(operation)?,
+            | Operation::SetSources { .. } => return self.change(operation),
             Operation::Reload { mask } => {
                 self.write_config(mask)?;
                 self.change(operation)?;
@@ -100,8 +100,8 @@ impl Episode {
     }
 
     /// Asks for a change of a subscription. Streams that it does not concern lose nothing.
-    fn change(&mut self, operation: Operation) -> Result<()> {
-        let Some((group, asked)) = self.model.subscribed.asked(operation) else { return Ok(()) };
+    fn change(&mut self, operation: Operation) -> Result<bool> {
+        let Some((group, asked)) = self.model.subscribed.asked(operation) else { return Ok(false) };
         let old = self.model.subscribed.filters[group];
         let new = asked.unwrap_or(old);
         let concerned: Vec<usize> = (0..SOURCES)
@@ -125,7 +125,8 @@ impl Episode {
         for &stream in &concerned {
             self.model.expect(stream, self.sender.after_now(stream));
         }
-        self.check_list()
+        self.check_list()?;
+        Ok(true)
     }
 
     fn request(&self, operation: Operation) -> Value {

@@ -13,6 +13,8 @@ use crate::stream::{Family, Filter, GROUPS, MOVING, OF_FILE, Role, role};
 const LENGTH: Duration = Duration::from_secs(17);
 /// The most operations after which the receiver waits longer each time before it attaches its program again.
 const MOST_DETACHED: usize = 2;
+/// Percent of all operations after which the receiver has to recover.
+const DISRUPTIONS: u64 = 15;
 /// Both sources.
 const BOTH: u8 = 3;
 
@@ -120,13 +122,16 @@ impl Subscribed {
         Self { filters: [first, second, Filter::Absent, Filter::Exclude(0), of_file(file)], file }
     }
 
-    /// What an operation asks for: the group and its new filter. `None` if it changes no subscription, and `Some(Err)`
-    /// if the receiver has to refuse it.
+    /// What an operation asks for: the group and its new filter. `None` if it changes no subscription, or is not done in
+    /// this state, and `Some(Err)` if the receiver has to refuse it.
     pub fn asked(&self, operation: Operation) -> Option<(usize, Result<Filter, ()>)> {
         let (group, filter) = match operation {
-            Operation::Join { group, filter } => {
-                (group, if self.filters[group] == Filter::Absent { Ok(filter) } else { Err(()) })
-            }
+            Operation::Join { group, filter } => match (self.filters[group], filter) {
+                (Filter::Absent, _) => (group, Ok(filter)),
+                // A second subscription of other sources would be legal.
+                (Filter::Include(there), Filter::Include(more)) if there & more == 0 => return None,
+                _ => (group, Err(())),
+            },
             Operation::Leave { group } => {
                 (group, if self.filters[group] == Filter::Absent { Err(()) } else { Ok(Filter::Absent) })
             }
@@ -174,28 +179,33 @@ fn draw(random: &mut Random, subscribed: &Subscribed, plan: &Plan) -> Operation 
     let detached =
         plan.steps.iter().filter(|s| matches!(s.operation, Operation::Detach | Operation::Foreign { .. })).count();
     let milliseconds = |random: &mut Random, range| Duration::from_millis(random.within(range));
-    match random.below(100) {
+    if random.chance(DISRUPTIONS) {
+        return match random.below(30) {
+            0..5 => Operation::Flap { rx: random.chance(50), time: milliseconds(random, 0..800) },
+            5..10 => Operation::Remake { same_index: random.chance(50) },
+            10..13 => Operation::Move { up: random.chance(50), time: milliseconds(random, 0..500) },
+            13..16 => Operation::Mtu { bytes: random.pick(&[1_280, 1_400, 1_500, 3_000, 9_000]) },
+            16..19 => Operation::Addresses { time: milliseconds(random, 0..800) },
+            19..22 => Operation::Kill,
+            22..24 => Operation::CloseConsumer { time: milliseconds(random, 10..1_000) },
+            24..27 if detached < MOST_DETACHED && plan.mode != "socket" => Operation::Detach,
+            27..30 if detached < MOST_DETACHED && plan.mode != "socket" => {
+                Operation::Foreign { time: milliseconds(random, 100..1_500) }
+            }
+            _ if plan.queues > 1 => Operation::Queues { count: random.pick(&[1, 2]) },
+            _ => Operation::Rename,
+        };
+    }
+    match random.below(80) {
         0..45 => change(random, subscribed),
-        45..51 => Operation::Reload { mask: random.below(4) as u8 },
-        51..53 => Operation::BadReload { kind: random.below(4) as u8 },
-        53..58 => Operation::Flap { rx: random.chance(50), time: milliseconds(random, 0..800) },
-        58..63 => Operation::Remake { same_index: random.chance(50) },
-        63..66 => Operation::Rename,
-        66..69 => Operation::Move { up: random.chance(50), time: milliseconds(random, 0..500) },
-        69..72 => Operation::Mtu { bytes: random.pick(&[1_280, 1_400, 1_500, 3_000, 9_000]) },
-        72..75 => Operation::Addresses { time: milliseconds(random, 0..800) },
-        75..77 if plan.queues > 1 => Operation::Queues { count: random.pick(&[1, 2]) },
-        75..80 => Operation::Query { querier: random.pick(&Querier::ALL) },
-        80..83 => Operation::Suspend { time: milliseconds(random, 100..1_500) },
-        83..86 => Operation::Kill,
-        86..88 => Operation::Stall { time: milliseconds(random, 100..2_000) },
-        88..90 => Operation::CloseConsumer { time: milliseconds(random, 10..1_000) },
-        90..93 => Operation::Misbehave { client: random.pick(&Client::ALL) },
-        93..95 => Operation::Descriptors,
-        95..98 if detached < MOST_DETACHED && plan.mode != "socket" => Operation::Detach,
-        98..100 if detached < MOST_DETACHED && plan.mode != "socket" => {
-            Operation::Foreign { time: milliseconds(random, 100..1_500) }
-        }
+        45..52 => Operation::Reload { mask: random.below(4) as u8 },
+        52..55 => Operation::BadReload { kind: random.below(4) as u8 },
+        55..59 => Operation::Rename,
+        59..64 => Operation::Query { querier: random.pick(&Querier::ALL) },
+        64..68 => Operation::Suspend { time: milliseconds(random, 100..1_500) },
+        68..71 => Operation::Stall { time: milliseconds(random, 100..2_000) },
+        71..76 => Operation::Misbehave { client: random.pick(&Client::ALL) },
+        76..78 => Operation::Descriptors,
         _ => change(random, subscribed),
     }
 }
@@ -215,7 +225,8 @@ fn change(random: &mut Random, subscribed: &Subscribed) -> Operation {
             3 => Operation::Unblock { group, source },
             _ => Operation::SetSources { group, mask: random.within(u64::from(is_named)..4) as u8 },
         };
-        if any || matches!(subscribed.asked(operation), Some((_, Ok(_)))) {
+        let asked = subscribed.asked(operation);
+        if matches!(asked, Some((_, Ok(_)))) || (any && asked.is_some()) {
             return operation;
         }
     }

@@ -9,7 +9,7 @@ use crate::api::evidence::Evidence;
 use crate::api::membership_report::MembershipReport;
 use crate::api::mode::{ReceiveMode, Refused};
 use crate::api::queue_report::QueueReport;
-use crate::api::report::SubscriptionReport;
+use crate::api::report::{SubscriptionReport, Totals};
 use crate::engine::control::{Control, named_sources};
 use crate::engine::filter::SubscriptionId;
 use crate::engine::link::LinkHistory;
@@ -134,6 +134,12 @@ impl Handle {
     /// [`Error::Program`] if a counter cannot be read.
     pub fn subscriptions(&self) -> Result<Vec<SubscriptionReport>, Error> {
         self.control.subscriptions()
+    }
+
+    /// Reads what all subscriptions have received together. Those that were left are included, so that the counts only
+    /// grow.
+    pub fn totals(&self) -> Totals {
+        self.control.totals()
     }
 
     /// Reads the counters of each receive queue that has a worker. Empty in mode `socket`. No worker waits for it,

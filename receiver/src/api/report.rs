@@ -29,6 +29,16 @@ pub struct SubscriptionReport {
     pub last: Option<u64>,
 }
 
+/// What all subscriptions have received together, those that were left included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Datagrams handed over.
+    pub packets: u64,
+    /// Bytes of UDP payload in them.
+    pub bytes: u64,
+}
+
 impl SubscriptionReport {
     /// Frames of sources that are not wanted, dropped or passed.
     pub(crate) fn unwanted(&self) -> Option<u64> {

@@ -11,6 +11,7 @@ mod leave;
 pub(crate) mod others;
 pub(crate) mod recovery;
 mod report;
+mod totals;
 
 pub(crate) use evidence::named_sources;
 pub(crate) use report::TablesCheck;
@@ -65,6 +66,7 @@ struct Inner {
     program: Option<Program>,
     membership: MembershipSet,
     entries: HashMap<SubscriptionId, Arc<SubscriptionEntry>>,
+    left: totals::Left,
     /// The slots below this have had a group. The others have counted nothing.
     slots_used: u32,
     /// What each group's slot had counted when the group got it: slots are used again.
@@ -118,6 +120,7 @@ impl Control {
                 program: parts.program,
                 membership: parts.membership,
                 entries: HashMap::new(),
+                left: totals::Left::default(),
                 slots_used: 0,
                 unwanted_before: HashMap::new(),
                 sharing: others::Sharing::default(),

@@ -26,7 +26,9 @@ impl Control {
         let removed: Vec<_> =
             self.shared.filter.change(|table| latest_first.iter().filter_map(|id| table.remove(*id)).collect());
         for id in &latest_first {
-            inner.entries.remove(id);
+            if let Some(entry) = inner.entries.remove(id) {
+                inner.left.add(entry);
+            }
         }
         for (subscription, _, last) in &removed {
             inner.forget(subscription, *last);
