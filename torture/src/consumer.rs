@@ -91,13 +91,14 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Opens the socket and reads from it.
-    pub fn start(path: &Path, episode: u64) -> Result<Self> {
+    /// Opens the socket and reads from it. It overlooks every `blind`-th packet, unless that is 0.
+    pub fn start(path: &Path, episode: u64, blind: u64) -> Result<Self> {
         let socket = open(path).with_context(|| format!("cannot open the socket {}", path.display()))?;
         let shared = Arc::new(Shared::default());
         let (own, own_path) = (Arc::clone(&shared), path.to_owned());
         let thread = std::thread::Builder::new().name("consumer".into()).spawn(move || {
             let (mut socket, mut payload, mut room) = (Some(socket), vec![0; 4_096], Vec::new());
+            let mut count = 0_u64;
             loop {
                 match own.command.load(Ordering::Acquire) {
                     STOP => return,
@@ -107,7 +108,12 @@ impl Consumer {
                             own.opened.fetch_add(1, Ordering::Release);
                         }
                         match socket.as_ref().map(|socket| socket.recv(&mut payload)) {
-                            Some(Ok(length)) => own.take(episode, &payload[..length], &mut room),
+                            Some(Ok(length)) => {
+                                count += 1;
+                                if blind == 0 || !count.is_multiple_of(blind) {
+                                    own.take(episode, &payload[..length], &mut room);
+                                }
+                            }
                             Some(Err(_)) => {}
                             None => std::thread::sleep(WAIT),
                         }

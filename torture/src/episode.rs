@@ -17,7 +17,7 @@ use crate::model::{Judgement, Losses, Model};
 use crate::operation::Operation;
 use crate::plan::{Plan, Subscribed, of_file};
 use crate::sender::Sender;
-use crate::stream::{Filter, GROUPS, MOVING, OF_FILE, STREAMS};
+use crate::stream::{Filter, GROUPS, MOVING, OF_FILE, SECOND_LEG, STREAMS};
 use crate::subject::{Figures, Resources, Start, Subject};
 
 /// How long the episode waits for what must happen. Only the end of the wait is a fault, never its length.
@@ -87,10 +87,10 @@ pub struct Episode {
     _folder: Folder,
 }
 
-/// Carries out a plan.
-pub fn run(plan: &Plan, program: &Path) -> Outcome {
+/// Carries out a plan. The consumer overlooks every `blind`-th packet, unless that is 0.
+pub fn run(plan: &Plan, program: &Path, blind: u64) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut episode = match Episode::begin(plan, program) {
+    let mut episode = match Episode::begin(plan, program, blind) {
         Ok(episode) => episode,
         Err(error) => {
             outcome.faults.push(format!("the episode cannot begin: {error:#}"));
@@ -106,7 +106,7 @@ pub fn run(plan: &Plan, program: &Path) -> Outcome {
 }
 
 impl Episode {
-    fn begin(plan: &Plan, program: &Path) -> Result<Self> {
+    fn begin(plan: &Plan, program: &Path, blind: u64) -> Result<Self> {
         let ground = Ground::new(plan.family, plan.queues, plan.whole_checksums)?;
         let folder = Folder::new()?;
         let disk = plan.full_disk.then(|| folder.disk()).transpose()?;
@@ -117,15 +117,17 @@ impl Episode {
             control: folder.0.join("control"),
             output: folder.0.join("output"),
             second_output: disk.map(|disk| disk.join("payloads")),
+            recording: plan.recording.then(|| folder.0.join("recording.pcapng")),
+            options: plan.options,
         };
-        let consumer = Consumer::start(&start.output, plan.seed)?;
-        let sender = Sender::start(&ground.tx, plan.family, plan.seed)?;
+        let consumer = Consumer::start(&start.output, plan.seed, blind)?;
+        let sender = Sender::start(&ground.tx, plan)?;
         let mut this = Self {
             plan: plan.clone(),
             ground,
             sender,
             consumer,
-            model: Model::new(Subscribed::at_the_start(3)),
+            model: Model::new(Subscribed::at_the_start(3), plan.feed.then_some(SECOND_LEG)),
             start,
             subject: None,
             clients: Vec::new(),
@@ -213,7 +215,7 @@ impl Episode {
             let shown = &summary["packets"];
             outcome.faults.push(format!("the summary shows {shown} packets, and the ledger {}", last.packets));
         }
-        if figures.packets != figures.written + figures.dropped {
+        if !self.is_balanced(figures) {
             outcome.faults.push(format!(
                 "the run handed {} datagrams over; its sink wrote {} and dropped {}",
                 figures.packets, figures.written, figures.dropped
@@ -230,6 +232,11 @@ impl Episode {
         }
     }
 
+    /// Returns true if the sink took all that was handed over. A feed passes on what it gets from one leg alone.
+    fn is_balanced(&self, figures: &Figures) -> bool {
+        self.plan.feed || figures.packets == figures.written + figures.dropped
+    }
+
     /// Waits until nothing moves any more.
     fn drain(&mut self) -> Result<Figures> {
         let deadline = Instant::now() + PATIENCE;
@@ -239,7 +246,7 @@ impl Episode {
             let came = self.consumer.received().packets;
             let figures = self.subject()?.figures()?;
             let state = (came, figures.packets, figures.written, figures.dropped, figures.in_flight);
-            let is_still = figures.in_flight == 0 && figures.packets == figures.written + figures.dropped;
+            let is_still = figures.in_flight == 0 && self.is_balanced(&figures);
             quiet = if is_still && before == Some(state) { quiet + 1 } else { 0 };
             if quiet >= 3 {
                 return Ok(figures);
@@ -302,8 +309,15 @@ impl Episode {
         let filters = Subscribed::at_the_start(mask).filters;
         let mut text = String::new();
         for (group, filter) in filters.into_iter().enumerate().filter(|(_, filter)| *filter != Filter::Absent) {
-            let address = self.plan.family.subscription(group, filter);
-            text += &format!("[[subscription]]\nname = \"group-{group}\"\naddress = \"{address}\"\n");
+            // The legs of a feed are two subscriptions.
+            let parts = if group == 0 && self.plan.feed { [1, 2].map(Filter::Include).to_vec() } else { vec![filter] };
+            for (number, filter) in parts.into_iter().enumerate() {
+                let address = self.plan.family.subscription(group, filter);
+                text += &format!("[[subscription]]\nname = \"group-{group}-{number}\"\naddress = \"{address}\"\n");
+            }
+        }
+        if self.plan.feed {
+            text += "[[feed]]\nprotocol = \"rtp\"\nlegs = [\"group-0-0\", \"group-0-1\"]\n";
         }
         debug_assert_eq!(filters[OF_FILE], of_file(mask));
         self.write_config_text(&text)
@@ -437,8 +451,11 @@ impl Episode {
             for address in sources.filter_map(Value::as_str) {
                 mask |= (0..8).find(|&n| family.source(n).to_string() == address).map_or(0, |n| 1 << n);
             }
-            listed[group] =
-                if entry["filter_mode"] == "exclude" { Filter::Exclude(mask) } else { Filter::Include(mask) };
+            listed[group] = match listed[group] {
+                _ if entry["filter_mode"] == "exclude" => Filter::Exclude(mask),
+                Filter::Include(more) => Filter::Include(mask | more),
+                _ => Filter::Include(mask),
+            };
         }
         ensure!(
             listed == self.model.subscribed.filters,

@@ -62,6 +62,9 @@ struct Arguments {
     /// Run the episode this many times, until it fails
     #[arg(long, value_name = "N", default_value_t = 1, requires = "episode")]
     times: u32,
+    /// The consumer overlooks every N-th packet, which shows that the judge notices
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    blind: u64,
     /// Print the plan of each episode
     #[arg(long)]
     verbose: bool,
@@ -119,7 +122,7 @@ fn run(arguments: &Arguments, plan: &Plan, report: &mut Report) -> bool {
         println!("{plan}");
     }
     let start = Instant::now();
-    let outcome = episode::run(plan, &arguments.receiver);
+    let outcome = episode::run(plan, &arguments.receiver, arguments.blind);
     let seconds = start.elapsed().as_secs_f64();
     report.add(plan, &outcome);
     let steps = outcome.operations.values().sum::<u64>();
@@ -140,7 +143,7 @@ fn run(arguments: &Arguments, plan: &Plan, report: &mut Report) -> bool {
     print_faults(&outcome);
     println!("  repeat it with: cargo xtask torture --episode {} --verbose", plan.seed);
     if !arguments.no_shrink && !plan.steps.is_empty() {
-        print_smaller(plan, &arguments.receiver);
+        print_smaller(plan, &arguments.receiver, arguments.blind);
     }
     false
 }
@@ -151,11 +154,11 @@ fn print_faults(outcome: &Outcome) {
     }
 }
 
-fn print_smaller(plan: &Plan, receiver: &Path) {
+fn print_smaller(plan: &Plan, receiver: &Path, blind: u64) {
     println!("  looking for a smaller plan that fails, for up to {} s", SHRINKING.as_secs());
     let mut last = None;
     let smallest = shrink::shrink(plan, Instant::now() + SHRINKING, |plan| {
-        let outcome = episode::run(plan, receiver);
+        let outcome = episode::run(plan, receiver, blind);
         let fails = !outcome.faults.is_empty();
         if fails {
             last = Some(outcome);

@@ -45,6 +45,8 @@ pub struct Model {
     epochs: Vec<Epoch>,
     /// No outage now.
     is_whole: bool,
+    /// A stream of which nothing is known: the second leg of a feed.
+    ignored: Option<usize>,
 }
 
 /// What the judge found.
@@ -68,14 +70,15 @@ pub struct Judgement {
 
 impl Model {
     /// Nothing is expected yet.
-    pub fn new(subscribed: Subscribed) -> Self {
-        Self { subscribed, open: [None; STREAMS], intervals: Vec::new(), epochs: Vec::new(), is_whole: false }
+    pub fn new(subscribed: Subscribed, ignored: Option<usize>) -> Self {
+        let open = [None; STREAMS];
+        Self { subscribed, open, intervals: Vec::new(), epochs: Vec::new(), is_whole: false, ignored }
     }
 
     /// Returns true if packets of a stream are wanted.
     pub fn wants(&self, stream: usize) -> bool {
         let (group, source) = parts(stream);
-        self.subscribed.filters[group].wants(source)
+        self.ignored != Some(stream) && self.subscribed.filters[group].wants(source)
     }
 
     /// The streams that are wanted.
@@ -88,6 +91,7 @@ impl Model {
         let expectation = match (self.wants(stream), self.is_whole) {
             (true, true) => Expectation::Arrives { epoch: self.epochs.len() - 1 },
             (true, false) => return,
+            (false, _) if self.ignored == Some(stream) => return,
             (false, _) => Expectation::StaysAway,
         };
         self.open[stream] = Some((from, expectation));
@@ -185,7 +189,7 @@ mod tests {
 
     /// Streams 0 and 1 are wanted, stream 4 is not.
     fn model() -> Model {
-        let mut model = Model::new(Subscribed::at_the_start(3));
+        let mut model = Model::new(Subscribed::at_the_start(3), None);
         model.begin_epoch(Losses::from([("ring full", 5)]));
         for stream in [0, 4] {
             model.expect(stream, 10);

@@ -18,6 +18,20 @@ const DISRUPTIONS: u64 = 15;
 /// Both sources.
 const BOTH: u8 = 3;
 
+/// Packets are shared with the kernel. This takes mode mapped.
+const SHARE: &[&str] = &["--share"];
+/// Options that change how the receiver works, and not what it delivers.
+const OPTIONS: [&[&str]; 8] = [
+    &[],
+    &[],
+    &[],
+    SHARE,
+    &["--timestamps"],
+    &["--drop-unwanted", "always"],
+    &["--drop-unwanted", "never"],
+    &["--no-verify-checksum"],
+];
+
 /// An operation with its place in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -44,6 +58,12 @@ pub struct Plan {
     pub whole_checksums: bool,
     /// A second sink writes to a disk that is full soon.
     pub full_disk: bool,
+    /// The streams of group 0 are the legs of a feed.
+    pub feed: bool,
+    /// The packets are recorded as well.
+    pub recording: bool,
+    /// Further options of the command.
+    pub options: &'static [&'static str],
     /// The operations in their order.
     pub steps: Vec<Step>,
 }
@@ -59,8 +79,14 @@ impl Plan {
             queues: random.pick(&[1, 1, 2]),
             whole_checksums: random.chance(50),
             full_disk: random.chance(25),
+            feed: random.chance(20),
+            recording: random.chance(20),
+            options: random.pick(&OPTIONS),
             steps: Vec::new(),
         };
+        if plan.mode != "mapped" && plan.options == SHARE {
+            plan.options = &[];
+        }
         let mut subscribed = Subscribed::at_the_start(BOTH);
         let mut length = Duration::ZERO;
         while length < LENGTH {
@@ -99,6 +125,12 @@ impl fmt::Display for Plan {
         if self.full_disk {
             f.write_str(", a disk that is full")?;
         }
+        for (is_so, words) in [(self.feed, "a feed of two legs"), (self.recording, "a recording")] {
+            if is_so {
+                write!(f, ", {words}")?;
+            }
+        }
+        write!(f, "{}", self.options.iter().map(|word| format!(" {word}")).collect::<String>())?;
         for Step { number, pause, operation } in &self.steps {
             write!(f, "\n  {number:>2}. after {} ms: {operation:?}", pause.as_millis())?;
         }

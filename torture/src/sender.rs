@@ -11,7 +11,8 @@ use anyhow::{Context, Result};
 use netlab::Namespace;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::stream::{Family, Packet, SOURCES, STREAMS, parts, port};
+use crate::plan::Plan;
+use crate::stream::{FEED, Family, Packet, SECOND_LEG, SOURCES, STREAMS, parts, port};
 
 /// The time between two rounds: 500 rounds of 10 packets a second.
 const ROUND: Duration = Duration::from_millis(2);
@@ -35,7 +36,8 @@ pub struct Sender {
 
 impl Sender {
     /// Starts them.
-    pub fn start(namespace: &Namespace, family: Family, episode: u64) -> Result<Self> {
+    pub fn start(namespace: &Namespace, plan: &Plan) -> Result<Self> {
+        let (family, episode, is_feed) = (plan.family, plan.seed, plan.feed);
         let open = || (0..SOURCES).map(|source| socket(family.source(source))).collect::<Result<Vec<_>>>();
         let sockets = namespace.run(open)??;
         let shared = Arc::new(Shared::default());
@@ -43,7 +45,7 @@ impl Sender {
         let thread = std::thread::Builder::new().name("sender".into()).spawn(move || {
             let mut round = 0;
             while !own.stop.load(Ordering::Acquire) {
-                send_round(&own, &sockets, family, episode, round);
+                send_round(&own, &sockets, family, Round { episode, is_feed, number: round });
                 round += 1;
                 std::thread::sleep(ROUND);
             }
@@ -83,17 +85,27 @@ impl Drop for Sender {
     }
 }
 
-/// A packet that cannot be sent, as its interface is gone, is not numbered: the next round tries again.
-fn send_round(shared: &Shared, sockets: &[UdpSocket], family: Family, episode: u64, round: u64) {
+#[derive(Clone, Copy)]
+struct Round {
+    episode: u64,
+    is_feed: bool,
+    number: u64,
+}
+
+/// A packet that cannot be sent, as its interface is gone, is not numbered: the next round tries again. The second leg
+/// of a feed sends what the first one has sent.
+fn send_round(shared: &Shared, sockets: &[UdpSocket], family: Family, round: Round) {
     let numbers = std::array::from_fn(|stream| shared.next[stream].load(Ordering::Relaxed));
     shared.rounds.lock().unwrap_or_else(PoisonError::into_inner).push(numbers);
     let mut payload = Vec::new();
-    for (stream, next) in shared.next.iter().enumerate() {
-        let (group, source) = parts(stream);
-        let packet = Packet { stream, sequence: numbers[stream], round };
-        packet.write(episode, &mut payload);
+    for number in 0..STREAMS {
+        let (group, source) = parts(number);
+        let stream = if round.is_feed && number == SECOND_LEG { FEED } else { number };
+        let is_rtp = round.is_feed && stream == FEED;
+        let packet = Packet { stream, sequence: numbers[stream], round: round.number, is_rtp };
+        packet.write(round.episode, &mut payload);
         if sockets[source].send_to(&payload, SocketAddr::new(family.group(group), port(group))).is_ok() {
-            next.store(numbers[stream] + 1, Ordering::Release);
+            shared.next[stream].store(numbers[stream] + 1, Ordering::Release);
         }
     }
 }

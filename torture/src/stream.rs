@@ -12,6 +12,10 @@ pub const SOURCES: usize = 2;
 /// Streams: each source to each group.
 pub const STREAMS: usize = GROUPS * SOURCES;
 
+/// The first byte of a packet of RTP: version 2.
+const RTP: u8 = 0x80;
+/// Bytes of its header.
+const RTP_HEADER: usize = 12;
 /// Bytes before the random part of a payload.
 const HEADER: usize = 26;
 /// The largest payload. It fits the smallest MTU of IPv6.
@@ -139,6 +143,11 @@ impl Family {
     }
 }
 
+/// The stream that a feed makes of its two legs, which are the streams of group 0.
+pub const FEED: usize = 0;
+/// The other leg of the feed.
+pub const SECOND_LEG: usize = 1;
+
 /// The UDP port of a group.
 pub fn port(group: usize) -> u16 {
     5_000 + group as u16
@@ -160,22 +169,31 @@ pub struct Packet {
     pub sequence: u64,
     /// The sender's round in which it was sent.
     pub round: u64,
+    /// It has a header of RTP, as the packets of a feed.
+    pub is_rtp: bool,
 }
 
 impl Packet {
     /// Writes the payload, which follows from the episode and the packet.
     pub fn write(&self, episode: u64, payload: &mut Vec<u8>) {
         payload.clear();
+        if self.is_rtp {
+            payload.extend([RTP, 96]);
+            payload.extend((self.sequence as u16).to_be_bytes());
+            payload.extend((self.sequence as u32).wrapping_mul(90).to_be_bytes());
+            payload.extend(1_u32.to_be_bytes());
+        }
+        let start = payload.len();
         payload.extend(episode.to_be_bytes());
         payload.extend((self.stream as u16).to_be_bytes());
         payload.extend(self.sequence.to_be_bytes());
         payload.extend(self.round.to_be_bytes());
         let mut random = Random::part(episode ^ self.sequence, self.stream as u64 ^ self.round << 16);
         let length = HEADER + random.below(LARGEST - HEADER as u64) as usize;
-        while payload.len() < length {
+        while payload.len() < start + length {
             payload.extend(random.next().to_be_bytes());
         }
-        payload.truncate(length);
+        payload.truncate(start + length);
     }
 
     /// Reads a payload of an episode, and compares all of it. `room` is memory to write the comparison to.
@@ -183,16 +201,19 @@ impl Packet {
     /// # Errors
     /// What is wrong with it.
     pub fn read(episode: u64, payload: &[u8], room: &mut Vec<u8>) -> Result<Self, String> {
+        // The tag of an episode begins with zeroes.
+        let is_rtp = payload.first() == Some(&RTP);
+        let content = payload.get(if is_rtp { RTP_HEADER } else { 0 }..).unwrap_or_default();
         let number =
-            |at: usize| payload.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+            |at: usize| content.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
         let (Some(tag), Some(sequence), Some(round)) = (number(0), number(10), number(18)) else {
             return Err(format!("a payload of {} bytes, shorter than any that was sent", payload.len()));
         };
-        let stream = usize::from(u16::from_be_bytes([payload[8], payload[9]]));
+        let stream = usize::from(u16::from_be_bytes([content[8], content[9]]));
         if tag != episode || stream >= STREAMS {
             return Err(format!("a payload of episode {tag}, stream {stream}, which nobody sent"));
         }
-        let packet = Self { stream, sequence, round };
+        let packet = Self { stream, sequence, round, is_rtp };
         packet.write(episode, room);
         if room != payload {
             let at = room.iter().zip(payload).position(|(sent, came)| sent != came);
@@ -212,8 +233,11 @@ mod tests {
 
     #[test]
     fn a_payload_is_known_byte_by_byte() {
-        let packet = Packet { stream: 3, sequence: 70, round: 71 };
         let (mut payload, mut room) = (Vec::new(), Vec::new());
+        let packet = Packet { stream: 0, sequence: 70, round: 71, is_rtp: true };
+        packet.write(9, &mut payload);
+        assert_eq!(Packet::read(9, &payload, &mut room), Ok(packet));
+        let packet = Packet { stream: 3, is_rtp: false, ..packet };
         packet.write(9, &mut payload);
         assert!((HEADER..LARGEST as usize).contains(&payload.len()));
         assert_eq!(Packet::read(9, &payload, &mut room), Ok(packet));

@@ -36,6 +36,10 @@ pub struct Start {
     pub output: PathBuf,
     /// A file on a disk that is full soon.
     pub second_output: Option<PathBuf>,
+    /// A recording.
+    pub recording: Option<PathBuf>,
+    /// Further options.
+    pub options: &'static [&'static str],
 }
 
 /// A process that runs.
@@ -138,6 +142,10 @@ impl Subject {
         if let Some(path) = &start.second_output {
             command.args(["--output", &format!("file:{}?limit=256KiB", text(path)?)]);
         }
+        if let Some(path) = &start.recording {
+            command.args(["--record", &format!("{}?rotate=8MiB&keep=2", text(path)?)]);
+        }
+        command.args(start.options);
         for name in ["RUST_LOG", "RECEIVER_LOG", "RECEIVER_MODE", "RECEIVER_NAME", "RECEIVER_CONFIG"] {
             command.env_remove(name);
         }
