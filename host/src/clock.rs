@@ -17,6 +17,13 @@ pub fn real_time() -> u64 {
     nanoseconds(clock_gettime(ClockId::Realtime))
 }
 
+/// CLOCK_TAI less UTC now, in nanoseconds, rounded to whole seconds: 37 s once a time daemon has set it, otherwise 0.
+pub fn tai_offset() -> u64 {
+    const SECOND: i64 = 1_000_000_000;
+    let off = tai().wrapping_sub(real_time()) as i64;
+    ((off + SECOND / 2).div_euclid(SECOND) * SECOND) as u64
+}
+
 #[inline]
 fn nanoseconds(time: Timespec) -> u64 {
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)

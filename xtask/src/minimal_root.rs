@@ -23,7 +23,7 @@ const COMPILER: &str = "build-essential";
 /// Debian's path of its archive keys.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Programs that a test might start by mistake. The root must have none of them.
-const FOREIGN: [&str; 6] = ["git", "iperf", "python3", "sudo", "tcpdump", "tc-bpf"];
+const FOREIGN: [&str; 5] = ["git", "iperf", "sudo", "tcpdump", "tc-bpf"];
 /// The root's own target folder, used if this machine's cannot be used.
 const OWN_TARGET: &str = "/var/tmp/target";
 /// The unprivileged user.

@@ -34,12 +34,13 @@ const CARGO_CYCLONEDX: &str = "cargo-cyclonedx";
 const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 /// Programs that the tests start, and Debian's packages of them. The demonstration starts the first alone. The last
 /// three give second opinions on feeds.
-pub const TOOLS: [(&str, &str); 7] = [
+pub const TOOLS: [(&str, &str); 8] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
     ("sysctl", "procps"),
     ("tshark", "tshark"),
+    ("python3", "python3"),
     ("ffmpeg", "ffmpeg"),
     ("gst-launch-1.0", "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"),
 ];

@@ -232,8 +232,8 @@ impl Reader<'_> {
     /// A target with its path as the process needs it.
     fn target(&self, text: &str) -> String {
         match text.split_once(':') {
-            Some(("pcapng", "-")) => text.into(),
-            Some((scheme @ ("file" | "pcapng" | "unix"), path)) => format!("{scheme}:{}", self.path(path)),
+            Some(("pcapng" | "framed", path)) if path == "-" || path.starts_with("-?") => text.into(),
+            Some((scheme @ ("file" | "pcapng" | "framed" | "unix"), path)) => format!("{scheme}:{}", self.path(path)),
             Some((scheme, _)) if !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric()) => text.into(),
             _ if text == "-" => text.into(),
             _ => self.path(text),

@@ -17,7 +17,7 @@ use crate::errors::UsageError;
 use crate::feeds::{Fec, FeedOptions, FeedRequest, path_class};
 use crate::metrics::MetricsAddress;
 use crate::signals::Hangup;
-use crate::sink::{self, SinkRequest};
+use crate::sink::{self, OutputFormat, SinkRequest};
 use crate::values::{count, duration, duration_within, instance_name, mode, one_of, positive_count, size};
 use crate::view;
 
@@ -179,8 +179,8 @@ pub struct RunArgs {
     /// that rotates gets the time added to its name, or has it there as %Y%m%d-%H%M%S. A FIFO may get its reader later.
     /// `-`: standard output; all else goes to standard error. udp://GROUP:PORT?interface=NAME or udp://HOST:PORT: each
     /// datagram is sent on, 5ms after it came (delay=20ms), with ttl=16, source=ADDRESS and loop=yes on request.
-    /// unix:PATH: a Unix datagram socket. pcapng:FILE: a recording, see --record. discard: nowhere. With
-    /// only=SUBSCRIPTION, a sink takes that one alone.
+    /// unix:PATH: a Unix datagram socket. pcapng:FILE: a recording, see --record. framed:FILE or framed:-: records with
+    /// metadata, see --output-format. discard: nowhere. With only=SUBSCRIPTION, a sink takes that one alone.
     ///
     /// SIGHUP has each file:PATH and recording turn, or be opened anew. `-` with options: --output=-?limit=1MiB.
     ///
@@ -189,6 +189,19 @@ pub struct RunArgs {
     /// run waits for a reader as long as it takes something within a second.
     #[arg(short, long, value_name = "TARGET", help_heading = "Sinks")]
     pub output: Vec<OsString>,
+    /// Form of standard output: raw (payloads, with --output -) or framed (records with metadata, losses and statistics)
+    ///
+    /// A framed stream is for a reader in another language: docs/framed.md describes each byte. It is --output framed:-,
+    /// which is added if no --output is standard output.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        hide_possible_values = true,
+        help_heading = "Sinks"
+    )]
+    pub output_format: OutputFormat,
     /// Record the packets to FILE as pcapng, once or several times; `-` is standard output
     ///
     /// Short for --output pcapng:FILE, and with its options behind a question mark:
@@ -342,7 +355,8 @@ impl RunArgs {
         let configured = self.file().map(|configured| configured.file.sinks.as_slice()).unwrap_or_default();
         let more = configured.iter().map(configured_sink).collect::<Result<_, _>>()?;
         let recordings = self.record.iter().map(|file| format!("pcapng:{file}").into());
-        let outputs: Vec<OsString> = self.output.iter().cloned().chain(recordings).collect();
+        let outputs: Vec<OsString> =
+            self.output_format.apply(self.output.clone()).into_iter().chain(recordings).collect();
         sink::requests(&outputs, more, self.hex)
     }
 

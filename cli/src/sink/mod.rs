@@ -5,6 +5,7 @@ mod content;
 mod discard;
 mod failure;
 mod file;
+mod framed;
 mod grammar;
 mod hex;
 mod impaired;
@@ -23,6 +24,7 @@ use std::ffi::OsString;
 use crate::errors::UsageError;
 
 pub use failure::SinkFailure;
+pub use framed::OutputFormat;
 pub use grammar::{Options as TargetOptions, Problem};
 pub use request::SinkRequest;
 pub use set::{Sinks, lock};

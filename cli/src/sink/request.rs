@@ -11,7 +11,7 @@ use super::grammar::{self, Kind, Target};
 use super::selection::Selection;
 use super::traits::{Context, Sink};
 use super::written::{Written, payload};
-use super::{file, hex, pcapng, udp, unix};
+use super::{file, framed, hex, pcapng, udp, unix};
 use crate::errors::UsageError;
 use crate::files;
 use crate::outlet::{Outlet, PAYLOAD_LIMIT};
@@ -100,6 +100,9 @@ impl SinkRequest {
             Destination::Kind(Kind::Recording(target)) if !target.is_standard_output() => {
                 Some(file::Options::new(&target.file).path(SystemTime::now()))
             }
+            Destination::Kind(Kind::Framed(target)) if !target.is_standard_output() => {
+                Some(file::Options::new(target).path(SystemTime::now()))
+            }
             Destination::Path(path) => Some(path.clone()),
             _ => None,
         }
@@ -113,12 +116,13 @@ impl SinkRequest {
         }
     }
 
-    /// Returns true if the sink turns its file, or opens it anew, on request: one that is written as `file:PATH` or
-    /// `pcapng:PATH`.
+    /// Returns true if the sink turns its file, or opens it anew, on request: one that is written as `file:PATH`,
+    /// `pcapng:PATH` or `framed:PATH`.
     pub fn reopens(&self) -> bool {
         match &self.destination {
             Destination::Kind(Kind::File(file)) => file.timed,
             Destination::Kind(Kind::Recording(target)) => !target.is_standard_output(),
+            Destination::Kind(Kind::Framed(target)) => !target.is_standard_output(),
             _ => false,
         }
     }
@@ -127,6 +131,7 @@ impl SinkRequest {
     pub fn takes_stdout(&self) -> bool {
         match &self.destination {
             Destination::Kind(Kind::Recording(target)) => target.is_standard_output(),
+            Destination::Kind(Kind::Framed(target)) => target.is_standard_output(),
             Destination::Kind(Kind::StandardOutput) | Destination::Hex { to_stderr: false } => true,
             _ => false,
         }
@@ -141,7 +146,7 @@ impl SinkRequest {
     pub fn needs_times(&self) -> bool {
         match &self.destination {
             Destination::Kind(Kind::Udp(udp)) => udp.delay > Duration::ZERO,
-            Destination::Kind(Kind::Recording(_)) => true,
+            Destination::Kind(Kind::Recording(_) | Kind::Framed(_)) => true,
             _ => false,
         }
     }
@@ -163,6 +168,7 @@ impl SinkRequest {
                 Kind::Discard => Ok(Box::new(Discard::default())),
                 Kind::File(target) => file::open(target, name, limit, context),
                 Kind::Recording(target) => pcapng::open(target, name, limit, context),
+                Kind::Framed(target) => framed::open(target, name, limit, context),
                 Kind::Udp(target) => udp::open(target, name, limit, context),
                 Kind::Unix(path) => unix::open(path, name, limit, context),
             },

@@ -268,6 +268,14 @@ impl Ledger {
         of_rings + of_sockets + self.kernel.dropped + self.unbound
     }
 
+    /// The counts that [`Ledger::lost`] adds up, by their names.
+    pub fn losses(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        const SOCKETS: [&str; 5] =
+            ["xsk_rx_dropped", "xsk_rx_ring_full", "xsk_unbound", "ring_not_copied", "kernel_dropped"];
+        let rings = [Verdict::DroppedRingFull.name(), Verdict::DroppedRingBusy.name()];
+        self.causes().filter(move |(name, _)| rings.contains(name) || SOCKETS.contains(name))
+    }
+
     /// Multicast frames that passed to the kernel which its sockets alone can deliver: fragments, IP options, extension
     /// headers, lengths beyond a frame, queues that are not served. The receiver's own sockets deliver those of its
     /// subscriptions, unless packets are shared ([`Builder::share`](crate::Builder::share)). Frames of other groups are
@@ -407,6 +415,21 @@ mod tests {
 
     fn unaccounted(redirected: u64, queue: &QueueCounters, socket: XskLedger, path: &QueueCounters) -> u64 {
         Ledger::new(verdicts(redirected), vec![socket], &[queue], path, KernelLedger::default(), 0).unaccounted()
+    }
+
+    #[test]
+    fn the_losses_add_up() {
+        let (queue, socket) = balanced();
+        let path = QueueCounters::default();
+        let mut counts = verdicts(20);
+        counts[Verdict::DroppedRingFull as usize] = 100;
+        counts[Verdict::DroppedRingBusy as usize] = 1000;
+        let socket = XskLedger { not_copied: 10_000, ..socket };
+        let kernel = KernelLedger { dropped: 100_000, ..KernelLedger::default() };
+        let ledger = Ledger::new(counts, vec![socket], &[queue], &path, kernel, 1_000_000);
+        assert_eq!(ledger.lost(), 1_111_107);
+        assert_eq!(ledger.losses().map(|(_, count)| count).sum::<u64>(), ledger.lost());
+        assert_eq!(ledger.losses().count(), 7);
     }
 
     #[test]

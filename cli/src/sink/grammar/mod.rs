@@ -6,6 +6,7 @@
 //! | `discard:` | nowhere |
 //! | `PATH`, `file:PATH` | a file, or a FIFO |
 //! | `pcapng:PATH`, `pcapng:-` | a recording, in a file or to standard output |
+//! | `framed:PATH`, `framed:-` | records behind their length, in a file or to standard output |
 //! | `udp://HOST:PORT`, `udp://GROUP:PORT?interface=NAME` | a UDP relay |
 //! | `unix:PATH` | a Unix datagram socket |
 //!
@@ -62,7 +63,7 @@ const UDP_KEYS: [&str; 12] = [
 const MOST_REORDER_BY: u32 = 1000;
 
 /// How the kinds are written, for suggestions.
-const SCHEMES: [&str; 5] = ["discard:", "file:", "pcapng:", "udp://", "unix:"];
+const SCHEMES: [&str; 6] = ["discard:", "file:", "framed:", "pcapng:", "udp://", "unix:"];
 
 /// Parses a target.
 ///
@@ -96,6 +97,14 @@ fn target(text: &str) -> Result<Target, Problem> {
     }
     if let Some(path) = head.strip_prefix("pcapng:") {
         return recording(path, Options::new(options, &RECORDING_KEYS)?);
+    }
+    if let Some(path) = head.strip_prefix("framed:") {
+        let options = Options::new(options, &FILE_KEYS)?;
+        let file = file("framed:", path, &options)?;
+        if file.is_standard_output() {
+            files_only(&file, None, "framed:")?;
+        }
+        return options.target(Kind::Framed(file));
     }
     if let Some(address) = head.strip_prefix("udp://") {
         return udp(address, Options::new(options, &UDP_KEYS)?);
@@ -167,13 +176,17 @@ fn recording(path: &str, options: Options<'_>) -> Result<Target, Problem> {
     let comments = options.parsed("comments", "yes or no", yes_or_no)?.unwrap_or(false);
     let target = RecordingTarget { file, zstd: zstd.is_some(), comments };
     if target.is_standard_output() {
-        let FileTarget { rotate, every, keep, .. } = target.file;
-        let given = [("rotate", rotate.is_some()), ("every", every.is_some()), ("keep", keep.is_some())];
-        if let Some((key, _)) = given.into_iter().chain([("compress", zstd.is_some())]).find(|(_, given)| *given) {
-            return Err(Problem::FilesOnly(key));
-        }
+        files_only(&target.file, zstd.map(|()| "compress"), "pcapng:")?;
     }
     options.target(Kind::Recording(target))
+}
+
+/// Refuses options that make sense for files alone. `more` is another one that was given.
+fn files_only(file: &FileTarget, more: Option<&'static str>, scheme: &'static str) -> Result<(), Problem> {
+    let &FileTarget { rotate, every, keep, .. } = file;
+    let given = [("rotate", rotate.is_some()), ("every", every.is_some()), ("keep", keep.is_some())];
+    let first = given.into_iter().find(|(_, given)| *given).map(|(key, _)| key);
+    first.or(more).map_or(Ok(()), |key| Err(Problem::FilesOnly(key, scheme)))
 }
 
 fn yes_or_no(text: &str) -> Option<bool> {

@@ -58,8 +58,8 @@ pub enum Problem {
     #[error("`keep` has nothing to count, since no file is ever finished; add rotate=SIZE or every=TIME")]
     KeepAlone,
     /// An option for files alone.
-    #[error("`{0}` is for files; remove it, or write pcapng:PATH")]
-    FilesOnly(&'static str),
+    #[error("`{0}` is for files; remove it, or write {1}PATH")]
+    FilesOnly(&'static str, &'static str),
     /// A conversion that the name of a file cannot have.
     #[error("`{0}` in the name is unknown; write %Y, %m, %d, %H, %M, %S, or %% for a percent sign")]
     Conversion(String),

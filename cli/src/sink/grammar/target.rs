@@ -28,6 +28,8 @@ pub enum Kind {
     File(FileTarget),
     /// A recording as pcapng.
     Recording(RecordingTarget),
+    /// Records behind their length. The path `-` is standard output.
+    Framed(FileTarget),
     /// UDP to another host or group.
     Udp(UdpTarget),
     /// The path of a Unix datagram socket.
@@ -94,6 +96,11 @@ impl FileTarget {
         Self { path: path.to_owned(), timed: false, rotate: None, every: None, keep: None }
     }
 
+    /// Returns true if what would be in the file goes to standard output, for the kinds that take `-`.
+    pub fn is_standard_output(&self) -> bool {
+        self.path == "-"
+    }
+
     fn options(&self, mut add: impl FnMut(&str, Option<String>)) {
         add("rotate", self.rotate.map(|bytes| bytes.to_string()));
         add("every", self.every.map(shown));
@@ -104,7 +111,7 @@ impl FileTarget {
 impl RecordingTarget {
     /// Returns true if the packets go to standard output.
     pub fn is_standard_output(&self) -> bool {
-        self.file.path == "-"
+        self.file.is_standard_output()
     }
 
     /// Returns true if the files are compressed: on request, or because their name ends with `.zst`.
@@ -122,6 +129,8 @@ impl Kind {
             Self::File(file) => file.path.clone(),
             Self::Recording(target) if target.is_standard_output() => "standard output".to_owned(),
             Self::Recording(target) => target.file.path.clone(),
+            Self::Framed(file) if file.is_standard_output() => "standard output".to_owned(),
+            Self::Framed(file) => file.path.clone(),
             Self::Udp(udp) => format!("udp://{}", udp.address()),
             Self::Unix(path) => format!("unix:{path}"),
         }
@@ -157,6 +166,10 @@ impl fmt::Display for Target {
                 target.file.options(&mut add);
                 add("compress", target.zstd.then(|| "zstd".to_owned()));
                 add("comments", target.comments.then(|| "yes".to_owned()));
+            }
+            Kind::Framed(file) => {
+                write!(f, "framed:{}", file.path)?;
+                file.options(&mut add);
             }
             Kind::Udp(udp) => {
                 write!(f, "udp://{}", udp.address())?;

@@ -44,6 +44,10 @@ fn the_kinds() {
     let file = FileTarget { path: "%H.pcapng".to_owned(), timed: true, rotate: None, every: None, keep: Some(2) };
     let recording = RecordingTarget { file, zstd: true, comments: true };
     assert_eq!(kind("pcapng:%H.pcapng?keep=2&compress=zstd&comments=yes"), Kind::Recording(recording));
+    assert_eq!(
+        kind("framed:-?limit=1M"),
+        Kind::Framed(FileTarget { path: "-".to_owned(), timed: true, rotate: None, every: None, keep: None })
+    );
     let Kind::Udp(lossy) = kind("udp://h:1?loss=1%&reorder=0.5%&reorder-by=7&duplicate=0.1%&seed=9") else {
         panic!("a relay")
     };
@@ -78,6 +82,9 @@ fn each_refusal_names_key_reason_and_remedy() {
         ("file:a?keep=2", "`keep` has nothing to count, since no file is ever finished; add rotate=SIZE or every=TIME"),
         ("pcapng:", "it has no path; write pcapng:PATH"),
         ("pcapng:-?rotate=1M", "`rotate` is for files; remove it, or write pcapng:PATH"),
+        ("framed:", "it has no path; write framed:PATH"),
+        ("framed:-?keep=1", "`keep` is for files; remove it, or write framed:PATH"),
+        ("framed:a?compress=zstd", "the key `compress` is unknown; the keys are rotate, every, keep, only, limit"),
         ("pcapng:a?compress=gzip", "the value of `compress` is `gzip`; write zstd, the only form of compression"),
         ("pcapng:a?comments=1", "the value of `comments` is `1`; write yes or no"),
         ("file:a%q", "`%q` in the name is unknown; write %Y, %m, %d, %H, %M, %S, or %% for a percent sign"),
@@ -128,6 +135,7 @@ fn texts() -> impl Strategy<Value = String> {
         Just("discard:".to_owned()),
         "file:[a-z/%YmdHMS.]{1,12}",
         "pcapng:(-|[a-z/%Yd.]{1,12})",
+        "framed:(-|[a-z/%Yd.]{1,12})",
         "udp://(10\\.0\\.0\\.1|239\\.1\\.1\\.1|\\[ff3e::1\\]|host):[0-9]{1,5}",
         "unix:[a-z/]{1,20}",
         "[a-z:/?%.-]{1,12}",
