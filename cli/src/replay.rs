@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use clap::Args;
 use etherparse::checksum::Sum16BitWords;
-use receiver_send::{ReplayReport, ReplaySender};
+use receiver_send::{ReplayReport, ReplaySender, Rewrite, RewriteRule};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::analyze::{Captured, addresses, network, read};
+use crate::errors::UsageError;
 use crate::ethernet::group_mac;
 use crate::{outlet, signals};
 
@@ -28,8 +29,9 @@ const ETHERNET: i32 = 1;
 /// Send the multicast packets of capture files again, with the gaps between them
 ///
 /// Reads what `receiver analyze` reads. Frames are sent as they were captured, with two exceptions: a MAC source that
-/// is missing is the interface's, and a UDP checksum that was left to the network card is completed. Packets to other
-/// addresses than groups, and packets without UDP, are left out. Takes CAP_NET_RAW.
+/// is missing is the interface's, and a UDP checksum that was left to the network card is completed. --rewrite changes
+/// addresses, ports and VLAN tags, with their checksums. Packets to other addresses than groups, and packets without
+/// UDP, are left out. Takes CAP_NET_RAW.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = crate::EXIT_CODES)]
 pub struct ReplayArgs {
@@ -45,6 +47,15 @@ pub struct ReplayArgs {
     /// Begin again at the end, until SIGINT or SIGTERM
     #[arg(long = "loop")]
     repeats: bool,
+    /// Change what frames have: group=232.1.1.1:5000->232.9.9.9:6000, source=A->B, port=A->B (of the group), mac=A->B
+    /// (of the sender), vlan=A->B. May be repeated; `*` before the arrow is any value
+    ///
+    /// Ports may be left out of `group` and `source`. The MAC address of a group follows it. `vlan` changes the outermost
+    /// tag; `none` is no tag. IPv6 addresses stand in brackets. Of each kind of rule the first one that fits the frame as
+    /// it was captured applies. Checksums are adjusted: a wrong one stays wrong. Quote the rule: a shell takes > for a
+    /// redirection. Nothing is sent unless all rules are valid.
+    #[arg(long, value_name = "RULE", value_parser = str::parse::<RewriteRule>)]
+    rewrite: Vec<RewriteRule>,
     /// Print the report as one JSON object
     #[arg(long)]
     json: bool,
@@ -78,6 +89,15 @@ struct Report<'a> {
     sent: &'a ReplayReport,
     /// Packets of the files that are no multicast UDP.
     left_out: u64,
+    /// Packets that a rule changed.
+    rewritten: u64,
+}
+
+/// What became of the packets of the files.
+#[derive(Default)]
+struct Read {
+    left_out: AtomicU64,
+    rewritten: AtomicU64,
 }
 
 /// Sends the files.
@@ -89,22 +109,31 @@ pub fn run(args: ReplayArgs) -> anyhow::Result<()> {
     for signal in [SIGINT, SIGTERM] {
         signals::end_by(signal, &stop)?;
     }
+    let mut rewrite = Rewrite::new(args.rewrite.clone()).map_err(|error| UsageError(error.to_string()))?;
     let mut sender = ReplaySender::new(&args.interface)?;
-    let left_out = AtomicU64::new(0);
+    let were_read = Read::default();
     let mut pace = Pace::default();
     while {
-        pass(&args, &mut sender, &mut pace, &left_out, &stop)?;
+        pass(&args, &mut sender, &mut pace, &mut rewrite, &were_read, &stop)?;
         args.repeats && sender.report().packets > 0 && !stop.load(Relaxed)
     } {}
-    let report = Report { sent: sender.report(), left_out: left_out.into_inner() };
-    let text = match args.json {
-        true => serde_json::to_string(&report)?,
-        false if report.left_out > 0 => {
-            format!("{}; {} packets of the files left out: no multicast UDP", report.sent, report.left_out)
-        }
-        false => report.sent.to_string(),
-    };
+    let Read { left_out, rewritten } = were_read;
+    let report = Report { sent: sender.report(), left_out: left_out.into_inner(), rewritten: rewritten.into_inner() };
+    let text = if args.json { serde_json::to_string(&report)? } else { report.words(!args.rewrite.is_empty()) };
     Ok(writeln!(std::io::stdout(), "{text}")?)
+}
+
+impl Report<'_> {
+    fn words(&self, has_rules: bool) -> String {
+        let mut text = self.sent.to_string();
+        if has_rules {
+            text += &format!("; {} rewritten", self.rewritten);
+        }
+        if self.left_out > 0 {
+            text += &format!("; {} packets of the files left out: no multicast UDP", self.left_out);
+        }
+        text
+    }
 }
 
 /// Sends all files once.
@@ -112,14 +141,15 @@ fn pass(
     args: &ReplayArgs,
     sender: &mut ReplaySender,
     pace: &mut Pace,
-    left_out: &AtomicU64,
+    rewrite: &mut Rewrite,
+    were_read: &Read,
     stop: &AtomicBool,
 ) -> anyhow::Result<()> {
     let (batches, read_ahead) = sync_channel::<Batch>(BATCHES);
     let mac = sender.mac();
     pace.begin();
     thread::scope(|scope| {
-        let reading = scope.spawn(move || read_files(args, mac, &batches, left_out, stop));
+        let reading = scope.spawn(move || read_files(args, mac, &batches, rewrite, were_read, stop));
         let sent = read_ahead.iter().try_for_each(|batch| -> anyhow::Result<()> {
             let mut start = 0;
             for (time, end) in batch.frames {
@@ -143,7 +173,8 @@ fn read_files(
     args: &ReplayArgs,
     mac: [u8; 6],
     batches: &SyncSender<Batch>,
-    left_out: &AtomicU64,
+    rewrite: &mut Rewrite,
+    were_read: &Read,
     stop: &AtomicBool,
 ) -> anyhow::Result<()> {
     let mut batch = Batch::default();
@@ -152,9 +183,13 @@ fn read_files(
             if stop.load(Relaxed) {
                 return;
             }
+            let start = batch.bytes.len();
             if !ethernet(&packet, mac, &mut batch.bytes) {
-                left_out.fetch_add(1, Relaxed);
+                were_read.left_out.fetch_add(1, Relaxed);
                 return;
+            }
+            if !rewrite.is_empty() && rewrite.apply(&mut batch.bytes, start) {
+                were_read.rewritten.fetch_add(1, Relaxed);
             }
             batch.frames.push((packet.time_ns, batch.bytes.len()));
             if batch.frames.len() == BATCH {
