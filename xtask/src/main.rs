@@ -1,5 +1,6 @@
 //! The project's own commands, started as `cargo xtask COMMAND`.
 
+mod aarch64;
 mod artifacts;
 mod bench;
 mod build_ebpf;
@@ -21,6 +22,7 @@ mod process;
 mod promtool;
 mod reproducible;
 mod run;
+mod sanitize;
 mod sbom;
 mod scenario;
 mod setup;
@@ -60,6 +62,10 @@ enum Command {
     Ci(ci::Arguments),
     /// Runs the fuzz targets, and reports executions and coverage.
     Fuzz(fuzz::Arguments),
+    /// Checks the workspace for aarch64, and runs unit tests in QEMU's user mode.
+    Aarch64,
+    /// Runs tests under AddressSanitizer, ThreadSanitizer and Miri.
+    Sanitize(sanitize::Arguments),
     /// Boots virtual machines with other kernels, and runs the receiver and its tests on their network driver.
     Vm(vm::Arguments),
     /// Writes the manual pages of the command `receiver`.
@@ -121,6 +127,8 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Torture(arguments) => return torture::run(&arguments),
         Command::Ci(arguments) => ci::run(&arguments)?,
         Command::Fuzz(arguments) => fuzz::run(&arguments)?,
+        Command::Aarch64 => aarch64::run()?,
+        Command::Sanitize(arguments) => sanitize::run(&arguments)?,
         Command::Vm(arguments) => return vm::run(&arguments),
         Command::Man(arguments) => man::run(&arguments)?,
         Command::Deb(arguments) => deb::run_command(&arguments)?,

@@ -78,15 +78,22 @@ pub fn target(
     variables: &[(&str, &OsStr)],
     arguments: &[String],
 ) -> Result<()> {
-    let elevation = Elevation::require(&format!("running the tests of {target}"))?;
     let tests = artifacts::build(root, &["test", "--locked", "--package", package, "--test", target, "--no-run"])?;
+    programs(root, &tests, variables, arguments)
+}
+
+/// Runs test programs with these variables and arguments, as root. An error if a test failed, or if there were none.
+pub fn programs(root: &Path, tests: &[Artifact], variables: &[(&str, &OsStr)], arguments: &[String]) -> Result<()> {
+    let elevation = Elevation::require("running the tests")?;
     let mut totals = Totals::default();
     for test in tests.iter().filter(|artifact| artifact.is_test) {
+        println!("\n== {}", test.target);
         let (outcome, failures) = watch(&mut command(elevation, test, variables, arguments))?;
         totals.add(outcome);
-        failures.keep(root, target)?;
+        failures.keep(root, &test.target)?;
     }
     ensure!(totals.failed == 0 && totals.passed > 0, "{} passed, {} failed", totals.passed, totals.failed);
+    println!("{} passed, {} failed", totals.passed, totals.failed);
     Ok(())
 }
 
