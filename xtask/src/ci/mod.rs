@@ -15,7 +15,7 @@ use anyhow::{Result, bail};
 
 use crate::minimal_root::{self, MinimalRoot};
 use crate::process::{is_root, run_shown, succeeds};
-use crate::{build_ebpf, deb, failures, fuzz, setup, test, tree};
+use crate::{build_ebpf, deb, failures, fuzz, sbom, setup, test, tree};
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -31,7 +31,7 @@ const SLOWEST: usize = 8;
 /// A step: its name, and what it does in the tree.
 type Step = (&'static str, fn(&Path) -> Result<()>);
 
-const STEPS: [Step; 23] = [
+const STEPS: [Step; 24] = [
     ("setup", |_| setup::run(&setup::Arguments { recorded: true })),
     ("formatting", formatting),
     ("structure: cargo test -p xtask --test structure", structure),
@@ -59,6 +59,7 @@ const STEPS: [Step; 23] = [
     ("Debian package, in a fresh root: cargo xtask deb --check", |root| {
         deb::try_in_fresh_root(root, &deb::build(root, "release")?)
     }),
+    ("bill of materials: cargo xtask sbom", |root| sbom::write(root, &tree::target(root).join("sbom"))),
     // Not in the minimal root, which has no systemd: its tests there print that and check nothing.
     ("systemd unit, under a systemd of its own", |root| {
         setup::install(&[("systemd-analyze", "systemd")])?;
