@@ -87,7 +87,8 @@ fn rewritten_frames_have_right_checksums() {
     let checked = ["-o", "udp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE", "-r", &arrived, "-T", "fields"];
     let fields = [
         "eth.dst",
-        "ieee8021ad.id", "vlan.id",
+        "ieee8021ad.id",
+        "vlan.id",
         "ip.src",
         "ip.dst",
         "ipv6.src",

@@ -1,20 +1,26 @@
 //! `cargo xtask torture`: builds the receiver and the torturer, and starts the latter as root.
 
-use std::process::ExitCode;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::artifacts;
 use crate::interrupt;
 use crate::preflight;
 use crate::privilege::{Elevation, passed_on};
-use crate::process::shown;
+use crate::process::{read, shown};
 use crate::tree;
 
 /// The torturer's package, and its program.
 const PACKAGE: &str = "receiver-torture";
 /// The package of the command under test, and its program.
 const COMMAND: [&str; 2] = ["receiver-cli", "receiver"];
+
+/// The first seed in CI.
+const FIXED_SEED: u64 = 17;
+/// Minutes of each seed in CI.
+const CI_MINUTES: &str = "1.5";
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -26,12 +32,27 @@ pub struct Arguments {
 
 /// Runs the command. The build has debug assertions, so that an overflow is a panic.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    start(&tree::root()?, &arguments.arguments)
+}
+
+/// The step of CI: half of the time with the fixed seed, half with the seed of the commit. Each commit has its own seed,
+/// and a failure of CI can be repeated.
+pub fn check(root: &Path) -> Result<()> {
+    let commit = read(Command::new("git").current_dir(root).args(["rev-parse", "HEAD"]));
+    let seed = commit.ok().and_then(|commit| u64::from_str_radix(commit.get(..12)?, 16).ok());
+    for seed in [FIXED_SEED, seed.unwrap_or(u64::from(std::process::id()))] {
+        let arguments = ["--minutes", CI_MINUTES, "--seed", &seed.to_string()].map(str::to_owned);
+        ensure!(start(root, &arguments)? == ExitCode::SUCCESS, "an episode of seed {seed} failed");
+    }
+    Ok(())
+}
+
+fn start(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     let what = "the torture (`cargo xtask torture`)";
-    let root = tree::root()?;
-    preflight::programs(&root, what, true)?;
+    preflight::programs(root, what, true)?;
     let elevation = Elevation::require(what)?;
     preflight::namespaces(Some(elevation))?;
-    let built = artifacts::build(&root, &["build", "--package", PACKAGE, "--package", COMMAND[0]])?;
+    let built = artifacts::build(root, &["build", "--package", PACKAGE, "--package", COMMAND[0]])?;
     let program = |name: &str| {
         let found = built.iter().find(|artifact| artifact.target == name);
         found.map(|artifact| &artifact.executable).with_context(|| format!("cargo built no program called {name}"))
@@ -39,7 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let variables = passed_on(&["RUST_BACKTRACE", "PATH", "TMPDIR"]);
     let variables: Vec<_> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
     let mut command = elevation.command(program(PACKAGE)?, &variables);
-    command.arg("--receiver").arg(program(COMMAND[1])?).args(&arguments.arguments);
+    command.arg("--receiver").arg(program(COMMAND[1])?).args(arguments);
     // Ctrl-C also reaches the child.
     interrupt::outlive()?;
     let status = command.status().with_context(|| format!("cannot run `{}`", shown(&command)))?;

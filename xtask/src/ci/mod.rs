@@ -15,7 +15,7 @@ use anyhow::{Result, bail};
 
 use crate::minimal_root::{self, MinimalRoot};
 use crate::process::{is_root, run_shown, succeeds};
-use crate::{build_ebpf, deb, failures, fuzz, sbom, setup, test, tree};
+use crate::{build_ebpf, deb, failures, fuzz, sbom, setup, test, torture, tree};
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -31,7 +31,7 @@ const SLOWEST: usize = 8;
 /// A step: its name, and what it does in the tree.
 type Step = (&'static str, fn(&Path) -> Result<()>);
 
-const STEPS: [Step; 24] = [
+const STEPS: [Step; 25] = [
     ("setup", |_| setup::run(&setup::Arguments { recorded: true })),
     ("formatting", formatting),
     ("structure: cargo test -p xtask --test structure", structure),
@@ -55,6 +55,7 @@ const STEPS: [Step; 24] = [
     ("demonstration, in the minimal root, as nobody: cargo xtask run", |root| {
         MinimalRoot::make(root)?.run_unprivileged(root)
     }),
+    ("torture, 90 s with a fixed seed and 90 s with the seed of the commit", torture::check),
     // After the demonstration, which has built the command.
     ("Debian package, in a fresh root: cargo xtask deb --check", |root| {
         deb::try_in_fresh_root(root, &deb::build(root, "release")?)
