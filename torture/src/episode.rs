@@ -25,7 +25,7 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// Kibibytes by which the memory of the process may grow in an episode.
 const MEMORY_SPAN: u64 = 32 << 10;
 /// Descriptors by which it may grow.
-const DESCRIPTOR_SPAN: u64 = 2;
+const DESCRIPTOR_SPAN: u64 = 4;
 /// Packets of a stream before the latest one that may still be on their way, by the kernel path.
 const GUARD: u64 = 64;
 /// Rounds before the latest one whose packets have surely been processed: with one queue, and with several.
@@ -437,8 +437,8 @@ impl Episode {
         Ok(())
     }
 
-    /// Compares what the run lists with the model.
-    pub(crate) fn check_list(&mut self) -> Result<()> {
+    /// What the run lists.
+    pub(crate) fn listed(&mut self) -> Result<[Filter; GROUPS]> {
         let list = self.subject()?.demand(&serde_json::json!({"request": "list"}))?;
         let mut listed = [Filter::Absent; GROUPS];
         let family = self.plan.family;
@@ -457,6 +457,12 @@ impl Episode {
                 _ => Filter::Include(mask),
             };
         }
+        Ok(listed)
+    }
+
+    /// Compares what the run lists with the model.
+    pub(crate) fn check_list(&mut self) -> Result<()> {
+        let listed = self.listed()?;
         ensure!(
             listed == self.model.subscribed.filters,
             "the run lists {listed:?}, and has been asked for {:?}",

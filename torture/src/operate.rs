@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::Shutdown;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use crate::episode::{Episode, PATIENCE};
 use crate::frames::send_query;
 use crate::operation::{Client, Operation};
-use crate::plan::Subscribed;
+use crate::plan::{Subscribed, of_file};
 use crate::program::{Foreign, detach};
-use crate::stream::{SOURCES, STREAMS, stream};
+use crate::stream::{Filter, OF_FILE, SOURCES, STREAMS, stream};
 use crate::subject::Figures;
 
 /// After memberships were restored, the receiver checks them more often for two seconds: Linux may lose some again.
@@ -34,7 +34,9 @@ impl Episode {
             | Operation::Block { .. }
             | Operation::Unblock { .. }
             | Operation::SetSources { .. } => return self.change(operation),
-            Operation::Reload { mask } => {
+            // Without a change nothing would show that the reload is over.
+            Operation::Hangup { mask } if of_file(mask) == self.model.subscribed.filters[OF_FILE] => return Ok(false),
+            Operation::Reload { mask } | Operation::Hangup { mask } => {
                 self.write_config(mask)?;
                 self.change(operation)?;
                 self.model.subscribed.file = mask;
@@ -115,7 +117,10 @@ impl Episode {
             self.model.relax(stream, self.frontier(stream));
         }
         let request = self.request(operation);
-        let reply = self.subject()?.ask(&request)?;
+        let reply = match operation {
+            Operation::Hangup { .. } => self.hang_up(group, new)?,
+            _ => self.subject()?.ask(&request)?,
+        };
         let is_accepted = reply["ok"] == true;
         // What is so already may be confirmed or refused.
         if asked != Ok(old) {
@@ -127,6 +132,18 @@ impl Episode {
         }
         self.check_list()?;
         Ok(true)
+    }
+
+    /// Sends SIGHUP, and waits until the run lists the filter. Returns the reply of a change that comes after it.
+    fn hang_up(&mut self, group: usize, filter: Filter) -> Result<Value> {
+        self.subject()?.signal(Signal::HUP)?;
+        let deadline = Instant::now() + PATIENCE;
+        while self.listed()?[group] != filter {
+            ensure!(Instant::now() < deadline, "SIGHUP did not make the run subscribe {filter:?} of group {group}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // Changes are made one after another: when this one is answered, the reload is complete.
+        self.subject()?.ask(&json!({"request": "log-level", "level": "warn"}))
     }
 
     fn request(&self, operation: Operation) -> Value {
@@ -171,9 +188,9 @@ impl Episode {
     fn rename(&mut self) -> Result<()> {
         let before = self.subject()?.figures()?.event("renamed");
         self.ground.rename()?;
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         while self.subject()?.figures()?.event("renamed") == before {
-            ensure!(std::time::Instant::now() < deadline, "the receiver does not notice the new name");
+            ensure!(Instant::now() < deadline, "the receiver does not notice the new name");
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())

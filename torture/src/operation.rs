@@ -66,6 +66,11 @@ pub enum Operation {
         /// Sources of the file's group; without any the group is not in the file.
         mask: u8,
     },
+    /// As [`Operation::Reload`], by SIGHUP.
+    Hangup {
+        /// Sources of the file's group.
+        mask: u8,
+    },
     /// The configuration file is wrong, and is read again.
     BadReload {
         /// Which fault it has.
@@ -155,6 +160,7 @@ impl Operation {
             Self::Unblock { .. } => "unblock",
             Self::SetSources { .. } => "set sources",
             Self::Reload { .. } => "reload",
+            Self::Hangup { .. } => "reload by SIGHUP",
             Self::BadReload { .. } => "reload of a wrong file",
             Self::Flap { rx: true, .. } => "link down and up",
             Self::Flap { rx: false, .. } => "other end down and up",

@@ -177,7 +177,7 @@ impl Subscribed {
                     Filter::Exclude(_) => Ok(Filter::Exclude(mask)),
                 },
             ),
-            Operation::Reload { mask } => (OF_FILE, Ok(of_file(mask))),
+            Operation::Reload { mask } | Operation::Hangup { mask } => (OF_FILE, Ok(of_file(mask))),
             _ => return None,
         };
         Some((group, filter))
@@ -195,7 +195,7 @@ impl Subscribed {
             self.filters[group] = filter;
         }
         match operation {
-            Operation::Reload { mask } => self.file = mask,
+            Operation::Reload { mask } | Operation::Hangup { mask } => self.file = mask,
             Operation::Kill => *self = Self::at_the_start(self.file),
             _ => {}
         }
@@ -230,7 +230,8 @@ fn draw(random: &mut Random, subscribed: &Subscribed, plan: &Plan) -> Operation 
     }
     match random.below(80) {
         0..45 => change(random, subscribed),
-        45..52 => Operation::Reload { mask: random.below(4) as u8 },
+        45..50 => Operation::Reload { mask: random.below(4) as u8 },
+        50..52 => Operation::Hangup { mask: random.below(4) as u8 },
         52..55 => Operation::BadReload { kind: random.below(4) as u8 },
         55..59 => Operation::Rename,
         59..64 => Operation::Query { querier: random.pick(&Querier::ALL) },
@@ -284,7 +285,7 @@ mod tests {
         for seed in 0..400 {
             names.extend(Plan::of(seed).steps.iter().map(|step| step.operation.name()));
         }
-        assert_eq!(names.len(), 33, "{names:?}");
+        assert_eq!(names.len(), 34, "{names:?}");
     }
 
     #[test]
