@@ -145,11 +145,11 @@ impl KernelTables {
 
     /// Returns true if the kernel shows none of an interface's sources of one family, and has not lost them:
     /// [`KernelGroup::sources_hidden`] without a loss. `has_sources` returns true for a group that is known to have
-    /// some. If the latest group is one that the kernel joins itself, the interface came up after all others were
-    /// joined, and may have lost them.
+    /// some. If the latest group is one that the kernel joins when an interface comes up, the interface came up after
+    /// all others were joined, and may have lost them. A solicited-node group is joined whenever an address is added.
     pub fn hides_sources(&self, interface: u32, ipv6: bool, has_sources: impl Fn(IpAddr) -> bool) -> bool {
         let latest = self.latest.get(&(interface, ipv6));
-        latest.is_some_and(|&latest| !has_sources(latest) && !is_joined_by_the_kernel(latest))
+        latest.is_some_and(|&latest| !has_sources(latest) && !is_joined_at_the_start(latest))
             && !self.shown.contains(&(interface, ipv6))
     }
 
@@ -177,15 +177,24 @@ impl KernelTables {
     }
 }
 
-/// 224.0.0.1, ff01::1, ff02::1, and the solicited-node groups.
+/// The groups that the kernel joins by itself.
 fn is_joined_by_the_kernel(group: IpAddr) -> bool {
+    is_joined_at_the_start(group) || is_solicited_node(group)
+}
+
+/// 224.0.0.1, ff01::1, ff02::1.
+fn is_joined_at_the_start(group: IpAddr) -> bool {
     match group {
         IpAddr::V4(group) => group == Ipv4Addr::new(224, 0, 0, 1),
-        IpAddr::V6(group) => match group.segments() {
-            [0xff01 | 0xff02, 0, 0, 0, 0, 0, 0, 1] => true,
-            [0xff02, 0, 0, 0, 0, 1, high, _] => high >> 8 == 0xff,
-            _ => false,
-        },
+        IpAddr::V6(group) => matches!(group.segments(), [0xff01 | 0xff02, 0, 0, 0, 0, 0, 0, 1]),
+    }
+}
+
+/// The group of an IPv6 address of this host (RFC 4291, section 2.7.1).
+fn is_solicited_node(group: IpAddr) -> bool {
+    match group {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(group) => matches!(group.segments(), [0xff02, 0, 0, 0, 0, 1, high, _] if high >> 8 == 0xff),
     }
 }
 
@@ -444,6 +453,24 @@ mod tests {
         let shown = KernelTables::parse(igmp, "", "Idx\n  3    vx0 0xe8010101 0x0a090005      1      0\n", "");
         assert!(!shown.hides_sources(3, false, |group| group == ssm));
         assert_eq!(modes(&shown), [KernelMode::Exclude, KernelMode::Include, KernelMode::Exclude]);
+    }
+
+    #[test]
+    fn an_address_that_is_added_hides_sources_and_loses_none() {
+        let ssm: IpAddr = "ff3e::1".parse().expect("a group");
+        let line = |group: &str| format!("3    vr              {group}     1 00000004 0\n");
+        let [joined, all_nodes, solicited] = [
+            "ff3e0000000000000000000000000001",
+            "ff020000000000000000000000000001",
+            "ff0200000000000000000001ff000065",
+        ]
+        .map(line);
+        let is_hidden = |igmp6: String| {
+            KernelTables::parse("Idx\n", &igmp6, "", "Idx\n").hides_sources(3, true, |group| group == ssm)
+        };
+        assert!(is_hidden(format!("{solicited}{joined}{all_nodes}")));
+        assert!(!is_hidden(format!("{all_nodes}{joined}")), "the interface came up again");
+        assert!(!is_hidden(format!("{joined}{solicited}{all_nodes}")), "its sources would be shown");
     }
 
     #[test]

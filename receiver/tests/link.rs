@@ -136,6 +136,21 @@ fn an_older_querier_is_told() {
     counting.finish();
 }
 
+/// The kernel joins a group of its own for the address, and then hides the sources of all others (`igmp6_mcf_get_first`).
+#[test]
+fn an_ipv6_address_that_is_added_loses_no_membership() {
+    let lab = Lab::new().expect("lab");
+    let receiver = support::open(&lab, |builder| {
+        builder.subscribe(support::subscription("[2001:db8::1]@[ff3e::1]:5000")).mode(ReceiveMode::Socket)
+    })
+    .expect("a receiver");
+    lab.rx().ip(&["addr", "add", "2001:db8::65/64", "dev", "veth-rx", "nodad"]).expect("add");
+    // The tables are read each second, and a group is lost if it is missing twice.
+    std::thread::sleep(Duration::from_millis(3500));
+    let warnings = receiver.handle().warnings();
+    assert!(!warnings.iter().any(|warning| warning.contains("no longer has")), "{warnings:#?}");
+}
+
 #[test]
 fn down_and_up_mapped() {
     down_and_up(ReceiveMode::Mapped);

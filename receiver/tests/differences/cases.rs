@@ -42,7 +42,7 @@ pub struct Case {
 }
 
 /// Why the receiver differs from a plain socket, in lines for the document.
-mod reason {
+pub mod reason {
     pub const OWN_ADDRESS: &str = "\
 The kernel drops a datagram whose source is one of the host's own IPv4 addresses. The XDP program does not know them.
 Such a frame is forged, or it was sent by this host and came back through a loop in the network. `!ADDRESS@GROUP:PORT`

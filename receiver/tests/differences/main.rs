@@ -5,6 +5,7 @@ mod cases;
 mod document;
 mod packet;
 mod plain;
+mod storm;
 #[path = "../support/mod.rs"]
 mod support;
 

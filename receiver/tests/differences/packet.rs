@@ -26,6 +26,8 @@ pub struct Packet {
     pub source: IpAddr,
     pub group: IpAddr,
     pub source_port: u16,
+    /// IPv4's identification and that of IPv6's fragments, if it is not the source port.
+    pub id: Option<u32>,
     pub port: u16,
     pub payload: Vec<u8>,
     pub checksum: Checksum,
@@ -62,6 +64,7 @@ impl Packet {
             source: source.parse().expect(source),
             group: group.parse().expect(group),
             source_port: 0,
+            id: None,
             port,
             payload: (0..40).collect(),
             checksum: Checksum::Good,
@@ -100,7 +103,7 @@ impl Packet {
             }
             let mut rest = vec![0];
             rest.extend((range.start as u16 | u16::from(*more)).to_be_bytes());
-            rest.extend(u32::from(self.source_port).to_be_bytes());
+            rest.extend(self.id.unwrap_or(self.source_port.into()).to_be_bytes());
             self.wrap(body, 0, &[(FRAGMENT, rest)])
         };
         ranges.iter().map(fragment).collect()
@@ -111,7 +114,8 @@ impl Packet {
         8 + self.payload.len()
     }
 
-    fn datagram(&self) -> Vec<u8> {
+    /// The UDP header and the payload.
+    pub fn datagram(&self) -> Vec<u8> {
         let length = self.udp_len.unwrap_or(self.len() as u16);
         let mut datagram = Vec::new();
         for word in [self.source_port, self.port, length, 0] {
@@ -146,14 +150,15 @@ impl Packet {
         datagram
     }
 
-    fn wrap(&self, body: &[u8], fragment: u16, extensions: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    /// A frame with this body behind the IP header: IPv4's flags and offset, or IPv6's extension headers.
+    pub fn wrap(&self, body: &[u8], fragment: u16, extensions: &[(u8, Vec<u8>)]) -> Vec<u8> {
         let (mac, ethertype, packet) = match (self.source, self.group) {
             (IpAddr::V4(source), IpAddr::V4(group)) => {
                 let [_, b, c, d] = group.octets();
                 let header_len = 20 + self.options.len();
                 let mut packet = vec![self.version.unwrap_or(0x40 | (header_len / 4) as u8), self.class];
                 packet.extend(self.ip_len.unwrap_or((header_len + body.len()) as u16).to_be_bytes());
-                packet.extend(self.source_port.to_be_bytes());
+                packet.extend(self.id.map_or(self.source_port, |id| id as u16).to_be_bytes());
                 packet.extend(fragment.to_be_bytes());
                 packet.extend([self.hops, self.protocol, 0, 0]);
                 packet.extend(source.octets());
@@ -194,8 +199,8 @@ impl Packet {
     }
 }
 
-/// RFC 1071.
-fn sum(bytes: &[u8]) -> u16 {
+/// The Internet checksum (RFC 1071).
+pub fn sum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |&b| b.into())).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

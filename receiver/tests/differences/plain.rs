@@ -29,6 +29,31 @@ impl PlainSockets {
         Self(lab.rx().run(|| vec![joined(group, port, &filter, interface)]).expect("a thread in rx"))
     }
 
+    /// Makes [`PlainSockets::take_ready`] return at once.
+    pub fn without_waiting(self) -> Self {
+        for socket in &self.0 {
+            socket.set_nonblocking(true).expect("a mode of the socket");
+        }
+        self
+    }
+
+    /// Gives what is there now: sender, group and port, payload. Returns how many datagrams there were.
+    pub fn take_ready(&self, buffer: &mut [u8], mut each: impl FnMut(SocketAddr, SocketAddr, &[u8])) -> usize {
+        let mut count = 0;
+        for socket in &self.0 {
+            let to = socket.local_addr().expect("an address");
+            loop {
+                match socket.recv_from(buffer) {
+                    Ok((length, from)) => each(from, to, &buffer[..length]),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => panic!("{error}"),
+                }
+                count += 1;
+            }
+        }
+        count
+    }
+
     /// What came, by source port, until nothing has come for a while.
     pub fn take(&self) -> BTreeMap<u16, Vec<Vec<u8>>> {
         let mut taken: BTreeMap<u16, Vec<Vec<u8>>> = BTreeMap::new();

@@ -1,0 +1,193 @@
+//! One way to receive: a veth of its own, and plain sockets or a receiver in one mode behind it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use netlab::Lab;
+use receiver::{Ledger, ReceiveMode, Receiver, Wait};
+
+use super::sender::{Offload, OffloadSocket};
+use crate::cases::OWN_MAC;
+use crate::packet::Packet;
+use crate::plain::PlainSockets;
+use crate::support::{causes, open};
+
+/// The longest time that a chunk may take, on a machine that is busy or pauses.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// After this time the markers of a chunk are sent once more, since the kernel may have dropped them.
+const AGAIN: Duration = Duration::from_secs(2);
+/// The markers' source port. No case has it.
+const MARKER: u16 = 1;
+/// Settings of reassembly: seconds that a fragment waits, and bytes that wait at most. A case whose fragments are not
+/// complete must not take the place of later ones.
+const REASSEMBLY: [(&str, &str); 4] = [
+    ("net/ipv4/ipfrag_time", "4"),
+    ("net/ipv6/ip6frag_time", "4"),
+    ("net/ipv4/ipfrag_high_thresh", "268435456"),
+    ("net/ipv6/ip6frag_high_thresh", "268435456"),
+];
+
+/// A datagram as it was delivered, without its source port.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Delivered {
+    pub source: IpAddr,
+    pub group: IpAddr,
+    pub port: u16,
+    pub payload: Vec<u8>,
+}
+
+impl fmt::Debug for Delivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source, group, port, payload } = self;
+        write!(f, "{source} to {group} port {port}, {} bytes {:02x?}", payload.len(), &payload[..payload.len().min(16)])
+    }
+}
+
+/// What came, by source port, in order of size and not of time.
+pub type Received = BTreeMap<u16, Vec<Delivered>>;
+
+enum End {
+    Plain(PlainSockets),
+    Receiver(Box<Receiver>),
+}
+
+pub struct Lane {
+    /// `None`: plain sockets.
+    pub mode: Option<ReceiveMode>,
+    /// How often markers had to be sent again.
+    pub resent: u64,
+    lab: Lab,
+    socket: OffloadSocket,
+    end: End,
+    buffer: Vec<u8>,
+}
+
+impl Lane {
+    pub fn open(mode: Option<ReceiveMode>, mtu: usize) -> Self {
+        let lab = Lab::builder().mtu(mtu as u32).build().expect("lab");
+        let mac = OWN_MAC.map(|byte| format!("{byte:02x}")).join(":");
+        lab.rx().ip(&["link", "set", lab.rx_interface(), "address", &mac]).expect("the MAC address");
+        for (sysctl, value) in REASSEMBLY {
+            lab.rx().sysctl(sysctl, value).expect("a setting of reassembly");
+        }
+        let subscriptions = crate::subscriptions();
+        let end = match mode {
+            None => End::Plain(PlainSockets::open(&lab, &subscriptions).without_waiting()),
+            Some(mode) => {
+                let receiver = open(&lab, |builder| builder.subscribe_all(subscriptions).mode(mode)).expect("receiver");
+                assert_eq!(receiver.handle().mode(), mode);
+                End::Receiver(Box::new(receiver))
+            }
+        };
+        let socket = OffloadSocket::open(&lab);
+        Self { mode, resent: 0, lab, socket, end, buffer: vec![0; 65_536] }
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.mode.map_or("plain", ReceiveMode::name)
+    }
+
+    /// Sends the messages, and the markers behind them. Returns how many messages the kernel does not take.
+    pub fn send(&self, messages: &[Vec<u8>], serial: u64) -> u64 {
+        let refused = messages.iter().filter(|message| !self.socket.send(message)).count();
+        self.mark(serial);
+        refused as u64
+    }
+
+    /// Two datagrams that end a chunk: one takes the way through XDP, the other has an IPv4 option, so the kernel path
+    /// gets it in all modes. On each way datagrams keep their order.
+    fn mark(&self, serial: u64) {
+        for options in [vec![], vec![1; 4]] {
+            let mut packet = Packet::new("10.0.0.1", "239.1.1.1", 5001);
+            packet.source_port = MARKER;
+            packet.payload = [&serial.to_be_bytes()[..], &[options.is_empty().into()]].concat();
+            packet.options = options;
+            let message = [&Offload::default().header()[..], &packet.frame()].concat();
+            assert!(self.socket.send(&message), "a marker is an ordinary frame");
+        }
+    }
+
+    /// Takes what there is until both markers have come and nothing is behind them.
+    pub fn take(&mut self, serial: u64) -> Received {
+        let (start, mut sent) = (Instant::now(), Instant::now());
+        let mut received = Received::new();
+        let mut marked = [false; 2];
+        loop {
+            let wait = if marked == [true; 2] { Duration::ZERO } else { Duration::from_millis(1) };
+            let count = self.poll(wait, |source_port, delivered| {
+                if source_port != MARKER {
+                    received.entry(source_port).or_default().push(delivered);
+                } else if delivered.payload[..8] == serial.to_be_bytes() {
+                    marked[usize::from(delivered.payload[8])] = true;
+                }
+            });
+            if marked == [true; 2] {
+                if count == 0 {
+                    break;
+                }
+            } else if sent.elapsed() > AGAIN {
+                self.mark(serial);
+                self.resent += 1;
+                sent = Instant::now();
+            }
+            let state = || self.ledger().map_or(String::new(), |ledger| causes(&ledger));
+            assert!(start.elapsed() < PATIENCE, "{}: no end of chunk {serial}, {marked:?}\n{}", self.name(), state());
+        }
+        received.values_mut().for_each(|datagrams| datagrams.sort());
+        received
+    }
+
+    fn poll(&mut self, wait: Duration, mut each: impl FnMut(u16, Delivered)) -> usize {
+        match &mut self.end {
+            End::Plain(sockets) => {
+                let count = sockets.take_ready(&mut self.buffer, |from, to, payload| {
+                    let (source, group, port) = (from.ip(), to.ip(), to.port());
+                    each(from.port(), Delivered { source, group, port, payload: payload.to_vec() });
+                });
+                if count == 0 && !wait.is_zero() {
+                    sleep(Duration::from_micros(50));
+                }
+                count
+            }
+            End::Receiver(receiver) => {
+                let each = |datagram: receiver::Datagram<'_>| {
+                    let (from, group, port) = (datagram.source(), datagram.group(), datagram.port());
+                    let payload = datagram.payload().to_vec();
+                    each(from.port(), Delivered { source: from.ip(), group, port, payload });
+                };
+                receiver.poll(Wait::For(wait), each).expect("poll")
+            }
+        }
+    }
+
+    /// The receiver's counts.
+    pub fn ledger(&self) -> Option<Ledger> {
+        match &self.end {
+            End::Plain(_) => None,
+            End::Receiver(receiver) => Some(receiver.handle().ledger().expect("a ledger")),
+        }
+    }
+
+    /// What the kernel counts for the receiving interface, and its lists of sockets and source filters.
+    pub fn statistics(&self) -> String {
+        let link = ["-statistics", "link", "show", "dev", self.lab.rx_interface()];
+        let mut text = self.lab.rx().ip(&link).expect("ip");
+        let lists = ["udp", "udp6", "igmp", "igmp6"];
+        let read = || lists.map(|list| std::fs::read_to_string(format!("/proc/thread-self/net/{list}")));
+        for (list, content) in lists.iter().zip(self.lab.rx().run(read).expect("a thread in rx")) {
+            text += &format!("{list}:\n{}", content.unwrap_or_else(|error| format!("{error}\n")));
+        }
+        text
+    }
+
+    /// The receiver's warnings.
+    pub fn warnings(&self) -> Vec<String> {
+        match &self.end {
+            End::Plain(_) => Vec::new(),
+            End::Receiver(receiver) => receiver.handle().warnings(),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The differences that the table documents, for any frame: by them a difference is expected.
+
+use std::net::IpAddr;
+
+use receiver::ReceiveMode;
+use receiver_common::wire::{self, Network, VlanTags};
+
+use super::frames::Case;
+use super::lane::Delivered;
+use crate::cases::reason;
+use crate::packet::sum;
+
+/// One reason of the table, for which a mode delivers what a plain socket does not get.
+pub struct Row {
+    pub name: &'static str,
+    pub reason: &'static str,
+    modes: &'static [ReceiveMode],
+    explains: fn(&[Vec<u8>], &Delivered) -> bool,
+}
+
+pub const ROWS: [Row; 2] = [
+    Row {
+        name: "the host's own address",
+        reason: reason::OWN_ADDRESS,
+        modes: &[ReceiveMode::Copy, ReceiveMode::Mapped, ReceiveMode::Generic],
+        explains: |_, delivered| delivered.source == IpAddr::from([10, 0, 0, 100]),
+    },
+    Row {
+        name: "UDP checksum of the pseudo header",
+        reason: reason::PARTIAL,
+        modes: &[ReceiveMode::Copy, ReceiveMode::Mapped],
+        explains: |frames, delivered| frames.iter().any(|frame| checksum(frame) == Some(pseudo_header(delivered))),
+    },
+];
+
+/// The row of a datagram that came in this mode and not to a plain socket.
+pub fn row(mode: ReceiveMode, case: &Case, delivered: &Delivered) -> Option<usize> {
+    ROWS.iter().position(|row| row.modes.contains(&mode) && (row.explains)(&case.frames, delivered))
+}
+
+/// The UDP checksum field of a frame, if it holds a whole datagram behind plain headers.
+fn checksum(frame: &[u8]) -> Option<u16> {
+    let field = match wire::network(frame, VlanTags::default()).ok()? {
+        Network::V4(offset) => wire::udp_v4(frame, offset).ok()?.udp.checksum,
+        Network::V6(offset) => wire::udp_v6(frame, offset).ok()?.udp.checksum,
+    };
+    Some(u16::from_be(field))
+}
+
+/// The sum of the pseudo header.
+fn pseudo_header(delivered: &Delivered) -> u16 {
+    let mut bytes = vec![0, wire::PROTOCOL_UDP];
+    bytes.extend((delivered.payload.len() as u16 + 8).to_be_bytes());
+    for address in [delivered.source, delivered.group] {
+        match address {
+            IpAddr::V4(address) => bytes.extend(address.octets()),
+            IpAddr::V6(address) => bytes.extend(address.octets()),
+        }
+    }
+    !sum(&bytes)
+}
