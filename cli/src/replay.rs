@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use clap::Args;
 use etherparse::checksum::Sum16BitWords;
+use receiver_capture::{Captured, addresses, network};
 use receiver_send::{ReplayReport, ReplaySender, Rewrite, RewriteRule};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::analyze::{Captured, addresses, network, read};
+use crate::analyze::read;
 use crate::errors::UsageError;
 use crate::ethernet::group_mac;
 use crate::{outlet, signals};

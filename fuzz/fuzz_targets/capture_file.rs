@@ -5,10 +5,10 @@
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code)]
-#[path = "../../cli/src/analyze/capture.rs"]
+#[path = "../../capture/src/capture.rs"]
 mod capture;
 #[allow(dead_code)]
-#[path = "../../cli/src/analyze/frame.rs"]
+#[path = "../../capture/src/frame.rs"]
 mod frame;
 
 /// The header of pcap with nanoseconds, less the link type.

@@ -76,6 +76,8 @@
 //! # Features
 //!
 //! - `tokio` (default): [`AsyncReceiver`].
+//! - `recording`: `Recording` reads capture files as a [`DatagramSource`], so that a back test and a live run share
+//!   their code.
 //!
 //! Log messages and warnings go to `tracing`.
 
@@ -99,7 +101,10 @@ pub use api::parse::ParseError;
 pub use api::queue_report::QueueReport;
 pub use api::queues::Queues;
 pub use api::receiver::Receiver;
+#[cfg(feature = "recording")]
+pub use api::recording::{Recording, RecordingCounts, RecordingError};
 pub use api::report::{SubscriptionReport, Totals};
+pub use api::source::DatagramSource;
 #[cfg(feature = "tokio")]
 pub use api::stream::AsyncReceiver;
 pub use api::text::printable;

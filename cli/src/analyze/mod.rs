@@ -1,9 +1,6 @@
 //! `receiver analyze`: the sequence, the gaps and the health of the feeds in capture files.
 
-mod capture;
-mod compressed;
 mod flow;
-mod frame;
 mod report;
 
 use std::collections::BTreeMap;
@@ -17,17 +14,13 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args;
 use receiver::Subscription;
+use receiver_capture::{Captured, Content, Frames, LARGEST_BLOCK, packets_within};
 use receiver_feed::protocol::AnyProtocol;
 
 use crate::values::duration;
 use crate::{files, outlet, privilege};
-use compressed::Content;
 use flow::{Flow, Settings};
-use frame::Frames;
 use report::{Analysis, streams};
-
-pub use capture::Captured;
-pub use frame::{addresses, network};
 
 /// Find gaps, duplicates and bad timing of the feeds in capture files
 ///
@@ -132,7 +125,7 @@ pub fn read(path: &Path, each: impl FnMut(Captured<'_>)) -> anyhow::Result<Optio
         Box::new(File::open(path).map_err(|error| anyhow!("cannot open {name}: {error}"))?)
     };
     let found = Content::of(input).map_err(anyhow::Error::from).and_then(|Content { bytes, is_cut_off }| {
-        let end = capture::packets(bytes, each)?;
+        let end = packets_within(LARGEST_BLOCK, bytes, each)?;
         Ok(if is_cut_off.load(Relaxed) { Some("it ends in the middle of a compressed frame".to_owned()) } else { end })
     });
     found.map_err(|error| anyhow!("{name}: {error}"))

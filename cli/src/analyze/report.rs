@@ -8,10 +8,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::flow::{Flow, Phase, Sequenced};
-use super::frame::FrameCounts;
 use crate::feeds::StreamReport;
 use crate::units;
 use crate::view::media_lines;
+use receiver_capture::FrameCounts;
 
 /// The whole analysis.
 #[derive(Debug, Serialize)]

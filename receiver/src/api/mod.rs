@@ -16,7 +16,10 @@ pub(crate) mod parse;
 pub(crate) mod queue_report;
 pub(crate) mod queues;
 pub(crate) mod receiver;
+#[cfg(feature = "recording")]
+pub(crate) mod recording;
 pub(crate) mod report;
+pub(crate) mod source;
 #[cfg(feature = "tokio")]
 pub(crate) mod stream;
 pub(crate) mod text;

@@ -17,6 +17,8 @@ pub enum TimeOrigin {
     Xdp,
     /// The kernel, for a UDP socket (`SO_TIMESTAMPNS`).
     Kernel,
+    /// The file that a recording was read from, whose clock is most often UTC.
+    Recording,
     /// This library, when it took the batch out of the ring or the socket.
     UserSpace,
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 /// The crates that a crate must not depend on, directly or through others.
 const IGNORANT: &[(&str, &[&str])] = &[
+    ("receiver-capture", &["receiver", "receiver-common", "receiver-host", "tokio", "clap", "netlab"]),
     ("receiver-common", &["receiver", "receiver-xsk", "tokio", "clap", "netlab"]),
     (
         "receiver-feed",

@@ -2,13 +2,12 @@
 
 use std::io::Read;
 
-use anyhow::{anyhow, bail};
 use pcap_parser::pcapng::{Block, EnhancedPacketBlock};
 use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
 use pcap_parser::{OptionCode, PcapBlockOwned, PcapError, PcapHeader, create_reader};
 
 /// The largest block that can be read, in bytes: a jumbo frame, a packet that GRO has joined, a table of names.
-const LARGEST_BLOCK: usize = 4 << 20;
+pub const LARGEST_BLOCK: usize = 4 << 20;
 /// `epb_dropcount`.
 const DROP_COUNT: OptionCode = OptionCode(4);
 const NANOSECONDS: u128 = 1_000_000_000;
@@ -34,63 +33,127 @@ struct Source {
     offset_seconds: i64,
 }
 
-/// Hands each packet of a file to `each`. Returns what is wrong with its end, if it ends in the middle of a packet:
-/// what came before is whole.
+/// Why the input cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CaptureError {
+    /// There are no bytes.
+    #[error("it is empty")]
+    Empty,
+    /// Its beginning cannot be read.
+    #[error("it cannot be read")]
+    Unreadable,
+    /// It is no capture.
+    #[error("it is neither pcap nor pcapng; convert it, for example by `editcap -F pcapng IN OUT`")]
+    NoCapture,
+    /// A block does not fit into memory.
+    #[error("a block is longer than {0} bytes")]
+    LongBlock(usize),
+    /// What follows cannot be read.
+    #[error("it cannot be read to its end")]
+    UnreadableEnd,
+    /// A packet has no header before it.
+    #[error("a packet comes before the header")]
+    NoHeader,
+}
+
+/// What a step of a [`Reader`] has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is more.
+    More,
+    /// The input has ended. In the middle of a packet if a text states what is wrong: what came before is whole.
+    End(Option<String>),
+}
+
+/// Reads a capture block by block.
+pub struct Reader<'a> {
+    reader: Box<dyn PcapReaderIterator + Send + 'a>,
+    largest: usize,
+    header: Option<PcapHeader>,
+    sources: Vec<Source>,
+    at: usize,
+}
+
+/// Hands each packet of a file to `each`, with blocks of at most `largest` bytes. Returns what is wrong with its end, if
+/// it ends in the middle of a packet: what came before is whole.
 ///
 /// # Errors
 /// The file cannot be read, or is no capture.
-pub fn packets(input: impl Read + Send, each: impl FnMut(Captured<'_>)) -> anyhow::Result<Option<String>> {
-    packets_within(LARGEST_BLOCK, input, each)
-}
-
-/// As [`packets`], with blocks of at most `largest` bytes.
-///
-/// # Errors
-/// Those of [`packets`].
 pub fn packets_within(
     largest: usize,
     input: impl Read + Send,
     mut each: impl FnMut(Captured<'_>),
-) -> anyhow::Result<Option<String>> {
-    let mut reader = create_reader(largest, input).map_err(|error| match error {
-        PcapError::Eof => anyhow!("it is empty"),
-        PcapError::ReadError => anyhow!("it cannot be read"),
-        _ => anyhow!("it is neither pcap nor pcapng; convert it, for example by `editcap -F pcapng IN OUT`"),
-    })?;
-    let mut header: Option<PcapHeader> = None;
-    let mut sources: Vec<Source> = Vec::new();
-    let mut at = 0;
+) -> Result<Option<String>, CaptureError> {
+    let mut reader = Reader::new(largest, input)?;
     loop {
-        if header.is_none() && is_short_process_information(reader.data()) {
-            return Ok(Some(format!("what follows byte {at} is no capture: a block is too short")));
+        if let Step::End(problem) = reader.step(&mut each)? {
+            return Ok(problem);
         }
-        let (length, block) = match reader.next() {
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// Reads from this input, with blocks of at most `largest` bytes.
+    ///
+    /// # Errors
+    /// The input cannot be read, or is no capture.
+    pub fn new(largest: usize, input: impl Read + Send + 'a) -> Result<Self, CaptureError> {
+        let reader = create_reader(largest, input).map_err(|error| match error {
+            PcapError::Eof => CaptureError::Empty,
+            PcapError::ReadError => CaptureError::Unreadable,
+            _ => CaptureError::NoCapture,
+        })?;
+        Ok(Self { reader, largest, header: None, sources: Vec::new(), at: 0 })
+    }
+
+    /// Reads the next block, and hands the packet in it, if it is one, to `each`.
+    ///
+    /// # Errors
+    /// The input cannot be read.
+    pub fn step(&mut self, each: &mut impl FnMut(Captured<'_>)) -> Result<Step, CaptureError> {
+        const MIDDLE: &str = "it ends in the middle of a packet";
+        let at = self.at;
+        if self.header.is_none() && is_short_process_information(self.reader.data()) {
+            return Ok(Step::End(Some(format!("what follows byte {at} is no capture: a block is too short"))));
+        }
+        let (length, block) = match self.reader.next() {
             Ok(next) => next,
-            Err(PcapError::Eof) => return Ok(None),
-            Err(PcapError::Incomplete(_)) => match refill(reader.as_mut(), largest)? {
-                true => continue,
-                false => return Ok(Some("it ends in the middle of a packet".to_owned())),
-            },
-            Err(PcapError::UnexpectedEof) => return Ok(Some("it ends in the middle of a packet".to_owned())),
-            Err(PcapError::BufferTooSmall) => bail!("a block is longer than {largest} bytes"),
-            Err(PcapError::ReadError) => bail!("it cannot be read to its end"),
+            Err(PcapError::Eof) => return Ok(Step::End(None)),
+            Err(PcapError::Incomplete(_)) => {
+                return match refill(self.reader.as_mut(), self.largest)? {
+                    true => Ok(Step::More),
+                    false => Ok(Step::End(Some(MIDDLE.to_owned()))),
+                };
+            }
+            Err(PcapError::UnexpectedEof) => return Ok(Step::End(Some(MIDDLE.to_owned()))),
+            Err(PcapError::BufferTooSmall) => return Err(CaptureError::LongBlock(self.largest)),
+            Err(PcapError::ReadError) => return Err(CaptureError::UnreadableEnd),
             Err(error) => {
-                return Ok(Some(format!("what follows byte {at} is no capture: {}", reason(&error))));
+                let reason = reason(&error);
+                return Ok(Step::End(Some(format!("what follows byte {at} is no capture: {reason}"))));
             }
         };
         match block {
-            PcapBlockOwned::LegacyHeader(found) => header = Some(found),
+            PcapBlockOwned::LegacyHeader(found) => self.header = Some(found),
             PcapBlockOwned::Legacy(packet) => {
-                let Some(header) = &header else { bail!("a packet comes before the header") };
+                let Some(header) = &self.header else { return Err(CaptureError::NoHeader) };
                 let unit = if header.is_nanosecond_precision() { 1 } else { 1_000 };
                 let time_ns = u64::from(packet.ts_sec) * NANOSECONDS as u64 + u64::from(packet.ts_usec) * unit;
                 let link_type = header.network.0;
                 each(Captured { link_type, time_ns: Some(time_ns), lost_before: 0, bytes: packet.data });
             }
-            PcapBlockOwned::NG(block) => section(&block, &mut sources, &mut each),
+            PcapBlockOwned::NG(block) => section(&block, &mut self.sources, each),
         }
-        at += length;
-        reader.consume(length);
+        self.at += length;
+        self.reader.consume(length);
+        Ok(Step::More)
+    }
+}
+
+impl std::fmt::Debug for Reader<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("at", &self.at).finish_non_exhaustive()
     }
 }
 
@@ -105,13 +168,13 @@ fn is_short_process_information(block: &[u8]) -> bool {
 }
 
 /// Reads more. Returns false at the end of the input.
-fn refill(reader: &mut (dyn PcapReaderIterator + Send), largest: usize) -> anyhow::Result<bool> {
+fn refill(reader: &mut (dyn PcapReaderIterator + Send), largest: usize) -> Result<bool, CaptureError> {
     if reader.reader_exhausted() {
         return Ok(false);
     }
     reader.refill().map_err(|error| match error {
-        PcapError::BufferTooSmall => anyhow!("a block is longer than {largest} bytes"),
-        _ => anyhow!("it cannot be read to its end"),
+        PcapError::BufferTooSmall => CaptureError::LongBlock(largest),
+        _ => CaptureError::UnreadableEnd,
     })?;
     Ok(true)
 }

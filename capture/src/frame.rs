@@ -57,8 +57,11 @@ pub struct FrameCounts {
 /// One datagram.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'a> {
+    /// The sender's address and UDP port.
     pub source: SocketAddr,
+    /// The address and UDP port that it was sent to.
     pub destination: SocketAddr,
+    /// The UDP payload.
     pub payload: &'a [u8],
 }
 

@@ -1,0 +1,10 @@
+//! Capture files: [`Reader`] reads the packets of pcap and pcapng, also compressed with zstd ([`Content`]), and
+//! [`Frames`] finds the UDP datagrams in them and puts fragments together.
+
+mod capture;
+mod compressed;
+mod frame;
+
+pub use capture::{CaptureError, Captured, LARGEST_BLOCK, Reader, Step, packets_within};
+pub use compressed::Content;
+pub use frame::{Found, FrameCounts, Frames, addresses, network};
