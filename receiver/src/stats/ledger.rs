@@ -426,7 +426,7 @@ mod tests {
         counts[Verdict::DroppedRingBusy as usize] = 1000;
         let socket = XskLedger { not_copied: 10_000, ..socket };
         let kernel = KernelLedger { dropped: 100_000, ..KernelLedger::default() };
-        let ledger = Ledger::new(counts, vec![socket], &[queue], &path, kernel, 1_000_000);
+        let ledger = Ledger::new(counts, vec![socket], &[&queue], &path, kernel, 1_000_000);
         assert_eq!(ledger.lost(), 1_111_107);
         assert_eq!(ledger.losses().map(|(_, count)| count).sum::<u64>(), ledger.lost());
         assert_eq!(ledger.losses().count(), 7);
