@@ -16,6 +16,7 @@ use crate::tables::idle::{self, Asleep};
 use crate::tables::joins::{self, Joins};
 use crate::tables::loss_free::{self, LossFree};
 use crate::tables::memory::{self, Taken};
+use crate::tables::nats::{self, Published};
 use crate::tables::pauses::{self, Paused};
 use crate::tables::receive_cost::{self, ReceiveCost};
 use crate::tables::rules::{self, Cost};
@@ -28,7 +29,7 @@ use crate::tables::wrong_source::{self, WrongSource};
 use crate::tables::{latency, latency::LatencyTable as Latencies};
 
 /// The tables, in their order.
-pub const TABLES: [&str; 18] = [
+pub const TABLES: [&str; 19] = [
     "throughput",
     "sizes",
     "receive_cost",
@@ -47,6 +48,7 @@ pub const TABLES: [&str; 18] = [
     "feeds",
     "streams",
     "ts",
+    "nats",
 ];
 /// Rounds of the latencies whose ratio is a target.
 const LATENCY_ROUNDS: usize = 9;
@@ -74,6 +76,7 @@ pub struct Measured {
     pub feeds: Feeds,
     pub streams: Vec<streams::Cost>,
     pub transport: Transport,
+    pub nats: Vec<Published>,
 }
 
 impl Measured {
@@ -170,6 +173,10 @@ impl Measured {
                 self.transport = transport::measure(bench, rounds)?;
                 transport::report(&self.transport)
             }
+            "nats" => {
+                self.nats = nats::measure(bench, rounds.min(FEWER_ROUNDS))?;
+                nats::report(&self.nats)
+            }
             other => bail!("there is no table {other}"),
         })
     }
@@ -221,6 +228,7 @@ impl Measured {
             ("feeds", self.feeds.json()),
             ("streams", json!(self.streams)),
             ("ts", json!(self.transport)),
+            ("nats", json!(self.nats)),
         ]
         .into_iter()
         .collect()

@@ -48,6 +48,10 @@ fn costs(measured: &Measured) -> Vec<Target> {
     let rule = |of, to| rules::ratio(&measured.rules, of, to);
     let allowed = |family, entries| (if family == 4 { "allowed, v4" } else { "allowed, v6" }, Some(entries));
     let joins = |of| joins::seconds(&measured.joins, "mapped", "IPv4", of);
+    let published = |size| {
+        let found = measured.nats.iter().find(|published| published.size == size);
+        found.map(|published| Ratio { median: published.ratio, low: published.low, high: published.high })
+    };
     // Counts, without an error.
     let wakeups = measured.idle.iter().map(|asleep| asleep.idle.wakeups_per_second).reduce(f64::max);
     vec![
@@ -64,6 +68,8 @@ fn costs(measured: &Measured) -> Vec<Target> {
             1.5,
         ),
         Target::at_most("idle, wake-ups a second, worst mode", wakeups.map(|count| Ratio::within(count, 0.0)), 2.0),
+        Target::at_least("NATS, messages of 64 bytes: sink / client alone", published(64), 0.8),
+        Target::at_least("NATS, messages of 1,316 bytes: sink / client alone", published(1316), 0.8),
         Target::at_most("10,000 joins one by one, mapped, IPv4, seconds", joins(|seconds| seconds.join), 0.5),
         Target::at_most(
             "10,000 joins in one call, mapped, IPv4, seconds",

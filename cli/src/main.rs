@@ -36,6 +36,7 @@ mod metrics;
 mod outlet;
 mod panics;
 mod privilege;
+mod publish_rate;
 mod record;
 mod replay;
 mod run;
@@ -44,6 +45,7 @@ mod service;
 mod services;
 mod signals;
 mod sink;
+mod subscribe_nats;
 mod suggest;
 mod top;
 mod units;
@@ -72,10 +74,13 @@ enum Command {
     #[command(hide = true)]
     Man(man::ManArgs),
     Membership(membership::MembershipArgs),
+    #[command(hide = true)]
+    PublishRate(publish_rate::PublishRateArgs),
     Record(Box<record::RecordArgs>),
     Replay(replay::ReplayArgs),
     Run(Box<run::RunArgs>),
     Send(Box<send::SendArgs>),
+    SubscribeNats(subscribe_nats::SubscribeNatsArgs),
     Top(top::TopArgs),
 }
 
@@ -173,10 +178,12 @@ fn run(command: Command) -> ExitCode {
         Command::Interfaces(args) => interfaces::run(&args),
         Command::Man(args) => man::run(&args, crate::command()),
         Command::Membership(args) => membership::run(args),
+        Command::PublishRate(args) => publish_rate::run(&args),
         Command::Record(args) => record::run(*args),
         Command::Replay(args) => replay::run(args),
         Command::Run(args) => run::run(*args),
         Command::Send(args) => send::run(*args),
+        Command::SubscribeNats(args) => subscribe_nats::run(args),
         Command::Top(args) => top::run(args),
     };
     result.map_or_else(|error| report(&error), |()| ExitCode::SUCCESS)

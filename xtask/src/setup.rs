@@ -42,6 +42,7 @@ pub const TOOLS: [(&str, &str); 8] = [
     ("tshark", "tshark"),
     ("python3", "python3"),
     ("ffmpeg", "ffmpeg"),
+    ("nats-server", "nats-server"),
     ("gst-launch-1.0", "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"),
 ];
 

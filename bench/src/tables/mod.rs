@@ -9,6 +9,7 @@ pub mod joins;
 pub mod latency;
 pub mod loss_free;
 pub mod memory;
+pub mod nats;
 pub mod pauses;
 pub mod receive_cost;
 pub mod rules;

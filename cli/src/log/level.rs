@@ -9,6 +9,8 @@ use crate::suggest::closest;
 
 /// The target of the XDP program's own log.
 const XDP: &str = "receiver::xdp";
+/// The log of the client of NATS. The sink has better words for its events.
+const NATS: &str = "async_nats";
 
 /// The levels by their names.
 const NAMES: [(&str, LevelFilter); 6] = [
@@ -45,7 +47,10 @@ impl Level {
     /// The filter for it. The XDP program's verdicts are part of it only if they were asked for.
     pub(super) fn targets(&self, verdicts: bool) -> Targets {
         let targets = match &self.0 {
-            Kind::All(level) => Targets::new().with_default(*level).with_target(XDP, (*level).min(LevelFilter::INFO)),
+            Kind::All(level) => Targets::new()
+                .with_default(*level)
+                .with_target(XDP, (*level).min(LevelFilter::INFO))
+                .with_target(NATS, if *level >= LevelFilter::DEBUG { *level } else { LevelFilter::OFF }),
             Kind::Each(targets) => (**targets).clone(),
         };
         if verdicts { targets.with_target(XDP, LevelFilter::DEBUG) } else { targets }

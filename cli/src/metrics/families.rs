@@ -12,6 +12,7 @@ use super::kind::Kind;
 use super::samples::Samples;
 use super::scrape::{Scrape, SinkCounts};
 use super::series::Series;
+use crate::sink::PublishReport;
 
 const SUBSCRIPTION: &[&str] = &["subscription", "name", "interface"];
 
@@ -445,6 +446,55 @@ static FAMILIES: &[Family] = &[
         read: |scrape, samples| each_sink(scrape, samples, |counts| counts.is_failing.into()),
     },
     Family {
+        name: "receiver_sink_published",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        help: "Messages that a sink has sent to a messaging engine, each counted once",
+        read: |scrape, samples| each_publisher(scrape, samples, |report| report.published),
+    },
+    Family {
+        name: "receiver_sink_acknowledged",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        help: "Messages that the engine has stored",
+        read: |scrape, samples| each_publisher(scrape, samples, |report| report.acknowledged),
+    },
+    Family {
+        name: "receiver_sink_retried",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        help: "Messages that a sink has sent again, each time counted",
+        read: |scrape, samples| each_publisher(scrape, samples, |report| report.retried),
+    },
+    Family {
+        name: "receiver_sink_duplicates",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        help: "Acknowledged messages that the engine had already, from this receiver or another one",
+        read: |scrape, samples| each_publisher(scrape, samples, |report| report.duplicates),
+    },
+    Family {
+        name: "receiver_sink_reconnects",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        help: "Connections that a sink has made to its engine after the first one",
+        read: |scrape, samples| each_publisher(scrape, samples, |report| report.reconnects),
+    },
+    Family {
+        name: "receiver_sink_in_flight",
+        kind: Kind::Gauge,
+        labels: &["sink"],
+        help: "Messages that wait for their acknowledgement",
+        read: |scrape, samples| each_publisher(scrape, samples, |report| report.in_flight),
+    },
+    Family {
+        name: "receiver_sink_waiting_bytes",
+        kind: Kind::Gauge,
+        labels: &["sink"],
+        help: "Bytes of payload that wait to be sent or acknowledged",
+        read: |scrape, samples| each_publisher(scrape, samples, |report| report.waiting_bytes),
+    },
+    Family {
         name: "receiver_log_dropped_lines",
         kind: Kind::Counter,
         labels: &[],
@@ -484,6 +534,12 @@ fn each_socket(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&Queue
 
 fn each_sink(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&SinkCounts) -> u64) -> fmt::Result {
     scrape.sinks.iter().try_for_each(|(sink, counts)| samples.add(&[sink], count(counts)))
+}
+
+/// As [`each_sink`], for sinks to a messaging engine.
+fn each_publisher(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&PublishReport) -> u64) -> fmt::Result {
+    let mut publishers = scrape.sinks.iter().filter_map(|(sink, counts)| Some((sink, counts.publisher.as_ref()?)));
+    publishers.try_for_each(|(sink, report)| samples.add(&[sink], count(report)))
 }
 
 fn seconds(milliseconds: u64) -> f64 {

@@ -15,6 +15,7 @@ use super::series::{Labelled, Series};
 use crate::feeds::FeedReport;
 use crate::instance::Instance;
 use crate::log;
+use crate::sink::PublishReport;
 
 /// The counts of one moment.
 pub struct Scrape {
@@ -76,6 +77,8 @@ pub struct SinkCounts {
     pub reordered: u64,
     /// True if the sink fails at present.
     pub is_failing: bool,
+    /// What a messaging engine has answered.
+    pub publisher: Option<PublishReport>,
 }
 
 impl Scrape {
@@ -132,6 +135,7 @@ impl Reader {
             counts.lost += report.impaired;
             counts.duplicated += report.duplicated;
             counts.reordered += report.reordered;
+            counts.publisher = report.publisher.or(counts.publisher);
             counts.is_failing |= report.state.starts_with("failing");
         }
         let feeds = self.instance.feeds();

@@ -105,8 +105,11 @@ impl Plan {
             if let Err(reason) = result {
                 return reason;
             }
-            if let Some(Err(error)) = self.output.as_deref().map(Output::poll) {
-                return EndReason::Sink(error);
+            if let Some(output) = self.output.as_deref() {
+                if let Err(error) = output.poll() {
+                    return EndReason::Sink(error);
+                }
+                output.wait_for_room();
             }
             if delivered == 0 && wait == Wait::Never && !self.busy {
                 std::thread::sleep(NAP);

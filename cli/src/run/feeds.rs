@@ -9,6 +9,7 @@ use super::options::RunArgs;
 use crate::config::Wanted;
 use crate::errors::UsageError;
 use crate::feeds::{Fec, FeedRequest, Feeds, Leg, Legs, MOST_LEGS, Members};
+use crate::sink::{FeedOrigin, Origin};
 use crate::units;
 
 /// The feeds that are asked for, once the receiver is open. `None` if there are none.
@@ -33,6 +34,27 @@ pub fn open(args: &RunArgs, wanted: &[Wanted], handle: &Handle) -> anyhow::Resul
         feeds.add(request, Members { legs, parity })?;
     }
     Ok(Some(feeds))
+}
+
+/// What is subscribed, by name and feed.
+///
+/// # Errors
+/// As [`legs`].
+pub fn origins(args: &RunArgs, wanted: &[Wanted]) -> Result<Vec<Origin>, UsageError> {
+    let requests = args.feeds()?;
+    let plain = |Wanted { name, subscription }: &Wanted| Origin {
+        subscription: subscription.clone(),
+        name: name.clone(),
+        feed: None,
+    };
+    let mut origins: Vec<Origin> = wanted.iter().map(plain).collect();
+    for (request, legs) in requests.iter().zip(legs(&requests, wanted)?) {
+        let first = &wanted[legs[0]].subscription;
+        let (name, protocol) = (request.name.clone(), request.protocol);
+        let feed = FeedOrigin { name, protocol, group: first.group(), port: first.port() };
+        legs.into_iter().for_each(|leg| origins[leg].feed = Some(feed.clone()));
+    }
+    Ok(origins)
 }
 
 /// The positions of the subscriptions with these names.

@@ -90,7 +90,8 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     };
     let handle = receiver.handle();
     // Opened now, so that a start that fails leaves them as they are.
-    let sinks = open_sinks(&requests, args.probe, &handle, &events)?.map(|sinks| Arc::new(Mutex::new(sinks)));
+    let sinks = open_sinks(&requests, args.probe, &handle, &events, &feeds::origins(&args, &wanted)?)?
+        .map(|sinks| Arc::new(Mutex::new(sinks)));
     let start = Instant::now();
     let workers = receiver.into_workers();
     let facts = facts(&handle, &workers)?;
@@ -148,6 +149,9 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
         }
         // Nobody steers a run that is ending.
         drop(services);
+        if let Some(output) = &output {
+            output.end_waits();
+        }
         // Before the groups are left: a missing membership is evidence.
         let evidence = handle.evidence().unwrap_or_default();
         let shutdown = handle.shutdown().map_err(Failure::from);
@@ -201,11 +205,12 @@ fn open_sinks(
     probe: bool,
     handle: &Handle,
     events: &Sender<Event>,
+    origins: &[sink::Origin],
 ) -> anyhow::Result<Option<Sinks>> {
     let reports = handle.subscriptions()?;
     let subscriptions: Vec<_> = reports.into_iter().map(|report| (report.id, report.subscription)).collect();
     let interface = handle.interface().index;
-    let context = sink::Context { events, interface, handle: Some(handle), subscriptions: &subscriptions };
+    let context = sink::Context { events, interface, handle: Some(handle), subscriptions: &subscriptions, origins };
     Sinks::open(requests, probe, &context)
 }
 
@@ -253,6 +258,7 @@ impl Drop for EndOnPanic<'_> {
         if thread::panicking() {
             self.plan.abandon();
             if let Some(output) = self.output {
+                output.end_waits();
                 output.end_answers();
             }
             // The kernel cleans up after a process that ends.

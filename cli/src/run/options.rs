@@ -179,8 +179,9 @@ pub struct RunArgs {
     /// that rotates gets the time added to its name, or has it there as %Y%m%d-%H%M%S. A FIFO may get its reader later.
     /// `-`: standard output; all else goes to standard error. udp://GROUP:PORT?interface=NAME or udp://HOST:PORT: each
     /// datagram is sent on, 5ms after it came (delay=20ms), with ttl=16, source=ADDRESS and loop=yes on request.
-    /// unix:PATH: a Unix datagram socket. pcapng:FILE: a recording, see --record. framed:FILE or framed:-: records with
-    /// metadata, see --output-format. discard: nowhere. With only=SUBSCRIPTION, a sink takes that one alone.
+    /// unix:PATH: a Unix datagram socket. nats://HOST:PORT/STREAM: NATS JetStream (docs/nats.md). pcapng:FILE: a
+    /// recording, see --record. framed:FILE or framed:-: records with metadata, see --output-format. discard: nowhere.
+    /// With only=SUBSCRIPTION, a sink takes that one alone.
     ///
     /// SIGHUP has each file:PATH and recording turn, or be opened anew. `-` with options: --output=-?limit=1MiB.
     ///

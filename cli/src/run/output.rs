@@ -9,7 +9,7 @@ use receiver::Datagram;
 use receiver_host::clock::tai;
 
 use crate::feeds::{self, Answers, Feeds};
-use crate::sink::{self, SinkFailure, Sinks};
+use crate::sink::{self, Room, SinkFailure, Sinks};
 
 /// No feed waits for anything.
 const NEVER: u64 = u64::MAX;
@@ -20,6 +20,8 @@ const LONGEST_DATAGRAM: usize = 65_535;
 pub struct Output {
     feeds: Option<Arc<Mutex<Feeds>>>,
     sinks: Option<Arc<Mutex<Sinks>>>,
+    /// Where receiving threads wait for sinks that are full.
+    rooms: Vec<Arc<Room>>,
     /// When the feeds have to be polled, on CLOCK_TAI.
     deadline_ns: AtomicU64,
     /// No answer to a request is waited for any more.
@@ -36,9 +38,11 @@ pub struct Locked<'a> {
 impl Output {
     /// `None` if datagrams are only counted.
     pub fn new(feeds: Option<Arc<Mutex<Feeds>>>, sinks: Option<Arc<Mutex<Sinks>>>) -> Option<Self> {
+        let rooms = sinks.as_deref().map(|sinks| sink::lock(sinks).rooms()).unwrap_or_default();
         (feeds.is_some() || sinks.is_some()).then_some(Self {
             feeds,
             sinks,
+            rooms,
             deadline_ns: AtomicU64::new(NEVER),
             is_over: AtomicBool::new(false),
         })
@@ -48,6 +52,17 @@ impl Output {
     pub fn lock(&self) -> Locked<'_> {
         let feeds = self.feeds.as_deref().map(feeds::lock);
         Locked { output: self, feeds, sinks: self.sinks.as_deref().map(sink::lock) }
+    }
+
+    /// Waits while a sink is full that asks for it. No lock is held meanwhile.
+    #[inline]
+    pub fn wait_for_room(&self) {
+        self.rooms.iter().for_each(|room| room.wait());
+    }
+
+    /// No thread waits for room from now on.
+    pub fn end_waits(&self) {
+        self.rooms.iter().for_each(|room| room.release());
     }
 
     /// How long a worker may wait for a datagram until the feeds have to be polled. `None` if there is no limit.

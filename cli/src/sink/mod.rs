@@ -9,7 +9,9 @@ mod framed;
 mod grammar;
 mod hex;
 mod impaired;
+mod nats;
 mod pcapng;
+mod publish;
 mod request;
 mod rotation;
 mod selection;
@@ -25,10 +27,15 @@ use crate::errors::UsageError;
 
 pub use failure::SinkFailure;
 pub use framed::OutputFormat;
-pub use grammar::{Options as TargetOptions, Problem};
+pub use grammar::{Options as TargetOptions, Problem, nats::server as nats_server};
+pub use nats::connect::{Health as NatsHealth, connect as nats_connect};
+pub use nats::rate::{self as nats_rate, Load as NatsLoad};
+pub use nats::server::Server as NatsServer;
+pub use publish::queue::PublishReport;
+pub use publish::room::Room;
 pub use request::SinkRequest;
 pub use set::{Sinks, lock};
-pub use traits::{Context, SinkReport};
+pub use traits::{Context, FeedOrigin, Origin, SinkReport};
 
 /// The most sinks of a run.
 const MOST_SINKS: usize = 64;

@@ -8,10 +8,11 @@ use receiver::Subscription;
 
 use super::discard::Discard;
 use super::grammar::{self, Kind, Target};
+use super::nats::server::NatsTarget;
 use super::selection::Selection;
 use super::traits::{Context, Sink};
 use super::written::{Written, payload};
-use super::{file, framed, hex, pcapng, udp, unix};
+use super::{file, framed, hex, nats, pcapng, udp, unix};
 use crate::errors::UsageError;
 use crate::files;
 use crate::outlet::{Outlet, PAYLOAD_LIMIT};
@@ -137,6 +138,14 @@ impl SinkRequest {
         }
     }
 
+    /// The stream of NATS JetStream, if it is one.
+    pub fn nats(&self) -> Option<&NatsTarget> {
+        match &self.destination {
+            Destination::Kind(Kind::Nats(target)) => Some(target),
+            _ => None,
+        }
+    }
+
     /// Returns true for a recording.
     pub fn is_recording(&self) -> bool {
         matches!(self.destination, Destination::Kind(Kind::Recording(_)))
@@ -169,6 +178,7 @@ impl SinkRequest {
                 Kind::File(target) => file::open(target, name, limit, context),
                 Kind::Recording(target) => pcapng::open(target, name, limit, context),
                 Kind::Framed(target) => framed::open(target, name, limit, context),
+                Kind::Nats(target) => nats::open(target, name, limit, context),
                 Kind::Udp(target) => udp::open(target, name, limit, context),
                 Kind::Unix(path) => unix::open(path, name, limit, context),
             },

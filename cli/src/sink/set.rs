@@ -1,11 +1,12 @@
 //! The sinks of a run, which the receiving threads share.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use receiver::{Datagram, Subscription, SubscriptionId};
 use receiver_send::probe::{ProbeChecker, ProbeReport};
 
 use super::failure::SinkFailure;
+use super::publish::room::Room;
 use super::request::SinkRequest;
 use super::selection::{Routes, Selection};
 use super::traits::{Context, Sink, SinkReport};
@@ -145,6 +146,11 @@ impl Sinks {
         self.sinks.iter().for_each(|named| named.sink.reopen());
     }
 
+    /// Where receiving threads wait for sinks that are full.
+    pub fn rooms(&self) -> Vec<Arc<Room>> {
+        self.sinks.iter().filter_map(|named| named.sink.room()).collect()
+    }
+
     /// The counts of each sink.
     pub fn reports(&self) -> Vec<SinkReport> {
         self.sinks.iter().map(|Named { name, sink, .. }| SinkReport { name: name.clone(), ..sink.report() }).collect()
@@ -215,7 +221,7 @@ mod tests {
     #[test]
     fn counting_alone_needs_no_sinks() {
         let (events, _) = mpsc::channel::<Event>();
-        let context = Context { events: &events, interface: 1, handle: None, subscriptions: &[] };
+        let context = Context { events: &events, interface: 1, handle: None, subscriptions: &[], origins: &[] };
         assert!(Sinks::open(&[], false, &context).expect("nothing fails").is_none());
         assert!(Sinks::open(&[], true, &context).expect("nothing fails").is_some_and(|sinks| sinks.probe().is_some()));
     }

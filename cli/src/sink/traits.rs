@@ -1,11 +1,16 @@
 //! What a sink is, and what it reports.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use receiver::{Datagram, Handle, Subscription, SubscriptionId};
+use receiver_feed::protocol::AnyProtocol;
 use serde::Serialize;
 
+use super::publish::queue::PublishReport;
+use super::publish::room::Room;
 use crate::event::Event;
 use crate::outlet::{Condition, Counts, DropReason, OutletError};
 
@@ -36,6 +41,11 @@ pub trait Sink: Send {
     /// A subscription was joined, or is there from the start. Its datagrams may go to other sinks.
     fn joined(&mut self, _id: SubscriptionId, _subscription: &Subscription) {}
 
+    /// Where receiving threads wait between two batches while the sink is full. `None` if they never wait.
+    fn room(&self) -> Option<Arc<Room>> {
+        None
+    }
+
     /// The counts so far.
     fn report(&self) -> SinkReport;
 }
@@ -64,6 +74,9 @@ pub struct SinkReport {
     pub reordered: u64,
     /// How it fares: `ok`, `waiting for a reader`, or `failing: ` and the reason.
     pub state: String,
+    /// What a messaging engine has answered. Other sinks have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publisher: Option<PublishReport>,
     /// Datagrams that were dropped because something failed, other than that a reader did not read.
     #[serde(skip)]
     pub failures: u64,
@@ -94,6 +107,7 @@ impl SinkReport {
             state: condition.to_string(),
             failures: DropReason::ALL.into_iter().filter(|reason| reason.is_failure()).map(of).sum(),
             last_error,
+            publisher: None,
         }
     }
 }
@@ -108,6 +122,31 @@ pub struct Context<'a> {
     pub handle: Option<&'a Handle>,
     /// What is subscribed.
     pub subscriptions: &'a [(SubscriptionId, Subscription)],
+    /// The names and feeds of subscriptions.
+    pub origins: &'a [Origin],
+}
+
+/// A subscription as the user knows it.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// What is subscribed.
+    pub subscription: Subscription,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// The feed that it is part of.
+    pub feed: Option<FeedOrigin>,
+}
+
+/// A feed as its legs share it.
+#[derive(Clone, Debug)]
+pub struct FeedOrigin {
+    /// Its name.
+    pub name: String,
+    /// Its protocol.
+    pub protocol: AnyProtocol,
+    /// Group and port of its first leg.
+    pub group: IpAddr,
+    pub port: u16,
 }
 
 impl Context<'_> {

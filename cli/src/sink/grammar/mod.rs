@@ -7,11 +7,13 @@
 //! | `PATH`, `file:PATH` | a file, or a FIFO |
 //! | `pcapng:PATH`, `pcapng:-` | a recording, in a file or to standard output |
 //! | `framed:PATH`, `framed:-` | records behind their length, in a file or to standard output |
+//! | `nats://HOST:PORT/STREAM` | a stream of NATS JetStream |
 //! | `udp://HOST:PORT`, `udp://GROUP:PORT?interface=NAME` | a UDP relay |
 //! | `unix:PATH` | a Unix datagram socket |
 //!
 //! `?KEY=VALUE&KEY=VALUE` follows each of them, other than a path alone. No value contains `&`.
 
+pub mod nats;
 mod options;
 mod problem;
 mod target;
@@ -23,8 +25,9 @@ use std::time::Duration;
 
 use receiver_send::impair::{Impairment, Share};
 
+use super::nats::server::SCHEME;
 use crate::suggest::closest;
-use options::{size, time};
+use options::{host_port, size, time, yes_or_no};
 
 pub use options::Options;
 pub use problem::{Problem, TargetError};
@@ -63,14 +66,22 @@ const UDP_KEYS: [&str; 12] = [
 const MOST_REORDER_BY: u32 = 1000;
 
 /// How the kinds are written, for suggestions.
-const SCHEMES: [&str; 6] = ["discard:", "file:", "framed:", "pcapng:", "udp://", "unix:"];
+const SCHEMES: [&str; 7] = ["discard:", "file:", "framed:", "nats://", "pcapng:", "udp://", "unix:"];
 
 /// Parses a target.
 ///
 /// # Errors
 /// The text is no target.
 pub fn parse(text: &str) -> Result<Target, TargetError> {
-    target(text).map_err(|problem| TargetError { target: text.to_owned(), problem })
+    target(text).map_err(|problem| TargetError { target: without_secret(text, &problem), problem })
+}
+
+/// The text as a message may repeat it.
+fn without_secret(text: &str, problem: &Problem) -> String {
+    match text.rsplit_once('@') {
+        Some((_, rest)) if *problem == Problem::SecretInText => format!("{SCHEME}...@{rest}"),
+        _ => text.to_owned(),
+    }
 }
 
 fn target(text: &str) -> Result<Target, Problem> {
@@ -105,6 +116,11 @@ fn target(text: &str) -> Result<Target, Problem> {
             files_only(&file, None, "framed:")?;
         }
         return options.target(Kind::Framed(file));
+    }
+    if let Some(address) = head.strip_prefix(SCHEME) {
+        let options = Options::new(options, &nats::SINK_KEYS)?;
+        let target = nats::target(address, &options)?;
+        return options.target(Kind::Nats(Box::new(target)));
     }
     if let Some(address) = head.strip_prefix("udp://") {
         return udp(address, Options::new(options, &UDP_KEYS)?);
@@ -189,14 +205,6 @@ fn files_only(file: &FileTarget, more: Option<&'static str>, scheme: &'static st
     first.or(more).map_or(Ok(()), |key| Err(Problem::FilesOnly(key, scheme)))
 }
 
-fn yes_or_no(text: &str) -> Option<bool> {
-    match text {
-        "yes" => Some(true),
-        "no" => Some(false),
-        _ => None,
-    }
-}
-
 fn udp(address: &str, options: Options<'_>) -> Result<Target, Problem> {
     let (host, port) = host_port(address).ok_or_else(|| Problem::HostPort(address.to_owned()))?;
     let interface = options.parsed("interface", "the name of an interface, such as eth1", |text| {
@@ -265,17 +273,6 @@ fn impairment(options: &Options<'_>) -> Result<(Impairment, u64), Problem> {
         }
     }
     Ok((impairment, seed.unwrap_or(DEFAULT_SEED)))
-}
-
-fn host_port(text: &str) -> Option<(&str, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
-    let port = port.parse().ok().filter(|&port| port != 0)?;
-    if let Some(inner) = host.strip_prefix('[') {
-        let inner = inner.strip_suffix(']')?;
-        return inner.parse::<std::net::Ipv6Addr>().ok().map(|_| (inner, port));
-    }
-    let is_host = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
-    is_host.then_some((host, port))
 }
 
 fn unix(path: &str, options: Options<'_>) -> Result<Target, Problem> {

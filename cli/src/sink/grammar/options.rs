@@ -68,3 +68,24 @@ pub fn size(text: &str) -> Option<u64> {
 pub fn time(text: &str) -> Option<Duration> {
     values::duration(text).ok()
 }
+
+/// Parses `yes` or `no`.
+pub fn yes_or_no(text: &str) -> Option<bool> {
+    match text {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    }
+}
+
+/// Parses a host, with an IPv6 address in brackets, and a port.
+pub fn host_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|&port| port != 0)?;
+    if let Some(inner) = host.strip_prefix('[') {
+        let inner = inner.strip_suffix(']')?;
+        return inner.parse::<std::net::Ipv6Addr>().ok().map(|_| (inner, port));
+    }
+    let is_host = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    is_host.then_some((host, port))
+}

@@ -87,4 +87,22 @@ pub enum Problem {
     /// The path of a Unix socket is too long.
     #[error("its path has {0} bytes, and a Unix socket's has up to 107; write a shorter one")]
     LongUnixPath(usize),
+    /// A stream without a name.
+    #[error("it names no stream; write nats://HOST:PORT/STREAM")]
+    NoStream,
+    /// A name that no stream can have.
+    #[error("`{0}` is no name of a stream; write letters, digits, - and _")]
+    StreamName(String),
+    /// A password or a token in the text.
+    #[error(
+        "a user, password or token in an address is visible to others; write user=NAME with password_file=PATH or \
+         RECEIVER_NATS_PASSWORD, or token_file=PATH or RECEIVER_NATS_TOKEN"
+    )]
+    SecretInText,
+    /// Two options of which one is enough.
+    #[error("`{0}` and `{1}` exclude each other; keep one of them")]
+    Exclusive(&'static str, &'static str),
+    /// An option that needs another one.
+    #[error("`{0}` needs {1} beside it; add it, or remove `{0}`")]
+    Needs(&'static str, &'static str),
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use receiver_send::impair::{Impairment, Share};
 
+use super::super::nats::server::{Dedup, NatsTarget, SCHEME};
+
 /// A target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -30,6 +32,8 @@ pub enum Kind {
     Recording(RecordingTarget),
     /// Records behind their length. The path `-` is standard output.
     Framed(FileTarget),
+    /// A stream of NATS JetStream.
+    Nats(Box<NatsTarget>),
     /// UDP to another host or group.
     Udp(UdpTarget),
     /// The path of a Unix datagram socket.
@@ -131,6 +135,7 @@ impl Kind {
             Self::Recording(target) => target.file.path.clone(),
             Self::Framed(file) if file.is_standard_output() => "standard output".to_owned(),
             Self::Framed(file) => file.path.clone(),
+            Self::Nats(target) => format!("{}{}/{}", SCHEME, target.server.address(), target.stream),
             Self::Udp(udp) => format!("udp://{}", udp.address()),
             Self::Unix(path) => format!("unix:{path}"),
         }
@@ -171,6 +176,10 @@ impl fmt::Display for Target {
                 write!(f, "framed:{}", file.path)?;
                 file.options(&mut add);
             }
+            Kind::Nats(target) => {
+                f.write_str(&self.kind.name())?;
+                nats_options(target, &mut add);
+            }
             Kind::Udp(udp) => {
                 write!(f, "udp://{}", udp.address())?;
                 add("interface", udp.interface.clone());
@@ -195,6 +204,27 @@ impl fmt::Display for Target {
         add("limit", self.limit.map(|bytes| bytes.to_string()));
         if options.is_empty() { Ok(()) } else { write!(f, "?{}", options.join("&")) }
     }
+}
+
+/// The options of a stream.
+fn nats_options(target: &NatsTarget, mut add: impl FnMut(&str, Option<String>)) {
+    add("subject", Some(target.subject.clone()));
+    add("window", Some(target.window.to_string()));
+    add("on_full", Some(if target.blocks { "block" } else { "drop" }.to_owned()));
+    add(
+        "dedup",
+        Some(match target.dedup {
+            Dedup::Auto => "auto".to_owned(),
+            Dedup::Content => "content".to_owned(),
+            Dedup::Protocol(protocol) => protocol.to_string(),
+        }),
+    );
+    add("create", target.create.then(|| "yes".to_owned()));
+    add("dedup_window", target.create.then(|| shown(target.dedup_window)));
+    add("timeout", Some(shown(target.timeout)));
+    add("flush", Some(shown(target.flush)));
+    add("order", target.strict.then(|| "strict".to_owned()));
+    target.server.options(add);
 }
 
 /// A length of time as [`time`](super::options::time) reads it, in its longest whole unit.

@@ -122,11 +122,35 @@ fn each_refusal_names_key_reason_and_remedy() {
             "udp://h:1?loss=1%&reorder-by=0",
             "the value of `reorder-by` is `0`; write a number of datagrams from 1 to 1000",
         ),
+        ("nats://h:1", "it names no stream; write nats://HOST:PORT/STREAM"),
+        ("nats://h:1/A.B", "`A.B` is no name of a stream; write letters, digits, - and _"),
+        ("nats://h:1/S?creds=a&user=b", "`user` and `creds` exclude each other; keep one of them"),
+        (
+            "nats://h:1/S?password_file=a",
+            "`password_file` needs user=NAME beside it; add it, or remove `password_file`",
+        ),
+        ("nats://h:1/S?cert=a", "`cert` needs key=PATH beside it; add it, or remove `cert`"),
+        ("nats://h:1/S?dedup_window=1m", "`dedup_window` needs create=yes beside it; add it, or remove `dedup_window`"),
+        ("nats://h:1/S?on_full=wait", "the value of `on_full` is `wait`; write drop or block"),
+        ("nats://h:1/S?window=0", "the value of `window` is `0`; write a number of messages from 1 to 8192"),
     ] {
         assert_eq!(refused(text), format!("the target {text} is refused: {problem}"));
     }
     let long = format!("unix:{}", "x".repeat(108));
     assert!(refused(&long).ends_with("its path has 108 bytes, and a Unix socket's has up to 107; write a shorter one"));
+}
+
+#[test]
+fn a_stream_has_defaults_and_no_secret_is_repeated() {
+    let Kind::Nats(target) = parse("nats://[::1]/MD?user=a&on_full=block&dedup=moldudp64").expect("a stream").kind
+    else {
+        panic!("a stream")
+    };
+    assert_eq!((target.server.address().as_str(), target.stream.as_str()), ("[::1]:4222", "MD"));
+    assert_eq!((target.window, target.blocks, target.create, target.strict), (4096, true, false, false));
+    assert_eq!(target.subject, "{stream}.{name}");
+    let error = refused("nats://feeds:secret@h:1/MD");
+    assert!(error.starts_with("the target nats://...@h:1/MD is refused: ") && !error.contains("secret"), "{error}");
 }
 
 fn texts() -> impl Strategy<Value = String> {
@@ -138,9 +162,11 @@ fn texts() -> impl Strategy<Value = String> {
         "framed:(-|[a-z/%Yd.]{1,12})",
         "udp://(10\\.0\\.0\\.1|239\\.1\\.1\\.1|\\[ff3e::1\\]|host):[0-9]{1,5}",
         "unix:[a-z/]{1,20}",
+        "nats://(10\\.0\\.0\\.1|\\[::1\\]|host)(:[0-9]{1,5})?/[A-Z]{1,3}",
         "[a-z:/?%.-]{1,12}",
     ];
-    let keys = "(rotate|every|keep|compress|comments|limit|interface|ttl|source|delay|loop|loss|reorder|seed|only)";
+    let keys = "(rotate|every|keep|compress|comments|limit|interface|ttl|source|delay|loop|loss|reorder|seed|only\
+                |subject|window|user|timeout|dedup)";
     let option = format!("{keys}=[0-9]{{0,3}}[a-zA-Z.:%]{{0,4}}");
     (head, proptest::collection::vec(proptest::string::string_regex(&option).expect("a pattern"), 0..4))
         .prop_map(|(head, options)| if options.is_empty() { head } else { format!("{head}?{}", options.join("&")) })
