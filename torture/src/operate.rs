@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use rustix::process::{Resource, Rlimit, Signal, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
 
 use crate::episode::{Episode, PATIENCE};
@@ -95,6 +95,7 @@ impl Episode {
             }
             Operation::Misbehave { client } => self.misbehave(client)?,
             Operation::Descriptors => self.exhaust_descriptors()?,
+            Operation::LockedMemory => self.remake_without_memory()?,
             Operation::Detach => return self.detach_for(None),
             Operation::Foreign { time } => return self.detach_for(Some(time)),
         }
@@ -239,7 +240,8 @@ impl Episode {
     fn exhaust_descriptors(&mut self) -> Result<()> {
         let subject = self.subject()?;
         let (pid, count) = (subject.pid()?, subject.resources()?.descriptors);
-        let old = prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(count), ..limits(pid)? })?;
+        let old =
+            prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(count), ..limits(pid, "Max open files")? })?;
         let extra = EXTRA[usize::from(self.plan.family == crate::stream::Family::V6)];
         let clients: Vec<_> = (0..3).map(|_| self.subject().and_then(|subject| subject.connect())).collect();
         let reply = self.subject()?.ask(&json!({"request": "join", "subscription": extra}));
@@ -250,6 +252,20 @@ impl Episode {
             self.subject()?.demand(&json!({"request": "leave", "subscription": extra}))?;
         }
         self.check_list()
+    }
+
+    /// AF_XDP needs memory that it may lock: the receiver tries until it gets it.
+    fn remake_without_memory(&mut self) -> Result<()> {
+        let before = self.begin_outage()?;
+        let pid = self.subject()?.pid()?;
+        // A hard limit that was lowered could not be raised again without CAP_SYS_RESOURCE.
+        let none = Rlimit { current: Some(0), ..limits(pid, "Max locked memory")? };
+        let old = prlimit(Some(pid), Resource::Memlock, none)?;
+        let made = self.ground.remake(false);
+        std::thread::sleep(Duration::from_millis(500));
+        prlimit(Some(pid), Resource::Memlock, old)?;
+        made?;
+        self.end_outage(SETTLE, more("link_outages", &before))
     }
 
     /// Detaches the program. Another one may take its place for this time.
@@ -271,9 +287,10 @@ impl Episode {
     }
 }
 
-fn limits(pid: rustix::process::Pid) -> Result<Rlimit> {
+/// A limit of a process, by the name that /proc has for it, which is of three words.
+fn limits(pid: Pid, name: &str) -> Result<Rlimit> {
     let text = std::fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_nonzero()))?;
-    let line = text.lines().find(|line| line.starts_with("Max open files")).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
     let mut words = line.split_whitespace().skip(3).map(|word| word.parse().ok());
     Ok(Rlimit { current: words.next().flatten(), maximum: words.next().flatten() })
 }

@@ -141,6 +141,8 @@ pub enum Operation {
     },
     /// The process has no descriptors left, and is asked to join.
     Descriptors,
+    /// The process may lock no more memory while the link is made again.
+    LockedMemory,
     /// Somebody detaches the XDP program.
     Detach,
     /// Somebody replaces the XDP program by another one for a while.
@@ -190,6 +192,7 @@ impl Operation {
                 Client::Crowd => "crowd of clients",
             },
             Self::Descriptors => "no descriptors left",
+            Self::LockedMemory => "no memory to lock",
             Self::Detach => "XDP program detached",
             Self::Foreign { .. } => "foreign XDP program",
         }
@@ -202,7 +205,9 @@ impl Operation {
             Self::Flap { time, .. } | Self::Move { time, .. } | Self::Addresses { time } | Self::Foreign { time } => {
                 recovery + time
             }
-            Self::Remake { .. } | Self::Mtu { .. } | Self::Queues { .. } | Self::Detach => recovery,
+            Self::Remake { .. } | Self::LockedMemory | Self::Mtu { .. } | Self::Queues { .. } | Self::Detach => {
+                recovery
+            }
             Self::Kill | Self::CloseConsumer { .. } => Duration::from_millis(1_500),
             Self::Suspend { time } | Self::Stall { time } => time,
             Self::Descriptors | Self::Misbehave { .. } => Duration::from_millis(300),

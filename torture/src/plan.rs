@@ -154,8 +154,8 @@ impl Subscribed {
         Self { filters: [first, second, Filter::Absent, Filter::Exclude(0), of_file(file)], file }
     }
 
-    /// What an operation asks for: the group and its new filter. `None` if it changes no subscription, or is not done in
-    /// this state, and `Some(Err)` if the receiver has to refuse it.
+    /// What an operation asks for: the group and its new filter. `None` if it changes no subscription, or is not done
+    /// in this state, and `Some(Err)` if the receiver has to refuse it.
     pub fn asked(&self, operation: Operation) -> Option<(usize, Result<Filter, ()>)> {
         let (group, filter) = match operation {
             Operation::Join { group, filter } => match (self.filters[group], filter) {
@@ -212,7 +212,7 @@ fn draw(random: &mut Random, subscribed: &Subscribed, plan: &Plan) -> Operation 
         plan.steps.iter().filter(|s| matches!(s.operation, Operation::Detach | Operation::Foreign { .. })).count();
     let milliseconds = |random: &mut Random, range| Duration::from_millis(random.within(range));
     if random.chance(DISRUPTIONS) {
-        return match random.below(30) {
+        return match random.below(32) {
             0..5 => Operation::Flap { rx: random.chance(50), time: milliseconds(random, 0..800) },
             5..10 => Operation::Remake { same_index: random.chance(50) },
             10..13 => Operation::Move { up: random.chance(50), time: milliseconds(random, 0..500) },
@@ -220,6 +220,7 @@ fn draw(random: &mut Random, subscribed: &Subscribed, plan: &Plan) -> Operation 
             16..19 => Operation::Addresses { time: milliseconds(random, 0..800) },
             19..22 => Operation::Kill,
             22..24 => Operation::CloseConsumer { time: milliseconds(random, 10..1_000) },
+            30..32 => Operation::LockedMemory,
             24..27 if detached < MOST_DETACHED && plan.mode != "socket" => Operation::Detach,
             27..30 if detached < MOST_DETACHED && plan.mode != "socket" => {
                 Operation::Foreign { time: milliseconds(random, 100..1_500) }
@@ -285,7 +286,7 @@ mod tests {
         for seed in 0..400 {
             names.extend(Plan::of(seed).steps.iter().map(|step| step.operation.name()));
         }
-        assert_eq!(names.len(), 34, "{names:?}");
+        assert_eq!(names.len(), 35, "{names:?}");
     }
 
     #[test]
