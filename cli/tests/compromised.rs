@@ -47,7 +47,7 @@ impl Shared {
             number ^= number >> 7;
             number ^= number << 17;
             // Small numbers are valid positions and frames at times.
-            word.copy_from_slice(&(if round % 2 == 0 { number } else { number % 64 }).to_le_bytes());
+            word.copy_from_slice(&(if round.is_multiple_of(2) { number } else { number % 64 }).to_le_bytes());
         }
         for &(start, end) in &self.parts {
             let length = (end - start).min(garbage.len() as u64);

@@ -1,6 +1,6 @@
 //! What a Linux host reports and allows to receivers and senders of multicast: interfaces and their changes (netlink,
-//! ethtool), capabilities, how to grant a missing one and how to give up the others, clocks, real-time priority, and the reasons in a loader's
-//! error.
+//! ethtool), capabilities, how to grant a missing one and how to give up the others, clocks, real-time priority, and
+//! the reasons in a loader's error.
 //!
 //! ```no_run
 //! use receiver_host::{Interface, Lack, LinkEvents, XDP};

@@ -18,27 +18,33 @@ pub fn text(command: &Command) -> String {
 fn schema(command: &Command) -> Value {
     let mut properties: Map<String, Value> =
         keys::all(&keys::run(command)).iter().map(|key| (key.name.clone(), property(key))).collect();
+    let mut definitions = Map::new();
     for (name, table) in [("subscription", schema_for!(SubscriptionTable)), ("sink", schema_for!(SinkTable))] {
-        properties.insert(name.into(), array(table));
+        properties.insert(name.into(), array(table, &mut definitions));
     }
     // `feed` is the option, or an array of tables.
     let option = properties["feed"].take();
     let description = option["description"].clone();
-    properties["feed"] = json!({ "description": description, "anyOf": [option, array(schema_for!(FeedTable))] });
+    let tables = array(schema_for!(FeedTable), &mut definitions);
+    properties["feed"] = json!({ "description": description, "anyOf": [option, tables] });
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of receiver run",
         "type": "object",
         "properties": properties,
         "additionalProperties": false,
+        "$defs": definitions,
     })
 }
 
-/// An array of tables.
-fn array(table: Schema) -> Value {
+/// An array of tables. Their definitions go to those of the whole schema, where references look for them.
+fn array(table: Schema, definitions: &mut Map<String, Value>) -> Value {
     let mut table = table.to_value();
     let object = table.as_object_mut().expect("the schema of a struct is an object");
     object.remove("$schema");
+    if let Some(Value::Object(own)) = object.remove("$defs") {
+        definitions.extend(own);
+    }
     let description = object.remove("description");
     json!({ "description": description, "type": "array", "items": table })
 }
@@ -63,4 +69,33 @@ fn property(key: &Key) -> Value {
         property["default"] = default.as_str().into();
     }
     property
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn references<'a>(value: &'a Value, all: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(fields) => {
+                all.extend(fields.get("$ref").and_then(Value::as_str));
+                fields.values().for_each(|field| references(field, all));
+            }
+            Value::Array(values) => values.iter().for_each(|value| references(value, all)),
+            _ => {}
+        }
+    }
+
+    /// An editor shows a fault in each table otherwise.
+    #[test]
+    fn each_reference_leads_somewhere() {
+        let schema = schema(&crate::command());
+        let mut all = Vec::new();
+        references(&schema, &mut all);
+        assert!(!all.is_empty());
+        for reference in all {
+            let pointer = reference.strip_prefix('#').expect("within the document");
+            assert!(schema.pointer(pointer).is_some(), "{reference}");
+        }
+    }
 }

@@ -64,8 +64,8 @@ pub struct RunArgs {
     /// Control socket for `receiver ctl`, in place of the one that a run with a name has in the runtime directory
     #[arg(long, value_name = "PATH", help_heading = "Instance")]
     pub control: Option<PathBuf>,
-    /// Keep all capabilities of the process, such as those of root. Otherwise the run keeps those that its mode takes. A
-    /// program that uses the same groups, and that starts later, is named only if all are kept
+    /// Keep all capabilities of the process, such as those of root. Otherwise the run keeps those that its mode takes.
+    /// A program that uses the same groups, and that starts later, is named only if all are kept
     #[arg(long, help_heading = "Instance")]
     keep_capabilities: bool,
     /// Serve metrics (OpenMetrics) at http://ADDRESS:PORT/metrics; PORT alone is on 127.0.0.1
