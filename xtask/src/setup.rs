@@ -34,7 +34,7 @@ const CARGO_CYCLONEDX: &str = "cargo-cyclonedx";
 const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 /// Programs that the tests start, and Debian's packages of them. The demonstration starts the first alone. The last
 /// three give second opinions on feeds.
-pub const TOOLS: [(&str, &str); 8] = [
+pub const TOOLS: [(&str, &str); 9] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
@@ -86,7 +86,10 @@ fn find_tool(root: &Path, tool: &str) -> Result<Option<PathBuf>> {
     let folders = [tool_folder(root, tool), tree::cargo_home()?];
     let mut candidates =
         folders.map(|folder| folder.join("bin").join(tool)).into_iter().chain(tree::find_program(tool));
-    Ok(candidates.find(|candidate| succeeds(Command::new(candidate).arg("--version"))))
+    // Some of cargo's tools have a version only behind the word that cargo starts them with.
+    let word = tool.strip_prefix("cargo-").unwrap_or(tool);
+    let runs = |program: &PathBuf, words: &[&str]| succeeds(Command::new(program).args(words));
+    Ok(candidates.find(|program| runs(program, &["--version"]) || runs(program, &[word, "--version"])))
 }
 
 fn tool_folder(root: &Path, tool: &str) -> PathBuf {
