@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::programs::{Xdp, XdpMode};
 use netlab::Namespace;
@@ -31,7 +31,7 @@ pub fn detach(process: Pid) -> Result<bool> {
 pub struct Foreign(#[allow(dead_code)] Ebpf);
 
 impl Foreign {
-    /// Loads and attaches it. `None` if the interface has a program.
+    /// Loads and attaches it. `None` if the kernel refuses it.
     pub fn attach(namespace: &Namespace, interface: &str, is_generic: bool) -> Result<Option<Self>> {
         let index = namespace.interface_index(interface)?;
         let mut ebpf = Ebpf::load(FOREIGN).context("cannot load the foreign program")?;
@@ -39,17 +39,10 @@ impl Foreign {
             ebpf.program_mut("drop_all").context("the object has no program drop_all")?.try_into()?;
         program.load()?;
         let mode = if is_generic { XdpMode::Skb } else { XdpMode::Driver };
-        match namespace.run(|| program.attach_to_if_index(index, mode))? {
-            Ok(_) => Ok(Some(Self(ebpf))),
-            // The receiver was faster.
-            Err(_) if xdp_is_taken(namespace, interface)? => Ok(None),
-            Err(error) => bail!("cannot attach the foreign program: {error}"),
-        }
+        // The receiver may be faster, and a program for one buffer does not go with a large MTU.
+        let attached = namespace.run(|| program.attach_to_if_index(index, mode))?;
+        Ok(attached.is_ok().then_some(Self(ebpf)))
     }
-}
-
-fn xdp_is_taken(namespace: &Namespace, interface: &str) -> Result<bool> {
-    Ok(namespace.ip(&["link", "show", "dev", interface])?.contains("xdp"))
 }
 
 /// The id of the link by which a process has attached a program, from its fdinfo.
