@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use receiver::{Handle, Subscription};
 
-use super::options::RunArgs;
 use crate::config::Wanted;
 use crate::errors::UsageError;
 use crate::feeds::{Fec, FeedRequest, Feeds, Leg, Legs, MOST_LEGS, Members};
@@ -16,14 +15,13 @@ use crate::units;
 ///
 /// # Errors
 /// As [`legs`]; the subscriptions cannot be read.
-pub fn open(args: &RunArgs, wanted: &[Wanted], handle: &Handle) -> anyhow::Result<Option<Feeds>> {
-    let requests = args.feeds()?;
+pub fn open(requests: &[FeedRequest], wanted: &[Wanted], handle: &Handle) -> anyhow::Result<Option<Feeds>> {
     if requests.is_empty() {
         return Ok(None);
     }
     let ids: Vec<_> = handle.subscriptions()?.iter().map(|report| report.id).collect();
     let mut feeds = Feeds::default();
-    for (request, legs) in requests.iter().zip(legs(&requests, wanted)?) {
+    for (request, legs) in requests.iter().zip(legs(requests, wanted)?) {
         let leg = |at: usize| {
             let Wanted { name, subscription } = wanted[at].clone();
             (ids[at], Leg { name, subscription })
@@ -40,15 +38,14 @@ pub fn open(args: &RunArgs, wanted: &[Wanted], handle: &Handle) -> anyhow::Resul
 ///
 /// # Errors
 /// As [`legs`].
-pub fn origins(args: &RunArgs, wanted: &[Wanted]) -> Result<Vec<Origin>, UsageError> {
-    let requests = args.feeds()?;
+pub fn origins(requests: &[FeedRequest], wanted: &[Wanted]) -> Result<Vec<Origin>, UsageError> {
     let plain = |Wanted { name, subscription }: &Wanted| Origin {
         subscription: subscription.clone(),
         name: name.clone(),
         feed: None,
     };
     let mut origins: Vec<Origin> = wanted.iter().map(plain).collect();
-    for (request, legs) in requests.iter().zip(legs(&requests, wanted)?) {
+    for (request, legs) in requests.iter().zip(legs(requests, wanted)?) {
         let first = &wanted[legs[0]].subscription;
         let (name, protocol) = (request.name.clone(), request.protocol);
         let feed = FeedOrigin { name, protocol, group: first.group(), port: first.port() };

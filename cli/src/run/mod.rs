@@ -90,12 +90,12 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     };
     let handle = receiver.handle();
     // Opened now, so that a start that fails leaves them as they are.
-    let sinks = open_sinks(&requests, args.probe, &handle, &events, &feeds::origins(&args, &wanted)?)?
+    let sinks = open_sinks(&requests, args.probe, &handle, &events, &feeds::origins(&args.feeds()?, &wanted)?)?
         .map(|sinks| Arc::new(Mutex::new(sinks)));
     let start = Instant::now();
     let workers = receiver.into_workers();
     let facts = facts(&handle, &workers)?;
-    let feeds = feeds::open(&args, &wanted, &handle)?.map(|feeds| Arc::new(Mutex::new(feeds)));
+    let feeds = feeds::open(&args.feeds()?, &wanted, &handle)?.map(|feeds| Arc::new(Mutex::new(feeds)));
     let output = Output::new(feeds.clone(), sinks.clone()).map(Arc::new);
     let plan = Arc::new(Plan::new(workers.len(), output.clone(), args.busy_poll, args.count, placement));
     let service = Service::new(workers.iter().map(thread_name).collect(), plan.activities());
