@@ -261,7 +261,6 @@ fn compare(
     mut rows: Option<&mut BTreeMap<(usize, &'static str), u64>>,
 ) -> Unexplained {
     let mut unexplained = Unexplained::new();
-    let by_port: BTreeMap<u16, &Case> = cases.iter().map(|case| (case.source_port, case)).collect();
     let plain = &received[0];
     for (lane, received) in lanes.iter().zip(received).skip(1) {
         if plain == received {
@@ -274,12 +273,7 @@ fn compare(
                 unexplained.insert(port);
             }
             for extra in without(received, plain) {
-                // A changed source port names no case.
-                let found = match by_port.get(&port) {
-                    Some(case) => row(mode, case, extra),
-                    None => cases.iter().find_map(|case| row(mode, case, extra)),
-                };
-                match found {
+                match row(mode, cases, port, extra) {
                     Some(row) => {
                         if let Some(rows) = &mut rows {
                             *rows.entry((row, lane.name())).or_default() += 1;

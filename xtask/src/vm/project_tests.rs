@@ -11,14 +11,17 @@ use crate::artifacts::{self, Artifact};
 
 /// Test programs, and parts of the names of the tests to run; all of them if none is named. Making a namespace takes
 /// seconds here, so tests that a row covers are left out.
-const PROGRAMS: [(&str, &[&str]); 6] = [
+const PROGRAMS: [(&str, &[&str]); 7] = [
     ("xsk", &[]),
     ("verdicts", &["every_frame_of_the_table", "stamp::"]),
     ("membership", &["delivery::filters", "delivery::parts_hear"]),
     ("leases", &["a_consumer_that_lets_nothing_go"]),
     ("generic", &["a_full_ring_is_counted"]),
     ("vlan", &["one_tag", "two_tags"]),
+    ("differences", &["storm::random_frames"]),
 ];
+/// Settings of the tests. Random frames are few: two thousand took 12 minutes here.
+const SETTINGS: &str = "RUST_TEST_THREADS=1 RECEIVER_DIFFERENCES=200";
 /// Upper bound of the run time of one test program, in seconds.
 const LIMIT: u32 = 240;
 
@@ -62,7 +65,7 @@ impl Test {
         let names: String = self.names.iter().map(|name| format!(" {}", quoted(name))).collect();
         let folder = path(&self.artifact.package);
         format!(
-            "echo 'vm-test {0}'\n(cd {folder} && CARGO_MANIFEST_DIR={folder} RUST_TEST_THREADS=1 timeout {LIMIT} \
+            "echo 'vm-test {0}'\n(cd {folder} && CARGO_MANIFEST_DIR={folder} {SETTINGS} timeout {LIMIT} \
              {1}{names})\n\
              echo \"vm-test-end $?\"\n",
             self.name,

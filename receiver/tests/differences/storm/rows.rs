@@ -15,7 +15,8 @@ pub struct Row {
     pub name: &'static str,
     pub reason: &'static str,
     modes: &'static [ReceiveMode],
-    explains: fn(&[Vec<u8>], &Delivered) -> bool,
+    /// Takes a frame that may have carried the datagram, its source port, and the datagram.
+    explains: fn(&[u8], u16, &Delivered) -> bool,
 }
 
 pub const ROWS: [Row; 2] = [
@@ -23,28 +24,31 @@ pub const ROWS: [Row; 2] = [
         name: "the host's own address",
         reason: reason::OWN_ADDRESS,
         modes: &[ReceiveMode::Copy, ReceiveMode::Mapped, ReceiveMode::Generic],
-        explains: |_, delivered| delivered.source == IpAddr::from([10, 0, 0, 100]),
+        explains: |_, _, delivered| delivered.source == IpAddr::from([10, 0, 0, 100]),
     },
     Row {
         name: "UDP checksum of the pseudo header",
         reason: reason::PARTIAL,
         modes: &[ReceiveMode::Copy, ReceiveMode::Mapped],
-        explains: |frames, delivered| frames.iter().any(|frame| checksum(frame) == Some(pseudo_header(delivered))),
+        explains: |frame, port, delivered| udp(frame) == Some((port, pseudo_header(delivered))),
     },
 ];
 
-/// The row of a datagram that came in this mode and not to a plain socket.
-pub fn row(mode: ReceiveMode, case: &Case, delivered: &Delivered) -> Option<usize> {
-    ROWS.iter().position(|row| row.modes.contains(&mode) && (row.explains)(&case.frames, delivered))
+/// The row of a datagram that came in this mode and not to a plain socket. A byte that was changed may be one of the
+/// source port, so the datagram may be that of any of the cases.
+pub fn row(mode: ReceiveMode, cases: &[Case], port: u16, delivered: &Delivered) -> Option<usize> {
+    let frames = cases.iter().flat_map(|case| &case.frames);
+    let explained = |row: &Row| frames.clone().any(|frame| (row.explains)(frame, port, delivered));
+    ROWS.iter().position(|row| row.modes.contains(&mode) && explained(row))
 }
 
-/// The UDP checksum field of a frame, if it holds a whole datagram behind plain headers.
-fn checksum(frame: &[u8]) -> Option<u16> {
-    let field = match wire::network(frame, VlanTags::default()).ok()? {
-        Network::V4(offset) => wire::udp_v4(frame, offset).ok()?.udp.checksum,
-        Network::V6(offset) => wire::udp_v6(frame, offset).ok()?.udp.checksum,
+/// Source port and checksum field of a frame, if it holds a whole datagram behind plain headers.
+fn udp(frame: &[u8]) -> Option<(u16, u16)> {
+    let udp = match wire::network(frame, VlanTags::default()).ok()? {
+        Network::V4(offset) => wire::udp_v4(frame, offset).ok()?.udp,
+        Network::V6(offset) => wire::udp_v6(frame, offset).ok()?.udp,
     };
-    Some(u16::from_be(field))
+    Some((u16::from_be(udp.source_port), u16::from_be(udp.checksum)))
 }
 
 /// The sum of the pseudo header.
