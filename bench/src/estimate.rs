@@ -2,7 +2,7 @@
 
 use crate::measured::FEWER_ROUNDS;
 use crate::rows::{Measures, Row, of_table};
-use crate::tables::{loss_free, pauses, receive_cost, sizes};
+use crate::tables::{loss_free, pauses, receive_cost, record, sizes};
 
 /// Seconds of one row in one round of the main table, its start and end included.
 const ROUND: f64 = 1.25;
@@ -34,6 +34,7 @@ pub fn seconds(table: &str, rows: &[&'static Row], rounds: usize, quick: bool) -
         "scrape" => either(35.0, 70.0),
         "feeds" => 4.0 * fewer * ROUND,
         "streams" => 1.0 + 0.2 * rounds,
+        "record" => 170.0 + 110.0 * record::rounds(rounds as usize, quick).saturating_sub(1) as f64,
         "ts" => 1.0 + 0.2 * rounds,
         "nats" => 9.0 * (fewer + 1.0),
         _ => 0.0,

@@ -19,6 +19,7 @@ use crate::tables::memory::{self, Taken};
 use crate::tables::nats::{self, Published};
 use crate::tables::pauses::{self, Paused};
 use crate::tables::receive_cost::{self, ReceiveCost};
+use crate::tables::record;
 use crate::tables::rules::{self, Cost};
 use crate::tables::scrape::{self, Scraped};
 use crate::tables::sizes::{self, Sizes};
@@ -29,7 +30,7 @@ use crate::tables::wrong_source::{self, WrongSource};
 use crate::tables::{latency, latency::LatencyTable as Latencies};
 
 /// The tables, in their order.
-pub const TABLES: [&str; 19] = [
+pub const TABLES: [&str; 20] = [
     "throughput",
     "sizes",
     "receive_cost",
@@ -49,6 +50,7 @@ pub const TABLES: [&str; 19] = [
     "streams",
     "ts",
     "nats",
+    "record",
 ];
 /// Rounds of the latencies whose ratio is a target.
 const LATENCY_ROUNDS: usize = 9;
@@ -77,6 +79,7 @@ pub struct Measured {
     pub streams: Vec<streams::Cost>,
     pub transport: Transport,
     pub nats: Vec<Published>,
+    pub record: Vec<record::Row>,
 }
 
 impl Measured {
@@ -177,6 +180,10 @@ impl Measured {
                 self.nats = nats::measure(bench, rounds.min(FEWER_ROUNDS))?;
                 nats::report(&self.nats)
             }
+            "record" => {
+                self.record = record::measure(bench, record::rounds(rounds, quick))?;
+                record::report(&self.record)
+            }
             other => bail!("there is no table {other}"),
         })
     }
@@ -229,6 +236,7 @@ impl Measured {
             ("streams", json!(self.streams)),
             ("ts", json!(self.transport)),
             ("nats", json!(self.nats)),
+            ("record", json!(self.record)),
         ]
         .into_iter()
         .collect()

@@ -3,10 +3,11 @@
 use receiver_send::probe::PROBE_LEN;
 
 use crate::measured::Measured;
+use crate::peers::recorder::Recorder;
 use crate::rows::BASE;
 use crate::statistics::Ratio;
 use crate::tables::streams::{self, Pattern};
-use crate::tables::{joins, loss_free, rules};
+use crate::tables::{joins, loss_free, record, rules};
 use crate::targets::Target;
 
 /// Bytes of seven packets of MPEG transport stream.
@@ -18,6 +19,7 @@ pub fn all(measured: &Measured) -> Vec<Target> {
     targets.extend(costs(measured));
     targets.extend(other_modes(measured));
     targets.extend(feeds(measured));
+    targets.extend(recording(measured));
     targets
 }
 
@@ -114,6 +116,17 @@ fn feeds(measured: &Measured) -> Vec<Target> {
         Target::at_most("health of 500 streams of 10 Mbit/s, share of a core", measured.transport.share(), 1.0),
         Target::at_most("allocations per datagram in order", streams::allocations(&measured.streams), 0.0),
     ]
+}
+
+fn recording(measured: &Measured) -> Vec<Target> {
+    let targets = |payload: usize| {
+        let of = |peer: Recorder, limit| {
+            let what = format!("recording without loss, {payload} bytes of payload, ours / {}", peer.name());
+            Target::at_least(&what, record::ratio(&measured.record, payload, peer), limit)
+        };
+        [of(Recorder::Dumpcap, 2.0), of(Recorder::Tcpdump, 2.0), of(Recorder::NetsniffNg, 1.5)]
+    };
+    record::PAYLOADS.into_iter().flat_map(targets).collect()
 }
 
 #[cfg(test)]

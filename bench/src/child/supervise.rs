@@ -21,9 +21,15 @@ use super::pin;
 pub struct Arguments {
     #[arg(long)]
     cpu: Option<usize>,
+    /// Print the CPU time of the program at its end: a line of [`USAGE`] and microseconds.
+    #[arg(long)]
+    usage: bool,
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
+
+/// Begins the line with the CPU time.
+pub const USAGE: &str = "cpu_microseconds ";
 
 /// Time limit for a program to end by itself after its input ended, then after SIGINT.
 const PATIENCE: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(4)];
@@ -38,6 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         pin(cpu)?;
     }
     let [program, rest @ ..] = arguments.command.as_slice() else { bail!("no command") };
+    let before = cpu_microseconds();
     let mut child = Command::new(program)
         .args(rest)
         .stdin(Stdio::piped())
@@ -59,14 +66,24 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         });
     }
     loop {
-        if let Some(status) = child.try_wait()? {
+        let status = if ended.load(Ordering::Relaxed) { Some(end(&mut child)?) } else { child.try_wait()? };
+        if let Some(status) = status {
+            if arguments.usage {
+                println!("{USAGE}{}", cpu_microseconds() - before);
+            }
             return finished(status);
-        }
-        if ended.load(Ordering::Relaxed) {
-            return finished(end(&mut child)?);
         }
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// CPU time of all children that have ended.
+fn cpu_microseconds() -> i64 {
+    // SAFETY: all bits zero are a valid `rusage`.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the call writes to `usage` alone.
+    unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) };
+    [usage.ru_utime, usage.ru_stime].iter().map(|time| time.tv_sec * 1_000_000 + time.tv_usec).sum()
 }
 
 fn finished(status: ExitStatus) -> Result<()> {

@@ -2,6 +2,7 @@
 
 pub mod child;
 pub mod iperf;
+pub mod recorder;
 pub mod testpmd;
 pub mod xdpsock;
 

@@ -12,6 +12,7 @@ pub mod memory;
 pub mod nats;
 pub mod pauses;
 pub mod receive_cost;
+pub mod record;
 pub mod rules;
 pub mod scrape;
 pub mod sizes;

@@ -12,7 +12,8 @@ use super::kind::Kind;
 use super::samples::Samples;
 use super::scrape::{Scrape, SinkCounts};
 use super::series::Series;
-use crate::sink::PublishReport;
+use crate::outlet::DropReason;
+use crate::sink::{PublishReport, RecordingReport, SinkReport};
 
 const SUBSCRIPTION: &[&str] = &["subscription", "name", "interface"];
 
@@ -495,6 +496,47 @@ static FAMILIES: &[Family] = &[
         read: |scrape, samples| each_publisher(scrape, samples, |report| report.waiting_bytes),
     },
     Family {
+        name: "receiver_recording_packets",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        help: "Packets that are in the files of a recording",
+        read: |scrape, samples| each_recording(scrape, samples, |report, _| report.packets),
+    },
+    Family {
+        name: "receiver_recording_bytes",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        help: "Bytes of these packets in the files, before compression",
+        read: |scrape, samples| each_recording(scrape, samples, |report, _| report.bytes),
+    },
+    Family {
+        name: "receiver_recording_files",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        help: "Files that a recording has begun",
+        read: |scrape, samples| each_recording(scrape, samples, |_, recording| recording.files),
+    },
+    Family {
+        name: "receiver_recording_dropped_packets",
+        kind: Kind::Counter,
+        labels: &["sink", "reason"],
+        help: "Packets that are in no file because the disk was slow or full, or writing failed; by reason",
+        read: |scrape, samples| {
+            scrape.recordings.iter().try_for_each(|(sink, report)| {
+                DropReason::ALL.into_iter().try_for_each(|reason| {
+                    samples.add(&[sink, reason.name()], report.dropped_by.get(reason.name()).copied().unwrap_or(0))
+                })
+            })
+        },
+    },
+    Family {
+        name: "receiver_recording_queue_bytes",
+        kind: Kind::Gauge,
+        labels: &["sink"],
+        help: "Bytes of memory in which packets wait for the disk",
+        read: |scrape, samples| each_recording(scrape, samples, |_, recording| recording.queued_bytes),
+    },
+    Family {
         name: "receiver_log_dropped_lines",
         kind: Kind::Counter,
         labels: &[],
@@ -540,6 +582,17 @@ fn each_sink(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&SinkCou
 fn each_publisher(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&PublishReport) -> u64) -> fmt::Result {
     let mut publishers = scrape.sinks.iter().filter_map(|(sink, counts)| Some((sink, counts.publisher.as_ref()?)));
     publishers.try_for_each(|(sink, report)| samples.add(&[sink], count(report)))
+}
+
+fn each_recording(
+    scrape: &Scrape,
+    samples: &mut Samples<'_>,
+    count: impl Fn(&SinkReport, &RecordingReport) -> u64,
+) -> fmt::Result {
+    scrape.recordings.iter().try_for_each(|(sink, report)| match &report.recording {
+        Some(recording) => samples.add(&[sink], count(report, recording)),
+        None => Ok(()),
+    })
 }
 
 fn seconds(milliseconds: u64) -> f64 {

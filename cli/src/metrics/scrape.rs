@@ -15,7 +15,7 @@ use super::series::{Labelled, Series};
 use crate::feeds::FeedReport;
 use crate::instance::Instance;
 use crate::log;
-use crate::sink::PublishReport;
+use crate::sink::{PublishReport, SinkReport};
 
 /// The counts of one moment.
 pub struct Scrape {
@@ -49,6 +49,8 @@ pub struct Scrape {
     pub memberships: MembershipReport,
     /// The sinks by name.
     pub sinks: BTreeMap<String, SinkCounts>,
+    /// Those that record, by name.
+    pub recordings: BTreeMap<String, SinkReport>,
     /// The feeds.
     pub feeds: Vec<FeedReport>,
     /// The counts of their streams, by feed and stream.
@@ -124,8 +126,11 @@ impl Reader {
         let reports = handle.subscriptions()?;
         let queues = handle.queues()?;
         let series = self.labelled.series(&reports, |id| self.instance.name_of(id));
-        let mut sinks = BTreeMap::new();
+        let (mut sinks, mut recordings) = (BTreeMap::new(), BTreeMap::new());
         for report in self.instance.sinks().map(|sinks| sinks.reports()).unwrap_or_default() {
+            if report.recording.is_some() {
+                recordings.insert(report.name.clone(), report.clone());
+            }
             // Two sinks can have one name: their samples would be the same one.
             let counts: &mut SinkCounts = sinks.entry(report.name).or_default();
             counts.packets += report.packets;
@@ -160,6 +165,7 @@ impl Reader {
             link: handle.link_events(),
             memberships: handle.memberships(),
             sinks,
+            recordings,
             feeds,
             feed_streams,
             log_dropped: log::dropped(),
@@ -190,6 +196,7 @@ impl Scrape {
             link: LinkHistory::default(),
             memberships: MembershipReport::default(),
             sinks: BTreeMap::new(),
+            recordings: BTreeMap::new(),
             feed_streams: LabelledStreams::new(limit).counts(&feeds),
             feeds,
             log_dropped: 0,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::counts::{Counts, DropReason};
 
 /// A chunk of this size is passed on at once.
-pub const CHUNK: usize = 256 << 10;
+pub const CHUNK: usize = 1 << 20;
 /// A chunk of this number of units is passed on at once: units may have no bytes.
 pub const MOST_UNITS: usize = 32 << 10;
 /// Chunks up to this size are added to the last one that waits: a copy costs less than an entry of the queue.
@@ -56,6 +56,11 @@ impl Chunk {
             && has_room(&self.ends, &more.ends)
             && has_room(&self.times, &more.times)
             && Arc::ptr_eq(&self.counts, &more.counts)
+    }
+
+    /// Returns true if further units that count in this place may be added to it.
+    pub fn may_grow(&self, counts: &Arc<Counts>) -> bool {
+        self.bytes.len() < CHUNK && self.ends.len() < MOST_UNITS && Arc::ptr_eq(&self.counts, counts)
     }
 
     /// Adds the units of another chunk, which is empty afterwards.

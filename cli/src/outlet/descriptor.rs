@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::chunk::Batch;
 use super::device::{Device, Gate, Trouble};
+use super::direct::{BLOCK, Direct};
 use super::duplicate;
 
 /// A pipe takes up to PIPE_BUF bytes whole or not at all (pipe(7)), so that the end of a run leaves no half unit in it.
@@ -78,6 +79,12 @@ pub struct Opened {
     is_regular: bool,
     /// The most bytes of units in one write to a regular file.
     group: usize,
+    /// Takes large writes.
+    direct: Option<Direct>,
+    /// Units that end in the tail of `direct`, and the bytes of the first of them that the file has.
+    unfinished: (usize, usize),
+    /// Where the finished units ended before the last call that wrote. `None` if nothing was written.
+    before: Option<u64>,
 }
 
 impl Opened {
@@ -86,7 +93,8 @@ impl Opened {
     /// # Errors
     /// The kernel does not report its kind.
     pub fn new(file: File) -> io::Result<Self> {
-        Ok(Self { is_regular: file.metadata()?.is_file(), file, group: PIPE_BUF })
+        let is_regular = file.metadata()?.is_file();
+        Ok(Self { is_regular, file, group: PIPE_BUF, direct: None, unfinished: (0, 0), before: None })
     }
 
     /// A regular file gets units in writes of up to this number of bytes.
@@ -95,12 +103,76 @@ impl Opened {
         Self { group: if self.is_regular { bytes } else { PIPE_BUF }, ..self }
     }
 
+    /// Large writes to a regular file go past the page cache, where the file system lets them. Nobody else may append
+    /// to the file.
+    #[must_use]
+    pub fn directly(self) -> Self {
+        Self { direct: if self.is_regular { Direct::of(&self.file) } else { None }, ..self }
+    }
+
+    /// Units at the end of those that were taken which are not written yet.
+    pub fn unfinished(&self) -> usize {
+        self.unfinished.0
+    }
+
+    /// Writes the unfinished units.
+    ///
+    /// # Errors
+    /// They are still unfinished.
+    pub fn settle(&mut self) -> io::Result<()> {
+        let tail = self.direct.as_ref().map_or(&[][..], Direct::tail);
+        if !tail.is_empty() {
+            let tail = tail.to_vec();
+            self.before = Some(self.finished_end()?);
+            self.write_bytes(&tail).map_err(|(done, error)| self.cut_back(done).err().unwrap_or(error))?;
+            self.forget_unfinished();
+        }
+        Ok(())
+    }
+
+    /// Removes what the last call has written, and what is unfinished.
+    ///
+    /// # Errors
+    /// The file could not be cut.
+    pub fn take_back(&mut self) -> io::Result<()> {
+        self.forget_unfinished();
+        match self.before.take().filter(|_| self.is_regular) {
+            Some(end) => self.file.set_len(end),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes what is unfinished.
+    ///
+    /// # Errors
+    /// The file could not be cut.
+    pub fn drop_unfinished(&mut self) -> io::Result<()> {
+        if self.unfinished.0 > 0 {
+            let end = self.finished_end()?;
+            self.forget_unfinished();
+            self.file.set_len(end)?;
+        }
+        Ok(())
+    }
+
+    /// Where the last finished unit ends.
+    fn finished_end(&self) -> io::Result<u64> {
+        Ok(self.length()? - self.unfinished.1 as u64)
+    }
+
+    fn forget_unfinished(&mut self) {
+        self.unfinished = (0, 0);
+        if let Some(direct) = &mut self.direct {
+            direct.forget_tail();
+        }
+    }
+
     /// Returns true for a regular file.
     pub fn is_regular(&self) -> bool {
         self.is_regular
     }
 
-    /// Its length in bytes.
+    /// Its length in bytes, without those of unfinished units.
     ///
     /// # Errors
     /// The kernel does not report it.
@@ -122,10 +194,48 @@ impl Opened {
         }
         let units = batch.fitting(most.min(self.group)).max(1);
         let bytes = batch.bytes_of(units);
+        if self.direct.as_ref().is_some_and(|direct| direct.takes(bytes.len())) {
+            return self.write_directly(batch, units);
+        }
+        self.settle()?;
+        if self.group > PIPE_BUF {
+            self.before = Some(self.length()?);
+        }
         match self.write_bytes(bytes) {
-            Ok(()) => Ok(units),
+            Ok(()) => {
+                if let Some(direct) = &mut self.direct {
+                    direct.recover();
+                }
+                Ok(units)
+            }
             Err((done, error)) => self.whole(batch, done, error),
         }
+    }
+
+    /// Writes units up to the last whole block. Those that end behind it are unfinished.
+    fn write_directly(&mut self, batch: Batch<'_>, units: usize) -> io::Result<usize> {
+        let length = self.length()?;
+        let before = self.finished_end()?;
+        let bytes = batch.bytes_of(units);
+        // Bytes up to the next block. A file with a tail ends with a block.
+        let first = (length as usize).wrapping_neg() % BLOCK;
+        if first > 0
+            && let Err((done, error)) = self.write_bytes(&bytes[..first])
+        {
+            self.before = Some(before);
+            return self.whole(batch, done, error);
+        }
+        let Some(direct) = &mut self.direct else { return Ok(0) };
+        if let Err(error) = direct.write(&bytes[first..], length + first as u64) {
+            let is_refused = direct.is_refused();
+            self.cut_back(first)?;
+            return if is_refused { Ok(0) } else { Err(error) };
+        }
+        let written = bytes.len() - direct.tail().len();
+        let finished = batch.fitting(written).min(units);
+        self.unfinished = (units - finished, written - batch.bytes_of(finished).len());
+        self.before = Some(before);
+        Ok(units)
     }
 
     /// Writes all of the bytes, or, to a regular file, none of them.
@@ -133,6 +243,8 @@ impl Opened {
     /// # Errors
     /// They were not written.
     pub fn write_whole(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.settle()?;
+        self.before = Some(self.length()?);
         self.write_bytes(bytes).map_err(|(done, error)| self.cut_back(done).err().unwrap_or(error))
     }
 

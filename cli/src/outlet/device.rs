@@ -1,7 +1,7 @@
 //! What an outlet's thread writes to.
 
 use std::io;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::chunk::Batch;
 use super::counts::{DropReason, Impairments};
@@ -33,6 +33,28 @@ pub trait Device: Send {
         Impairments::default()
     }
 
+    /// Units at the end of those that it has taken which are not written yet. The next write has them first, or
+    /// [`Device::settle`].
+    fn unfinished(&self) -> usize {
+        0
+    }
+
+    /// Writes the [unfinished](Device::unfinished) units.
+    ///
+    /// # Errors
+    /// They are still unfinished.
+    fn settle(&mut self) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    /// Removes what the last call has written: the outlet was closed meanwhile, and has counted the units as dropped.
+    fn take_back(&mut self) {}
+
+    /// How long few units wait for more, if writes are cheaper the larger they are.
+    fn gathers(&self) -> Option<Duration> {
+        None
+    }
+
     /// Returns true if it keeps units that it has taken until it [turns](Device::turn).
     fn keeps_units(&self) -> bool {
         false
@@ -51,7 +73,7 @@ pub trait Device: Send {
         Ok(())
     }
 
-    /// Completes what was written: the outlet has ended, and nothing follows.
+    /// Completes what was written: the outlet has ended, and nothing follows. Unfinished units were dropped.
     fn end(&mut self) {}
 }
 

@@ -8,6 +8,7 @@ mod condition;
 mod counts;
 mod descriptor;
 mod device;
+mod direct;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -36,6 +37,11 @@ pub use units::{Units, print};
 pub const PAYLOAD_LIMIT: usize = 64 << 20;
 /// The most bytes of lines, objects and table updates that wait for a slow reader.
 pub const DISPLAY_LIMIT: usize = 1 << 20;
+
+/// The most empty chunks that are kept for reuse.
+const SPARE: usize = 8;
+/// Fewer bytes wait for more, where the device gathers.
+const WORTH_A_WRITE: usize = 256 << 10;
 
 /// The longest wait at the end of a run for a reader that takes nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -92,6 +98,10 @@ struct State {
     spare: Vec<Chunk>,
     /// Units of the thread's chunk that are not written yet, and where they are counted.
     in_hand: Option<(u64, Arc<Counts>)>,
+    /// Units that the device has taken and not written yet.
+    unfinished: Option<Unfinished>,
+    /// The thread waits until a chunk is worth a write.
+    gathers: bool,
     /// The device keeps units that it has taken, and turns for them.
     keeps_units: bool,
     /// Grows with each write.
@@ -103,6 +113,13 @@ struct State {
     /// The thread has completed what was written.
     has_ended: bool,
     error: Option<io::Error>,
+}
+
+/// Units that a device has taken and not written yet.
+struct Unfinished {
+    units: u64,
+    bytes: u64,
+    counts: Arc<Counts>,
 }
 
 impl Outlet {
@@ -155,7 +172,7 @@ impl Outlet {
     }
 
     /// The bytes of memory that wait to be written.
-    fn queued(&self) -> usize {
+    pub fn queued(&self) -> usize {
         self.0.queued.load(Ordering::Relaxed)
     }
 
@@ -212,8 +229,24 @@ impl Outlet {
                 state.queue.push_back(std::mem::replace(chunk, next));
             }
         }
+        let is_worth_a_wake = !state.gathers || state.is_worth_a_write();
         drop(state);
-        self.0.work.notify_one();
+        if is_worth_a_wake {
+            self.0.work.notify_one();
+        }
+    }
+
+    /// Takes back the last chunk that waits if it has room for more units that count in the same place as those of an
+    /// empty chunk.
+    fn take_last(&self, empty: &mut Chunk) {
+        let mut state = self.0.lock();
+        if state.queue.back().is_some_and(|last| last.may_grow(&empty.counts))
+            && let Some(last) = state.queue.pop_back()
+        {
+            self.0.queued.fetch_sub(last.memory(), Ordering::Relaxed);
+            let empty = std::mem::replace(empty, last);
+            state.keep(empty);
+        }
     }
 
     /// Waits until everything is written, as long as the reader takes something within a second, and after a signal for
@@ -286,7 +319,29 @@ impl Outlet {
 
 impl State {
     fn is_waiting(&self) -> bool {
-        self.error.is_none() && (!self.queue.is_empty() || self.in_hand.is_some() || self.keeps_units)
+        let is_in_hand = self.in_hand.is_some() || self.unfinished.is_some() || self.keeps_units;
+        self.error.is_none() && (is_in_hand || !self.queue.is_empty())
+    }
+
+    /// Returns true if the chunks that wait are worth a write of their own.
+    fn is_worth_a_write(&self) -> bool {
+        self.queue.len() > 1 || self.queue.front().is_some_and(|chunk| chunk.bytes.len() >= WORTH_A_WRITE)
+    }
+
+    /// Keeps the memory of a chunk for the next one.
+    fn keep(&mut self, mut chunk: Chunk) {
+        if self.spare.len() < SPARE && (1..=3 * CHUNK).contains(&chunk.memory()) {
+            chunk.clear();
+            self.spare.push(chunk);
+        }
+    }
+
+    /// The device has written what it had taken before.
+    fn finish_units(&mut self) {
+        // Closing has counted them as dropped.
+        if let Some(Unfinished { units, bytes, counts }) = self.unfinished.take() {
+            counts.add_written(units, bytes);
+        }
     }
 }
 
@@ -308,7 +363,8 @@ impl Shared {
         for chunk in state.queue.drain(..) {
             chunk.drop_units(self.status.reason());
         }
-        if let Some((units, counts)) = state.in_hand.take() {
+        let unfinished = state.unfinished.take().map(|unfinished| (unfinished.units, unfinished.counts));
+        for (units, counts) in state.in_hand.take().into_iter().chain(unfinished) {
             counts.add_dropped(self.status.reason(), units);
         }
         self.queued.store(0, Ordering::Relaxed);

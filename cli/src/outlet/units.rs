@@ -12,13 +12,22 @@ pub struct Units {
     outlet: Outlet,
     chunk: Chunk,
     limit: usize,
+    /// Goes on filling the last chunk that waits.
+    gathers: bool,
 }
 
 impl Units {
     /// Drops units while more than `limit` bytes wait. Counts each unit once it is written or dropped.
     pub fn new(outlet: &Outlet, limit: usize, counts: &Arc<Counts>) -> Self {
         let chunk = Chunk { counts: Arc::clone(counts), ..Chunk::default() };
-        Self { outlet: outlet.clone(), chunk, limit }
+        Self { outlet: outlet.clone(), chunk, limit, gathers: false }
+    }
+
+    /// Adds units to those that still wait, so that the slower the device is, the larger its writes are. Other callers'
+    /// units may then be written before units that were handed on earlier.
+    #[must_use]
+    pub fn gathering(self) -> Self {
+        Self { gathers: true, ..self }
     }
 
     /// For lines that people read. Their drops are not reported.
@@ -29,6 +38,9 @@ impl Units {
     /// Adds one unit, which [`Units::hand_on`] passes on. Returns false if the unit was dropped.
     #[inline]
     pub fn put(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        if self.gathers && self.chunk.ends.is_empty() {
+            self.outlet.take_last(&mut self.chunk);
+        }
         write(&mut self.chunk.bytes);
         let fits = self.end_unit();
         if fits {

@@ -4,13 +4,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::chunk::{CHUNK, Chunk};
-use super::counts::Impairments;
+use super::chunk::Chunk;
 use super::device::{Device, Gate, Then, Trouble};
-use super::{Shared, State};
+use super::{Shared, State, Unfinished};
 
-/// The most empty chunks that are kept for reuse.
-const SPARE: usize = 4;
 /// The pauses between two tries: the first, and the longest. Each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -19,6 +16,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 enum Work {
     Write(Chunk),
     Turn,
+    /// Finish what the device has taken.
+    Settle,
     End,
 }
 
@@ -33,24 +32,41 @@ impl Shared {
         let device = device.as_mut();
         let mut done = Chunk::default();
         let mut goes_on = self.persist(|| self.open(device));
+        let mut last = Instant::now();
         while goes_on {
-            goes_on = match self.next(std::mem::take(&mut done), device.turns_at()) {
+            // Until then what is worth no write waits for more.
+            let waits_until = device.gathers().map(|time| last + time);
+            goes_on = match self.next(std::mem::take(&mut done), device.turns_at(), waits_until) {
                 Work::End => false,
-                Work::Turn => {
-                    let goes_on = self.persist(|| device.turn());
-                    self.lock().keeps_units = device.keeps_units();
-                    self.progress.notify_all();
-                    goes_on
-                }
+                Work::Turn => self.persist(|| device.turn()) && self.finished(device),
+                Work::Settle => self.persist(|| device.settle()) && self.finished(device),
                 Work::Write(chunk) => {
                     done = chunk;
                     self.write(device, &done)
                 }
             };
+            last = Instant::now();
         }
         device.end();
         self.lock().has_ended = true;
         self.progress.notify_all();
+    }
+
+    /// After the device has written what it had taken. Returns false once the outlet is closed.
+    fn finished(&self, device: &mut dyn Device) -> bool {
+        let mut state = self.lock();
+        state.keeps_units = device.keeps_units();
+        if state.closed {
+            drop(state);
+            device.take_back();
+            return false;
+        }
+        if device.unfinished() == 0 {
+            state.finish_units();
+        }
+        drop(state);
+        self.progress.notify_all();
+        true
     }
 
     fn open(&self, device: &mut dyn Device) -> Result<(), Trouble> {
@@ -105,13 +121,10 @@ impl Shared {
     }
 
     /// The next chunk. Takes back the previous one. The device turns at `turns_at` even if nothing comes.
-    fn next(&self, mut done: Chunk, turns_at: Option<SystemTime>) -> Work {
+    fn next(&self, done: Chunk, turns_at: Option<SystemTime>, waits_until: Option<Instant>) -> Work {
         let mut state = self.lock();
         self.queued.fetch_sub(done.memory(), Ordering::Relaxed);
-        if state.spare.len() < SPARE && (1..=2 * CHUNK).contains(&done.memory()) {
-            done.clear();
-            state.spare.push(done);
-        }
+        state.keep(done);
         loop {
             if state.closed {
                 return Work::End;
@@ -119,9 +132,20 @@ impl Shared {
             if std::mem::take(&mut state.turn) {
                 return Work::Turn;
             }
+            let left = waits_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+            let waits = !state.queue.is_empty() && !state.is_worth_a_write();
+            if !left.is_zero() && (waits || state.queue.is_empty() && state.unfinished.is_some()) {
+                state.gathers = true;
+                state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                state.gathers = false;
+                continue;
+            }
             if let Some(chunk) = state.queue.pop_front() {
                 state.in_hand = Some((chunk.ends.len() as u64, Arc::clone(&chunk.counts)));
                 return Work::Write(chunk);
+            }
+            if state.unfinished.is_some() {
+                return Work::Settle;
             }
             match turns_at.map(|at| at.duration_since(SystemTime::now())) {
                 None => state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -163,27 +187,37 @@ impl Shared {
                     }
                 };
             let mut state = self.lock();
-            if state.closed && units == 0 {
+            if state.closed {
+                // Closing has counted what was in hand as dropped.
+                drop(state);
+                if units > 0 && dropped.is_none() {
+                    device.take_back();
+                }
                 return false;
             }
-            // Closing has counted what was in hand as dropped.
-            if !state.closed {
-                match dropped {
-                    Some(reason) => chunk.counts.add_dropped(reason, units as u64),
-                    None => {
-                        let impairments = if units > 0 { device.impairments() } else { Impairments::default() };
-                        chunk.counts.add_impairments(impairments);
-                        let written = batch.bytes_of(units).len() as u64 - impairments.lost_bytes;
-                        chunk.counts.add_written(units as u64 - impairments.lost, written);
-                    }
+            let unfinished = device.unfinished();
+            if units > 0 && dropped.is_none() || unfinished == 0 {
+                state.finish_units();
+            }
+            match dropped {
+                Some(reason) => chunk.counts.add_dropped(reason, units as u64),
+                None if units == 0 => {}
+                None => {
+                    let impairments = device.impairments();
+                    chunk.counts.add_impairments(impairments);
+                    let finished = batch.bytes_of(units - unfinished).len() as u64;
+                    let written = (units - unfinished) as u64 - impairments.lost;
+                    chunk.counts.add_written(written, finished - impairments.lost_bytes);
+                    state.unfinished = (unfinished > 0).then(|| Unfinished {
+                        units: unfinished as u64,
+                        bytes: batch.bytes_of(units).len() as u64 - finished,
+                        counts: Arc::clone(&chunk.counts),
+                    });
                 }
             }
             unit += units;
             state.written += u64::from(units > 0);
             state.keeps_units = device.keeps_units();
-            if state.closed {
-                return false;
-            }
             let left = (chunk.ends.len() - unit) as u64;
             state.in_hand = (left > 0).then(|| (left, Arc::clone(&chunk.counts)));
             drop(state);

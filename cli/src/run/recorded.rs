@@ -6,7 +6,7 @@ use receiver::Ledger;
 
 use crate::instance::Instance;
 use crate::outlet;
-use crate::sink::{SinkReport, SinkRequest};
+use crate::sink::{LOSSES, SinkReport, SinkRequest};
 use crate::units::count;
 
 /// Prints what the recordings of a run that has ended have, and what they lack.
@@ -30,8 +30,9 @@ pub fn print_summary(requests: &[SinkRequest], instance: &Instance, stdout_is_ta
 fn sentence(report: &SinkReport, ledger: &Ledger) -> String {
     let recorded = format!("recorded {} to {}", count(report.packets, "packet"), report.name);
     let unwritten = report.dropped_by.iter().map(|(reason, dropped)| format!("{dropped} not written ({reason})"));
-    let lost = (ledger.lost() > 0).then(|| format!("{} lost in rings and socket buffers", ledger.lost()));
-    let losses: Vec<String> = lost.into_iter().chain(unwritten).collect();
+    let causes = LOSSES.into_iter().map(|cause| (cause, ledger.count(cause).unwrap_or(0)));
+    let lost = causes.filter(|(_, lost)| *lost > 0).map(|(cause, lost)| format!("{lost} not received ({cause})"));
+    let losses: Vec<String> = lost.chain(unwritten).collect();
     match losses.as_slice() {
         [] => format!("{recorded}; nothing was lost"),
         losses => {

@@ -24,7 +24,8 @@ pub struct Format {
     pub content: Option<Box<dyn Content>>,
     /// Compresses what is written.
     pub frames: Option<Frames>,
-    /// The most bytes of one write, if it is not that of a pipe.
+    /// The most bytes of one write, if it is not that of a pipe. Large writes go past the page cache then, unless they
+    /// are compressed.
     pub group: Option<usize>,
 }
 

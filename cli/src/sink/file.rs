@@ -18,10 +18,14 @@ use super::rotation::{NameForm, next_boundary, seconds};
 use super::traits::{Context, Sink};
 use super::written::{Written, payload};
 use crate::files;
-use crate::outlet::{Batch, CHUNK, Descriptor, Device, Gate, Opened, Outlet, Trouble};
+use crate::outlet::{Batch, Descriptor, Device, Gate, Opened, Outlet, Trouble};
 
 /// The room that is left for the end of a file that has one, in bytes.
 const TRAILER: u64 = 1024;
+/// How long few packets of a recording wait for more. A large write costs less.
+const PATIENCE: Duration = Duration::from_millis(5);
+/// The most bytes of a compressed frame before its compression.
+const LONGEST_FRAME: usize = 256 << 10;
 /// The bytes that are worth a compressed frame of their own. Fewer wait for more up to this long.
 const WORTH_A_FRAME: usize = 64 << 10;
 const GATHERING: Duration = Duration::from_millis(20);
@@ -148,6 +152,9 @@ impl Files {
                 let mut file = Opened::new(append(&self.path)?)?;
                 if let Some(bytes) = self.format.group {
                     file = file.in_groups_of(bytes);
+                    if self.format.frames.is_none() {
+                        file = file.directly();
+                    }
                 }
                 self.length = file.length()?;
                 if let Some(content) = self.format.content.as_mut().filter(|_| self.length == 0) {
@@ -199,7 +206,7 @@ impl Files {
 
     fn write_frame(&mut self, batch: Batch<'_>, gate: &dyn Gate) -> io::Result<usize> {
         let began = Instant::now();
-        let units = batch.fitting(CHUNK).max(1);
+        let units = batch.fitting(LONGEST_FRAME).max(1);
         let bytes = batch.bytes_of(units);
         let Some(frames) = &mut self.format.frames else { return Ok(0) };
         // A file has at most the whole frame: so it is made before its length is known.
@@ -217,6 +224,9 @@ impl Files {
     fn next(&mut self) -> io::Result<()> {
         let now = SystemTime::now();
         let is_empty = self.file.is_some() && self.length <= self.empty;
+        if let Some(file) = &mut self.file {
+            file.settle()?;
+        }
         if !is_empty {
             self.complete();
         }
@@ -291,7 +301,7 @@ impl Device for Files {
         }
         let compresses = self.format.frames.is_some();
         let written = if compresses { self.write_frame(batch, gate) } else { self.write_units(batch, gate) };
-        if written.is_err() {
+        if written.is_err() && self.unfinished() == 0 {
             // Opened anew: its length may be another one.
             self.file = None;
         }
@@ -306,7 +316,28 @@ impl Device for Files {
         self.next().map_err(Trouble::retry)
     }
 
+    fn unfinished(&self) -> usize {
+        self.file.as_ref().map_or(0, Opened::unfinished)
+    }
+
+    fn settle(&mut self) -> Result<(), Trouble> {
+        self.file.as_mut().map_or(Ok(()), Opened::settle).map_err(Trouble::retry)
+    }
+
+    fn take_back(&mut self) {
+        if let Some(Err(error)) = self.file.as_mut().map(Opened::take_back) {
+            tracing::debug!("{} has packets that were counted as dropped: {error}", files::shown(&self.path));
+        }
+    }
+
+    fn gathers(&self) -> Option<Duration> {
+        (self.format.group.is_some() && self.format.frames.is_none()).then_some(PATIENCE)
+    }
+
     fn end(&mut self) {
+        if let Some(Err(error)) = self.file.as_mut().map(Opened::drop_unfinished) {
+            tracing::debug!("{} ends in the middle of a packet: {error}", files::shown(&self.path));
+        }
         self.complete();
     }
 }

@@ -31,11 +31,12 @@ pub use grammar::{Options as TargetOptions, Problem, nats::server as nats_server
 pub use nats::connect::{Health as NatsHealth, connect as nats_connect};
 pub use nats::rate::{self as nats_rate, Load as NatsLoad};
 pub use nats::server::Server as NatsServer;
+pub use pcapng::LOSSES;
 pub use publish::queue::PublishReport;
 pub use publish::room::Room;
 pub use request::SinkRequest;
 pub use set::{Sinks, lock};
-pub use traits::{Context, FeedOrigin, Origin, SinkReport};
+pub use traits::{Context, FeedOrigin, Origin, RecordingReport, SinkReport};
 
 /// The most sinks of a run.
 const MOST_SINKS: usize = 64;

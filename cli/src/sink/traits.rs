@@ -77,12 +77,24 @@ pub struct SinkReport {
     /// What a messaging engine has answered. Other sinks have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub publisher: Option<PublishReport>,
+    /// The files of a recording.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recording: Option<RecordingReport>,
     /// Datagrams that were dropped because something failed, other than that a reader did not read.
     #[serde(skip)]
     pub failures: u64,
     /// The last error.
     #[serde(skip)]
     pub last_error: Option<String>,
+}
+
+/// What only a recording counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RecordingReport {
+    /// Files that were begun.
+    pub files: u64,
+    /// Bytes of memory that wait to be written.
+    pub queued_bytes: u64,
 }
 
 impl SinkReport {
@@ -105,6 +117,7 @@ impl SinkReport {
             duplicated: impairments.duplicated,
             reordered: impairments.reordered,
             state: condition.to_string(),
+            recording: None,
             failures: DropReason::ALL.into_iter().filter(|reason| reason.is_failure()).map(of).sum(),
             last_error,
             publisher: None,

@@ -39,6 +39,8 @@ const INBOUND_MULTICAST: u32 = 1 | 2 << 2;
 const LIBPCAP_FILTER: u8 = 0;
 /// 10^-9 s.
 const NANOSECONDS: u8 = 9;
+/// Bytes of a packet's block before the packet.
+const PACKET_HEAD: usize = 28;
 /// The most bytes of an option's value.
 const LONGEST_VALUE: usize = u16::MAX as usize;
 
@@ -149,26 +151,43 @@ impl Interface {
 
 impl Packet<'_> {
     /// Appends the block. `bytes` writes the packet from its Ethernet header on.
+    ///
+    /// This is done for each packet that is recorded: what surrounds the bytes is put together first, since each
+    /// addition to `out` has its price.
     #[inline]
     pub fn write(&self, out: &mut Out, bytes: impl FnOnce(&mut Out)) {
-        block(out, ENHANCED_PACKET, |out| {
-            out.extend(self.interface.to_le_bytes());
-            out.extend(halves(self.time));
-            let lengths = out.len();
-            out.extend([0; 8]);
-            let start = out.len();
-            bytes(out);
-            let length = ((out.len() - start) as u32).to_le_bytes();
-            out[lengths..lengths + 4].copy_from_slice(&length);
-            out[lengths + 4..start].copy_from_slice(&length);
-            pad_after(out, out.len() - start);
-            option(out, EPB_FLAGS, &INBOUND_MULTICAST.to_le_bytes());
+        let start = out.len();
+        // Type, length, interface, time, and the length of the packet twice.
+        let mut head = [0; PACKET_HEAD];
+        head[..4].copy_from_slice(&ENHANCED_PACKET.to_le_bytes());
+        head[8..12].copy_from_slice(&self.interface.to_le_bytes());
+        head[12..20].copy_from_slice(&halves(self.time));
+        out.extend_from_slice(&head);
+        bytes(out);
+        let length = out.len() - start - PACKET_HEAD;
+        out[start + 20..start + 24].copy_from_slice(&(length as u32).to_le_bytes());
+        out[start + 24..start + 28].copy_from_slice(&(length as u32).to_le_bytes());
+        // Padding, the flags, and room for what ends a block without further options.
+        let mut rest = [0; 3 + 8 + 8];
+        rest[3..5].copy_from_slice(&EPB_FLAGS.to_le_bytes());
+        rest[5..7].copy_from_slice(&4_u16.to_le_bytes());
+        rest[7..11].copy_from_slice(&INBOUND_MULTICAST.to_le_bytes());
+        let padding = length.wrapping_neg() % 4;
+        if self.drop_count == 0 && self.comment.is_empty() {
+            let total = PACKET_HEAD + length + padding + 16;
+            rest[15..].copy_from_slice(&(total as u32).to_le_bytes());
+            out.extend_from_slice(&rest[3 - padding..]);
+        } else {
+            out.extend_from_slice(&rest[3 - padding..11]);
             if self.drop_count > 0 {
                 option(out, EPB_DROP_COUNT, &self.drop_count.to_le_bytes());
             }
             texts(out, &[(COMMENT, self.comment)]);
             end_options(out);
-        });
+            out.extend(((out.len() - start + 4) as u32).to_le_bytes());
+        }
+        let total = ((out.len() - start) as u32).to_le_bytes();
+        out[start + 4..start + 8].copy_from_slice(&total);
     }
 }
 

@@ -22,12 +22,14 @@ use receiver::{Datagram, Subscription, SubscriptionId};
 use super::content::{Format, Frames};
 use super::file::{Files, Options};
 use super::grammar::RecordingTarget;
-use super::traits::{Context, Sink, SinkReport};
+use super::traits::{Context, RecordingReport, Sink, SinkReport};
 use crate::errors::UsageError;
 use crate::files;
 use crate::outlet::{CHUNK, DropReason, Outlet, OutletError, Units};
 use block::Packet;
 use statistics::{Blocks, Recording, Watch};
+
+pub use statistics::LOSSES;
 
 /// The room for statistics beyond that for packets, in bytes.
 const STATISTICS_LIMIT: usize = 1 << 20;
@@ -71,7 +73,7 @@ pub fn open(
         statistics.hand_on()?;
     }
     Ok(Box::new(Recorder {
-        units: Units::new(&outlet, limit, &recording.counts),
+        units: Units::new(&outlet, limit, &recording.counts).gathering(),
         watch: Watch::start(Arc::clone(&recording), statistics, target.is_standard_output()),
         outlet,
         gap: Gap::default(),
@@ -164,7 +166,8 @@ impl Sink for Recorder {
                 }
             });
         });
-        self.recording.taken.fetch_add(1, Relaxed);
+        // The one who takes is the only one who counts here.
+        self.recording.taken.store(self.recording.taken.load(Relaxed) + 1, Relaxed);
         if is_kept {
             self.gap = Gap::default();
         } else {
@@ -196,6 +199,8 @@ impl Sink for Recorder {
     }
 
     fn report(&self) -> SinkReport {
-        SinkReport::new(&self.recording.counts, &self.outlet.condition(), self.outlet.last_error())
+        let report = SinkReport::new(&self.recording.counts, &self.outlet.condition(), self.outlet.last_error());
+        let (files, queued_bytes) = (self.recording.files.load(Relaxed), self.outlet.queued() as u64);
+        SinkReport { recording: Some(RecordingReport { files, queued_bytes }), ..report }
     }
 }

@@ -21,7 +21,7 @@ const WRITE_EVERY: Duration = Duration::from_secs(1);
 const SECOND: i64 = 1_000_000_000;
 
 /// The causes of [`Ledger::lost`], by their names in the ledger.
-const LOSSES: [&str; 7] = [
+pub const LOSSES: [&str; 7] = [
     Verdict::DroppedRingFull.name(),
     Verdict::DroppedRingBusy.name(),
     "xsk_rx_dropped",
@@ -42,6 +42,8 @@ pub struct Recording {
     pub taken: AtomicU64,
     /// Packets that were lost before they came to the sink, and that no packet in the file has with it yet.
     pub noticed: AtomicU64,
+    /// Files that were begun.
+    pub files: AtomicU64,
     start: u64,
     /// CLOCK_TAI less UTC, in nanoseconds.
     offset: AtomicU64,
@@ -58,6 +60,7 @@ impl Recording {
             counts: Arc::default(),
             taken: AtomicU64::new(0),
             noticed: AtomicU64::new(0),
+            files: AtomicU64::new(0),
             start: clock::real_time(),
             offset: AtomicU64::new(offset),
         }
@@ -78,6 +81,7 @@ impl Recording {
     pub fn header(&self) -> Vec<u8> {
         let offset = offset();
         self.offset.store(offset, Relaxed);
+        self.files.fetch_add(1, Relaxed);
         let mut out = Vec::new();
         let os = format!("Linux {}", release());
         let section = Section {
