@@ -16,8 +16,6 @@ use crate::process::Process;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// From its announcement to its first packet.
 const SETTLE: Duration = Duration::from_millis(200);
-/// A file that has not grown for this long is complete, but for what the program writes at its end.
-const QUIET: Duration = Duration::from_millis(250);
 const LONGEST_DRAIN: Duration = Duration::from_secs(15);
 
 /// A program that records.
@@ -50,6 +48,12 @@ impl Recorder {
             Self::Tcpdump => "listening on",
             Self::NetsniffNg => "Running!",
         }
+    }
+
+    /// A file that has not grown for this long is complete, but for what the program writes at its end. The kernel
+    /// hands a block of the ring to tcpdump when it is full, or after a second.
+    fn quiet(self) -> Duration {
+        Duration::from_millis(if self == Self::Tcpdump { 1200 } else { 300 })
     }
 
     /// The words of a shell. Peers get the filter that the receiver's subscription amounts to.
@@ -144,7 +148,7 @@ impl Recording {
     pub fn end(self) -> Result<Recorded> {
         let start = Instant::now();
         let (mut before, mut since) = (self.length(), Instant::now());
-        while since.elapsed() < QUIET && start.elapsed() < LONGEST_DRAIN {
+        while since.elapsed() < self.recorder.quiet() && start.elapsed() < LONGEST_DRAIN {
             sleep(Duration::from_millis(10));
             let now = self.length();
             if now != before {

@@ -102,3 +102,49 @@ impl Direct {
         (self.memory, self.start) = (memory, start);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fs;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        #[test]
+        fn blocks_and_the_tail_are_all_bytes_in_their_order(
+            lengths in proptest::collection::vec(1_usize..400_000, 1..6),
+            settles in any::<u8>(),
+        ) {
+            let path = std::env::temp_dir().join(format!("receiver-direct-{}", std::process::id()));
+            let file = File::create(&path).expect("a file");
+            let mut direct = Direct::of(&file).expect("a file system with O_DIRECT, such as ext4");
+            let (mut expected, mut end) = (Vec::new(), 0);
+            for (nth, length) in lengths.into_iter().enumerate() {
+                let bytes: Vec<u8> = (0..length).map(|at| (at * 7 + nth) as u8).collect();
+                expected.extend_from_slice(&bytes);
+                // Up to the next block in the usual way, as after a tail that was written so.
+                let first = (end as usize).wrapping_neg() % BLOCK;
+                let first = if direct.tail().is_empty() { first.min(length) } else { 0 };
+                file.write_all_at(&bytes[..first], end).expect("written");
+                end += first as u64;
+                if first < length {
+                    direct.write(&bytes[first..], end).expect("written");
+                    end = fs::metadata(&path).expect("a file").len();
+                }
+                prop_assert_eq!(end as usize + direct.tail().len(), expected.len());
+                prop_assert!(direct.tail().len() < BLOCK);
+                if settles & 1 << (nth % 8) != 0 {
+                    file.write_all_at(direct.tail(), end).expect("written");
+                    end += direct.tail().len() as u64;
+                    direct.forget_tail();
+                }
+            }
+            file.write_all_at(direct.tail(), end).expect("written");
+            let found = fs::read(&path).expect("a file");
+            fs::remove_file(&path).expect("removed");
+            prop_assert!(found == expected);
+        }
+    }
+}
