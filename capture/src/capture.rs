@@ -10,6 +10,10 @@ use pcap_parser::{OptionCode, PcapBlockOwned, PcapError, PcapHeader, create_read
 pub const LARGEST_BLOCK: usize = 4 << 20;
 /// `epb_dropcount`.
 const DROP_COUNT: OptionCode = OptionCode(4);
+/// The beginning of the description of an interface whose frames were not delivered, in recordings of this program.
+pub const UNDELIVERED: &str = "not delivered: ";
+/// `if_description`.
+const DESCRIPTION: OptionCode = OptionCode(3);
 const NANOSECONDS: u128 = 1_000_000_000;
 
 /// One captured packet.
@@ -31,6 +35,7 @@ struct Source {
     link_type: i32,
     units_per_second: u64,
     offset_seconds: i64,
+    is_undelivered: bool,
 }
 
 /// Why the input cannot be read.
@@ -73,19 +78,22 @@ pub struct Reader<'a> {
     header: Option<PcapHeader>,
     sources: Vec<Source>,
     at: usize,
+    undelivered: bool,
 }
 
 /// Hands each packet of a file to `each`, with blocks of at most `largest` bytes. Returns what is wrong with its end, if
-/// it ends in the middle of a packet: what came before is whole.
+/// it ends in the middle of a packet: what came before is whole. Frames of a recording that were not delivered are left
+/// out unless `undelivered` is true.
 ///
 /// # Errors
 /// The file cannot be read, or is no capture.
 pub fn packets_within(
     largest: usize,
     input: impl Read + Send,
+    undelivered: bool,
     mut each: impl FnMut(Captured<'_>),
 ) -> Result<Option<String>, CaptureError> {
-    let mut reader = Reader::new(largest, input)?;
+    let mut reader = Reader::new(largest, input)?.undelivered(undelivered);
     loop {
         if let Step::End(problem) = reader.step(&mut each)? {
             return Ok(problem);
@@ -104,7 +112,13 @@ impl<'a> Reader<'a> {
             PcapError::ReadError => CaptureError::Unreadable,
             _ => CaptureError::NoCapture,
         })?;
-        Ok(Self { reader, largest, header: None, sources: Vec::new(), at: 0 })
+        Ok(Self { reader, largest, header: None, sources: Vec::new(), at: 0, undelivered: false })
+    }
+
+    /// Frames of a recording that were not delivered are read as well, if `undelivered` is true.
+    #[must_use]
+    pub fn undelivered(self, undelivered: bool) -> Self {
+        Self { undelivered, ..self }
     }
 
     /// Reads the next block, and hands the packet in it, if it is one, to `each`.
@@ -143,7 +157,7 @@ impl<'a> Reader<'a> {
                 let link_type = header.network.0;
                 each(Captured { link_type, time_ns: Some(time_ns), lost_before: 0, bytes: packet.data });
             }
-            PcapBlockOwned::NG(block) => section(&block, &mut self.sources, each),
+            PcapBlockOwned::NG(block) => section(&block, &mut self.sources, self.undelivered, each),
         }
         self.at += length;
         self.reader.consume(length);
@@ -179,16 +193,23 @@ fn refill(reader: &mut (dyn PcapReaderIterator + Send), largest: usize) -> Resul
     Ok(true)
 }
 
-fn section(block: &Block<'_>, sources: &mut Vec<Source>, each: &mut impl FnMut(Captured<'_>)) {
+fn section(block: &Block<'_>, sources: &mut Vec<Source>, undelivered: bool, each: &mut impl FnMut(Captured<'_>)) {
     match block {
         Block::SectionHeader(_) => sources.clear(),
         Block::InterfaceDescription(interface) => sources.push(Source {
             link_type: interface.linktype.0,
             units_per_second: interface.ts_resolution().filter(|&units| units > 0).unwrap_or(1_000_000),
             offset_seconds: interface.ts_offset(),
+            is_undelivered: interface
+                .options
+                .iter()
+                .any(|option| option.code == DESCRIPTION && option.value.starts_with(UNDELIVERED.as_bytes())),
         }),
         Block::EnhancedPacket(packet) => {
             let Some(source) = sources.get(packet.if_id as usize) else { return };
+            if source.is_undelivered && !undelivered {
+                return;
+            }
             let units = u128::from(packet.ts_high) << 32 | u128::from(packet.ts_low);
             let bytes = packet.data.get(..packet.caplen as usize).unwrap_or(packet.data);
             let (link_type, time_ns) = (source.link_type, source.nanoseconds(units));

@@ -54,6 +54,7 @@ fn of_setting(field: &str) -> Option<String> {
         "queues" => "--queues",
         "drop_unwanted" => "--drop-unwanted",
         "share" => "--share",
+        "tap" => "--capture",
         "vlan" => "--vlan",
         "max_flows" => "--max-flows",
         "verify_checksums" => "--no-verify-checksum",

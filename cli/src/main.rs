@@ -9,6 +9,7 @@ use common::CommonArgs;
 use outlet::Outlet;
 
 mod analyze;
+mod capture;
 mod causes;
 mod color;
 mod common;

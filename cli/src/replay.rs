@@ -57,6 +57,9 @@ pub struct ReplayArgs {
     /// redirection. Nothing is sent unless all rules are valid.
     #[arg(long, value_name = "RULE", value_parser = str::parse::<RewriteRule>)]
     rewrite: Vec<RewriteRule>,
+    /// Send frames of a recording that were not delivered as well, see `receiver record --capture`
+    #[arg(long)]
+    undelivered: bool,
     /// Print the report as one JSON object
     #[arg(long)]
     json: bool,
@@ -180,7 +183,7 @@ fn read_files(
 ) -> anyhow::Result<()> {
     let mut batch = Batch::default();
     for path in &args.files {
-        let problem = read(path, |packet| {
+        let problem = read(path, args.undelivered, |packet| {
             if stop.load(Relaxed) {
                 return;
             }

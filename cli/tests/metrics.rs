@@ -70,7 +70,9 @@ fn values_are_those_of_the_summary(mode: &str) {
     }
     for (cause, count) in summary["ledger"].as_object().expect("the ledger") {
         let sample = match cause.as_str() {
-            "xsk_in_ring" | "xsk_leased" | "held" => format!("receiver_ledger_current_frames{{cause=\"{cause}\"}}"),
+            "xsk_in_ring" | "xsk_leased" | "tap_in_ring" | "held" => {
+                format!("receiver_ledger_current_frames{{cause=\"{cause}\"}}")
+            }
             "link_outages" => "receiver_link_outages_total{part=\"link\"}".to_owned(),
             "link_ipv4_outages" => "receiver_link_outages_total{part=\"ipv4\"}".to_owned(),
             "link_ipv6_outages" => "receiver_link_outages_total{part=\"ipv6\"}".to_owned(),

@@ -37,6 +37,7 @@ pub mod mapped;
 pub mod martian;
 pub mod partial;
 pub mod table;
+pub mod tap;
 pub mod verdict;
 pub mod wire;
 
@@ -103,6 +104,24 @@ pub mod names {
     pub const SHARE: &str = "SHARE";
     /// Global `u32`: 1 if the CPU keeps the order of stores and that of loads, as x86-64 does.
     pub const STORES_IN_ORDER: &str = "STORES_IN_ORDER";
+    /// Array of [`Control`](crate::mapped::Control), by ring of the [tap](crate::tap).
+    pub const TAP_CONTROL: &str = "TAP_CONTROL";
+    /// Array of `u64`: the entries of the tap's rings.
+    pub const TAP_ENTRIES: &str = "TAP_ENTRIES";
+    /// Array of [`Frame`](crate::mapped::Frame): the frames of the tap's rings.
+    pub const TAP_FRAMES: &str = "TAP_FRAMES";
+    /// BPF ring buffer: a record wakes the tap's reader.
+    pub const TAP_WAKER: &str = "TAP_WAKER";
+    /// Per-CPU array with one `u64` for each [`TapLoss`](crate::tap::TapLoss): frames.
+    pub const TAP_LOST: &str = "TAP_LOST";
+    /// Global `u32`: 1 if there is a tap.
+    pub const TAP: &str = "TAP";
+    /// Global `u64`: the verdicts whose frames go into the tap, a bit each by its number.
+    pub const TAP_VERDICTS: &str = "TAP_VERDICTS";
+    /// Global `u32`: number of the tap's rings, a power of two, minus one.
+    pub const TAP_RINGS_MASK: &str = "TAP_RINGS_MASK";
+    /// Global `u32`: slots of each of the tap's rings, a power of two.
+    pub const TAP_SLOTS: &str = "TAP_SLOTS";
 }
 
 /// Default capacity of the maps: (source, group, port) entries, and (group, port) entries.

@@ -32,7 +32,7 @@ fuzz_target!(|input: (u8, &[u8])| {
     };
     let mut frames = frame::Frames::default();
     let (mut packets, mut datagrams) = (0, 0);
-    let _ = capture::packets_within(LARGEST_BLOCK, &file[..], |packet| {
+    let _ = capture::packets_within(LARGEST_BLOCK, &file[..], true, |packet| {
         packets += 1;
         frames.take(&packet, |found| {
             datagrams += 1;

@@ -14,6 +14,7 @@
 mod mapped;
 mod maps;
 mod packet;
+mod tap;
 mod verdict;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
@@ -33,11 +34,12 @@ pub fn receiver_frags(ctx: XdpContext) -> u32 {
     run::<true>(&ctx)
 }
 
-/// Decides, counts and acts.
+/// Decides, counts, copies into the tap, and acts.
 #[inline(always)]
 fn run<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     let verdict = verdict::judge::<FRAGS>(ctx);
     maps::count(verdict);
+    tap::take(ctx, verdict);
     debug!(ctx, "queue {} verdict {}", ctx.rx_queue_index(), verdict as u32);
     match verdict.action() {
         Action::Redirect => xdp_action::XDP_REDIRECT,

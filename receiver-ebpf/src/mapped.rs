@@ -107,7 +107,7 @@ fn deliver_packet(ctx: *mut xdp_md) -> Verdict {
     // SAFETY: a whole element of the map; user space may change it meanwhile, so it is read once.
     let number = unsafe { number.read_volatile() };
     let Some(header) = frame(number as u32) else { return Verdict::DroppedRingFull };
-    let copied = copy(ctx, header, length);
+    let copied = copy(ctx, header, length, max_packet());
     // SAFETY: the frame is a whole element of the map and begins with a header. The entry names it for this position,
     // so that no other producer writes to it, and user space reads it once it is published.
     unsafe {
@@ -135,14 +135,15 @@ fn wake(queue: u32) {
 
 /// Bytes of the packet, over all of its buffers.
 #[inline(always)]
-fn length(ctx: &XdpContext) -> usize {
+pub fn length(ctx: &XdpContext) -> usize {
     // SAFETY: the helper only reads the context, which is the kernel's.
     unsafe { bpf_xdp_get_buff_len(ctx.ctx) as usize }
 }
 
-/// Copies the packet behind the frame's header. Returns true if it did.
+/// Copies the first `length` bytes of the packet behind the frame's header, which has room for `limit`. Returns true if
+/// it did.
 #[inline(always)]
-fn copy(ctx: &XdpContext, header: *mut FrameHeader, length: usize) -> bool {
+pub fn copy(ctx: &XdpContext, header: *mut FrameHeader, length: usize, limit: usize) -> bool {
     // SAFETY: the packet begins there, behind the header.
     let to = unsafe { header.cast::<u8>().add(PACKET_OFFSET) };
     if pointer_arithmetic() && (copy_words::<32>(ctx, to, length) || copy_words::<64>(ctx, to, length)) {
@@ -150,7 +151,7 @@ fn copy(ctx: &XdpContext, header: *mut FrameHeader, length: usize) -> bool {
     }
     // The verifier wants a length from 1 on.
     let less = bounded(length.wrapping_sub(1));
-    if less >= max_packet() {
+    if less >= limit {
         return false;
     }
     // SAFETY: `less + 1` is at most what is left of the frame behind its header; the helper checks the packet's side.
@@ -193,17 +194,17 @@ fn bounded(mut number: usize) -> usize {
 }
 
 /// The control element of one ring, which other CPUs and user space write to as well.
-struct Shared(*mut Control);
+pub struct Shared(pub *mut Control);
 
 impl Shared {
     #[inline(always)]
-    fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         // SAFETY: a whole element of the map, in all of these functions.
         unsafe { (&raw const (*self.0).is_open).read_volatile() == 0 }
     }
 
     #[inline(always)]
-    fn first_entry(&self) -> u32 {
+    pub fn first_entry(&self) -> u32 {
         // SAFETY: as above.
         unsafe { (&raw const (*self.0).first_entry).read_volatile() }
     }
@@ -264,7 +265,7 @@ impl Producer for Shared {
 /// # Safety
 /// The word is writable and begins on 8 bytes.
 #[inline(always)]
-unsafe fn store_release(word: *mut u64, value: u64) {
+pub unsafe fn store_release(word: *mut u64, value: u64) {
     // SAFETY: the caller's promise.
     unsafe {
         if stores_in_order() {

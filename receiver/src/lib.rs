@@ -24,6 +24,7 @@
 //!   without a copy.
 //! - A [`Handle`] joins and leaves, blocks and unblocks sources while packets flow, and reads the counters. No packet
 //!   of a subscription that stays is lost by a change of another.
+//! - A [`Tap`] has copies of frames by their verdict: what XDP drops can be seen.
 //! - The [`Ledger`] has every frame under exactly one cause. [`Evidence`] explains why a subscription receives nothing.
 //!
 //! A [`Subscription`] is written `SOURCE[,SOURCE...]@GROUP:PORT`, `GROUP:PORT` for any source, or
@@ -107,7 +108,10 @@ pub use api::report::{SubscriptionReport, Totals};
 pub use api::source::DatagramSource;
 #[cfg(feature = "tokio")]
 pub use api::stream::AsyncReceiver;
+pub use api::tap::{Tap, TappedFrame};
+pub use api::tap_config::TapConfig;
 pub use api::text::printable;
+pub use api::verdict_set::VerdictSet;
 pub use api::vlan::Vlan;
 pub use engine::filter::SubscriptionId;
 pub use engine::link::{LinkChange, LinkCount, LinkHistory, LinkLedger};
@@ -120,6 +124,7 @@ pub use receiver_membership::{MembershipError, SourceFilter, Subscription, Subsc
 pub use receiver_xsk::{BusyPoll, Error as XskError, HugePages};
 pub use stats::host_counters::HostLedger;
 pub use stats::ledger::{KernelLedger, Ledger, XskLedger};
+pub use stats::tap_ledger::TapLedger;
 
 /// The XDP program by itself, for the tests of its verdicts and for the benchmark, and the parsers of tables in /proc, for
 /// the fuzz targets. Not part of the public API.
@@ -129,7 +134,7 @@ pub mod internals {
     pub use crate::engine::others::udp_table::{UdpSocket, parse as udp_sockets};
     pub use crate::stats::host_counters::{column, line};
 
-    pub use crate::program::{Attach, Buffers, PartialChecksums, Program, RingShape, Rings, TestVerdict};
+    pub use crate::program::{Attach, Buffers, PartialChecksums, Program, RingShape, Rings, TapRings, TestVerdict};
 
     /// The tags in the form that the parser of `receiver_common` takes.
     pub fn vlan_tags(vlan: crate::Vlan) -> receiver_common::wire::VlanTags {

@@ -45,6 +45,9 @@ pub struct AnalyzeArgs {
     /// How long a missing packet may be late before it makes a gap, such as 10ms
     #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = duration)]
     window: Duration,
+    /// Take frames of a recording that were not delivered as well, see `receiver record --capture`
+    #[arg(long)]
+    undelivered: bool,
     /// The capture's times come from hardware: judge the accuracy of PCRs by them
     #[arg(long)]
     precise_times: bool,
@@ -86,7 +89,7 @@ fn analyze(args: &AnalyzeArgs) -> anyhow::Result<Analysis> {
     let (mut frames, mut left_out, mut problems) = (Frames::default(), 0, Vec::new());
     let (mut first_ns, mut last_ns) = (None, 0);
     for path in &args.files {
-        let end = read(path, |packet| {
+        let end = read(path, args.undelivered, |packet| {
             if let Some(time_ns) = packet.time_ns {
                 first_ns.get_or_insert(time_ns);
                 // Time does not go back for those who wait.
@@ -117,7 +120,7 @@ fn analyze(args: &AnalyzeArgs) -> anyhow::Result<Analysis> {
 }
 
 /// Reads one file; the message of an error names it.
-pub fn read(path: &Path, each: impl FnMut(Captured<'_>)) -> anyhow::Result<Option<String>> {
+pub fn read(path: &Path, undelivered: bool, each: impl FnMut(Captured<'_>)) -> anyhow::Result<Option<String>> {
     let name = files::input(path);
     let input: Box<dyn Read + Send> = if files::is_standard_input(path) {
         Box::new(std::io::stdin())
@@ -125,7 +128,7 @@ pub fn read(path: &Path, each: impl FnMut(Captured<'_>)) -> anyhow::Result<Optio
         Box::new(File::open(path).map_err(|error| anyhow!("cannot open {name}: {error}"))?)
     };
     let found = Content::of(input).map_err(anyhow::Error::from).and_then(|Content { bytes, is_cut_off }| {
-        let end = packets_within(LARGEST_BLOCK, bytes, each)?;
+        let end = packets_within(LARGEST_BLOCK, bytes, undelivered, each)?;
         Ok(if is_cut_off.load(Relaxed) { Some("it ends in the middle of a compressed frame".to_owned()) } else { end })
     });
     found.map_err(|error| anyhow!("{name}: {error}"))

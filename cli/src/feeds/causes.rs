@@ -33,7 +33,7 @@ const CONSUMER: Meaning = Dropped(LossCause::Consumer);
 
 /// Each cause of the ledger. What was damaged was lost in the network, and this host has dropped nothing. What could
 /// not be kept (`not_kept`) was seen by its feed, which counts it.
-const MEANINGS: [(&str, Meaning); 78] = [
+const MEANINGS: [(&str, Meaning); 84] = [
     ("redirected", Nothing),
     ("dropped_not_included", Filtered),
     ("dropped_blocked", Filtered),
@@ -83,6 +83,12 @@ const MEANINGS: [(&str, Meaning); 78] = [
     ("link_ipv4_outage_milliseconds", Nothing),
     ("link_ipv6_outages", Nothing),
     ("link_ipv6_outage_milliseconds", Nothing),
+    ("tap_frames", Nothing),
+    ("tap_in_ring", Nothing),
+    ("tap_ring_full", Nothing),
+    ("tap_ring_busy", Nothing),
+    ("tap_closed", Nothing),
+    ("tap_not_copied", Nothing),
     ("host_udp_checksum", Damaged),
     ("host_udp_buffer_full", Nothing),
     ("host_udp_errors", Nothing),

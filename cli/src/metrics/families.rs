@@ -172,6 +172,20 @@ static FAMILIES: &[Family] = &[
         read: |scrape, samples| samples.add(&[], scrape.ledger.lost()),
     },
     Family {
+        name: "receiver_tap_frames",
+        kind: Kind::Counter,
+        labels: &[],
+        help: "Frames that were not delivered, and that the tap has passed on to recordings",
+        read: |scrape, samples| samples.add(&[], scrape.ledger.tap().taken),
+    },
+    Family {
+        name: "receiver_tap_lost",
+        kind: Kind::Counter,
+        labels: &[],
+        help: "Frames that the tap lost: its ring was full, CPUs collided, or nobody read it",
+        read: |scrape, samples| samples.add(&[], scrape.ledger.tap().lost()),
+    },
+    Family {
         name: "receiver_in_flight_frames",
         kind: Kind::Gauge,
         labels: &[],
@@ -546,7 +560,7 @@ static FAMILIES: &[Family] = &[
 ];
 
 /// The causes of the ledger that are levels.
-const GAUGES: [&str; 3] = ["xsk_in_ring", "xsk_leased", "held"];
+const GAUGES: [&str; 4] = ["xsk_in_ring", "xsk_leased", "tap_in_ring", "held"];
 
 /// Returns true if a cause of the ledger is a counter without a metric of its own: `link_*` are durations and events.
 fn is_counter(cause: &str) -> bool {

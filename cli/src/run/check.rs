@@ -49,6 +49,8 @@ fn check_parts(args: &RunArgs) -> anyhow::Result<Vec<Wanted>> {
 
 /// Where the file has the option for a field of the library's configuration, and the key there.
 fn place<'a>(configured: &'a Configured, field: &'a str) -> (usize, &'a str) {
+    // The option has another name, as it is of recordings.
+    let field = if field == "tap" { "capture" } else { field };
     let settings = &configured.file.settings;
     let found = settings.iter().find(|setting| setting.key == field);
     found.map_or((0, field), |setting| (setting.line, &setting.key))

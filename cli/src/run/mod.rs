@@ -13,6 +13,7 @@ mod output;
 mod presentation;
 mod recorded;
 mod subscriptions;
+mod tap;
 
 use std::io;
 use std::net::TcpListener;
@@ -81,7 +82,7 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     let mut services = Services::default();
     let control = control::serve(args.name.as_deref(), args.control.as_deref(), &events, &mut services)?;
 
-    let receiver = match opener.open(builder.cancel(cancel)) {
+    let mut receiver = match opener.open(builder.cancel(cancel)) {
         Err(Error::Cancelled) => {
             outlet::print(&format!("receiver: {}", Error::Cancelled));
             return Ok(());
@@ -89,9 +90,11 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
         built => built?,
     };
     let handle = receiver.handle();
+    let tap = receiver.take_tap();
     // Opened now, so that a start that fails leaves them as they are.
-    let sinks = open_sinks(&requests, args.probe, &handle, &events, &feeds::origins(&args.feeds()?, &wanted)?)?
-        .map(|sinks| Arc::new(Mutex::new(sinks)));
+    let mut sinks = open_sinks(&requests, &args, &handle, &events, &feeds::origins(&args.feeds()?, &wanted)?)?;
+    let undelivered = sinks.as_mut().map(Sinks::undelivered).unwrap_or_default();
+    let sinks = sinks.map(|sinks| Arc::new(Mutex::new(sinks)));
     let start = Instant::now();
     let workers = receiver.into_workers();
     let facts = facts(&handle, &workers)?;
@@ -140,9 +143,14 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
                 }
             }
         }
+        let tapping = tap.map_or(Ok(()), |tap| {
+            let record = move || tap::record(tap, undelivered);
+            thread::Builder::new().name("tap".to_owned()).spawn_scoped(scope, record).map(drop)
+        });
+        let threads = threads.and_then(|threads| tapping.map(|()| threads));
         let mut result = match &threads {
             Ok(_) => presentation.until_the_end(&waiting, args.duration, args.interval),
-            Err(error) => Err(Failure::Other(anyhow!("cannot start a thread for each queue: {error}"))),
+            Err(error) => Err(Failure::Other(anyhow!("cannot start a thread for each queue and the tap: {error}"))),
         };
         if result.is_err() {
             plan.abandon();
@@ -185,7 +193,7 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     }
     let presented = presentation.summary(&last, evidence, result, args.json);
     if args.ends_with_words {
-        recorded::print_summary(&requests, &instance, args.json);
+        recorded::print_summary(&requests, &instance, args.capture, args.json);
     }
     presented
 }
@@ -202,7 +210,7 @@ fn check_files(args: &RunArgs, requests: &[SinkRequest]) -> anyhow::Result<()> {
 
 fn open_sinks(
     requests: &[SinkRequest],
-    probe: bool,
+    args: &RunArgs,
     handle: &Handle,
     events: &Sender<Event>,
     origins: &[sink::Origin],
@@ -210,8 +218,9 @@ fn open_sinks(
     let reports = handle.subscriptions()?;
     let subscriptions: Vec<_> = reports.into_iter().map(|report| (report.id, report.subscription)).collect();
     let interface = handle.interface().index;
-    let context = sink::Context { events, interface, handle: Some(handle), subscriptions: &subscriptions, origins };
-    Sinks::open(requests, probe, &context)
+    let (subscriptions, capture) = (subscriptions.as_slice(), args.capture);
+    let context = sink::Context { events, interface, handle: Some(handle), subscriptions, origins, capture };
+    Sinks::open(requests, args.probe, &context)
 }
 
 fn facts(handle: &Handle, workers: &[Worker]) -> Result<Facts, receiver::Error> {

@@ -11,6 +11,7 @@ use receiver_feed::arbiter::PathClass;
 use receiver_feed::protocol::AnyProtocol;
 
 use super::subscriptions;
+use crate::capture::Capture;
 use crate::config::{Configured, FeedEntry, SinkEntry, Wanted, positive_time};
 use crate::cpus::{CpuList, Priority};
 use crate::errors::UsageError;
@@ -215,6 +216,20 @@ pub struct RunArgs {
     /// .zst is compressed.
     #[arg(long, value_name = "FILE", help_heading = "Sinks")]
     pub record: Vec<String>,
+    /// What recordings hold: wanted, blocked (what XDP dropped: unwanted sources, malformed frames), passed (what XDP
+    /// left to the kernel), lost (wanted, but a mapped ring had no room), all, or verdicts such as dropped_blocked,
+    /// with commas between them
+    ///
+    /// All but `wanted` are frames that no worker gets: the XDP program copies them, cut to 2,016 bytes. In the file
+    /// they are an interface of their own, and the verdict is the comment of each. Takes a mode with XDP.
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "wanted",
+        value_parser = str::parse::<Capture>,
+        help_heading = "Sinks",
+    )]
+    pub capture: Capture,
     /// Dump each datagram in hexadecimal; the line of each interval goes to standard error
     #[arg(long, help_heading = "Display and log")]
     pub hex: bool,
@@ -358,7 +373,12 @@ impl RunArgs {
         let recordings = self.record.iter().map(|file| format!("pcapng:{file}").into());
         let outputs: Vec<OsString> =
             self.output_format.apply(self.output.clone()).into_iter().chain(recordings).collect();
-        sink::requests(&outputs, more, self.hex)
+        let requests = sink::requests(&outputs, more, self.hex)?;
+        if self.capture != Capture::default() && !requests.iter().any(SinkRequest::is_recording) {
+            let text = format!("--capture {} takes a recording; add --record FILE", self.capture);
+            return Err(UsageError(text));
+        }
+        Ok(requests)
     }
 
     /// The feeds that are asked for.
@@ -421,6 +441,7 @@ impl RunArgs {
             .trace_verdicts(self.trace_verdicts)
             .busy_poll(self.kernel_polls().then_some(BUSY_POLL))
             .share(self.share)
+            .tap(self.capture.tap())
             .allow_asm_in_ssm_range(self.allow_asm_in_ssm_range);
         if let Some(entries) = self.max_flows {
             builder = builder.max_flows(entries);

@@ -4,13 +4,14 @@ use std::io::Write;
 
 use receiver::Ledger;
 
+use crate::capture::Capture;
 use crate::instance::Instance;
 use crate::outlet;
 use crate::sink::{LOSSES, SinkReport, SinkRequest};
 use crate::units::count;
 
 /// Prints what the recordings of a run that has ended have, and what they lack.
-pub fn print_summary(requests: &[SinkRequest], instance: &Instance, stdout_is_taken: bool) {
+pub fn print_summary(requests: &[SinkRequest], instance: &Instance, capture: Capture, stdout_is_taken: bool) {
     let reports = instance.sinks().map(|sinks| sinks.reports()).unwrap_or_default();
     let recordings: Vec<&SinkReport> = requests
         .iter()
@@ -18,7 +19,7 @@ pub fn print_summary(requests: &[SinkRequest], instance: &Instance, stdout_is_ta
         .filter_map(|request| reports.iter().find(|report| report.name == request.name()))
         .collect();
     let ledger = instance.handle().ledger().unwrap_or_default();
-    let text = recordings.iter().map(|report| sentence(report, &ledger) + "\n").collect::<String>();
+    let text = recordings.iter().map(|report| sentence(report, &ledger, capture) + "\n").collect::<String>();
     if stdout_is_taken || requests.iter().any(SinkRequest::takes_stdout) {
         outlet::print(text.trim_end());
     } else {
@@ -27,16 +28,20 @@ pub fn print_summary(requests: &[SinkRequest], instance: &Instance, stdout_is_ta
     }
 }
 
-fn sentence(report: &SinkReport, ledger: &Ledger) -> String {
+fn sentence(report: &SinkReport, ledger: &Ledger, capture: Capture) -> String {
     let recorded = format!("recorded {} to {}", count(report.packets, "packet"), report.name);
     let unwritten = report.dropped_by.iter().map(|(reason, dropped)| format!("{dropped} not written ({reason})"));
+    let in_rings = if capture.wanted { ledger.lost() } else { 0 };
+    let in_tap = ledger.tap().lost();
     let causes = LOSSES.into_iter().map(|cause| (cause, ledger.count(cause).unwrap_or(0)));
-    let lost = causes.filter(|(_, lost)| *lost > 0).map(|(cause, lost)| format!("{lost} not received ({cause})"));
-    let losses: Vec<String> = lost.chain(unwritten).collect();
+    let causes = causes.filter(|(_, lost)| *lost > 0 && capture.wanted);
+    let lost = causes.map(|(cause, lost)| format!("{lost} not received ({cause})"));
+    let of_tap = (in_tap > 0).then(|| format!("{in_tap} lost in the tap"));
+    let losses: Vec<String> = lost.chain(of_tap).chain(unwritten).collect();
     match losses.as_slice() {
         [] => format!("{recorded}; nothing was lost"),
         losses => {
-            format!("{recorded}; {} lost: {}", count(ledger.lost() + report.dropped, "packet"), losses.join(", "))
+            format!("{recorded}; {} lost: {}", count(in_rings + in_tap + report.dropped, "packet"), losses.join(", "))
         }
     }
 }
@@ -48,11 +53,14 @@ mod tests {
     #[test]
     fn the_end_is_a_sentence() {
         let mut report = SinkReport { name: "a.pcapng".to_owned(), packets: 1, ..SinkReport::default() };
-        assert_eq!(sentence(&report, &Ledger::default()), "recorded 1 packet to a.pcapng; nothing was lost");
+        assert_eq!(
+            sentence(&report, &Ledger::default(), Capture::default()),
+            "recorded 1 packet to a.pcapng; nothing was lost"
+        );
         (report.packets, report.dropped) = (300, 5);
         report.dropped_by.insert("slow_reader", 5);
         assert_eq!(
-            sentence(&report, &Ledger::default()),
+            sentence(&report, &Ledger::default(), Capture::default()),
             "recorded 300 packets to a.pcapng; 5 packets lost: 5 not written (slow_reader)"
         );
     }

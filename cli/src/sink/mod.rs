@@ -36,7 +36,7 @@ pub use publish::queue::PublishReport;
 pub use publish::room::Room;
 pub use request::SinkRequest;
 pub use set::{Sinks, lock};
-pub use traits::{Context, FeedOrigin, Origin, RecordingReport, SinkReport};
+pub use traits::{Context, FeedOrigin, FrameSink, Origin, RecordingReport, SinkReport};
 
 /// The most sinks of a run.
 const MOST_SINKS: usize = 64;

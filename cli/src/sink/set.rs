@@ -9,7 +9,7 @@ use super::failure::SinkFailure;
 use super::publish::room::Room;
 use super::request::SinkRequest;
 use super::selection::{Routes, Selection};
-use super::traits::{Context, Sink, SinkReport};
+use super::traits::{Context, FrameSink, Sink, SinkReport};
 use crate::errors::UsageError;
 
 /// Everything that a run does with a datagram beyond counting it.
@@ -151,6 +151,11 @@ impl Sinks {
         self.sinks.iter().filter_map(|named| named.sink.room()).collect()
     }
 
+    /// What takes frames that were not delivered, of each recording, once.
+    pub fn undelivered(&mut self) -> Vec<Box<dyn FrameSink>> {
+        self.sinks.iter_mut().filter_map(|named| named.sink.undelivered()).collect()
+    }
+
     /// The counts of each sink.
     pub fn reports(&self) -> Vec<SinkReport> {
         self.sinks.iter().map(|Named { name, sink, .. }| SinkReport { name: name.clone(), ..sink.report() }).collect()
@@ -170,6 +175,7 @@ pub fn lock(sinks: &Mutex<Sinks>) -> MutexGuard<'_, Sinks> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::Capture;
     use crate::event::Event;
     use crate::outlet::{Outlet, OutletError};
     use std::io;
@@ -221,7 +227,9 @@ mod tests {
     #[test]
     fn counting_alone_needs_no_sinks() {
         let (events, _) = mpsc::channel::<Event>();
-        let context = Context { events: &events, interface: 1, handle: None, subscriptions: &[], origins: &[] };
+        let capture = Capture::default();
+        let context =
+            Context { events: &events, interface: 1, handle: None, subscriptions: &[], origins: &[], capture };
         assert!(Sinks::open(&[], false, &context).expect("nothing fails").is_none());
         assert!(Sinks::open(&[], true, &context).expect("nothing fails").is_some_and(|sinks| sinks.probe().is_some()));
     }

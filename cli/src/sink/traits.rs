@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use receiver::{Datagram, Handle, Subscription, SubscriptionId};
+use receiver::{Datagram, Handle, Subscription, SubscriptionId, TappedFrame};
 use receiver_feed::protocol::AnyProtocol;
 use serde::Serialize;
 
 use super::publish::queue::PublishReport;
 use super::publish::room::Room;
+use crate::capture::Capture;
 use crate::event::Event;
 use crate::outlet::{Condition, Counts, DropReason, OutletError};
 
@@ -46,8 +47,22 @@ pub trait Sink: Send {
         None
     }
 
+    /// What takes frames that were not delivered, once; `None` if the sink takes none.
+    fn undelivered(&mut self) -> Option<Box<dyn FrameSink>> {
+        None
+    }
+
     /// The counts so far.
     fn report(&self) -> SinkReport;
+}
+
+/// Where frames go that were not delivered. One thread gives them, and waits for nobody.
+pub trait FrameSink: Send {
+    /// Takes one frame, whole, or drops and counts it.
+    fn take(&mut self, frame: &TappedFrame<'_>);
+
+    /// Ends a batch: passes on what was taken. The sink that this belongs to reports a failure.
+    fn end_batch(&mut self);
 }
 
 /// The counts of one sink. The names in JSON do not change.
@@ -123,6 +138,21 @@ impl SinkReport {
             publisher: None,
         }
     }
+
+    /// With the counts of further units of the same sink.
+    pub fn and(mut self, counts: &Counts) -> Self {
+        self.packets += counts.written();
+        self.bytes += counts.bytes();
+        self.dropped += counts.dropped();
+        for reason in DropReason::ALL {
+            let dropped = counts.dropped_for(reason);
+            if dropped > 0 {
+                *self.dropped_by.entry(reason.name()).or_default() += dropped;
+                self.failures += if reason.is_failure() { dropped } else { 0 };
+            }
+        }
+        self
+    }
 }
 
 /// What a sink may need to be opened.
@@ -137,6 +167,8 @@ pub struct Context<'a> {
     pub subscriptions: &'a [(SubscriptionId, Subscription)],
     /// The names and feeds of subscriptions.
     pub origins: &'a [Origin],
+    /// What recordings hold.
+    pub capture: Capture,
 }
 
 /// A subscription as the user knows it.

@@ -13,6 +13,8 @@ use crate::api::handle::Handle;
 use crate::api::mode::{ModeRequest, ReceiveMode, fallback_warning};
 use crate::api::queues::Queues;
 use crate::api::receiver::Receiver;
+use crate::api::tap::Tap;
+use crate::api::tap_config::TapConfig;
 use crate::api::vlan::Vlan;
 use crate::engine::control::others::Others;
 use crate::engine::control::{Control, ControlParts, membership_interface, named_sources};
@@ -29,6 +31,7 @@ use crate::paths::frame::FrameOptions;
 use crate::paths::kernel::KernelSockets;
 use crate::paths::mapped::Mapped;
 use crate::paths::queue::QueuePath;
+use crate::program::Program;
 use crate::stats::host_counters::HostCounters;
 use receiver_host::Interface;
 
@@ -258,6 +261,14 @@ impl Builder {
         self
     }
 
+    /// Has the XDP program copy frames of some verdicts for [`Receiver::take_tap`], before it acts on the verdict: so
+    /// they can be seen although XDP drops them. Default: none. A tap costs a frame of another verdict a few
+    /// instructions. It takes a mode with XDP: [`ModeRequest::Auto`] never falls back to mode `socket` then.
+    pub fn tap(mut self, tap: impl Into<Option<TapConfig>>) -> Self {
+        self.config.tap = tap.into();
+        self
+    }
+
     /// A flag that ends [`Builder::build`] early once it is true. Everything is then undone, and the error is
     /// [`Error::Cancelled`]. Joining 10,000 groups takes seconds; a signal handler can set the flag meanwhile.
     pub fn cancel(mut self, flag: Arc<AtomicBool>) -> Self {
@@ -305,7 +316,8 @@ impl Builder {
         let joined = self.membership_interface(&interface, &mut warnings)?;
         self.check_cancelled()?;
         let selection = ModeSelection { interface: &interface, config: &self.config };
-        let Attached { mode, refused, program, sockets, rings } = selection.select()?;
+        let Attached { mode, refused, mut program, sockets, rings } = selection.select()?;
+        let tap = program.as_mut().and_then(Program::take_tap);
         // The kernel shares by itself.
         self.config.share &= mode != ReceiveMode::Socket;
         let kernel_is_untagged = self.config.vlan.is_some() && joined.index == interface.index;
@@ -352,6 +364,7 @@ impl Builder {
         let control = Arc::new(Control::new(shared, parts));
         let guard = Arc::new(Guard::new(Arc::clone(&control)));
         let shared = || Arc::clone(control.shared());
+        let tap = tap.map(|rings| Tap::new(shared(), rings));
         let paths = sockets
             .into_iter()
             .enumerate()
@@ -377,7 +390,7 @@ impl Builder {
         control.check_others();
         let first = self.thread_start;
         link::watch(&control, move || first.iter().for_each(|ThreadStart(call)| call()))?;
-        Ok(Receiver::new(workers, Handle { control }))
+        Ok(Receiver::new(workers, Handle { control }, tap))
     }
 
     /// Where the groups are joined: the VLAN's own interface if there is one, so that reports carry the tag.
@@ -410,7 +423,7 @@ mod tests {
     #[test]
     fn each_setter_fills_its_field() {
         type Set = fn(Builder) -> Builder;
-        let setters: [(&str, Set); 20] = [
+        let setters: [(&str, Set); 21] = [
             ("subscriptions", |b| b.subscribe("10.0.0.1@232.1.1.1:5000".parse().expect("a subscription"))),
             ("subscriptions", |b| b.subscribe_all(["239.1.1.1:5000".parse().expect("a subscription")])),
             ("mode", |b| b.mode(ReceiveMode::Generic)),
@@ -431,6 +444,7 @@ mod tests {
             ("allow_asm_in_ssm_range", |b| b.allow_asm_in_ssm_range(true)),
             ("drop_unwanted", |b| b.drop_unwanted(DropUnwanted::Always)),
             ("share", |b| b.share(true)),
+            ("tap", |b| b.tap(TapConfig::default())),
         ];
         let fields = |builder: &Builder| match serde_json::to_value(builder.config()) {
             Ok(serde_json::Value::Object(fields)) => fields,

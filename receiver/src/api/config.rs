@@ -9,6 +9,7 @@ use crate::api::config_text;
 use crate::api::error::Error;
 use crate::api::mode::{ModeRequest, ReceiveMode};
 use crate::api::queues::Queues;
+use crate::api::tap_config::TapConfig;
 use crate::api::vlan::Vlan;
 use crate::engine::filter::FilterTable;
 use crate::engine::others::DropUnwanted;
@@ -93,6 +94,8 @@ pub struct ReceiverConfig {
     /// If true, the kernel gets each packet too, so that other programs on the host lose nothing. Takes mode `mapped`.
     /// Default: false.
     pub share: bool,
+    /// Frames that the XDP program copies because of their verdict. Takes a mode with XDP. Default: none.
+    pub tap: Option<TapConfig>,
 }
 
 impl Default for ReceiverConfig {
@@ -119,6 +122,7 @@ impl Default for ReceiverConfig {
             allow_asm_in_ssm_range: false,
             drop_unwanted: DropUnwanted::default(),
             share: false,
+            tap: None,
         }
     }
 }
@@ -141,6 +145,7 @@ impl ReceiverConfig {
             return Err(wrong("mode", &self.mode, reason));
         }
         self.validate_share()?;
+        self.validate_tap()?;
         if matches!(&self.queues, Queues::These(numbers) if numbers.is_empty()) || self.queues == Queues::First(0) {
             return Err(wrong("queues", &"none", "there must be at least one queue; use queue 0, or all queues"));
         }
@@ -219,6 +224,17 @@ impl ReceiverConfig {
             return Err(wrong("busy_poll", &value, reason));
         }
         Ok(())
+    }
+
+    /// Checks the tap, and that there is an XDP program for it.
+    fn validate_tap(&self) -> Result<(), Error> {
+        let Some(tap) = &self.tap else { return Ok(()) };
+        if self.mode == ModeRequest::Exactly(ReceiveMode::Socket) {
+            let reason = "mode socket has no XDP program, which makes the copies; ask for mode auto, mapped, copy or \
+                          generic, or do without a tap";
+            return Err(wrong("tap", &tap.shown(), reason));
+        }
+        tap.validate()
     }
 
     /// When unwanted frames are dropped: never, if packets are shared.
@@ -305,6 +321,7 @@ fn wrong(option: &'static str, value: &dyn std::fmt::Display, reason: impl Into<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::verdict_set::VerdictSet;
 
     /// No field has its default.
     fn unusual() -> ReceiverConfig {
@@ -331,6 +348,7 @@ mod tests {
             allow_asm_in_ssm_range: true,
             drop_unwanted: DropUnwanted::Never,
             share: true,
+            tap: Some(TapConfig { slots: 64, ..TapConfig::default() }),
         }
     }
 
@@ -431,7 +449,7 @@ mod tests {
         let together = ReceiverConfig { share: false, ..unusual() };
         assert!(ReceiverConfig::default().validate().is_ok() && together.validate().is_ok());
         type Change = fn(&mut ReceiverConfig);
-        let cases: [(Change, &str, &str, &str); 13] = [
+        let cases: [(Change, &str, &str, &str); 16] = [
             (|c| c.ring_size = 1000, "ring_size", "1000", "use 1024"),
             (|c| c.ring_size = 0, "ring_size", "0", "use 64"),
             (|c| c.ring_size = u32::MAX, "ring_size", "4294967295", "use 1048576"),
@@ -454,6 +472,24 @@ mod tests {
                 "busy_poll",
                 "64 packets in 50 us",
                 "do without one of the two",
+            ),
+            (
+                |c| (c.tap, c.mode) = (Some(TapConfig::default()), ReceiveMode::Socket.into()),
+                "tap",
+                "\"dropped_not_included,dropped_blocked,dropped_malformed,dropped_martian\" with 4096 slots",
+                "ask for mode auto",
+            ),
+            (
+                |c| c.tap = Some(TapConfig { verdicts: VerdictSet::NONE, slots: 64 }),
+                "tap",
+                "\"\" with 64 slots",
+                "name dropped_blocked",
+            ),
+            (
+                |c| c.tap = Some(TapConfig { verdicts: VerdictSet::LOST, slots: 100 }),
+                "tap",
+                "\"dropped_ring_full,dropped_ring_busy\" with 100 slots",
+                "use 128",
             ),
         ];
         for (change, name, given, remedy) in cases {

@@ -22,5 +22,8 @@ pub(crate) mod report;
 pub(crate) mod source;
 #[cfg(feature = "tokio")]
 pub(crate) mod stream;
+pub(crate) mod tap;
+pub(crate) mod tap_config;
 pub(crate) mod text;
+pub(crate) mod verdict_set;
 pub(crate) mod vlan;

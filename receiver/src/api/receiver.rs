@@ -3,6 +3,7 @@
 use crate::api::datagram::Datagram;
 use crate::api::error::Error;
 use crate::api::handle::Handle;
+use crate::api::tap::Tap;
 use crate::engine::worker::{Wait, Worker};
 
 /// A running receiver on one interface. Dropping it leaves all groups and detaches the XDP program.
@@ -34,16 +35,23 @@ pub struct Receiver {
     workers: Vec<Worker>,
     handle: Handle,
     next: usize,
+    tap: Option<Tap>,
 }
 
 impl Receiver {
-    pub(crate) fn new(workers: Vec<Worker>, handle: Handle) -> Self {
-        Self { workers, handle, next: 0 }
+    pub(crate) fn new(workers: Vec<Worker>, handle: Handle, tap: Option<Tap>) -> Self {
+        Self { workers, handle, next: 0, tap }
     }
 
     /// A handle that steers this receiver from any thread.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// Takes the reader of the tap, once; `None` without [`Builder::tap`](crate::Builder::tap). A tap that nobody has
+    /// taken ends with this value, or with [`Receiver::into_workers`].
+    pub fn take_tap(&mut self) -> Option<Tap> {
+        self.tap.take()
     }
 
     /// Receives from all queues in turn, on this thread. It is faster to give each queue a thread:

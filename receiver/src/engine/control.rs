@@ -339,6 +339,7 @@ impl Control {
             Some(program) => program.verdicts()?,
             None => [0; Verdict::COUNT],
         };
+        let tap = inner.program.as_ref().map(|program| program.tap_ledger(&verdicts)).transpose()?.unwrap_or_default();
         let unbound = self.unbound_frames(&inner)?;
         let sockets = self.shared.queues.iter().map(QueueShared::ledger).collect::<Result<Vec<_>, Error>>()?;
         let counters: Vec<&QueueCounters> = self.shared.queues.iter().map(|queue| &queue.path.counters).collect();
@@ -346,7 +347,7 @@ impl Control {
         let kernel = path.ledger(inner.drops());
         let host = self.host.as_ref().and_then(|host| host.counted(self.interface().index).ok());
         let ledger = Ledger::new(verdicts, sockets, &counters, &path.path.counters, kernel, unbound);
-        Ok(ledger.with_link(inner.link).with_host(host).with_unlogged(unlogged))
+        Ok(ledger.with_link(inner.link).with_host(host).with_unlogged(unlogged).with_tap(tap))
     }
 
     /// Leaves all groups, detaches the program, and stops the workers once they have delivered what had arrived.

@@ -89,7 +89,8 @@ impl ModeSelection<'_> {
         let mut not_loaded = false;
         for &mode in modes {
             let Some(attach) = attach_for(mode) else {
-                if self.config.require_xdp {
+                // A tap needs the program.
+                if self.config.require_xdp || self.config.tap.is_some() {
                     break;
                 }
                 return Ok(Attached { mode, refused, program: None, sockets: Vec::new(), rings: Vec::new() });

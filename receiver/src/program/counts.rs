@@ -9,7 +9,9 @@ use super::loaded::Program;
 use super::operation;
 use super::refused::refused;
 use super::slot_counters::{SlotCounters, UnwantedCounts, address};
+use super::tap::TapRings;
 use crate::api::error::Error;
+use crate::stats::tap_ledger::TapLedger;
 
 impl Program {
     /// Frames by verdict since load, over all CPUs.
@@ -70,6 +72,20 @@ impl Program {
             seen.extend(there.map(|other| (address(other.group), Port::from_wire(other.port as u16).to_host())));
         }
         Ok(seen.into_iter().collect())
+    }
+
+    /// The reader's side of the tap, once; `None` if the program was loaded without a tap.
+    pub fn take_tap(&mut self) -> Option<TapRings> {
+        self.tap_rings.take()
+    }
+
+    /// The counts of the tap. `verdicts` were read before, so that no frame in flight looks lost.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn tap_ledger(&self, verdicts: &[u64; Verdict::COUNT]) -> Result<TapLedger, Error> {
+        let Some(tap) = &self.tap else { return Ok(TapLedger::default()) };
+        tap.ledger(verdicts).map_err(|error| refused(&self.interface, operation::COUNTER, &error))
     }
 
     /// Logs what is left in the program's log to `tracing` (target `receiver::xdp`), as a thread does all the time. To

@@ -13,6 +13,7 @@ use super::operation;
 use super::refused::{foreign, refused};
 use super::rings::{Ring, RingGlobals, RingShape, Rings, Waker};
 use super::slot_counters::SlotCounters;
+use super::tap::{self, TapGlobals, TapMaps, TapRings};
 use super::trace::Trace;
 use crate::api::config::ReceiverConfig;
 use crate::api::error::Error;
@@ -37,6 +38,8 @@ pub struct Program {
     pub(super) other_ports: PerCpuArray<MapData, OtherPort>,
     pub(super) sockets: XskMap<MapData>,
     pub(super) rings: Option<Rings>,
+    pub(super) tap: Option<TapMaps>,
+    pub(super) tap_rings: Option<TapRings>,
     pub(super) trace: Option<Trace>,
     pub(super) link: Option<XdpLinkId>,
     pub(super) ebpf: Ebpf,
@@ -47,8 +50,8 @@ impl Program {
     ///
     /// Wanted frames go to AF_XDP sockets ([`Program::set_socket`]).
     ///
-    /// Of the configuration it takes `vlan`, `timestamps`, `trace_verdicts` and `max_flows`, and without the latter
-    /// `subscriptions`. There are at most 131,072 (group, port) entries of each IP version.
+    /// Of the configuration it takes `vlan`, `timestamps`, `trace_verdicts`, `tap` and `max_flows`, and without the
+    /// latter `subscriptions`. There are at most 131,072 (group, port) entries of each IP version.
     ///
     /// # Errors
     /// [`Error::NotPermitted`], [`Error::Program`] with the verifier's or loader's reason.
@@ -84,6 +87,7 @@ impl Program {
         let (flow_buckets, group_buckets) = (buckets(max_flows), buckets(max_groups));
         let (flows_mask, groups_mask) = (flow_buckets - 1, group_buckets - 1);
         let ring_globals = RingGlobals::of(rings);
+        let tap_globals = TapGlobals::of(config.tap.as_ref(), interface);
         let mut loader = EbpfLoader::new();
         loader
             .override_global(names::FLOWS_MASK, &flows_mask, true)
@@ -105,6 +109,7 @@ impl Program {
         // Groups of both families share the slots, and a group for which there turns out to be no room has had one too.
         loader.map_max_entries(names::BLOCKED, 2 * max_groups + 1);
         ring_globals.set(&mut loader, rings);
+        tap_globals.set(&mut loader);
         let mut ebpf = loader.load(OBJECT).map_err(|error| refused(name, operation::LOAD, &error))?;
         let trace = match config.trace_verdicts {
             true => Some(Trace::start(&mut ebpf).map_err(|error| refused(name, operation::LOG, error.as_ref()))?),
@@ -116,6 +121,8 @@ impl Program {
         let filter_v4 = FilterTables::of_maps(maps, max_flows, max_groups).map_err(unmapped)?;
         let maps = [array(&mut ebpf, names::FLOWS_V6, name)?, array(&mut ebpf, names::GROUPS_V6, name)?];
         let filter_v6 = FilterTables::of_maps(maps, max_flows, max_groups).map_err(unmapped)?;
+        let tap = config.tap.map(|tap| tap::open(&mut ebpf, name, &tap, &tap_globals)).transpose()?;
+        let (tap, tap_rings) = tap.unzip();
         Ok(Self {
             interface: name.to_owned(),
             buffers: Buffers::One,
@@ -126,6 +133,8 @@ impl Program {
             other_ports: map(&mut ebpf, names::OTHER_PORTS, name)?,
             sockets: map(&mut ebpf, names::SOCKETS, name)?,
             rings: rings.map(|shape| Rings::take(&mut ebpf, name, shape)).transpose()?,
+            tap,
+            tap_rings,
             trace,
             link: None,
             ebpf,

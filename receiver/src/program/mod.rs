@@ -15,6 +15,7 @@ mod refused;
 mod rings;
 mod slot_counters;
 mod table;
+mod tap;
 #[cfg(feature = "internals")]
 mod test_run;
 mod trace;
@@ -30,5 +31,6 @@ pub use rings::RingShape;
 #[cfg(feature = "internals")]
 pub use rings::Rings;
 pub use slot_counters::{SlotCounters, UnwantedCounts};
+pub use tap::TapRings;
 #[cfg(feature = "internals")]
 pub use test_run::TestVerdict;

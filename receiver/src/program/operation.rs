@@ -15,6 +15,7 @@ operations! {
     LOG = "open the XDP program's log";
     MAP = "map the XDP filter's memory";
     MAP_RINGS = "map the packet memory";
+    MAP_TAP = "map the memory of the tap";
     MAKE_WAKER = "make what wakes the consumer of a mapped ring";
     SET_SOCKET = "give the frames of a queue to its AF_XDP socket";
     UNSET_SOCKET = "take the frames of a queue from its AF_XDP socket";

@@ -131,6 +131,10 @@ pub(crate) struct Ring {
 pub struct Waker(RingBuf<MapData>);
 
 impl Waker {
+    pub(super) fn new(ring: RingBuf<MapData>) -> Self {
+        Self(ring)
+    }
+
     /// Takes all records out. Returns how many there were.
     pub fn drain(&mut self) -> usize {
         std::iter::from_fn(|| self.0.next().map(drop)).count()

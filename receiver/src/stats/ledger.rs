@@ -1,6 +1,6 @@
 //! The ledger: every frame under one cause, from counters that are kept independently of each other.
 //!
-//! Three equations are checked. [`Ledger::unaccounted`] is the sum of their differences:
+//! Four equations are checked. [`Ledger::unaccounted`] is the sum of their differences:
 //!
 //! 1. The XDP side. Frames that the program redirected = frames that the workers took from the rings + frames still in
 //!    the rings + frames that the kernel counts as dropped in between (XDP_STATISTICS) + frames redirected to a socket
@@ -10,6 +10,7 @@
 //! 2. Each queue. Frames taken = datagrams delivered + frames dropped under a named reason + datagrams held for later.
 //! 3. The kernel path. Datagrams that recvmmsg returned = set aside there + held there for later + taken, and
 //!    taken = delivered + dropped + held.
+//! 4. The tap. Frames of its verdicts = frames that its reader took + frames in its rings + frames that it lost.
 //!
 //! The two sides of each equation are counted at different places by different code. The counters are read one after
 //! another: while traffic flows, the sum includes frames on their way between two counters. At rest it is 0, or the
@@ -20,6 +21,7 @@ use receiver_common::Verdict;
 use crate::engine::link::LinkLedger;
 use crate::stats::host_counters::HostLedger;
 use crate::stats::queue_counters::{DropReason, QueueCounters, QueueCounts};
+use crate::stats::tap_ledger::TapLedger;
 
 /// The counts of one queue's AF_XDP sockets: XDP_STATISTICS (Documentation/networking/af_xdp.rst), and those of the
 /// ring. A mapped ring has the latter alone.
@@ -118,6 +120,7 @@ pub struct Ledger {
     host: Option<HostLedger>,
     unbound: u64,
     unlogged: Option<u64>,
+    tap: TapLedger,
     /// What the workers of the receive queues counted, all together.
     xdp: QueueCounts,
     /// What the worker of the kernel path counted.
@@ -155,6 +158,7 @@ impl Ledger {
             host: None,
             unbound,
             unlogged: None,
+            tap: TapLedger::default(),
             xdp: queues.into_iter().fold(QueueCounts::default(), |sum, queue| sum + queue),
             kernel_path: path,
             unaccounted,
@@ -167,6 +171,15 @@ impl Ledger {
 
     pub(crate) fn with_unlogged(self, unlogged: Option<u64>) -> Self {
         Self { unlogged, ..self }
+    }
+
+    pub(crate) fn with_tap(self, tap: TapLedger) -> Self {
+        Self { unaccounted: self.unaccounted + tap.unaccounted(), tap, ..self }
+    }
+
+    /// The tap ([`Builder::tap`](crate::Builder::tap)).
+    pub fn tap(&self) -> TapLedger {
+        self.tap
     }
 
     /// Verdicts that [`Builder::trace_verdicts`](crate::Builder::trace_verdicts) did not log, for want of room in the
@@ -211,7 +224,7 @@ impl Ledger {
         [Verdict::Redirected, Verdict::Mapped].iter().all(|&way| self.verdict(way) == earlier.verdict(way))
             && sockets(self) == sockets(earlier)
             && (self.kernel, self.unbound) == (earlier.kernel, earlier.unbound)
-            && (self.xdp, self.kernel_path) == (earlier.xdp, earlier.kernel_path)
+            && (self.xdp, self.kernel_path, self.tap) == (earlier.xdp, earlier.kernel_path, earlier.tap)
     }
 
     /// Frames under one verdict of the XDP program, over all CPUs.
@@ -293,14 +306,14 @@ impl Ledger {
     ///
     /// - `redirected`, `dropped_*` and `passed_*` are the verdicts of the XDP program.
     /// - `xsk_*` are counts of the AF_XDP sockets and of the mapped rings, `ring_*` of the latter alone, `kernel_*` of
-    ///   the kernel path's sockets, `link_*` of link changes, `host_*` and `interface_*` of the kernel
+    ///   the kernel path's sockets, `tap_*` of the tap ([`TapLedger`]), `link_*` of link changes, `host_*` and `interface_*` of the kernel
     ///   ([`HostLedger`]).
     /// - `xdp_taken` and `xdp_delivered` are the frames that the workers took from the rings, and the datagrams that
     ///   they handed over; `kernel_taken` and `kernel_delivered` are the same on the kernel path.
     /// - `revoked`, `udp_checksum`, `not_kept` and the like are the reasons for which a worker dropped a datagram.
     /// - `copied`, `checksum_partial` and the like describe datagrams that were handed over.
     ///
-    /// All are counters, which only grow, except the gauges `xsk_in_ring`, `xsk_leased` and `held`. The counters
+    /// All are counters, which only grow, except the gauges `xsk_in_ring`, `xsk_leased`, `tap_in_ring` and `held`. The counters
     /// `interface_*` start again from 0 with an interface that was made again. A datagram's outcome is counted once,
     /// when the consumer's callback has returned.
     pub fn causes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
@@ -347,7 +360,7 @@ impl Ledger {
             ("unstamped", both.unstamped),
         ];
         let dropped = both.dropped().map(|(reason, count)| (reason.name(), count));
-        verdicts.chain(sockets).chain(host).chain(workers).chain(dropped)
+        verdicts.chain(sockets).chain(self.tap.causes()).chain(host).chain(workers).chain(dropped)
     }
 }
 

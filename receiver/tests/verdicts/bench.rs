@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use netlab::Lab;
 use receiver::internals::{Attach, Buffers, PartialChecksums, Program, RingShape};
-use receiver::{Interface, ReceiverConfig, Vlan};
+use receiver::{Interface, ReceiverConfig, TapConfig, Vlan};
 use receiver_common::Verdict;
 use receiver_xsk::{BindConfig, BindMode, XskSocket};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
@@ -25,11 +25,12 @@ pub struct Config {
     pub pass_partial: bool,
     pub trace: bool,
     pub max_flows: u32,
+    pub tap: Option<TapConfig>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { vlan: None, stamp: false, pass_partial: false, trace: false, max_flows: 65_536 }
+        Self { vlan: None, stamp: false, pass_partial: false, trace: false, max_flows: 65_536, tap: None }
     }
 }
 
@@ -45,6 +46,7 @@ impl Config {
         config.timestamps = self.stamp;
         config.trace_verdicts = self.trace;
         config.max_flows = Some(self.max_flows);
+        config.tap = self.tap;
         let checksums = if self.pass_partial { PartialChecksums::Pass } else { PartialChecksums::Redirect };
         Program::load_with(interface, &config, checksums, rings).expect("the program loads")
     }

@@ -22,6 +22,7 @@ mod sleeps;
 mod stamp;
 mod storm;
 mod table;
+mod tap;
 #[path = "../support/threads.rs"]
 mod threads;
 

@@ -26,7 +26,7 @@ use crate::threads::Ending;
 pub const OF_THE_RING: [Verdict; 4] =
     [Verdict::Mapped, Verdict::DroppedRingFull, Verdict::DroppedRingBusy, Verdict::PassedTooLong];
 
-const SLOTS: u32 = 8;
+pub const SLOTS: u32 = 8;
 /// A ring with a frame for each slot.
 pub const SHAPE: RingShape =
     RingShape { queues: 1, slots: SLOTS, frames: SLOTS, frame_size: FRAME_SIZE, entries: SLOTS, share: false };
@@ -46,7 +46,7 @@ impl Subject {
         Self::run_with(CapabilitySet::all(), config, shape, test);
     }
 
-    fn run_with(kept: CapabilitySet, config: &Config, shape: &RingShape, test: impl FnOnce(&mut Self) + Send) {
+    pub fn run_with(kept: CapabilitySet, config: &Config, shape: &RingShape, test: impl FnOnce(&mut Self) + Send) {
         let lab = Lab::builder().queues(2).build().expect("root, and iproute2");
         lab.tx().ip(&["link", "set", lab.tx_interface(), "down"]).expect("the link down");
         let load = || {
@@ -63,12 +63,12 @@ impl Subject {
     }
 
     /// Runs a frame, and returns the action and the verdict.
-    fn judge(&mut self, frame: &[u8]) -> (u32, Verdict) {
+    pub fn judge(&mut self, frame: &[u8]) -> (u32, Verdict) {
         self.judge_split(frame, frame.len())
     }
 
     /// As [`Subject::judge`], with only the first N bytes of the frame in its first buffer.
-    fn judge_split(&mut self, frame: &[u8], first: usize) -> (u32, Verdict) {
+    pub fn judge_split(&mut self, frame: &[u8], first: usize) -> (u32, Verdict) {
         let before = self.program.verdicts().expect("the counts");
         let ran = self.program.test_split(frame, first, &self.interface, 0, 1).expect("a test run");
         let after = self.program.verdicts().expect("the counts");
@@ -82,7 +82,7 @@ impl Subject {
     }
 
     /// Attaches the entry for packets over several buffers.
-    fn take_several_buffers(&mut self) {
+    pub fn take_several_buffers(&mut self) {
         self.program.detach().expect("the program is detached");
         self.program.set_buffers(Buffers::Several).expect("the other entry loads");
         self.program.attach(&self.interface, Attach::Native).expect("the other entry is attached");
@@ -100,7 +100,7 @@ pub fn is_readable(fd: BorrowedFd<'_>, within: Duration) -> bool {
 }
 
 /// A wanted frame of `length` bytes, at least 42, with a pattern for its payload.
-fn wanted(length: usize, seed: u8) -> Vec<u8> {
+pub fn wanted(length: usize, seed: u8) -> Vec<u8> {
     let mut frame = v4(WANTED_V4, GROUP_V4, PORT, length - 42);
     frame[42..].iter_mut().zip(seed..=u8::MAX).for_each(|(byte, value)| *byte = value);
     frame[42..].iter_mut().enumerate().for_each(|(at, byte)| *byte ^= (at / 7) as u8);

@@ -12,7 +12,7 @@ use crate::frames::{v4, v6};
 use crate::handle::Handle;
 use crate::table::{GROUP_V4, GROUP_V6, PORT, WANTED_V4, WANTED_V6};
 
-const STAMPED: Config = Config { vlan: None, stamp: true, pass_partial: false, trace: false, max_flows: 64 };
+const STAMPED: Config = Config { vlan: None, stamp: true, pass_partial: false, trace: false, max_flows: 64, tap: None };
 
 #[test]
 fn redirected_frames_are_stamped_and_else_unchanged() {

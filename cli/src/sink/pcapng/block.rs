@@ -33,8 +33,8 @@ const ISB_FILTER_ACCEPTED: u16 = 6;
 const ISB_OS_DROPPED: u16 = 7;
 const ISB_USER_DELIVERED: u16 = 8;
 
-/// `epb_flags`: inbound, to a multicast address.
-const INBOUND_MULTICAST: u32 = 1 | 2 << 2;
+/// `epb_flags`: inbound. The address is above.
+const INBOUND: u32 = 1;
 /// The code of `if_filter` for a text in the language of libpcap.
 const LIBPCAP_FILTER: u8 = 0;
 /// 10^-9 s.
@@ -83,6 +83,28 @@ pub struct Packet<'a> {
     pub drop_count: u64,
     /// A comment, if it has any text.
     pub comment: &'a str,
+}
+
+/// To which kind of address a packet was sent, as `epb_flags` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reception {
+    /// To a host.
+    Unicast = 1,
+    /// To a group.
+    Multicast = 2,
+    /// To all.
+    Broadcast = 3,
+}
+
+impl Reception {
+    /// Of a frame from its Ethernet header on.
+    pub fn of(frame: &[u8]) -> Self {
+        match frame {
+            [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, ..] => Self::Broadcast,
+            [first, ..] if first & 1 != 0 => Self::Multicast,
+            _ => Self::Unicast,
+        }
+    }
 }
 
 /// Counts since a recording began.
@@ -171,7 +193,7 @@ impl Packet<'_> {
         let mut rest = [0; 3 + 8 + 8];
         rest[3..5].copy_from_slice(&EPB_FLAGS.to_le_bytes());
         rest[5..7].copy_from_slice(&4_u16.to_le_bytes());
-        rest[7..11].copy_from_slice(&INBOUND_MULTICAST.to_le_bytes());
+        rest[7..11].copy_from_slice(&(INBOUND | (Reception::Multicast as u32) << 2).to_le_bytes());
         let padding = length.wrapping_neg() % 4;
         if self.drop_count == 0 && self.comment.is_empty() {
             let total = PACKET_HEAD + length + padding + 16;
@@ -188,6 +210,26 @@ impl Packet<'_> {
         }
         let total = ((out.len() - start) as u32).to_le_bytes();
         out[start + 4..start + 8].copy_from_slice(&total);
+    }
+}
+
+impl Packet<'_> {
+    /// Appends the block of a packet that had `whole` bytes, and of which `bytes` were captured.
+    pub fn write_cut(&self, out: &mut Out, reception: Reception, whole: usize, bytes: &[u8]) {
+        block(out, ENHANCED_PACKET, |out| {
+            out.extend(self.interface.to_le_bytes());
+            out.extend(halves(self.time));
+            out.extend((bytes.len() as u32).to_le_bytes());
+            out.extend((whole as u32).to_le_bytes());
+            out.extend_from_slice(bytes);
+            pad_after(out, bytes.len());
+            option(out, EPB_FLAGS, &(INBOUND | (reception as u32) << 2).to_le_bytes());
+            if self.drop_count > 0 {
+                option(out, EPB_DROP_COUNT, &self.drop_count.to_le_bytes());
+            }
+            texts(out, &[(COMMENT, self.comment)]);
+            end_options(out);
+        });
     }
 }
 

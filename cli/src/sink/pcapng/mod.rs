@@ -6,12 +6,14 @@
 
 mod block;
 mod filter;
+mod gap;
 mod rebuild;
 mod statistics;
+mod tap_counts;
 #[cfg(test)]
 mod tests;
+mod undelivered;
 
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
@@ -22,12 +24,14 @@ use receiver::{Datagram, Subscription, SubscriptionId};
 use super::content::{Format, Frames};
 use super::file::{Files, Options};
 use super::grammar::RecordingTarget;
-use super::traits::{Context, RecordingReport, Sink, SinkReport};
+use super::traits::{Context, FrameSink, RecordingReport, Sink, SinkReport};
 use crate::errors::UsageError;
 use crate::files;
-use crate::outlet::{CHUNK, DropReason, Outlet, OutletError, Units};
+use crate::outlet::{CHUNK, Outlet, OutletError, Units};
 use block::Packet;
+use gap::Gap;
 use statistics::{Blocks, Recording, Watch};
+use undelivered::Undelivered;
 
 pub use statistics::LOSSES;
 
@@ -47,7 +51,7 @@ pub fn open(
     context: &Context<'_>,
 ) -> anyhow::Result<Box<dyn Sink>> {
     let handle = context.handle.ok_or_else(|| anyhow!("there is no receiver to record"))?;
-    let recording = Arc::new(Recording::new(handle));
+    let recording = Arc::new(Recording::new(handle, context.capture));
     let outlet = if target.is_standard_output() {
         Outlet::stdout_for_payloads(name, context.on_failure())
     } else {
@@ -72,7 +76,9 @@ pub fn open(
         statistics.put(|out| out.extend(recording.header()));
         statistics.hand_on()?;
     }
+    let is_tapped = context.capture.tap().is_some();
     Ok(Box::new(Recorder {
+        undelivered: is_tapped.then(|| Undelivered::new(&recording, &outlet, limit)),
         units: Units::new(&outlet, limit, &recording.counts).gathering(),
         watch: Watch::start(Arc::clone(&recording), statistics, target.is_standard_output()),
         outlet,
@@ -90,20 +96,11 @@ struct Recorder {
     units: Units,
     watch: Watch,
     gap: Gap,
+    /// What writes frames that were not delivered, until the run takes it.
+    undelivered: Option<Undelivered>,
     comments: Option<Comments>,
     /// The comment of a packet, kept for its memory.
     text: String,
-}
-
-/// Packets between the last one that was written and the next one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Gap {
-    /// Lost before they came to the sink.
-    lost: u64,
-    /// Dropped for want of room.
-    unwritten: u64,
-    /// Why.
-    reason: Option<DropReason>,
 }
 
 /// The subscriptions as comments name them, by their numbers.
@@ -124,24 +121,12 @@ impl Comments {
     }
 }
 
-impl Gap {
-    fn write(&self, text: &mut String) {
-        let before = if text.is_empty() { "" } else { "; " };
-        let _ = match (self.lost, self.unwritten, self.reason) {
-            (0, 0, _) => Ok(()),
-            (lost, 0, _) => write!(text, "{before}lost before this packet: {lost}"),
-            (lost, unwritten, reason) => {
-                let reason = reason.map_or("", DropReason::name);
-                let all = lost + unwritten;
-                write!(text, "{before}lost before this packet: {all}, of these not written ({reason}): {unwritten}")
-            }
-        };
-    }
-}
-
 impl Sink for Recorder {
     #[inline]
     fn take(&mut self, datagram: &Datagram<'_>) {
+        if !self.recording.capture.wanted {
+            return;
+        }
         if self.recording.noticed.load(Relaxed) > 0 {
             self.gap.lost += self.recording.noticed.swap(0, Relaxed);
         }
@@ -201,6 +186,13 @@ impl Sink for Recorder {
     fn report(&self) -> SinkReport {
         let report = SinkReport::new(&self.recording.counts, &self.outlet.condition(), self.outlet.last_error());
         let (files, queued_bytes) = (self.recording.files.load(Relaxed), self.outlet.queued() as u64);
-        SinkReport { recording: Some(RecordingReport { files, queued_bytes }), ..report }
+        SinkReport {
+            recording: Some(RecordingReport { files, queued_bytes }),
+            ..report.and(&self.recording.tap.counts)
+        }
+    }
+
+    fn undelivered(&mut self) -> Option<Box<dyn FrameSink>> {
+        self.undelivered.take().map(|sink| Box::new(sink) as Box<dyn FrameSink>)
     }
 }

@@ -11,6 +11,8 @@ use receiver_host::clock;
 
 use super::block::{Interface, Section, Statistics};
 use super::filter;
+use super::tap_counts::{self, TapCounts};
+use crate::capture::Capture;
 use crate::outlet::{Counts, DropReason, Units};
 use crate::sink::content::Content;
 
@@ -44,6 +46,10 @@ pub struct Recording {
     pub noticed: AtomicU64,
     /// Files that were begun.
     pub files: AtomicU64,
+    /// What it holds.
+    pub capture: Capture,
+    /// The frames that were not delivered.
+    pub tap: TapCounts,
     start: u64,
     /// CLOCK_TAI less UTC, in nanoseconds.
     offset: AtomicU64,
@@ -51,7 +57,7 @@ pub struct Recording {
 
 impl Recording {
     /// Of a receiver.
-    pub fn new(handle: &Handle) -> Self {
+    pub fn new(handle: &Handle, capture: Capture) -> Self {
         let offset = offset();
         Self {
             interface: handle.interface().name.clone(),
@@ -61,6 +67,8 @@ impl Recording {
             taken: AtomicU64::new(0),
             noticed: AtomicU64::new(0),
             files: AtomicU64::new(0),
+            capture,
+            tap: TapCounts::default(),
             start: clock::real_time(),
             offset: AtomicU64::new(offset),
         }
@@ -75,6 +83,28 @@ impl Recording {
     /// The interface of packets whose headers are rebuilt.
     pub fn rebuilt(&self) -> u32 {
         u32::from(self.has_frames)
+    }
+
+    /// The interface of frames that were not delivered, if there is one.
+    pub fn undelivered(&self) -> u32 {
+        self.rebuilt() + 1
+    }
+
+    fn has_undelivered(&self) -> bool {
+        !self.capture.verdicts.is_empty()
+    }
+
+    /// The statistics of that interface, if there is one. `earlier` is the count of a cause in the statistics before.
+    fn of_undelivered(
+        &self,
+        base: &Statistics,
+        ledger: &Ledger,
+        what: &str,
+        earlier: impl Fn(&str) -> u64,
+    ) -> Option<Statistics> {
+        let lost = tap_counts::LOSSES.map(|name| (name, ledger.count(name).unwrap_or(0).saturating_sub(earlier(name))));
+        let comment = words(what, lost.into_iter());
+        self.has_undelivered().then(|| self.tap.statistics(self.undelivered(), base, ledger, comment))
     }
 
     /// The blocks that begin a file.
@@ -112,6 +142,9 @@ impl Recording {
                        headers are rebuilt. Addresses, ports and lengths are those of the datagram; MAC source, TTL, \
                        identification and traffic class are not.";
         interface("payloads of UDP sockets, with rebuilt headers", rebuilt).write(&mut out);
+        if self.has_undelivered() {
+            tap_counts::interface(&self.interface, &os, &self.capture.verdicts.to_string()).write(&mut out);
+        }
         out
     }
 
@@ -120,7 +153,7 @@ impl Recording {
         // Taken and written first: what is lost in between is in the next statistics.
         let (taken, written, unwritten) = (self.taken.load(Relaxed), self.counts.written(), self.counts.dropped());
         let ledger = self.handle.ledger().ok()?;
-        let lost = ledger.lost();
+        let lost = if self.capture.wanted { ledger.lost() } else { 0 };
         let frames: u64 = Verdict::ALL.into_iter().map(|verdict| ledger.verdict(verdict)).sum();
         let kernel = ledger.kernel();
         let statistics = Statistics {
@@ -155,8 +188,13 @@ impl Content for Blocks {
         let mut out = Vec::new();
         if let Some((mut statistics, ledger)) = self.0.read() {
             let lost = LOSSES.into_iter().map(|name| (name, ledger.count(name).unwrap_or(0)));
+            let of_tap = self.0.of_undelivered(&statistics, &ledger, "lost since the recording began", |_| 0);
+            let lost = lost.filter(|_| self.0.capture.wanted);
             statistics.comment = words("lost since the recording began", lost.chain(self.0.unwritten()));
             statistics.write(&mut out);
+            if let Some(of_tap) = of_tap {
+                of_tap.write(&mut out);
+            }
         }
         out
     }
@@ -212,17 +250,26 @@ fn watch(
     loop {
         let goes_on = wait() == Err(RecvTimeoutError::Timeout);
         let Some((mut statistics, ledger)) = recording.read() else { if goes_on { continue } else { return } };
-        let earlier = |name| before.as_ref().and_then(|(_, ledger)| ledger.count(name)).unwrap_or(0);
+        let earlier = |name: &str| before.as_ref().and_then(|(_, ledger)| ledger.count(name)).unwrap_or(0);
         let lost = LOSSES.map(|name| (name, ledger.count(name).unwrap_or(0).saturating_sub(earlier(name))));
-        let total: u64 = lost.iter().map(|(_, count)| count).sum();
-        let has_changed = before.as_ref().is_none_or(|(before, _)| before.accepted != statistics.accepted);
+        let total: u64 = if recording.capture.wanted { lost.iter().map(|(_, count)| count).sum() } else { 0 };
+        let of_tap = recording.of_undelivered(&statistics, &ledger, "lost since the statistics before", earlier);
+        let tap_before = before.as_ref().map_or(0, |(_, ledger)| ledger.tap().lost());
+        let tap_lost = ledger.tap().lost().saturating_sub(tap_before);
+        recording.tap.noticed.fetch_add(tap_lost, Relaxed);
+        let has_changed = before.as_ref().is_none_or(|(before, earlier)| {
+            before.accepted != statistics.accepted || earlier.tap().taken != ledger.tap().taken
+        });
         if total > 0 {
             recording.noticed.fetch_add(total, Relaxed);
             statistics.comment = words("lost since the statistics before", lost.into_iter());
         }
         let is_due = has_changed && written.elapsed() >= WRITE_EVERY || !goes_on && has_no_trailer;
-        if total > 0 || is_due {
+        if total + tap_lost > 0 || is_due {
             units.put(|out| statistics.write(out));
+            if let Some(of_tap) = of_tap {
+                units.put(|out| of_tap.write(out));
+            }
             // The sink reports a failure.
             let _ = units.hand_on();
             (before, written) = (Some((statistics, ledger)), Instant::now());
