@@ -35,6 +35,7 @@ pub fn seconds(table: &str, rows: &[&'static Row], rounds: usize, quick: bool) -
         "feeds" => 4.0 * fewer * ROUND,
         "streams" => 1.0 + 0.2 * rounds,
         "record" => 170.0 + 110.0 * record::rounds(rounds as usize, quick).saturating_sub(1) as f64,
+        "replay" => either(32.0, 185.0),
         "ts" => 1.0 + 0.2 * rounds,
         "nats" => 9.0 * (fewer + 1.0),
         _ => 0.0,

@@ -20,6 +20,7 @@ use crate::tables::nats::{self, Published};
 use crate::tables::pauses::{self, Paused};
 use crate::tables::receive_cost::{self, ReceiveCost};
 use crate::tables::record;
+use crate::tables::replay::{self, Replayed};
 use crate::tables::rules::{self, Cost};
 use crate::tables::scrape::{self, Scraped};
 use crate::tables::sizes::{self, Sizes};
@@ -30,7 +31,7 @@ use crate::tables::wrong_source::{self, WrongSource};
 use crate::tables::{latency, latency::LatencyTable as Latencies};
 
 /// The tables, in their order.
-pub const TABLES: [&str; 20] = [
+pub const TABLES: [&str; 21] = [
     "throughput",
     "sizes",
     "receive_cost",
@@ -51,6 +52,7 @@ pub const TABLES: [&str; 20] = [
     "ts",
     "nats",
     "record",
+    "replay",
 ];
 /// Rounds of the latencies whose ratio is a target.
 const LATENCY_ROUNDS: usize = 9;
@@ -72,6 +74,7 @@ pub struct Measured {
     burst: Vec<Longest>,
     control: Vec<Control>,
     memory: Option<Taken>,
+    replay: Vec<Replayed>,
     pub idle: Vec<Asleep>,
     pub joins: Vec<Joins>,
     scrape: Vec<Scraped>,
@@ -184,6 +187,10 @@ impl Measured {
                 self.record = record::measure(bench, record::rounds(rounds, quick))?;
                 record::report(&self.record)
             }
+            "replay" => {
+                self.replay = replay::measure(bench, quick)?;
+                replay::report(&self.replay)
+            }
             other => bail!("there is no table {other}"),
         })
     }
@@ -237,6 +244,7 @@ impl Measured {
             ("ts", json!(self.transport)),
             ("nats", json!(self.nats)),
             ("record", json!(self.record)),
+            ("replay", json!(self.replay)),
         ]
         .into_iter()
         .collect()

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::analyze::read;
+use crate::cpus::{CpuList, Placement, Priority};
 use crate::errors::UsageError;
 use crate::ethernet::group_mac;
 use crate::{outlet, signals};
@@ -60,6 +61,14 @@ pub struct ReplayArgs {
     /// Send frames of a recording that were not delivered as well, see `receiver record --capture`
     #[arg(long)]
     undelivered: bool,
+    /// CPU of the thread that sends, such as 2; the thread that reads is kept off it
+    #[arg(long, value_name = "CPU", value_parser = str::parse::<CpuList>)]
+    cpu: Option<CpuList>,
+    /// Real-time priority of the thread that sends, 1 to 99 (SCHED_FIFO). Takes CAP_SYS_NICE or RLIMIT_RTPRIO. With gaps
+    /// below 80 µs the thread never sleeps, and the kernel stops it for a part of each second unless
+    /// kernel.sched_rt_runtime_us is -1
+    #[arg(long, value_name = "fifo:N", value_parser = str::parse::<Priority>)]
+    priority: Option<Priority>,
     /// Print the report as one JSON object
     #[arg(long)]
     json: bool,
@@ -114,11 +123,13 @@ pub fn run(args: ReplayArgs) -> anyhow::Result<()> {
         signals::end_by(signal, &stop)?;
     }
     let mut rewrite = Rewrite::new(args.rewrite.clone()).map_err(|error| UsageError(error.to_string()))?;
+    // Before the first thread starts.
+    let placement = Placement::prepare(args.cpu.clone(), args.priority, false)?;
     let mut sender = ReplaySender::new(&args.interface)?;
     let were_read = Read::default();
     let mut pace = Pace::default();
     while {
-        pass(&args, &mut sender, &mut pace, &mut rewrite, &were_read, &stop)?;
+        pass(&args, &placement, &mut sender, &mut pace, &mut rewrite, &were_read, &stop)?;
         args.repeats && sender.report().packets > 0 && !stop.load(Relaxed)
     } {}
     let Read { left_out, rewritten } = were_read;
@@ -143,6 +154,7 @@ impl Report<'_> {
 /// Sends all files once.
 fn pass(
     args: &ReplayArgs,
+    placement: &Placement,
     sender: &mut ReplaySender,
     pace: &mut Pace,
     rewrite: &mut Rewrite,
@@ -153,24 +165,42 @@ fn pass(
     let mac = sender.mac();
     pace.begin();
     thread::scope(|scope| {
-        let reading = scope.spawn(move || read_files(args, mac, &batches, rewrite, were_read, stop));
-        let sent = read_ahead.iter().try_for_each(|batch| -> anyhow::Result<()> {
-            let mut start = 0;
-            for (time, end) in batch.frames {
-                let due = pace.due(time, args.speed);
-                if !sender.send(due, &batch.bytes[start..end], stop)? {
-                    break;
-                }
-                start = end;
-            }
-            Ok(())
+        let sending = scope.spawn(move || {
+            let sent = placement.enter(0).and_then(|()| send_batches(args.speed, &read_ahead, sender, pace, stop));
+            // The reader reads nothing more once nobody takes it.
+            stop.fetch_or(sent.is_err(), Relaxed);
+            sent
         });
-        // The reader sends nothing more once nobody takes it.
-        stop.fetch_or(sent.is_err(), Relaxed);
-        drop(read_ahead);
-        let was_read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let was_read = read_files(args, mac, &batches, rewrite, were_read, stop);
+        drop(batches);
+        let sent = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         sent.and(was_read)
     })
+}
+
+fn send_batches(
+    speed: Speed,
+    read_ahead: &Receiver<Batch>,
+    sender: &mut ReplaySender,
+    pace: &mut Pace,
+    stop: &AtomicBool,
+) -> anyhow::Result<()> {
+    for batch in read_ahead {
+        let mut start = 0;
+        let frames: Vec<(Option<Duration>, &[u8])> = batch
+            .frames
+            .iter()
+            .map(|&(time, end)| {
+                let frame = &batch.bytes[start..end];
+                start = end;
+                (pace.due(time, speed), frame)
+            })
+            .collect();
+        if !sender.send_all(&frames, stop)? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn read_files(

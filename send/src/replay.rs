@@ -1,11 +1,16 @@
-//! Sends frames of a recording, each at its time: an absolute schedule, so that no delay adds up.
+//! Sends frames of a recording, each at its time: an absolute schedule, so that no delay adds up. Frames that are due at
+//! once, as after a pause of the machine, go to the kernel in one call.
 
 use std::fmt;
+use std::io::IoSlice;
 use std::num::NonZeroU64;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use rustix::thread::set_current_timer_slack;
 use serde::Serialize;
 use socket2::Socket;
@@ -19,6 +24,8 @@ use crate::sender::open_packet_socket;
 const SPIN: Duration = Duration::from_micros(80);
 /// The pause before a frame is tried again when the device's queue is full.
 const FULL_QUEUE: Duration = Duration::from_micros(20);
+/// The most frames of one call.
+const TOGETHER: usize = 64;
 /// A frame that leaves later than this after its time counts as late.
 const LATE: Duration = Duration::from_micros(20);
 
@@ -76,41 +83,73 @@ impl ReplaySender {
         self.mac
     }
 
-    /// Sends a frame once it is due, counted from the first frame; at once without a time. Returns false if `stop`
-    /// became true before.
+    /// Sends frames, each once it is due, counted from the first frame; at once without a time. The times do not fall.
+    /// Returns false if `stop` became true before.
     ///
     /// # Errors
     /// [`SendError::Os`] if the kernel refuses for another reason than a full queue or the frame's length.
-    pub fn send(&mut self, due: Option<Duration>, frame: &[u8], stop: &AtomicBool) -> Result<bool, SendError> {
+    pub fn send_all(&mut self, frames: &[(Option<Duration>, &[u8])], stop: &AtomicBool) -> Result<bool, SendError> {
         let start = *self.start.get_or_insert_with(Instant::now);
-        if let Some(due) = due {
-            if !wait(start, due, stop) {
+        let mut slices = Vec::with_capacity(TOGETHER);
+        let mut rest = frames;
+        while let Some(&(due, _)) = rest.first() {
+            let now = match due {
+                Some(due) => match wait(start, due, stop) {
+                    Some(now) => now,
+                    None => return Ok(false),
+                },
+                None => Duration::ZERO,
+            };
+            let is_due = |(due, _): &&(Option<Duration>, &[u8])| due.is_none_or(|due| due <= now);
+            let count = rest.iter().take(TOGETHER).take_while(is_due).count();
+            let (batch, later) = rest.split_at(count);
+            for behind in batch.iter().filter_map(|(due, _)| due.map(|due| now.saturating_sub(due))) {
+                self.report.late += u64::from(behind > LATE);
+                self.report.latest_nanoseconds = self.report.latest_nanoseconds.max(behind.as_nanos() as u64);
+            }
+            slices.clear();
+            slices.extend(batch.iter().map(|(_, frame)| [IoSlice::new(frame)]));
+            if !self.hand_over(&slices, start, stop)? {
                 return Ok(false);
             }
-            let behind = start.elapsed().saturating_sub(due);
-            self.report.late += u64::from(behind > LATE);
-            self.report.latest_nanoseconds = self.report.latest_nanoseconds.max(behind.as_nanos() as u64);
+            rest = later;
         }
-        while !stop.load(Ordering::Relaxed) {
-            let Err(error) = self.socket.send(frame) else {
-                self.report.packets += 1;
-                self.report.bytes += frame.len() as u64;
-                self.report.elapsed_seconds = start.elapsed().as_secs_f64();
-                return Ok(true);
-            };
-            match error.raw_os_error() {
-                Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR) => {
+        Ok(true)
+    }
+
+    /// Gives frames to the kernel, in several calls if it takes only some. Returns false if `stop` became true before.
+    fn hand_over(&mut self, frames: &[[IoSlice<'_>; 1]], start: Instant, stop: &AtomicBool) -> Result<bool, SendError> {
+        let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> = frames.iter().map(|_| Default::default()).collect();
+        let mut messages: Vec<MMsgHdr<'_>> =
+            frames.iter().zip(&mut controls).map(|(frame, control)| MMsgHdr::new(frame, control)).collect();
+        let mut done = 0;
+        while done < frames.len() {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            match sendmmsg(self.socket.as_fd(), &mut messages[done..], SendFlags::empty()) {
+                Ok(count) => {
+                    let bytes = frames[done..done + count].iter().map(|[frame]| frame.len() as u64).sum::<u64>();
+                    done += count;
+                    self.report.packets += count as u64;
+                    self.report.bytes += bytes;
+                    self.report.elapsed_seconds = start.elapsed().as_secs_f64();
+                }
+                Err(Errno::NOBUFS | Errno::AGAIN | Errno::INTR) => {
                     self.report.retries += 1;
                     thread::sleep(FULL_QUEUE);
                 }
-                Some(libc::EMSGSIZE) => {
+                Err(Errno::MSGSIZE) => {
                     self.report.too_long += 1;
-                    return Ok(true);
+                    done += 1;
                 }
-                _ => return Err(SendError::os(format!("sending a frame on {}", self.report.interface))(error)),
+                Err(errno) => {
+                    let doing = format!("sending a frame on {}", self.report.interface);
+                    return Err(SendError::os(doing)(errno.into()));
+                }
             }
         }
-        Ok(false)
+        Ok(true)
     }
 
     /// What was sent so far.
@@ -119,15 +158,16 @@ impl ReplaySender {
     }
 }
 
-/// Waits until a frame is due. Returns false if `stop` became true before.
-fn wait(start: Instant, due: Duration, stop: &AtomicBool) -> bool {
+/// Waits until a frame is due, and returns the time then, counted from the start. `None` if `stop` became true before.
+fn wait(start: Instant, due: Duration, stop: &AtomicBool) -> Option<Duration> {
     loop {
         if stop.load(Ordering::Relaxed) {
-            return false;
+            return None;
         }
-        let left = due.saturating_sub(start.elapsed());
+        let now = start.elapsed();
+        let left = due.saturating_sub(now);
         if left.is_zero() {
-            return true;
+            return Some(now);
         }
         match left.checked_sub(SPIN) {
             Some(sleep) => thread::sleep(sleep.min(LONGEST_SLEEP)),

@@ -13,6 +13,7 @@ pub mod nats;
 pub mod pauses;
 pub mod receive_cost;
 pub mod record;
+pub mod replay;
 pub mod rules;
 pub mod scrape;
 pub mod sizes;
