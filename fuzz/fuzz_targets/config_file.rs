@@ -17,7 +17,7 @@ mod cli {
     }
     pub mod feeds {
         mod request;
-        pub use request::{FeedOptions, FeedRequest, Legs, MOST_LEGS, path_class};
+        pub use request::{Fec, FeedOptions, FeedRequest, Legs, MOST_LEGS, path_class};
     }
     pub mod suggest;
     pub mod values;

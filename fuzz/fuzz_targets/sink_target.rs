@@ -4,8 +4,18 @@
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code)]
-#[path = "../../cli/src/sink/grammar/mod.rs"]
-mod grammar;
+#[path = "../../cli/src/sink"]
+mod sink {
+    pub mod grammar;
+    pub mod nats {
+        pub mod server;
+    }
+    pub mod publish {
+        pub mod template;
+    }
+}
+
+use sink::grammar;
 
 /// Stands in for the suggestions of the command, which need its other crates.
 mod suggest {
@@ -44,6 +54,7 @@ fuzz_target!(|text: &str| {
             let written = target.to_string();
             assert_eq!(grammar::parse(&written), Ok(target), "{text} was written as {written}");
         }
-        Err(error) => assert!(error.to_string().contains(text)),
+        // A password in front of the `@` is not repeated.
+        Err(error) => assert!(error.to_string().contains(text) || error.to_string().contains("nats://...@")),
     }
 });
