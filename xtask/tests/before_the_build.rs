@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The unprivileged user.
 const NOBODY: u32 = 65534;
 /// The programs of a machine that has everything README names. Those in `/usr/sbin` are found without a search path.
-const NAMED: [&str; 5] = ["cc", "ip", "tshark", "ffmpeg", "gst-launch-1.0"];
+const NAMED: [&str; 6] = ["cc", "ip", "tshark", "python3", "ffmpeg", "gst-launch-1.0"];
 
 /// A tree that only looks like the project's, a search path, and a copy of the command that everybody can run.
 struct Stage {
