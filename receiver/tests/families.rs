@@ -5,7 +5,7 @@ mod support;
 
 use netlab::Lab;
 use receiver::{LinkLedger, ReceiveMode};
-use support::counting::{Counting, sending, sending_v6, table};
+use support::counting::{Counting, is_joined_v6, sending, sending_v6, table};
 
 const V4_JOINED: &str = "0xe8010101 0x0a000001";
 const V6_JOINED: &str = "ff3e0000000000000000000000000001";
@@ -63,7 +63,7 @@ fn lost_and_back(mode: ReceiveMode, by: By) {
         assert_eq!(link(&counting).ipv6_outages, round as u64 - 1, "it lasts");
         by.give_back(&lab);
         counting.wait_until("the outage of IPv6 is recorded", || link(&counting).ipv6_outages == round as u64);
-        counting.wait_until("the source is joined again", || table(lab.rx(), "mcfilter6").contains(V6_JOINED));
+        counting.wait_until("the source is joined again", || is_joined_v6(lab.rx(), V6_JOINED));
         counting.next(Some(true));
         counting.next(Some(false));
         assert!(table(lab.rx(), "mcfilter").contains(V4_JOINED));

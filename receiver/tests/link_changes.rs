@@ -11,7 +11,7 @@ use aya::programs::{Xdp, XdpMode};
 use netlab::{End, Lab, LinkOptions, Namespace, connect, move_interface};
 use receiver::{LinkLedger, ReceiveMode, Wait};
 use support::bpf_link::detach;
-use support::counting::{Counting, sending, sending_v6, table};
+use support::counting::{Counting, is_joined_v6, sending, sending_v6, table};
 use support::traces::interface;
 use support::{BUSY_POLL, Checking, PATIENCE, causes, each_came_once, open, queue_end, subscription};
 
@@ -216,7 +216,7 @@ fn foreign_between_two_relinks(mode: ReceiveMode) {
     // IPv6 is there a moment later than the link.
     wait_until("both groups are joined again", || {
         table(lab.rx(), "mcfilter").contains("0xe8010101 0x0a000001")
-            && table(lab.rx(), "mcfilter6").contains("ff3e0000000000000000000000000001")
+            && is_joined_v6(lab.rx(), "ff3e0000000000000000000000000001")
     });
     let stream = sending(&lab);
     counting.next_packet();

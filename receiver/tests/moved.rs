@@ -6,7 +6,7 @@ mod support;
 
 use netlab::{End, Lab, Namespace, move_interface};
 use receiver::ReceiveMode;
-use support::counting::{Counting, sending, sending_v6, table};
+use support::counting::{Counting, is_joined_v6, sending, sending_v6, table};
 
 fn address(namespace: &Namespace) {
     for sysctl in ["net/ipv4/conf/all/rp_filter", "net/ipv4/conf/veth-rx/rp_filter", "net/ipv6/conf/veth-rx/accept_dad"]
@@ -42,7 +42,7 @@ fn moved_and_back(mode: ReceiveMode) {
         assert_eq!(link.outages, round, "{link:?}");
         counting.wait_until("the sources are joined in the kernel", || {
             table(lab.rx(), "mcfilter").contains("0xe8010101 0x0a000001")
-                && table(lab.rx(), "mcfilter6").contains("ff3e0000000000000000000000000001")
+                && is_joined_v6(lab.rx(), "ff3e0000000000000000000000000001")
         });
     }
     for stream in streams {

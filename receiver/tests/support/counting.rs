@@ -125,3 +125,11 @@ pub fn table(namespace: &netlab::Namespace, name: &str) -> String {
     let path = format!("/proc/thread-self/net/{name}");
     namespace.run(|| std::fs::read_to_string(path)).expect("a thread").expect("the table")
 }
+
+/// Returns true if this group of IPv6, in hexadecimal, is joined with sources. The kernel shows no sources of an
+/// interface whose latest group is that of an address (`igmp6_mcf_get_first`): then the group itself is what there is.
+pub fn is_joined_v6(namespace: &netlab::Namespace, group: &str) -> bool {
+    let sources = table(namespace, "mcfilter6");
+    let are_hidden = sources.lines().count() <= 1;
+    sources.contains(group) || (are_hidden && table(namespace, "igmp6").contains(group))
+}
