@@ -48,11 +48,19 @@ fn has_linker_setting(root: &Path) -> bool {
     by_variable || folders.into_iter().any(in_file)
 }
 
+/// The path of this program. A step of CI builds the commands anew: the kernel then reports the path of the running one
+/// as deleted, and the new one stands there.
+pub fn own_program() -> Result<PathBuf> {
+    let own = env::current_exe().context("cannot find the path of this program")?;
+    let replaced = own.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map(PathBuf::from);
+    Ok(replaced.filter(|_| !own.exists()).unwrap_or(own))
+}
+
 /// Fails unless network namespaces and a veth pair can be made, as root, or without elevation in a user namespace.
 ///
 /// A child makes and removes them, as the command itself will.
 pub fn namespaces(elevation: Option<Elevation>) -> Result<()> {
-    let own = env::current_exe().context("cannot find the path of this program")?;
+    let own = own_program()?;
     let variables = passed_on(&["PATH"]);
     let variables: Vec<_> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
     let mut command = match elevation {

@@ -97,7 +97,7 @@ fn demonstrate(receiver: &Path, elevation: Option<Elevation>, demo: Demo) -> Res
     match elevation {
         Some(Elevation::Root) => demo.run(receiver, Mode::Best),
         Some(Elevation::Sudo) => {
-            let own = env::current_exe().context("cannot find the path of this program")?;
+            let own = preflight::own_program()?;
             let variables = passed_on(&["RUST_BACKTRACE", "RUST_LOG", "TERM"]);
             let variables: Vec<_> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
             let mut command = Elevation::Sudo.command(own, &variables);
