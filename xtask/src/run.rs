@@ -1,7 +1,6 @@
 //! `cargo xtask run`: builds the receiver, then demonstrates it in separate namespaces, or starts it with the given
 //! arguments.
 
-use std::env;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
