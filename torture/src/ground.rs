@@ -206,8 +206,11 @@ impl Ground {
     /// The groups and sources of these filters that the kernel's tables lack.
     pub fn not_joined(&self, filters: &[Filter; GROUPS]) -> Result<Vec<String>> {
         let (groups, sources) = self.tables()?;
-        // Linux shows no source of an interface while its latest group has none.
-        let is_hidden = sources.lines().nth(1).is_none() && filters.contains(&Filter::Exclude(0));
+        // Linux shows no source of an interface while its latest group has none: a group of any source, or that of an
+        // IPv6 address which came after the groups.
+        let latest = groups.lines().find(|line| line.contains(self.rx_name.as_str()));
+        let is_of_an_address = latest.is_some_and(|line| line.contains(SOLICITED_NODE));
+        let is_hidden = sources.lines().nth(1).is_none() && (filters.contains(&Filter::Exclude(0)) || is_of_an_address);
         let mut missing = Vec::new();
         for (group, filter) in filters.iter().enumerate().filter(|(_, filter)| **filter != Filter::Absent) {
             let address = self.family.group(group);
@@ -290,6 +293,9 @@ fn prepare(namespace: &Namespace, name: &str) -> Result<()> {
     namespace.ip(&["link", "set", "dev", name, "up"])?;
     Ok(())
 }
+
+/// How solicited-node groups (RFC 4291, section 2.7.1) begin in igmp6.
+const SOLICITED_NODE: &str = "ff0200000000000000000001ff";
 
 /// An address as mcfilter and mcfilter6 show it.
 fn in_hexadecimal(address: IpAddr) -> String {
