@@ -1,5 +1,5 @@
-//! `receiver run --cpus` and `--priority`: where the threads run, and what is refused before anything is opened. Needs
-//! root and two CPUs.
+//! `receiver run --cpus` and `--priority`, `receiver replay --cpu` and `--priority`: where the threads run, and what is
+//! refused before anything is opened. Needs root and two CPUs.
 
 mod command;
 
@@ -8,7 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use command::{PATIENCE, Run, WANTED};
+use command::{Folder, PATIENCE, Run, WANTED};
+use etherparse::PacketBuilder;
 use netlab::Lab;
 use rustix::process::Signal;
 
@@ -28,7 +29,7 @@ fn scheduled(cpus: &str, policy: u32, priority: u32) -> Scheduled {
 /// The threads of a process by name.
 fn threads(run: &Run) -> BTreeMap<String, Scheduled> {
     let folder = fs::read_dir(format!("/proc/{}/task", run.child.id())).expect("threads");
-    folder.map(|thread| of_thread(&thread.expect("a thread").path())).collect()
+    folder.map(|thread| of_thread(&thread.expect("a thread").path()).expect("a thread that goes on")).collect()
 }
 
 /// The same, once this thread is scheduled like this: threads place themselves.
@@ -43,15 +44,16 @@ fn threads_with(run: &Run, name: &str, expected: &Scheduled) -> BTreeMap<String,
     }
 }
 
-fn of_thread(task: &Path) -> (String, Scheduled) {
-    let read = |name: &str| fs::read_to_string(task.join(name)).expect(name);
-    let status = read("status");
+/// `None` if the thread has ended.
+fn of_thread(task: &Path) -> Option<(String, Scheduled)> {
+    let read = |name: &str| fs::read_to_string(task.join(name)).ok();
+    let status = read("status")?;
     let cpus = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("a list").trim();
     // Fields 40 and 41; the name in field 2 may have spaces.
-    let stat = read("stat");
+    let stat = read("stat")?;
     let fields: Vec<&str> = stat.rsplit_once(") ").expect("a name").1.split(' ').collect();
     let number = |field: usize| fields[field - 3].parse().expect("a number");
-    (read("comm").trim().to_owned(), scheduled(cpus, number(41), number(40)))
+    Some((read("comm")?.trim().to_owned(), scheduled(cpus, number(41), number(40))))
 }
 
 #[test]
@@ -72,6 +74,44 @@ fn the_workers_have_their_cpu_and_the_others_the_rest() {
             assert_eq!(run.end_unread(), Some(0), "{what}");
         }
     }
+}
+
+/// A pcap file of two frames to a group, a minute apart.
+fn write_capture(path: &Path) {
+    let mut frame = Vec::new();
+    let packet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [1, 0, 0x5e, 1, 1, 1]);
+    packet.ipv4([10, 0, 0, 1], [232, 1, 1, 1], 16).udp(4000, 5000).write(&mut frame, b"text").expect("memory");
+    let mut file: Vec<u8> = [0xa1b2_3c4d, 0x0004_0002, 0, 0, 65_535, 1u32].map(u32::to_le_bytes).concat();
+    for second in [1, 61] {
+        let length = frame.len() as u32;
+        file.extend([second, 0, length, length].map(u32::to_le_bytes).concat());
+        file.extend(&frame);
+    }
+    fs::write(path, file).expect("a file");
+}
+
+#[test]
+fn the_thread_that_replays_has_its_cpu_and_its_priority() {
+    let lab = Lab::new().expect("a lab");
+    let folder = Folder::new();
+    write_capture(&folder.file("two.pcap"));
+    let mut replay = lab.tx().command(env!("CARGO_BIN_EXE_receiver"));
+    replay.args(["replay", "-i", lab.tx_interface(), &folder.text("two.pcap"), "--cpu", "1", "--priority", "fifo:7"]);
+    let run = Run::spawn(&mut replay);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let tasks = fs::read_dir(format!("/proc/{}/task", run.child.id())).expect("threads");
+        // The thread that tries what the host grants may end meanwhile.
+        let found: Vec<Scheduled> = tasks.flatten().filter_map(|task| Some(of_thread(&task.path())?.1)).collect();
+        if found.contains(&scheduled("1", 1, 7)) && found.contains(&scheduled("0", 0, 0)) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{found:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    run.signal(Signal::INT);
+    let (out, err, code) = run.end();
+    assert_eq!(code, Some(0), "{out} {err}");
 }
 
 /// Runs a command that becomes `receiver run`, with words of its own before it. Asserts that it is refused.
