@@ -1,15 +1,18 @@
 //! `receiver replay --rewrite`: tshark reads what arrives, with right checksums; rules that are wrong send nothing. The
 //! built command in two namespaces. Needs root.
 
+mod capture;
 mod command;
 
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use capture::Link;
 use command::Folder;
 use etherparse::PacketBuilder;
 use netlab::Lab;
+use rustix::process::{Pid, Signal, kill_process};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,18 +31,8 @@ fn write_capture(path: &str) {
     let double = PacketBuilder::ethernet2(source, group6).double_vlan(vlan(200), vlan(100));
     let double = double.ipv6(address6("2001:db8::1"), address6("ff3e::1"), 16).udp(4000, 5000);
     double.write(&mut frames[2], b"double").expect("memory");
-    let mut file = Vec::new();
-    for word in [0xa1b2_3c4d, 0x0004_0002, 0, 0, 65_535, 1u32] {
-        file.extend(word.to_le_bytes());
-    }
-    for (number, frame) in frames.iter().enumerate() {
-        let length = frame.len() as u32;
-        for word in [1, 1000 * number as u32, length, length] {
-            file.extend(word.to_le_bytes());
-        }
-        file.extend(frame);
-    }
-    fs::write(path, file).expect("a file");
+    let packets: Vec<_> = (1_000_000_000..).step_by(1000).zip(frames).collect();
+    fs::write(path, capture::pcap(Link::Frames, true, false, &packets)).expect("a file");
 }
 
 #[test]
@@ -75,8 +68,7 @@ fn rewritten_frames_have_right_checksums() {
         }
     };
     let _ = tshark.kill();
-    let pid = rustix::process::Pid::from_raw(replay.id() as i32).expect("a process id");
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a signal");
+    kill_process(Pid::from_child(&replay), Signal::INT).expect("a signal");
     let mut report = String::new();
     std::io::Read::read_to_string(&mut replay.stdout.take().expect("a pipe"), &mut report).expect("text");
     assert!(replay.wait().expect("a child").success(), "{report}");

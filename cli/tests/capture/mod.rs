@@ -1,9 +1,12 @@
 //! Capture files made by hand, byte by byte.
+#![allow(dead_code)] // Each test binary uses its part.
 
 /// How the packets of a file begin.
 #[derive(Clone, Copy, Debug)]
 pub enum Link {
     Ethernet,
+    /// Ethernet; the packets are whole frames.
+    Frames,
     /// Ethernet with this number of VLAN tags.
     Tagged(usize),
     Cooked,
@@ -35,7 +38,7 @@ pub fn ip(source: [u8; 4], group: [u8; 4], fragment: u16, payload: &[u8]) -> Vec
 impl Link {
     fn number(self) -> u16 {
         match self {
-            Self::Ethernet | Self::Tagged(_) => 1,
+            Self::Ethernet | Self::Frames | Self::Tagged(_) => 1,
             Self::Cooked => 113,
             Self::Cooked2 => 276,
             Self::Raw => 101,
@@ -51,7 +54,7 @@ impl Link {
             }
             Self::Cooked => [&[0, 0, 0, 1, 0, 6][..], &[0; 8], &[8, 0]].concat(),
             Self::Cooked2 => [&[8, 0, 0, 0, 0, 0, 0, 2, 0, 1, 0, 6][..], &[0; 8]].concat(),
-            Self::Raw => Vec::new(),
+            Self::Frames | Self::Raw => Vec::new(),
         };
         [&head, packet].concat()
     }
