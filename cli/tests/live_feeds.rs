@@ -12,7 +12,7 @@ use std::os::unix::net::UnixDatagram;
 use std::thread;
 use std::time::Duration;
 
-use command::{Folder, last_object, object};
+use command::{Folder, asked, last_object, object};
 use legs::LEGS;
 use netlab::Lab;
 use rustix::process::Signal;
@@ -20,10 +20,6 @@ use serde_json::Value;
 
 /// Messages in a datagram.
 const MESSAGES: u64 = 10;
-
-fn asked(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
-}
 
 /// What a reader of the sink found.
 #[derive(Debug, Default, PartialEq)]

@@ -1,9 +1,9 @@
-//! NATS JetStream behind `receiver run`: a real server in the sending namespace, reached over the veth. It is killed and
-//! started again, stopped, and refuses. Needs root, and nats-server (Debian: nats-server).
+//! NATS JetStream behind `receiver run`: a real server in the sending namespace, reached over the veth. It is killed
+//! and started again, stopped, and refuses. Needs root, and nats-server (Debian: nats-server).
 
 mod command;
+mod payloads;
 
-use std::io::{BufRead, Read};
 use std::net::UdpSocket;
 use std::process::{Child, Stdio};
 use std::thread::sleep;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use command::{Folder, Run, last_object, object, source};
 use netlab::Lab;
+use payloads::number;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -68,7 +69,7 @@ impl<'a> Server<'a> {
 
     fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("a running server");
-        kill_process(Pid::from_raw(child.id() as i32).expect("a process id"), signal).expect("a signal");
+        kill_process(Pid::from_child(child), signal).expect("a signal");
     }
 
     fn kill(&mut self) {
@@ -105,30 +106,12 @@ fn joined(lab: &Lab, target: &str, more: &[&str]) -> Run {
 
 /// Reads objects until one is as it should be.
 fn until(run: &mut Run, what: &str, is_right: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        let mut line = String::new();
-        run.out.read_line(&mut line).expect("standard output");
-        if line.is_empty() {
-            let mut words = String::new();
-            let _ = run.err.read_to_string(&mut words);
-            panic!("it ended before {what}: {words}");
-        }
-        let object = object(&line);
-        if object["type"] == "interval" && is_right(&object) {
-            return object;
-        }
-        assert!(Instant::now() < deadline, "it does not come to {what}: {object}");
-    }
+    payloads::until_within(LIMIT, run, what, is_right)
 }
 
 /// A count of the publisher of the only sink.
 fn of(object: &Value, name: &str) -> u64 {
     object["sinks"][0]["publisher"][name].as_u64().unwrap_or_else(|| panic!("no {name}: {object}"))
-}
-
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_else(|| panic!("no number: {value}"))
 }
 
 /// Ends the run by SIGTERM. Returns its summary.

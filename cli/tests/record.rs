@@ -7,28 +7,20 @@ mod payloads;
 mod recorded;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use command::{Disk, Folder, Run, last_object, wait_for};
 use netlab::Lab;
 use payloads::{FIRST, SECOND, Source, joined, number, received, sink, until};
-use recorded::{Recorded, capinfos, tshark};
+use recorded::{Recorded, capinfos, files, tshark};
 use rustix::process::Signal;
 
 fn now_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64
-}
-
-/// The recordings of a folder in the order of their beginnings: the present one, without a time in its name, is last.
-fn files(folder: &Folder, present: &str) -> Vec<String> {
-    let mut names = folder.names();
-    // `.10` comes after `.9`.
-    names.sort_by_key(|name| (name == present, name.split('.').nth(2).map(str::to_owned), name.len(), name.clone()));
-    names
 }
 
 /// `receiver analyze`: its exit code, standard output and standard error.
@@ -356,15 +348,8 @@ fn a_pipe_to_tshark_shows_packets_as_they_come() {
         env!("CARGO_BIN_EXE_receiver"),
         lab.rx_interface()
     );
-    let mut shell = lab.rx().command("sh");
-    shell.args(["-c", &words]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut shell = shell.spawn().expect("sh");
-    let mut err = BufReader::new(shell.stderr.take().expect("a pipe"));
-    let mut line = String::new();
-    while !line.contains("1 subscription") {
-        line.clear();
-        assert!(err.read_line(&mut line).expect("standard error") > 0, "it ended");
-    }
+    let (shell, mut err) = command::shell(&lab, &words);
+    command::until_subscribed(&mut err);
     // The last line.
     let reading = std::thread::spawn(move || err.lines().map_while(Result::ok).last().unwrap_or_default());
     Source::new(&lab).send(0, 0..50);

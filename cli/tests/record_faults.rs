@@ -10,16 +10,16 @@ mod payloads;
 mod recorded;
 
 use std::fs;
-use std::io::{BufRead, Read};
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, sleep};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use command::{Disk, Folder, Run, Scratch, object};
+use command::{Disk, Folder, Run, Scratch, asked, object, until_subscribed};
 use netlab::Lab;
-use payloads::{FIRST, Source, number, sink};
-use recorded::{Recorded, Statistics, capinfos, tshark};
+use payloads::{FIRST, Source, number, sink, until_within};
+use recorded::{Recorded, Statistics, capinfos, files, tshark};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -30,10 +30,6 @@ const SMALL_RING: [&str; 4] = ["--ring-size", "64", "--frames", "256"];
 const LARGE_RING: [&str; 4] = ["--ring-size", "4096", "--socket-buffer", "64M"];
 /// The most packets of a run: fewer than slots of the large ring.
 const MOST: u64 = 3000;
-
-fn asked(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
-}
 
 /// Numbers by SplitMix64, so that a seed gives the same faults.
 struct Random(u64);
@@ -131,7 +127,7 @@ impl Plan {
     }
 }
 
-/// A reader of standard output that takes its time until it is told to hurry.
+/// A reader of standard output that pauses after each piece, up to its end.
 struct SlowReader {
     hurries: Arc<AtomicBool>,
     thread: JoinHandle<Vec<u8>>,
@@ -206,17 +202,6 @@ fn content(bytes: Vec<u8>, compresses: bool) -> Vec<u8> {
     all
 }
 
-/// The recordings of a folder in the order of their beginnings, empty ones left out.
-fn recordings(folder: &Folder, present: &str) -> Vec<String> {
-    let mut names: Vec<String> = folder.names().into_iter().filter(|name| name.starts_with(present)).collect();
-    // `.10` comes after `.9`.
-    names.sort_by_key(|name| {
-        let rest = name[present.len()..].to_owned();
-        (rest.is_empty(), rest.split('.').nth(1).map(str::to_owned), rest.len(), rest)
-    });
-    names
-}
-
 /// One run by its plan. Panics if the file is not what was sent.
 fn run(plan: &Plan, checks_tshark: bool, totals: &mut Totals) {
     let lab = Lab::new().expect("a lab");
@@ -243,11 +228,7 @@ fn run(plan: &Plan, checks_tshark: bool, totals: &mut Totals) {
     }
     let mut run = Run::spawn(&mut command);
     let reader = if plan.has_slow_reader {
-        let mut line = String::new();
-        while !line.contains("1 subscription") {
-            line.clear();
-            assert!(run.err.read_line(&mut line).expect("standard error") > 0, "it ended");
-        }
+        until_subscribed(&mut run.err);
         // The receiver's end of the pipe is all that is left of it.
         let out = std::mem::replace(&mut run.out, empty_pipe());
         Some(SlowReader::start(out, Duration::from_millis(3)))
@@ -255,7 +236,7 @@ fn run(plan: &Plan, checks_tshark: bool, totals: &mut Totals) {
         run = run.until_joined().0;
         None
     };
-    // Numbers of what was dropped before the run are not the run's.
+    // What was dropped before the run does not count.
     let dropped_before = dropped(&lab);
     let sent = traffic(plan, &lab, folder, &mut run);
     if plan.killed.is_none() {
@@ -275,8 +256,9 @@ fn run(plan: &Plan, checks_tshark: bool, totals: &mut Totals) {
     let whole = if plan.has_slow_reader {
         vec![("standard output".to_owned(), bytes)]
     } else {
-        let names = recordings(folder, name);
-        names.into_iter().map(|name| (name.clone(), fs::read(folder.file(&name)).expect("a file"))).collect()
+        // The filler of the disk may be there too.
+        let names = files(folder, name).into_iter().filter(|other| other.starts_with(name));
+        names.map(|name| (name.clone(), fs::read(folder.file(&name)).expect("a file"))).collect()
     };
     let mut judged = Judged { before_receiver, sent, ..Judged::default() };
     for (name, bytes) in &whole {
@@ -371,24 +353,14 @@ fn settle(plan: &Plan, lab: &Lab, run: &mut Run, sent: u64, dropped_before: u64)
         sleep(Duration::from_millis(400));
         return;
     }
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        let mut line = String::new();
-        run.out.read_line(&mut line).expect("standard output");
-        assert!(!line.is_empty(), "it ended early: {plan:?}");
-        let object = object(&line);
-        if object["type"] != "interval" {
-            continue;
-        }
+    let what = format!("all of {sent} packets, {plan:?}");
+    until_within(LIMIT, run, &what, |object| {
         let sink = &object["sinks"][0];
         let received = number(&object["packets"]);
         let is_done = number(&sink["packets"]) + number(&sink["dropped"]) == received && sink["state"] == "ok";
         let is_settled = is_done || plan.is_small_disk;
-        if is_settled && received + number(&object["lost"]) + dropped(lab) - dropped_before >= sent {
-            return;
-        }
-        assert!(Instant::now() < deadline, "it does not settle: {sent} were sent, {object}, {plan:?}");
-    }
+        is_settled && received + number(&object["lost"]) + dropped(lab) - dropped_before >= sent
+    });
 }
 
 /// Other programs find the same packets in a file.
@@ -412,7 +384,7 @@ struct Judged {
     /// The number that follows that of the last packet.
     next: u64,
     drop_count: u64,
-    /// Packets that are missing before one that has a smaller drop count.
+    /// Packets that are missing beyond the drop count of the next one.
     unexplained: u64,
     /// Drop counts beyond the packets that are missing there.
     surplus: u64,
@@ -446,12 +418,12 @@ impl Judged {
         let Self { sent, before_receiver, packets, next, drop_count, .. } = *self;
         let missing = next - packets;
         assert!(next <= sent && drop_count <= sent - packets, "{drop_count} of {sent} in drop records: {plan:?}");
-        let told = summary.map(|(summary, name)| {
+        let reported = summary.map(|(summary, name)| {
             let name = if name == "-" { "standard output" } else { name };
             let report = sink(summary, name);
             (number(&report["packets"]), number(&report["dropped"]), number(&summary["lost"]), summary)
         });
-        let lost = told.map_or(0, |(_, _, lost, _)| lost);
+        let lost = reported.map_or(0, |(_, _, lost, _)| lost);
         // A loss in a ring is noticed while packets from before it are still in the ring.
         let is_exact = !plan.has_small_ring && lost == 0;
         if is_exact {
@@ -462,7 +434,7 @@ impl Judged {
                 self.unexplained
             );
         }
-        let Some((written, unwritten, lost, summary)) = told else { return };
+        let Some((written, unwritten, lost, summary)) = reported else { return };
         (self.lost, self.unwritten) = (lost, unwritten);
         assert_eq!(packets, written, "the file and the counts: {summary} {plan:?}");
         let accepted = written + unwritten + lost;

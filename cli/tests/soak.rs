@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use command::{Run, Scratch, last_object, object};
+use command::{Run, Scratch, asked, last_object, object};
 use netlab::Lab;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -24,10 +24,6 @@ const STEADY: u8 = 4;
 const MOVING: u8 = 4;
 /// Kibibytes by which the memory of the process may differ between two moments.
 const MEMORY_SPAN: u64 = 6 << 10;
-
-fn asked(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
-}
 
 /// Numbers by xorshift, so that a seed gives the same run.
 struct Random(u64);

@@ -1,18 +1,16 @@
-//! Recordings of what was not delivered (`--capture`): each frame that XDP dropped is in the file with its verdict, or in
-//! a count; tshark reads it; `receiver analyze` and `receiver replay` leave it out. The built command in two namespaces.
-//! Needs root.
+//! Recordings of what was not delivered (`--capture`): each frame that XDP dropped is in the file with its verdict, or
+//! in a count; tshark reads it; `receiver analyze` and `receiver replay` leave it out. The built command in two
+//! namespaces. Needs root.
 
 mod command;
 mod payloads;
 mod recorded;
 
 use std::process::Command;
-use std::thread::sleep;
-use std::time::Duration;
 
 use command::{Folder, Run, last_object, source};
 use netlab::Lab;
-use payloads::{FIRST, GROUPS, Source, joined, number, payload, sink, until};
+use payloads::{FIRST, Source, joined, number, payload, sink, until};
 use recorded::{Recorded, tshark};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -22,13 +20,7 @@ const UNDELIVERED: u32 = 2;
 
 /// Sends payloads that nobody wants: from another source.
 fn send_unwanted(lab: &Lab, numbers: std::ops::Range<u32>) {
-    let socket = source(lab, 2);
-    for number in numbers {
-        socket.send_to(&payload(number), GROUPS[0]).expect("sent");
-        if number % 64 == 63 {
-            sleep(Duration::from_millis(2));
-        }
-    }
+    Source::at(lab, 2).send(0, numbers);
 }
 
 /// Waits until at least this number of packets is in the recording, ends the run, and returns its summary.

@@ -34,6 +34,30 @@ pub fn on_a_terminal(lab: &Lab, words: &str) -> Child {
         .expect("script (Debian: bsdutils)")
 }
 
+/// Starts the words of a shell in the receiving namespace. Returns it, and its standard error.
+pub fn shell(lab: &Lab, words: &str) -> (Child, BufReader<ChildStderr>) {
+    let mut command = lab.rx().command("sh");
+    command.args(["-c", words]).env_remove("RUST_LOG");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("sh");
+    let err = BufReader::new(child.stderr.take().expect("a pipe"));
+    (child, err)
+}
+
+/// Reads lines of a receiver's standard error until one reports that its subscription is joined.
+pub fn until_subscribed(err: &mut impl BufRead) {
+    let mut line = String::new();
+    while !line.contains("1 subscription") {
+        line.clear();
+        assert!(err.read_line(&mut line).expect("standard error") > 0, "it ended");
+    }
+}
+
+/// The number that an environment variable has, or else the default.
+pub fn asked(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
 /// A receiver that runs in the lab. Dropping this value kills it.
 pub struct Run {
     pub child: Child,

@@ -11,7 +11,6 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::IpAddr;
 use std::path::Path;
-use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -81,16 +80,13 @@ fn the_reader_of_the_document_reads_a_live_run() {
     assert!((8..=14).contains(&code.lines().count()), "a short one: {code}");
     fs::write(&program, code).expect("a file");
     let words = format!(
-        "{} run -i {} {FIRST} {SECOND} --mode socket --output-format framed --summary {summary} --json | python3 {program}",
+        "{} run -i {} {FIRST} {SECOND} --mode socket --output-format framed --summary {summary} --json | \
+         python3 {program}",
         env!("CARGO_BIN_EXE_receiver"),
         lab.rx_interface()
     );
-    let mut shell = lab.rx().command("sh");
     // A number of a process, and then the pipe.
-    shell.args(["-c", &format!("echo $$; {words}")]).env_remove("RUST_LOG");
-    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut shell = shell.spawn().expect("sh");
-    let mut err = BufReader::new(shell.stderr.take().expect("a pipe"));
+    let (mut shell, mut err) = command::shell(&lab, &format!("echo $$; {words}"));
     let mut out = BufReader::new(shell.stdout.take().expect("a pipe"));
     let mut line = String::new();
     err.read_line(&mut line).expect("standard error");
@@ -272,12 +268,8 @@ fn a_reader_that_is_gone_ends_the_run() {
         env!("CARGO_BIN_EXE_receiver"),
         lab.rx_interface()
     );
-    let mut shell = lab.rx().command("sh");
-    shell.args(["-c", &words]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut shell = shell.spawn().expect("sh");
-    let mut err = BufReader::new(shell.stderr.take().expect("a pipe"));
-    let mut line = String::new();
-    err.read_line(&mut line).expect("standard error");
+    let (mut shell, mut err) = command::shell(&lab, &words);
+    command::until_subscribed(&mut err);
     let source = Source::new(&lab);
     let deadline = Instant::now() + PATIENCE;
     while shell.try_wait().expect("a shell").is_none() {

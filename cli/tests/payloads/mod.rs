@@ -1,7 +1,7 @@
 //! Numbered payloads to two groups, and what a run that prints objects reports about them.
 #![allow(dead_code)] // Each test binary uses its part.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::net::UdpSocket;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -39,12 +39,18 @@ pub fn numbers(bytes: &[u8]) -> Vec<u32> {
         .collect()
 }
 
-/// Sends payloads to one of the groups, from 10.0.0.1, with pauses that a receiver with a small ring keeps up with.
+/// Sends payloads to one of the groups, with pauses that a receiver with a small ring keeps up with.
 pub struct Source(UdpSocket);
 
 impl Source {
+    /// From 10.0.0.1.
     pub fn new(lab: &Lab) -> Self {
-        Self(source(lab, 1))
+        Self::at(lab, 1)
+    }
+
+    /// From 10.0.0.`last`.
+    pub fn at(lab: &Lab, last: u8) -> Self {
+        Self(source(lab, last))
     }
 
     pub fn send(&self, group: usize, numbers: impl IntoIterator<Item = u32>) {
@@ -69,16 +75,25 @@ pub fn number(value: &Value) -> u64 {
 
 /// Reads objects until one is as it should be.
 pub fn until(run: &mut Run, is_right: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + PATIENCE;
+    until_within(PATIENCE, run, "that", is_right)
+}
+
+/// As [`until`], with another limit, and a name of the state for the errors.
+pub fn until_within(limit: Duration, run: &mut Run, what: &str, is_right: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + limit;
     loop {
         let mut line = String::new();
         run.out.read_line(&mut line).expect("standard output");
-        assert!(!line.is_empty(), "it ended early");
+        if line.is_empty() {
+            let mut words = String::new();
+            let _ = run.err.read_to_string(&mut words);
+            panic!("it ended before {what}: {words}");
+        }
         let object = object(&line);
         if object["type"] == "interval" && is_right(&object) {
             return object;
         }
-        assert!(Instant::now() < deadline, "it does not come to that: {object}");
+        assert!(Instant::now() < deadline, "it does not come to {what}: {object}");
     }
 }
 

@@ -10,6 +10,7 @@ use pcap_parser::pcapng::{Block, EnhancedPacketBlock, PcapNGOption};
 use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{OptionCode, PcapBlockOwned, PcapError, PcapNGReader};
 
+use crate::command::Folder;
 use crate::payloads::payload;
 
 /// The content of a recording.
@@ -158,6 +159,17 @@ fn text(options: &[PcapNGOption<'_>], code: u16) -> String {
 fn count(options: &[PcapNGOption<'_>], code: u16) -> u64 {
     let found = options.iter().find(|option| option.code == OptionCode(code));
     found.map_or(0, |option| u64::from_le_bytes(option.value[..8].try_into().expect("eight bytes")))
+}
+
+/// The recordings of a folder in the order of their beginnings: the present one, without a time in its name, is last.
+pub fn files(folder: &Folder, present: &str) -> Vec<String> {
+    let mut names = folder.names();
+    // `.10` comes after `.9`.
+    names.sort_by_key(|name| {
+        let rest = name.strip_prefix(present).unwrap_or(name).to_owned();
+        (rest.is_empty(), rest.split('.').nth(1).map(str::to_owned), rest.len(), rest)
+    });
+    names
 }
 
 /// What tshark prints about the packets of a file: a line for each, with their fields. Returns its complaints as well.
