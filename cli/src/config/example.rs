@@ -9,7 +9,7 @@ use super::merge;
 const WIDTH: usize = 100;
 
 /// Values for keys without a default.
-const SAMPLES: [(&str, &str); 20] = [
+const SAMPLES: [(&str, &str); 21] = [
     ("feed_class", "A"),
     ("feed_window", "10ms"),
     ("priority", "fifo:10"),
@@ -23,6 +23,7 @@ const SAMPLES: [(&str, &str); 20] = [
     ("count", "1000000"),
     ("summary", "summary.json"),
     ("output", "file:channel-7.raw"),
+    ("record", "channel-7.pcapng"),
     ("max_flows", "65536"),
     ("ring_size", "2048"),
     ("frames", "16384"),
