@@ -39,9 +39,11 @@ fn packets_are_recorded_with_their_times_in_each_mode() {
         let file = folder.text("a.pcapng");
         let target = format!("{file}?comments=yes");
         let before = now_ns();
-        let run = joined(&lab, &["--mode", mode, "--count", "300", "--record", &target, FIRST, SECOND]);
+        let mut run = joined(&lab, &["--mode", mode, "--count", "300", "--record", &target, FIRST, SECOND]);
         let source = Source::new(&lab);
         source.send(0, 0..200);
+        // Each group has a socket, and sockets are read in any order.
+        received(&mut run, 200);
         source.send(1, 200..300);
         let (out, err, code) = run.end();
         let after = now_ns();

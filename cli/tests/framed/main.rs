@@ -153,9 +153,11 @@ fn records_hold_what_was_received_in_each_mode() {
         let lab = Lab::new().expect("a lab");
         let folder = Folder::new();
         let file = folder.text("a.framed");
-        let run = payloads::joined(&lab, &["--mode", mode, "--output", &format!("framed:{file}"), FIRST, SECOND]);
+        let mut run = payloads::joined(&lab, &["--mode", mode, "--output", &format!("framed:{file}"), FIRST, SECOND]);
         let source = Source::new(&lab);
         source.send(0, 0..50);
+        // Each group has a socket, and sockets are read in any order.
+        payloads::received(&mut run, 50);
         source.send(1, 50..60);
         wait_for("packets of both groups are written", || {
             let bytes = fs::read(&file).expect("a file");
