@@ -2,7 +2,7 @@
 //! wake-ups.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -90,6 +90,30 @@ impl Subject {
 
     fn verdict(&mut self, frame: &[u8]) -> Verdict {
         self.judge(frame).1
+    }
+
+    /// Runs each frame again and again, on a thread of its own, until the consumer returns. Returns the number of runs.
+    pub fn produce(&self, frames: &[Vec<u8>], consumer: impl FnOnce()) -> u64 {
+        const AT_A_TIME: u32 = 16;
+        let handles: Vec<_> = frames.iter().map(|_| Handle::of(&self.interface.name)).collect();
+        let done = AtomicBool::new(false);
+        let run = |handle: &Handle, frame: &[u8]| {
+            let mut count = 0;
+            while !done.load(Ordering::Acquire) {
+                handle.run(frame, AT_A_TIME);
+                count += u64::from(AT_A_TIME);
+            }
+            count
+        };
+        thread::scope(|scope| {
+            let run = &run;
+            let senders: Vec<_> =
+                handles.iter().zip(frames).map(|(handle, frame)| scope.spawn(move || run(handle, frame))).collect();
+            let ending = Ending(&done);
+            consumer();
+            drop(ending);
+            senders.into_iter().map(|sender| sender.join().expect("a sender")).sum()
+        })
     }
 }
 
@@ -298,42 +322,23 @@ fn two_cpus_share_a_ring() {
     let shape = RingShape { slots: SHARED_SLOTS, frames: SHARED_SLOTS, entries: SHARED_SLOTS, ..SHAPE };
     Subject::run(&Config::default(), &shape, |subject| {
         let mut ring = Ring::open(&subject.program, SHARED_SLOTS);
-        let handles = [Handle::of(&subject.interface.name), Handle::of(&subject.interface.name)];
         let frames = [wanted(60, 1), wanted(1400, 99)];
-        let (done, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         let mut seen = [0; 2];
-        thread::scope(|scope| {
-            let senders: Vec<_> = handles
-                .iter()
-                .zip(&frames)
-                .map(|(handle, frame)| {
-                    let (done, sent) = (&done, &sent);
-                    scope.spawn(move || {
-                        while !done.load(Ordering::Acquire) {
-                            handle.run(frame, 16);
-                            sent.fetch_add(16, Ordering::Relaxed);
-                        }
-                    })
-                })
-                .collect();
-            let mut take = || {
-                ring.take(|_, packet| {
-                    let which = usize::from(packet.len() > 60);
-                    assert!(packet == frames[which], "a torn packet");
-                    seen[which] += 1;
-                })
-                .then_some(seen)
-            };
-            let ending = Ending(&done);
-            while take().is_none_or(|seen| seen.into_iter().any(|count| count < ENOUGH)) {}
-            drop(ending);
-            senders.into_iter().for_each(|sender| sender.join().expect("a sender"));
-            while take().is_some() {}
-        });
+        let mut take = || {
+            ring.take(|_, packet| {
+                let which = usize::from(packet.len() > 60);
+                assert!(packet == frames[which], "a torn packet");
+                seen[which] += 1;
+            })
+            .then_some(seen)
+        };
+        let sent = subject
+            .produce(&frames, || while take().is_none_or(|seen| seen.into_iter().any(|count| count < ENOUGH)) {});
+        while take().is_some() {}
         let count = |verdict| subject.program.verdicts().expect("the counts")[verdict as usize];
         let [mapped, full, busy, _] = OF_THE_RING.map(count);
         println!("{seen:?} taken; {mapped} mapped, {full} ring full, {busy} ring busy");
-        assert_eq!(mapped + full + busy, sent.into_inner());
+        assert_eq!(mapped + full + busy, sent);
         assert_eq!((seen[0] + seen[1], ring.next()), (mapped, mapped));
     });
 }

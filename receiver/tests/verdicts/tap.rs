@@ -1,9 +1,6 @@
 //! The tap: frames arrive whole with their verdicts, and no verdict changes; full rings, cut frames, a tap that nobody
 //! reads, several CPUs.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
-
 use receiver::internals::{Program, TapRings};
 use receiver::{TapConfig, TapLedger, VerdictSet};
 use receiver_common::Verdict;
@@ -11,11 +8,9 @@ use receiver_common::mapped::MAX_PACKET;
 
 use crate::bench::{Bench, Config, PRIVILEGES};
 use crate::frames::v4;
-use crate::handle::Handle;
 use crate::mapped::{SHAPE, SLOTS, Subject, wanted};
 use crate::ring::Ring;
 use crate::table::{self, GROUP_V4, PORT, Row, Tags, WANTED_V4};
-use crate::threads::Ending;
 
 const ALL: VerdictSet = VerdictSet::UNDELIVERED.with(Verdict::Redirected).with(Verdict::Mapped);
 
@@ -175,24 +170,8 @@ fn two_cpus_share_a_ring_of_the_tap() {
         let mut rings = subject.program.take_tap().expect("a tap");
         take(&mut rings);
         let before = ledger(&subject.program).frames;
-        let handles = [Handle::of(&subject.interface.name), Handle::of(&subject.interface.name)];
         let frames = [unwanted(0), v4([10, 0, 0, 77], GROUP_V4, PORT, 1_400)];
-        let (done, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-        thread::scope(|scope| {
-            let senders: Vec<_> = handles
-                .iter()
-                .zip(&frames)
-                .map(|(handle, frame)| {
-                    let (done, sent) = (&done, &sent);
-                    scope.spawn(move || {
-                        while !done.load(Ordering::Acquire) {
-                            handle.run(frame, 16);
-                            sent.fetch_add(16, Ordering::Relaxed);
-                        }
-                    })
-                })
-                .collect();
-            let ending = Ending(&done);
+        let sent = subject.produce(&frames, || {
             let mut seen = [0; 2];
             while seen.iter().any(|&count| count < ENOUGH) {
                 for (bytes, ..) in take(&mut rings) {
@@ -201,13 +180,11 @@ fn two_cpus_share_a_ring_of_the_tap() {
                     seen[which] += 1;
                 }
             }
-            drop(ending);
-            senders.into_iter().for_each(|sender| sender.join().expect("a sender"));
         });
         take(&mut rings);
         let ledger = ledger(&subject.program);
         println!("{ledger:?}");
-        assert_eq!(ledger.frames - before, sent.into_inner());
+        assert_eq!(ledger.frames - before, sent);
         assert_eq!((ledger.in_ring, ledger.closed, ledger.not_copied), (0, 0, 0));
     });
 }
