@@ -96,6 +96,24 @@ pub fn with(mut frame: Vec<u8>, offset: usize, bytes: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// An untagged frame with its UDP checksum partial, or off from that by `off`.
+pub fn partial(frame: Vec<u8>, off: u16) -> Vec<u8> {
+    let (addresses, udp) = if frame[12] == 8 { (NETWORK + 12, NETWORK + 20) } else { (NETWORK + 8, NETWORK + 40) };
+    let length = u16::from_be_bytes([frame[udp + 4], frame[udp + 5]]);
+    let sum = pseudo(&frame[addresses..udp], length).wrapping_add(off);
+    with(frame, udp + 6, &sum.to_be_bytes())
+}
+
+/// The sum of the pseudo header, by RFC 768 and RFC 8200, section 8.1: of `addresses`, the protocol and the length.
+pub fn pseudo(addresses: &[u8], length: u16) -> u16 {
+    let words = addresses.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+    let mut sum = words.sum::<u32>() + u32::from(UDP) + u32::from(length);
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
 /// The ones' complement sum of RFC 1071.
 fn checksum(bytes: &[u8]) -> u16 {
     let sum: u32 = bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();

@@ -7,6 +7,7 @@ use receiver::internals::Program;
 use receiver_common::wire::{self, Network, Udp, VlanTags, Window};
 use receiver_common::{Action, FlowAction, GroupAction, Port, Verdict};
 
+use crate::frames::pseudo;
 use crate::table::{
     ANY_PORT, BLOCKED_V4, BLOCKED_V6, GROUP_ANY_V4, GROUP_ANY_V6, GROUP_V4, GROUP_V6, OWN_MAC, PORT, SLOT_ANY_V4,
     SLOT_ANY_V6, SLOT_V4, SLOT_V6, UNBLOCKED_V4, UNBLOCKED_V6, WANTED_V4, WANTED_V6,
@@ -122,19 +123,11 @@ struct Datagram {
 
 /// Returns true if the checksum field holds the sum of the pseudo header (RFC 768; RFC 8200, section 8.1).
 fn is_partial(source: IpAddr, group: IpAddr, udp: Udp) -> bool {
-    let words = [source, group].into_iter().flat_map(|address| match address {
-        IpAddr::V4(address) => address.octets().chunks(2).map(be16).collect::<Vec<_>>(),
-        IpAddr::V6(address) => address.octets().chunks(2).map(be16).collect(),
-    });
-    let mut sum = words.sum::<u32>() + 17 + u32::from(udp.len);
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum == u32::from(u16::from_be(udp.checksum))
-}
-
-fn be16(pair: &[u8]) -> u32 {
-    u32::from(pair[0]) << 8 | u32::from(pair[1])
+    let octets = |address| match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    pseudo(&[octets(source), octets(group)].concat(), udp.len) == u16::from_be(udp.checksum)
 }
 
 /// Returns true if Linux drops what this source sends to a group, whoever has joined it.

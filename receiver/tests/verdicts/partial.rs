@@ -3,27 +3,9 @@
 use receiver_common::Verdict;
 
 use crate::bench::{Bench, Config};
-use crate::frames::{NETWORK, v4, v6, with};
+use crate::frames::{partial, v4, v6};
 use crate::oracle::action;
 use crate::table::{ANY_PORT, BLOCKED_V4, GROUP_ANY_V4, GROUP_ANY_V6, GROUP_V4, GROUP_V6, PORT, WANTED_V4, WANTED_V6};
-
-/// The sum of the pseudo header, by RFC 768 and RFC 8200, section 8.1: of `addresses`, the protocol and the length.
-fn pseudo(addresses: &[u8], length: u16) -> u16 {
-    let words = addresses.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
-    let mut sum = words.sum::<u32>() + 17 + u32::from(length);
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
-}
-
-/// The frame with its UDP checksum partial, or off from that by `off`.
-fn partial(frame: Vec<u8>, off: u16) -> Vec<u8> {
-    let (addresses, udp) = if frame[12] == 8 { (NETWORK + 12, NETWORK + 20) } else { (NETWORK + 8, NETWORK + 40) };
-    let length = u16::from_be_bytes([frame[udp + 4], frame[udp + 5]]);
-    let sum = pseudo(&frame[addresses..udp], length).wrapping_add(off);
-    with(frame, udp + 6, &sum.to_be_bytes())
-}
 
 /// Source, group, port and payload of frames, and the verdict where their checksum is partial.
 fn frames() -> Vec<(Vec<u8>, Verdict)> {
