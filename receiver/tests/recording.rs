@@ -13,7 +13,7 @@ use receiver::{
     Datagram, DatagramSource, Error, Path, ReceiveMode, Receiver, Recording, RecordingError, Subscription, TimeOrigin,
     Wait,
 };
-use support::frame::{Frame, FrameSocket, damaged, tagged};
+use support::frame::{Frame, FrameSocket, checksum, damaged, tagged};
 
 const WANTED: [&str; 4] =
     ["10.0.0.1@232.1.1.1:5000", "239.1.1.1:5000", "!10.0.0.2@239.1.1.2:5001", "[2001:db8::1]@[ff3e::1]:5000"];
@@ -57,14 +57,6 @@ fn fragments(frame: &Frame) -> [Vec<u8>; 2] {
         bytes
     };
     [fragment([0x20, 0], &datagram[..half]), fragment([0, half as u8 / 8], &datagram[half..])]
-}
-
-fn checksum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
 }
 
 fn frames() -> Vec<Vec<u8>> {

@@ -15,22 +15,27 @@ pub struct FrameSocket(Socket);
 
 impl FrameSocket {
     pub fn open(lab: &Lab) -> Self {
-        let index = lab.tx().interface_index(lab.tx_interface()).expect("index");
-        let socket = lab.tx().run(|| Socket::new(Domain::PACKET, Type::RAW, None)).expect("run").expect("AF_PACKET");
-        // SAFETY: all of its fields are numbers.
-        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_ifindex = index as i32;
-        let length = size_of::<libc::sockaddr_ll>() as u32;
-        // SAFETY: a live sockaddr_ll and its size.
-        let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
-        assert_eq!(bound, 0, "{}", std::io::Error::last_os_error());
-        Self(socket)
+        Self(packet_socket(lab))
     }
 
     pub fn send(&self, frame: &[u8]) {
         assert_eq!(self.0.send(frame).expect("send"), frame.len());
     }
+}
+
+/// A packet socket on the lab's sending interface.
+pub fn packet_socket(lab: &Lab) -> Socket {
+    let index = lab.tx().interface_index(lab.tx_interface()).expect("index");
+    let socket = lab.tx().run(|| Socket::new(Domain::PACKET, Type::RAW, None)).expect("run").expect("AF_PACKET");
+    // SAFETY: all of its fields are numbers.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_ifindex = index as i32;
+    let length = size_of::<libc::sockaddr_ll>() as u32;
+    // SAFETY: a live sockaddr_ll and its size.
+    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
+    assert_eq!(bound, 0, "{}", std::io::Error::last_os_error());
+    socket
 }
 
 /// A UDP datagram to a group, right in every respect until somebody changes it.
@@ -129,7 +134,7 @@ impl Frame {
 }
 
 /// RFC 1071.
-fn checksum(bytes: &[u8]) -> u16 {
+pub fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |&b| b.into())).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

@@ -1,10 +1,12 @@
 //! A packet socket whose frames may ask for the offloads of a NIC: a checksum, and the cut into datagrams.
-#![allow(unsafe_code)] // Socket options and the address of an AF_PACKET socket.
+#![allow(unsafe_code)] // A socket option.
 
 use std::os::fd::AsRawFd;
 
 use netlab::Lab;
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
+
+use crate::support::frame::packet_socket;
 
 /// Bytes of `struct virtio_net_hdr`, with which each message begins.
 pub const OFFLOAD: usize = 10;
@@ -46,21 +48,12 @@ pub struct OffloadSocket(Socket);
 
 impl OffloadSocket {
     pub fn open(lab: &Lab) -> Self {
-        let index = lab.tx().interface_index(lab.tx_interface()).expect("index");
-        let socket = lab.tx().run(|| Socket::new(Domain::PACKET, Type::RAW, None)).expect("run").expect("AF_PACKET");
+        let socket = packet_socket(lab);
         let on: libc::c_int = 1;
         let (option, length) = ((&raw const on).cast(), size_of_val(&on) as u32);
         // SAFETY: a live integer and its size.
         let set = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, PACKET_VNET_HDR, option, length) };
         assert_eq!(set, 0, "PACKET_VNET_HDR: {}", std::io::Error::last_os_error());
-        // SAFETY: all of its fields are numbers.
-        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_ifindex = index as i32;
-        let length = size_of::<libc::sockaddr_ll>() as u32;
-        // SAFETY: a live sockaddr_ll and its size.
-        let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
-        assert_eq!(bound, 0, "{}", std::io::Error::last_os_error());
         Self(socket)
     }
 
