@@ -6,17 +6,15 @@ mod rule;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::frame::group_mac;
+use receiver_common::wire::{IPV4_LEN, IPV6_LEN, PROTOCOL_UDP, UDP_LEN};
+
+use crate::frame::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, fold, group_mac};
 
 use rule::{Change, Tag};
 pub use rule::{RewriteError, RewriteRule};
 
 /// The tag protocols of IEEE 802.1Q, 802.1ad, and the one that came before it.
-const VLAN_TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
-/// The number of UDP in an IP header.
-const UDP: u8 = 17;
+const VLAN_TAGS: [u16; 3] = [ETHERTYPE_VLAN, ETHERTYPE_SERVICE_VLAN, 0x9100];
 /// Datagrams in fragments whose ports are remembered.
 const MOST_FRAGMENTED: usize = 4096;
 
@@ -105,12 +103,13 @@ impl Rewrite {
         let (version, ip) = (number(frame, at)?, at + 2);
         let packet = frame.get(ip..)?;
         match version {
-            IPV4 if packet.len() >= 20 && packet[0] >> 4 == 4 && packet[9] == UDP => {
+            ETHERTYPE_IPV4 if packet.len() >= IPV4_LEN && packet[0] >> 4 == 4 && packet[9] == PROTOCOL_UDP => {
                 let header = 4 * usize::from(packet[0] & 15);
                 let fragment = number(packet, 6)?;
                 let (is_first, is_whole) = (fragment & 0x1fff == 0, fragment & 0x3fff == 0);
                 let (source, group) = (ipv4(packet, 12)?, ipv4(packet, 16)?);
-                let udp = (is_first && header >= 20 && packet.len() >= header + 8).then_some(ip + header);
+                let has_udp = is_first && header >= IPV4_LEN && packet.len() >= header + UDP_LEN;
+                let udp = has_udp.then_some(ip + header);
                 let mut ports = udp.and_then(|udp| Some((number(frame, udp)?, number(frame, udp + 2)?)));
                 if !is_whole {
                     let datagram = (source, group, number(packet, 4)?);
@@ -126,8 +125,8 @@ impl Rewrite {
                 }
                 Some(Recorded { ip, source, group, udp, ports })
             }
-            IPV6 if packet.len() >= 40 && packet[0] >> 4 == 6 && packet[6] == UDP => {
-                let udp = (packet.len() >= 48).then_some(ip + 40);
+            ETHERTYPE_IPV6 if packet.len() >= IPV6_LEN && packet[0] >> 4 == 6 && packet[6] == PROTOCOL_UDP => {
+                let udp = (packet.len() >= IPV6_LEN + UDP_LEN).then_some(ip + IPV6_LEN);
                 let ports = udp.and_then(|udp| Some((number(frame, udp)?, number(frame, udp + 2)?)));
                 Some(Recorded { ip, source: ipv6(packet, 8)?, group: ipv6(packet, 24)?, udp, ports })
             }
@@ -186,11 +185,8 @@ impl Recorded {
 fn adjust(checksum: &mut [u8], old: [u8; 2], new: [u8; 2]) {
     let word = |bytes: [u8; 2]| u32::from(u16::from_be_bytes(bytes));
     let before = word([checksum[0], checksum[1]]);
-    let mut sum = (before ^ 0xffff) + (word(old) ^ 0xffff) + word(new);
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    checksum.copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    let after = fold((before ^ 0xffff) + (word(old) ^ 0xffff) + word(new));
+    checksum.copy_from_slice(&after.to_be_bytes());
 }
 
 /// The id in the outermost tag of a frame.

@@ -154,10 +154,9 @@ fn parse(text: &str) -> Result<Change, Reason> {
         return Err(("it has no arrow `->` between two values".to_owned(), FORMS));
     };
     let (from, to) = (from.trim(), to.trim());
-    let any = |from: &str| from == "*";
     Ok(match kind.trim() {
         kind @ ("group" | "source") => {
-            let from = if any(from) { None } else { Some(endpoint(from)?) };
+            let from = any_or(from, endpoint)?;
             let to = endpoint(to)?;
             if from.is_some_and(|from| from.address.is_ipv4() != to.address.is_ipv4()) {
                 let reason = "its addresses are of two IP versions, which takes other headers".to_owned();
@@ -176,7 +175,7 @@ fn parse(text: &str) -> Result<Change, Reason> {
                 Change::Source { from, to }
             }
         }
-        "port" => Change::Port { from: if any(from) { None } else { Some(port(from)?) }, to: port(to)? },
+        "port" => Change::Port { from: any_or(from, port)?, to: port(to)? },
         "mac" => {
             let to_mac = mac(to)?;
             if to_mac[0] & 1 == 1 || to_mac == [0; 6] {
@@ -185,11 +184,16 @@ fn parse(text: &str) -> Result<Change, Reason> {
                     "a unicast address; group=A->B sets a group's",
                 ));
             }
-            Change::Mac { from: if any(from) { None } else { Some(mac(from)?) }, to: to_mac }
+            Change::Mac { from: any_or(from, mac)?, to: to_mac }
         }
-        "vlan" => Change::Vlan { from: if any(from) { None } else { Some(vlan(from)?) }, to: vlan(to)? },
+        "vlan" => Change::Vlan { from: any_or(from, vlan)?, to: vlan(to)? },
         other => return Err((format!("`{other}` is no kind of rule"), FORMS)),
     })
+}
+
+/// The value before the arrow: `None` for any.
+fn any_or<T>(text: &str, value: impl FnOnce(&str) -> Result<T, Reason>) -> Result<Option<T>, Reason> {
+    if text == "*" { Ok(None) } else { value(text).map(Some) }
 }
 
 fn endpoint(text: &str) -> Result<Endpoint, Reason> {
