@@ -155,9 +155,7 @@ impl ReceiverConfig {
         }
         for (name, value) in [("ring_size", Some(self.ring_size)), ("frames", self.frames)] {
             let Some(value) = value else { continue };
-            if !value.is_power_of_two() || !RING_SIZES.contains(&value) {
-                let next = value.checked_next_power_of_two().unwrap_or(u32::MAX);
-                let near = next.clamp(*RING_SIZES.start(), *RING_SIZES.end());
+            if let Some(near) = other_ring_size(value) {
                 let reason = format!("it must be a power of two from 64 to 1048576; use {near}");
                 return Err(wrong(name, &value, reason));
             }
@@ -234,7 +232,15 @@ impl ReceiverConfig {
                           generic, or do without a tap";
             return Err(wrong("tap", &tap.shown(), reason));
         }
-        tap.validate()
+        if tap.verdicts.is_empty() {
+            let reason = "it must have a verdict; name dropped_blocked, or leave the tap out";
+            return Err(wrong("tap", &tap.shown(), reason));
+        }
+        if let Some(near) = other_ring_size(tap.slots) {
+            let reason = format!("its slots must be a power of two from 64 to 1048576; use {near}");
+            return Err(wrong("tap", &tap.shown(), reason));
+        }
+        Ok(())
     }
 
     /// When unwanted frames are dropped: never, if packets are shared.
@@ -312,6 +318,13 @@ impl ReceiverConfig {
             ..MembershipOptions::default()
         }
     }
+}
+
+/// The size to use in place of one that a ring cannot have.
+fn other_ring_size(value: u32) -> Option<u32> {
+    let next = value.checked_next_power_of_two().unwrap_or(u32::MAX);
+    let near = next.clamp(*RING_SIZES.start(), *RING_SIZES.end());
+    (near != value).then_some(near)
 }
 
 fn wrong(option: &'static str, value: &dyn std::fmt::Display, reason: impl Into<String>) -> Error {
