@@ -8,10 +8,12 @@ use etherparse::{IpNumber, LaxSlicedPacket, SlicedPacket, TransportSlice, UdpSli
 
 use super::capture::Captured;
 
-const ETHERNET: i32 = 1;
+/// The link type of Ethernet frames.
+pub const ETHERNET: i32 = 1;
 const NULL: i32 = 0;
 const RAW_BSD: i32 = 12;
-const RAW: i32 = 101;
+/// The link type of IP packets without a link header.
+pub const RAW: i32 = 101;
 const LOOP: i32 = 108;
 const COOKED: i32 = 113;
 const IPV4: i32 = 228;
@@ -25,7 +27,7 @@ const VLAN_TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
 
 /// How long the fragments of a datagram may be apart, in nanoseconds, as RFC 8200, section 4.5 has it.
 const FRAGMENTS_NS: u64 = 60_000_000_000;
-/// How often fragments that wait are looked at, in packets.
+/// Packets between two checks for fragments that have waited too long.
 const LOOK_EVERY: u64 = 4096;
 
 /// Finds datagrams in packets, and counts the packets in which there are none.
@@ -112,7 +114,7 @@ impl Frames {
         }
     }
 
-    /// A packet that ends before its headers say: as much of it as there is.
+    /// A packet that is shorter than the lengths in its headers: as much of it as there is.
     fn cut_off(&mut self, ip: &[u8], each: impl FnOnce(Found<'_>)) {
         let Ok(sliced) = LaxSlicedPacket::from_ip(ip) else {
             self.counts.malformed += 1;

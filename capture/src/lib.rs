@@ -7,4 +7,4 @@ mod frame;
 
 pub use capture::{CaptureError, Captured, LARGEST_BLOCK, Reader, Step, UNDELIVERED, packets_within};
 pub use compressed::Content;
-pub use frame::{Found, FrameCounts, Frames, addresses, network};
+pub use frame::{ETHERNET, Found, FrameCounts, Frames, RAW, addresses, network};

@@ -4,12 +4,13 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use receiver_capture::{CaptureError, Captured, Content, Frames, LARGEST_BLOCK, Reader, Step};
+use receiver_capture::{CaptureError, Captured, Content, ETHERNET, Frames, LARGEST_BLOCK, RAW, Reader, Step};
 use receiver_common::{Verdict, wire};
 use receiver_membership::Subscription;
 
@@ -25,9 +26,6 @@ use crate::stats::queue_counters::QueueCounters;
 
 /// Datagrams that one call hands over.
 const BATCH: usize = 1024;
-/// Link types of captures: Ethernet, and packets without a link header.
-const ETHERNET: i32 = 1;
-const RAW: i32 = 101;
 
 /// Reads a capture file, pcap or pcapng, also compressed with zstd, as a [`DatagramSource`].
 ///
@@ -43,7 +41,8 @@ const RAW: i32 = 101;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let path = std::env::temp_dir().join(format!("receiver-doc-test-{}.pcap", std::process::id()));
-/// # std::fs::write(&path, [0xd4u8, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 0, 0, 1, 0, 0, 0])?;
+/// # let header = [0xd4u8, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 0, 0, 1, 0, 0, 0];
+/// # std::fs::write(&path, header)?;
 /// let mut recording = Recording::open(&path, ["10.0.0.1@232.1.1.1:5000".parse()?])?;
 /// let mut bytes = 0;
 /// while recording.receive(Wait::Forever, &mut |datagram| bytes += datagram.payload().len()).is_ok() {}
@@ -58,7 +57,7 @@ pub struct Recording {
     name: String,
     reader: Option<Reader<'static>>,
     /// Becomes true if a compressed frame at the end is not whole.
-    is_cut_off: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    is_cut_off: Arc<AtomicBool>,
     judge: Judge,
     /// Read, and not yet due.
     next: Option<OwnedDatagram>,
@@ -300,7 +299,7 @@ impl Judge {
         self.counts.lost_while_capturing += captured.lost_before;
         self.last_ns = captured.time_ns.unwrap_or(self.last_ns);
         if captured.link_type == ETHERNET {
-            return self.frame(captured.bytes);
+            return self.frame(captured.bytes, self.vlan);
         }
         // Such captures have no tags, and their packets were the host's own.
         let Some(ip) = receiver_capture::network(captured.link_type, captured.bytes) else { return self.unwanted() };
@@ -309,9 +308,8 @@ impl Judge {
         frame.extend([1, 0, 0x5e, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         frame.extend(if ip[0] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] });
         frame.extend_from_slice(ip);
-        let vlan = self.vlan.take();
-        let datagram = self.frame(&frame);
-        (self.vlan, self.frame) = (vlan, frame);
+        let datagram = self.frame(&frame, None);
+        self.frame = frame;
         datagram
     }
 
@@ -320,33 +318,32 @@ impl Judge {
         None
     }
 
-    /// As XDP and the worker judge it.
-    fn frame(&mut self, frame: &[u8]) -> Option<OwnedDatagram> {
+    /// As XDP and the worker judge a frame that must carry these tags.
+    fn frame(&mut self, frame: &[u8], vlan: Option<Vlan>) -> Option<OwnedDatagram> {
         // A frame to another host's address, as captures in promiscuous mode have them.
         if frame.first().is_none_or(|first| first & 1 == 0) {
             return self.unwanted();
         }
-        let tags = self.vlan.map(Vlan::tags).unwrap_or_default();
-        let (offset, verdict) = match wire::network(frame, tags) {
-            Ok(wire::Network::V4(offset)) => (offset, wire::udp_v4(frame, offset).err()),
-            Ok(wire::Network::V6(offset)) => (offset, wire::udp_v6(frame, offset).err()),
+        let tags = vlan.map(Vlan::tags).unwrap_or_default();
+        let (offset, udp) = match wire::network(frame, tags) {
+            Ok(wire::Network::V4(offset)) => (offset, wire::udp_v4(frame, offset).map(|datagram| datagram.udp)),
+            Ok(wire::Network::V6(offset)) => (offset, wire::udp_v6(frame, offset).map(|datagram| datagram.udp)),
             Err(_) => return self.unwanted(),
         };
-        match verdict {
-            None => {}
-            Some(
+        let udp = match udp {
+            Ok(udp) => udp,
+            Err(
                 Verdict::PassedFragment
                 | Verdict::PassedOptions
                 | Verdict::PassedExtensionHeader
                 | Verdict::PassedSplitHeaders
                 | Verdict::PassedZeroLength,
             ) => return self.kernel_path(frame.get(offset..).unwrap_or_default()),
-            Some(_) => return self.unwanted(),
-        }
+            Err(_) => return self.unwanted(),
+        };
         // The filter comes before the checks, as in the XDP program.
         let (source, destination) = receiver_capture::addresses(frame.get(offset..)?)?;
-        let port_at = offset + if destination.is_ipv4() { wire::IPV4_LEN } else { wire::IPV6_LEN } + 2;
-        let port = u16::from_be_bytes(*frame.get(port_at..)?.first_chunk()?);
+        let port = u16::from_be(udp.destination_port);
         let Some(subscription) = self.resolve(FlowKey::new(source, destination, port)) else { return self.unwanted() };
         let Ok(parsed) = parse(frame, tags, self.verify_checksums, &self.counters) else {
             self.counts.dropped += 1;
@@ -360,7 +357,7 @@ impl Judge {
             subscription,
             time: self.time(),
             path: Path::Xdp,
-            vlan: self.vlan,
+            vlan,
         })
     }
 
