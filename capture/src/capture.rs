@@ -81,9 +81,9 @@ pub struct Reader<'a> {
     undelivered: bool,
 }
 
-/// Hands each packet of a file to `each`, with blocks of at most `largest` bytes. Returns what is wrong with its end, if
-/// it ends in the middle of a packet: what came before is whole. Frames of a recording that were not delivered are left
-/// out unless `undelivered` is true.
+/// Hands each packet of a file to `each`, with blocks of at most `largest` bytes. Returns what is wrong with its end,
+/// if it ends in the middle of a packet: what came before is whole. Frames of a recording that were not delivered are
+/// left out unless `undelivered` is true.
 ///
 /// # Errors
 /// The file cannot be read, or is no capture.

@@ -126,8 +126,8 @@ pub use stats::host_counters::HostLedger;
 pub use stats::ledger::{KernelLedger, Ledger, XskLedger};
 pub use stats::tap_ledger::TapLedger;
 
-/// The XDP program by itself, for the tests of its verdicts and for the benchmark, and the parsers of tables in /proc, for
-/// the fuzz targets. Not part of the public API.
+/// The XDP program by itself, for the tests of its verdicts and for the benchmark, and the parsers of tables in /proc,
+/// for the fuzz targets. Not part of the public API.
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals {

@@ -136,7 +136,8 @@ fn an_older_querier_is_told() {
     counting.finish();
 }
 
-/// The kernel joins a group of its own for the address, and then hides the sources of all others (`igmp6_mcf_get_first`).
+/// The kernel joins a group of its own for the address, and then hides the sources of all others
+/// (`igmp6_mcf_get_first`).
 #[test]
 fn an_ipv6_address_that_is_added_loses_no_membership() {
     let lab = Lab::new().expect("lab");

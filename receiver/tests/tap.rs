@@ -1,5 +1,5 @@
-//! The tap of a running receiver: what XDP drops or passes arrives with its verdict, in each mode and of each IP version;
-//! the ledger has each frame; a tap that is read late loses counted frames alone.
+//! The tap of a running receiver: what XDP drops or passes arrives with its verdict, in each mode and of each IP
+//! version; the ledger has each frame; a tap that is read late loses counted frames alone.
 
 mod support;
 

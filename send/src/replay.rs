@@ -1,5 +1,5 @@
-//! Sends frames of a recording, each at its time: an absolute schedule, so that no delay adds up. Frames that are due at
-//! once, as after a pause of the machine, go to the kernel in one call.
+//! Sends frames of a recording, each at its time: an absolute schedule, so that no delay adds up. Frames that are due
+//! at once, as after a pause of the machine, go to the kernel in one call.
 
 use std::fmt;
 use std::io::IoSlice;

@@ -35,11 +35,10 @@ const COPYING: Duration = Duration::from_micros(20);
 /// # fn main() -> Result<(), receiver::Error> {
 /// use receiver::{Error, Receiver, TapConfig, Wait};
 ///
-/// let receiver = Receiver::builder("eth1")
+/// let mut receiver = Receiver::builder("eth1")
 ///     .subscribe("10.0.0.1@232.1.1.1:5000".parse()?)
 ///     .tap(TapConfig::default())
 ///     .build()?;
-/// let mut receiver = receiver;
 /// let mut tap = receiver.take_tap().expect("a receiver with a tap");
 /// std::thread::spawn(move || -> Result<(), Error> {
 ///     loop {
@@ -129,8 +128,8 @@ impl Tap {
         Self { shared, rings, is_busy: false }
     }
 
-    /// Calls `each` with the frames that are there, up to some thousands, and waits for the first one if it may. Returns
-    /// the number of frames; 0 when the wait was over or a signal came. Frames of one queue come in order.
+    /// Calls `each` with the frames that are there, up to some thousands, and waits for the first one if it may.
+    /// Returns the number of frames; 0 when the wait was over or a signal came. Frames of one queue come in order.
     ///
     /// # Errors
     /// [`Error::Stopped`] once the receiver is shut down and everything that came before was taken; [`Error::Wait`] if

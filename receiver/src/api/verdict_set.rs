@@ -7,8 +7,8 @@ use receiver_common::{Action, Verdict};
 
 use crate::api::parse::{ParseError, serialize_as_text};
 
-/// A set of verdicts. Written as names with commas between them: those of [`Verdict::name`], and `blocked`, `passed` and
-/// `lost` for [`VerdictSet::BLOCKED`], [`VerdictSet::PASSED`] and [`VerdictSet::LOST`].
+/// A set of verdicts. Written as names with commas between them: those of [`Verdict::name`], and `blocked`, `passed`
+/// and `lost` for [`VerdictSet::BLOCKED`], [`VerdictSet::PASSED`] and [`VerdictSet::LOST`].
 ///
 /// ```
 /// use receiver::{Verdict, VerdictSet};

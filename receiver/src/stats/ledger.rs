@@ -306,16 +306,16 @@ impl Ledger {
     ///
     /// - `redirected`, `dropped_*` and `passed_*` are the verdicts of the XDP program.
     /// - `xsk_*` are counts of the AF_XDP sockets and of the mapped rings, `ring_*` of the latter alone, `kernel_*` of
-    ///   the kernel path's sockets, `tap_*` of the tap ([`TapLedger`]), `link_*` of link changes, `host_*` and `interface_*` of the kernel
-    ///   ([`HostLedger`]).
+    ///   the kernel path's sockets, `tap_*` of the tap ([`TapLedger`]), `link_*` of link changes, `host_*` and
+    ///   `interface_*` of the kernel ([`HostLedger`]).
     /// - `xdp_taken` and `xdp_delivered` are the frames that the workers took from the rings, and the datagrams that
     ///   they handed over; `kernel_taken` and `kernel_delivered` are the same on the kernel path.
     /// - `revoked`, `udp_checksum`, `not_kept` and the like are the reasons for which a worker dropped a datagram.
     /// - `copied`, `checksum_partial` and the like describe datagrams that were handed over.
     ///
-    /// All are counters, which only grow, except the gauges `xsk_in_ring`, `xsk_leased`, `tap_in_ring` and `held`. The counters
-    /// `interface_*` start again from 0 with an interface that was made again. A datagram's outcome is counted once,
-    /// when the consumer's callback has returned.
+    /// All are counters, which only grow, except the gauges `xsk_in_ring`, `xsk_leased`, `tap_in_ring` and `held`. The
+    /// counters `interface_*` start again from 0 with an interface that was made again. A datagram's outcome is counted
+    /// once, when the consumer's callback has returned.
     pub fn causes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         let verdicts = Verdict::ALL.into_iter().map(|verdict| (verdict.name(), self.verdicts[verdict as usize]));
         let total = |f: fn(&XskLedger) -> u64| self.sockets.iter().map(f).sum::<u64>();

@@ -5,8 +5,8 @@
 //! frames; the same seed and number make the same case.
 //!
 //! Under load the kernel drops frames, and fragments grow too old. So cases are sent in chunks that fit every queue on
-//! the way, the end of a chunk is what its markers say, and a chunk with a difference is sent again. Only a difference
-//! that is there each time counts.
+//! the way, two markers end a chunk, and a chunk with a difference is sent again. Only a difference that is there each
+//! time counts.
 
 mod fragments;
 mod frames;
@@ -252,7 +252,7 @@ impl Storm {
     }
 }
 
-/// The source ports whose datagrams differ from the plain sockets' in some lane, without a row that says why. Counts
+/// The source ports whose datagrams differ from the plain sockets' in some lane, without a row that explains it. Counts
 /// the rows.
 fn compare(
     lanes: &[Lane],
