@@ -40,7 +40,7 @@ pub use command::Command;
 pub use error::{Error, Result};
 pub use ethtool::Channels;
 pub use lab::{Lab, LabBuilder};
-pub use link::{End, LinkOptions, connect, move_interface};
+pub use link::{End, LinkOptions, connect, move_interface, prepare};
 pub use namespace::Namespace;
 pub use test_run::{TestRun, feed_live, run_frame};
 pub use unshare::enter_user_namespace;

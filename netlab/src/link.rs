@@ -79,16 +79,25 @@ pub fn move_interface(from: &Namespace, to: End<'_>) -> Result<()> {
 
 /// Brings up the ends that [`connect`] made.
 pub(crate) fn bring_up(a: End<'_>, b: End<'_>) -> Result<()> {
-    for end in [a, b] {
-        // The stricter of `all` and the interface's own value rules.
-        end.namespace.sysctl("net/ipv4/conf/all/rp_filter", "0")?;
-        end.namespace.sysctl(&format!("net/ipv4/conf/{}/rp_filter", end.interface), "0")?;
-        end.namespace.sysctl(&format!("net/ipv6/conf/{}/accept_dad", end.interface), "0")?;
-        end.namespace.ip(&["link", "set", "dev", end.interface, "addrgenmode", "none"])?;
-        end.namespace.ip(&["link", "set", "dev", end.interface, "up"])?;
-    }
+    prepare(a)?;
+    prepare(b)?;
     wait_for_carrier(a)?;
     wait_for_carrier(b)
+}
+
+/// Brings up one end as [`connect`] does, with the same settings. It does not wait for a carrier.
+///
+/// # Errors
+///
+/// Those of [`Namespace::ip`] and [`Namespace::sysctl`].
+pub fn prepare(end: End<'_>) -> Result<()> {
+    // The stricter of `all` and the interface's own value rules.
+    end.namespace.sysctl("net/ipv4/conf/all/rp_filter", "0")?;
+    end.namespace.sysctl(&format!("net/ipv4/conf/{}/rp_filter", end.interface), "0")?;
+    end.namespace.sysctl(&format!("net/ipv6/conf/{}/accept_dad", end.interface), "0")?;
+    end.namespace.ip(&["link", "set", "dev", end.interface, "addrgenmode", "none"])?;
+    end.namespace.ip(&["link", "set", "dev", end.interface, "up"])?;
+    Ok(())
 }
 
 fn wait_for_carrier(end: End<'_>) -> Result<()> {

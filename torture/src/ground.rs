@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use netlab::{Channels, End, LinkOptions, Namespace, connect, move_interface};
+use netlab::{Channels, End, LinkOptions, Namespace, connect, move_interface, prepare};
 use serde_json::Value;
 
 use crate::stream::{Family, Filter, GROUPS, SOURCES};
@@ -81,8 +81,8 @@ impl Ground {
         add.extend(each);
         self.rx.ip(&add)?;
         move_interface(&self.rx, End { namespace: &self.tx, interface: TX })?;
-        prepare(&self.tx, TX)?;
-        prepare(&self.rx, &self.rx_name)?;
+        prepare(End { namespace: &self.tx, interface: TX })?;
+        prepare(End { namespace: &self.rx, interface: &self.rx_name })?;
         self.address_rx()?;
         self.address_tx()
     }
@@ -141,7 +141,7 @@ impl Ground {
         }
         std::thread::sleep(time);
         move_interface(&self.elsewhere, End { namespace: &self.rx, interface: name })?;
-        prepare(&self.rx, name)?;
+        prepare(End { namespace: &self.rx, interface: name })?;
         self.address_rx()
     }
 
@@ -282,16 +282,6 @@ impl Ground {
         }
         Ok(left)
     }
-}
-
-/// Sets an end up as [`connect`] does.
-fn prepare(namespace: &Namespace, name: &str) -> Result<()> {
-    namespace.sysctl("net/ipv4/conf/all/rp_filter", "0")?;
-    namespace.sysctl(&format!("net/ipv4/conf/{name}/rp_filter"), "0")?;
-    namespace.sysctl(&format!("net/ipv6/conf/{name}/accept_dad"), "0")?;
-    namespace.ip(&["link", "set", "dev", name, "addrgenmode", "none"])?;
-    namespace.ip(&["link", "set", "dev", name, "up"])?;
-    Ok(())
 }
 
 /// How solicited-node groups (RFC 4291, section 2.7.1) begin in igmp6.
