@@ -47,9 +47,10 @@ pub struct Subject {
     child: Child,
     control: PathBuf,
     session: BufReader<UnixStream>,
-    out: JoinHandle<Option<String>>,
+    /// Reads standard output, and returns its last line.
+    out: Option<JoinHandle<Option<String>>>,
     err: Arc<Mutex<VecDeque<String>>>,
-    reading: JoinHandle<()>,
+    reading: Option<JoinHandle<()>>,
 }
 
 /// The figures of a run.
@@ -179,6 +180,7 @@ impl Subject {
         }
         let out = std::thread::spawn(move || out.lines().map_while(Result::ok).last());
         let session = connect(&start.control)?;
+        let (out, reading) = (Some(out), Some(reading));
         Ok(Self { child, control: start.control.clone(), session, out, err: lines, reading })
     }
 
@@ -252,10 +254,9 @@ impl Subject {
             }
             std::thread::sleep(Duration::from_millis(10));
         };
-        // The drop has nothing left to do; the readers end with the pipes.
-        let Self { ref mut out, ref mut reading, .. } = self;
-        let out = std::mem::replace(out, std::thread::spawn(|| None)).join().ok().flatten();
-        let _ = std::mem::replace(reading, std::thread::spawn(|| {})).join();
+        // The readers end with the pipes.
+        let out = self.out.take().and_then(|out| out.join().ok()).flatten();
+        let _ = self.reading.take().map(JoinHandle::join);
         let err = shown(&self.err);
         let line = out.with_context(|| format!("the receiver wrote no summary: {err}"))?;
         let summary = serde_json::from_str(&line).with_context(|| format!("the summary is no JSON: {line}"))?;
