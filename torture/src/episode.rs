@@ -352,7 +352,7 @@ impl Episode {
     /// Waits until a packet of each wanted stream has come that was sent after now.
     pub(crate) fn await_flow(&mut self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        let marks: Vec<(usize, u64)> = self.model.wanted().map(|s| (s, self.sender.after_now(s))).collect();
+        let marks = self.marks();
         loop {
             let silent = self.silent(&marks);
             if silent.is_empty() {
@@ -364,6 +364,11 @@ impl Episode {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// The first packet of each wanted stream that is surely sent after this moment.
+    fn marks(&self) -> Vec<(usize, u64)> {
+        self.model.wanted().map(|stream| (stream, self.sender.after_now(stream))).collect()
     }
 
     /// Streams of which nothing came from these packets on.
@@ -391,7 +396,7 @@ impl Episode {
     pub(crate) fn end_outage(&mut self, settle: Duration, has_noticed: impl Fn(&Figures) -> bool) -> Result<()> {
         ensure!(!self.model.is_whole(), "an epoch goes on");
         let deadline = Instant::now() + PATIENCE;
-        let mut marks: Vec<(usize, u64)> = self.model.wanted().map(|s| (s, self.sender.after_now(s))).collect();
+        let mut marks = self.marks();
         let mut since: Option<(Instant, u64)> = None;
         loop {
             let figures = self.subject()?.figures()?;
@@ -406,14 +411,11 @@ impl Episode {
                     }
                     Some((since, before))
                 }
-                _ if is_well => {
-                    // From here on each look wants newer packets.
-                    Some((Instant::now(), outages))
-                }
-                _ => None,
+                _ => is_well.then(|| (Instant::now(), outages)),
             };
             if is_well {
-                marks = self.model.wanted().map(|stream| (stream, self.sender.after_now(stream))).collect();
+                // The next look wants newer packets.
+                marks = self.marks();
             }
             if Instant::now() > deadline {
                 let subscribed = self.model.subscribed.filters;
@@ -430,9 +432,8 @@ impl Episode {
         let figures = self.subject()?.figures()?;
         let losses = self.losses(&figures)?;
         self.model.begin_epoch(losses);
-        let wanted: Vec<usize> = self.model.wanted().collect();
-        for stream in wanted {
-            self.model.expect(stream, self.sender.after_now(stream));
+        for (stream, first) in self.marks() {
+            self.model.expect(stream, first);
         }
         Ok(())
     }

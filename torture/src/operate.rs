@@ -14,7 +14,6 @@ use crate::operation::{Client, Operation};
 use crate::plan::{Subscribed, of_file};
 use crate::program::{Foreign, detach};
 use crate::stream::{Filter, OF_FILE, SOURCES, STREAMS, stream};
-use crate::subject::Figures;
 
 /// After memberships were restored, the receiver checks them more often for two seconds: Linux may lose some again.
 const SETTLE: Duration = Duration::from_millis(2_300);
@@ -43,23 +42,15 @@ impl Episode {
             }
             Operation::BadReload { kind } => self.reload_wrong_file(kind)?,
             Operation::Flap { rx, time } => {
-                let before = self.begin_outage()?;
-                self.ground.set_up(rx, false)?;
-                std::thread::sleep(time);
-                self.ground.set_up(rx, true)?;
-                self.end_outage(SETTLE, more("link_outages", &before))?;
+                self.outage(|this| {
+                    this.ground.set_up(rx, false)?;
+                    std::thread::sleep(time);
+                    this.ground.set_up(rx, true)
+                })?;
             }
-            Operation::Remake { same_index } => {
-                let before = self.begin_outage()?;
-                self.ground.remake(same_index)?;
-                self.end_outage(SETTLE, more("link_outages", &before))?;
-            }
+            Operation::Remake { same_index } => self.outage(|this| this.ground.remake(same_index))?,
             Operation::Rename => self.rename()?,
-            Operation::Move { up, time } => {
-                let before = self.begin_outage()?;
-                self.ground.move_away_and_back(up, time)?;
-                self.end_outage(SETTLE, more("link_outages", &before))?;
-            }
+            Operation::Move { up, time } => self.outage(|this| this.ground.move_away_and_back(up, time))?,
             Operation::Mtu { bytes } => {
                 let before = self.begin_outage()?;
                 let has_changed = self.ground.set_mtu(bytes)?;
@@ -100,6 +91,13 @@ impl Episode {
             Operation::Foreign { time } => return self.detach_for(Some(time)),
         }
         Ok(true)
+    }
+
+    /// Does what takes the link down, and waits until the receiver has recorded the outage and recovered.
+    fn outage(&mut self, fault: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let before = self.begin_outage()?.count("link_outages");
+        fault(self)?;
+        self.end_outage(SETTLE, |now| now.count("link_outages") > before)
     }
 
     /// Asks for a change of a subscription. Streams that it does not concern lose nothing.
@@ -256,16 +254,16 @@ impl Episode {
 
     /// AF_XDP needs memory that it may lock: the receiver tries until it gets it.
     fn remake_without_memory(&mut self) -> Result<()> {
-        let before = self.begin_outage()?;
-        let pid = self.subject()?.pid()?;
-        // A hard limit that was lowered could not be raised again without CAP_SYS_RESOURCE.
-        let none = Rlimit { current: Some(0), ..limits(pid, "Max locked memory")? };
-        let old = prlimit(Some(pid), Resource::Memlock, none)?;
-        let made = self.ground.remake(false);
-        std::thread::sleep(Duration::from_millis(500));
-        prlimit(Some(pid), Resource::Memlock, old)?;
-        made?;
-        self.end_outage(SETTLE, more("link_outages", &before))
+        self.outage(|this| {
+            let pid = this.subject()?.pid()?;
+            // A hard limit that was lowered could not be raised again without CAP_SYS_RESOURCE.
+            let none = Rlimit { current: Some(0), ..limits(pid, "Max locked memory")? };
+            let old = prlimit(Some(pid), Resource::Memlock, none)?;
+            let made = this.ground.remake(false);
+            std::thread::sleep(Duration::from_millis(500));
+            prlimit(Some(pid), Resource::Memlock, old)?;
+            made
+        })
     }
 
     /// Detaches the program. Another one may take its place for this time.
@@ -273,16 +271,16 @@ impl Episode {
         if self.plan.mode == "socket" {
             return Ok(false);
         }
-        let before = self.begin_outage()?;
-        let pid = self.subject()?.pid()?;
-        ensure!(detach(pid)?, "the receiver has no XDP program");
-        if let Some(time) = foreign {
-            let is_generic = self.plan.mode == "generic";
-            let program = Foreign::attach(&self.ground.rx, &self.ground.rx_name, is_generic)?;
-            std::thread::sleep(time);
-            drop(program);
-        }
-        self.end_outage(SETTLE, more("link_outages", &before))?;
+        self.outage(|this| {
+            ensure!(detach(this.subject()?.pid()?)?, "the receiver has no XDP program");
+            if let Some(time) = foreign {
+                let is_generic = this.plan.mode == "generic";
+                let program = Foreign::attach(&this.ground.rx, &this.ground.rx_name, is_generic)?;
+                std::thread::sleep(time);
+                drop(program);
+            }
+            Ok(())
+        })?;
         Ok(true)
     }
 }
@@ -293,10 +291,4 @@ fn limits(pid: Pid, name: &str) -> Result<Rlimit> {
     let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
     let mut words = line.split_whitespace().skip(3).map(|word| word.parse().ok());
     Ok(Rlimit { current: words.next().flatten(), maximum: words.next().flatten() })
-}
-
-/// Returns true for figures in which this count of the ledger has grown.
-fn more(cause: &'static str, before: &Figures) -> impl Fn(&Figures) -> bool {
-    let before = before.count(cause);
-    move |now| now.count(cause) > before
 }
