@@ -86,7 +86,7 @@ impl Model {
         (0..STREAMS).filter(|&stream| self.wants(stream))
     }
 
-    /// Expects, from this packet on, what the subscriptions say.
+    /// Expects, from this packet on, what the subscriptions ask for.
     pub fn expect(&mut self, stream: usize, from: u64) {
         let expectation = match (self.wants(stream), self.is_whole) {
             (true, true) => Expectation::Arrives { epoch: self.epochs.len() - 1 },

@@ -102,7 +102,7 @@ impl Plan {
         plan
     }
 
-    /// With these steps alone.
+    /// The same plan with these steps alone.
     #[must_use]
     pub fn keeping(&self, numbers: &[usize]) -> Self {
         let steps = self.steps.iter().filter(|step| numbers.contains(&step.number)).copied().collect();
@@ -119,13 +119,12 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, mode, family, queues, .. } = self;
         write!(f, "episode {seed}: mode {mode}, {family:?}, {queues} queues")?;
-        if self.whole_checksums {
-            f.write_str(", whole checksums")?;
-        }
-        if self.full_disk {
-            f.write_str(", a disk that is full")?;
-        }
-        for (is_so, words) in [(self.feed, "a feed of two legs"), (self.recording, "a recording")] {
+        for (is_so, words) in [
+            (self.whole_checksums, "whole checksums"),
+            (self.full_disk, "a disk that is full"),
+            (self.feed, "a feed of two legs"),
+            (self.recording, "a recording"),
+        ] {
             if is_so {
                 write!(f, ", {words}")?;
             }
@@ -220,11 +219,11 @@ fn draw(random: &mut Random, subscribed: &Subscribed, plan: &Plan) -> Operation 
             16..19 => Operation::Addresses { time: milliseconds(random, 0..800) },
             19..22 => Operation::Kill,
             22..24 => Operation::CloseConsumer { time: milliseconds(random, 10..1_000) },
-            30..32 => Operation::LockedMemory,
             24..27 if detached < MOST_DETACHED && plan.mode != "socket" => Operation::Detach,
             27..30 if detached < MOST_DETACHED && plan.mode != "socket" => {
                 Operation::Foreign { time: milliseconds(random, 100..1_500) }
             }
+            30..32 => Operation::LockedMemory,
             _ if plan.queues > 1 => Operation::Queues { count: random.pick(&[1, 2]) },
             _ => Operation::Rename,
         };

@@ -51,13 +51,9 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_numbers() {
-        let numbers = |seed| -> Vec<u64> {
-            (0..8)
-                .map({
-                    let mut random = Random::new(seed);
-                    move |_| random.next()
-                })
-                .collect()
+        let numbers = |seed| {
+            let mut random = Random::new(seed);
+            [(); 8].map(|()| random.next())
         };
         assert_eq!(numbers(7), numbers(7));
         assert_ne!(numbers(7), numbers(8));

@@ -62,16 +62,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |counts: Vec<(String, u64)>| -> String {
-            let words: Vec<String> = counts.into_iter().map(|(name, count)| format!("{name} {count}")).collect();
-            if words.is_empty() { "none".to_owned() } else { words.join(", ") }
-        };
-        let owned = |map: &BTreeMap<&'static str, u64>| map.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect();
         let total: u64 = self.operations.values().sum();
         writeln!(f, "episodes                    {}", self.episodes)?;
-        writeln!(f, "  by mode and family        {}", list(self.kinds.clone().into_iter().collect()))?;
+        writeln!(f, "  by mode and family        {}", list(&self.kinds))?;
         writeln!(f, "operations                  {total}")?;
-        writeln!(f, "  by kind                   {}", list(owned(&self.operations)))?;
+        writeln!(f, "  by kind                   {}", list(&self.operations))?;
         writeln!(f, "packets sent                {}", self.sent)?;
         writeln!(f, "packets delivered           {}", self.came)?;
         writeln!(f, "packets that had to arrive  {}", self.demanded)?;
@@ -80,7 +75,7 @@ impl fmt::Display for Report {
         writeln!(f, "packets to be kept away     {}", self.forbidden)?;
         writeln!(f, "  delivered all the same    {}", self.wrong)?;
         writeln!(f, "altered or twice            {}", self.spoiled)?;
-        writeln!(f, "counted losses by cause     {}", list(owned(&self.losses)))?;
+        writeln!(f, "counted losses by cause     {}", list(&self.losses))?;
         writeln!(f, "unaccounted                 {}", self.unaccounted)?;
         writeln!(f, "largest growth              {} KiB, {} descriptors", self.memory, self.descriptors)?;
         write!(f, "failed episodes             {}", self.failed.len())?;
@@ -89,4 +84,9 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
+}
+
+fn list<K: fmt::Display>(counts: &BTreeMap<K, u64>) -> String {
+    let words: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }

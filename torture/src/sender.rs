@@ -1,5 +1,5 @@
 //! The senders: one thread in the senders' namespace that sends a packet of each stream in every round. The numbers of
-//! the packets tell what was sent before a moment and what after it, whatever the time was.
+//! the packets show what was sent before a moment and what after it, whatever the time was.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,7 +23,7 @@ const PORT: u16 = 4_000;
 struct Shared {
     /// For each stream, the number of the packet that is sent next.
     next: [AtomicU64; STREAMS],
-    /// The numbers as they were at the begin of each round.
+    /// The numbers as they were at the beginning of each round.
     rounds: Mutex<Vec<[u64; STREAMS]>>,
     stop: AtomicBool,
 }
