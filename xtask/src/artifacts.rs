@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::process::shown;
+use crate::process::{read, shown};
 use crate::tree;
 
 /// A program that cargo built.
@@ -29,9 +29,24 @@ pub fn build(root: &Path, arguments: &[&str]) -> Result<Vec<Artifact>> {
 
 /// As [`build`]. Returns the path of the program of this name.
 pub fn program(root: &Path, arguments: &[&str], name: &str) -> Result<PathBuf> {
-    let built = build(root, arguments)?;
-    let found = built.into_iter().find(|artifact| artifact.target == name);
-    Ok(found.with_context(|| format!("cargo built no program called {name}"))?.executable)
+    named(&build(root, arguments)?, name)
+}
+
+/// The path of the program of this name.
+pub fn named(built: &[Artifact], name: &str) -> Result<PathBuf> {
+    let found = built.iter().find(|artifact| artifact.target == name);
+    Ok(found.with_context(|| format!("cargo built no program called {name}"))?.executable.clone())
+}
+
+/// Cargo in the tree, with compiler flags that may be unstable options, and with a target folder of its own.
+pub fn cargo_with_flags(root: &Path, subcommand: &str, flags: &[&str], folder: &Path) -> Result<Command> {
+    // With a target named, cargo builds build scripts and procedural macros without the flags.
+    let version = read(Command::new(tree::cargo()).arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("cargo does not name its host")?;
+    let mut command = Command::new(tree::cargo());
+    command.current_dir(root).env("RUSTC_BOOTSTRAP", "1").env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    command.args([subcommand, "--locked", "--target", host, "--target-dir"]).arg(folder);
+    Ok(command)
 }
 
 /// As [`build`], by a command that builds with cargo.

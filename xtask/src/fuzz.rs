@@ -101,15 +101,10 @@ pub fn check(root: &Path) -> Result<()> {
 /// Builds the targets. `--locked`: the lock file of the fuzz targets follows the packages that they test.
 fn build(root: &Path) -> Result<Vec<Artifact>> {
     setup::install(&[("c++", "g++")])?;
-    // With a target named, cargo builds build scripts and procedural macros without the flags.
-    let host = read(Command::new(tree::cargo()).arg("-vV"))?;
-    let host = host.lines().find_map(|line| line.strip_prefix("host: ")).context("cargo does not name its host")?;
-    let mut command = Command::new(tree::cargo());
-    command.current_dir(root).env("RUSTC_BOOTSTRAP", "1").env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
+    let mut command = artifacts::cargo_with_flags(root, "build", &FLAGS, &folder(root))?;
     // Optimized a little, with the checks for overflow and the debug assertions of the development profile.
     command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
-    command.args(["build", "--locked", "--manifest-path", MANIFEST, "--target", host, "--target-dir"]);
-    let mut programs = artifacts::build_with(command.arg(folder(root)))
+    let mut programs = artifacts::build_with(command.args(["--manifest-path", MANIFEST]))
         .context("if fuzz/Cargo.lock is out of date: `cargo metadata --manifest-path fuzz/Cargo.toml`")?;
     ensure!(!programs.is_empty(), "{MANIFEST} has no fuzz targets");
     programs.sort_by(|one, other| one.target.cmp(&other.target));

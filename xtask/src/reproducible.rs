@@ -40,8 +40,8 @@ pub fn run_command(arguments: &Arguments) -> Result<()> {
             build(&copy, &arguments.profile, &time)
         })
         .collect::<Result<_>>()?;
-    let read = |path: &PathBuf| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    let (first, second) = (read(&built[0])?, read(&built[1])?);
+    let bytes = |path: &PathBuf| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let (first, second) = (bytes(&built[0])?, bytes(&built[1])?);
     if let Some(at) = difference(&first, &second) {
         bail!(
             "{} and {} differ from byte {at} on ({} and {} bytes); `diffoscope` shows in what",
@@ -52,7 +52,7 @@ pub fn run_command(arguments: &Arguments) -> Result<()> {
         );
     }
     println!("Two builds in two folders have the same {} bytes.", first.len());
-    print!("{}", crate::process::read(Command::new("sha256sum").arg(&built[0]))?);
+    print!("{}", read(Command::new("sha256sum").arg(&built[0]))?);
     println!();
     // What was built is gigabytes.
     fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))
@@ -94,9 +94,7 @@ fn build(folder: &Path, profile: &str, time: &str) -> Result<PathBuf> {
     command.env("CFLAGS", all("-ffile-prefix-map").join(" ")).env(TIME, time);
     command.env("CARGO_TARGET_DIR", folder.join("target")).env("CARGO_INCREMENTAL", "0");
     println!("Building in {}.", folder.display());
-    let built = artifacts::build_with(&mut command)?;
-    let found = built.into_iter().find(|artifact| artifact.target == "receiver");
-    Ok(found.context("cargo built no program called receiver")?.executable)
+    artifacts::named(&artifacts::build_with(&mut command)?, "receiver")
 }
 
 /// The position of the first byte that differs.

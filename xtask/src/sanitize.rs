@@ -15,7 +15,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::privilege::Elevation;
-use crate::process::{read, run_shown, succeeds};
+use crate::process::{run_shown, succeeds};
 use crate::{artifacts, setup, test, tree};
 
 /// Options of the command.
@@ -108,21 +108,18 @@ fn interpreted(root: &Path, is_required: bool) -> Result<()> {
 }
 
 fn under(root: &Path, sanitizer: Sanitizer, arguments: &[String]) -> Result<()> {
-    // With a target named, cargo builds build scripts and procedural macros without the sanitizer.
-    let host = read(Command::new(tree::cargo()).arg("-vV"))?;
-    let host = host.lines().find_map(|line| line.strip_prefix("host: ")).context("cargo does not name its host")?;
     let folder = tree::target(root).join("sanitize").join(sanitizer.name());
     fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let suppressions = folder.join("suppressions");
     fs::write(&suppressions, SUPPRESSIONS).with_context(|| format!("cannot write {}", suppressions.display()))?;
-    let mut flags = vec![format!("-Zsanitizer={}", sanitizer.name())];
+    let flag = format!("-Zsanitizer={}", sanitizer.name());
+    let mut flags = vec![flag.as_str()];
     if sanitizer == Sanitizer::Thread {
         // The standard library has another ABI then, as the compiler sees it.
-        flags.push("-Cunsafe-allow-abi-mismatch=sanitizer".to_owned());
+        flags.push("-Cunsafe-allow-abi-mismatch=sanitizer");
     }
-    let mut command = Command::new(tree::cargo());
-    command.current_dir(root).env("RUSTC_BOOTSTRAP", "1").env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
-    command.args(["test", "--locked", "--no-run", "--target", host, "--target-dir"]).arg(&folder).arg("--lib");
+    let mut command = artifacts::cargo_with_flags(root, "test", &flags, &folder)?;
+    command.args(["--no-run", "--lib"]);
     for (package, targets) in TESTS {
         command.args(["--package", package]);
         command.args(targets.iter().flat_map(|target| ["--test", target]));

@@ -53,14 +53,10 @@ fn start(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     let elevation = Elevation::require(what)?;
     preflight::namespaces(Some(elevation))?;
     let built = artifacts::build(root, &["build", "--package", PACKAGE, "--package", COMMAND[0]])?;
-    let program = |name: &str| {
-        let found = built.iter().find(|artifact| artifact.target == name);
-        found.map(|artifact| &artifact.executable).with_context(|| format!("cargo built no program called {name}"))
-    };
     let variables = passed_on(&["RUST_BACKTRACE", "PATH", "TMPDIR"]);
     let variables: Vec<_> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
-    let mut command = elevation.command(program(PACKAGE)?, &variables);
-    command.arg("--receiver").arg(program(COMMAND[1])?).args(arguments);
+    let mut command = elevation.command(artifacts::named(&built, PACKAGE)?, &variables);
+    command.arg("--receiver").arg(artifacts::named(&built, COMMAND[1])?).args(arguments);
     // Ctrl-C also reaches the child.
     interrupt::outlive()?;
     let status = command.status().with_context(|| format!("cannot run `{}`", shown(&command)))?;
