@@ -69,7 +69,7 @@ impl Sanitizer {
 /// Runs the command. An error if a test failed, or a sanitizer found something.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root = tree::root()?;
-    Elevation::require("running the tests (`cargo xtask sanitize`)")?;
+    let elevation = Elevation::require("running the tests (`cargo xtask sanitize`)")?;
     setup::install(&setup::TOOLS)?;
     let all = [Sanitizer::Address, Sanitizer::Thread, Sanitizer::Miri];
     let mut failed = Vec::new();
@@ -77,7 +77,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("\n== {}", sanitizer.name());
         let outcome = match sanitizer {
             Sanitizer::Miri => interpreted(&root, arguments.sanitizer.is_some()),
-            _ => under(&root, sanitizer, &arguments.arguments),
+            _ => under(&root, elevation, sanitizer, &arguments.arguments),
         };
         if let Err(error) = outcome {
             println!("error: {}", crate::in_one_line(&error));
@@ -107,7 +107,8 @@ fn interpreted(root: &Path, is_required: bool) -> Result<()> {
     run_shown(&mut command)
 }
 
-fn under(root: &Path, sanitizer: Sanitizer, arguments: &[String]) -> Result<()> {
+/// Runs the tests under a sanitizer of the compiler.
+fn under(root: &Path, elevation: Elevation, sanitizer: Sanitizer, arguments: &[String]) -> Result<()> {
     let folder = tree::target(root).join("sanitize").join(sanitizer.name());
     fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let suppressions = folder.join("suppressions");
@@ -130,5 +131,5 @@ fn under(root: &Path, sanitizer: Sanitizer, arguments: &[String]) -> Result<()> 
         // The kernel's maps and rings stay until the end of the process.
         ("ASAN_OPTIONS", "detect_leaks=1".as_ref()),
     ];
-    test::programs(root, &artifacts::build_with(&mut command)?, &variables, arguments)
+    test::programs(root, elevation, &artifacts::build_with(&mut command)?, &variables, arguments)
 }

@@ -78,13 +78,19 @@ pub fn target(
     variables: &[(&str, &OsStr)],
     arguments: &[String],
 ) -> Result<()> {
+    let elevation = Elevation::require(&format!("running the tests of {target}"))?;
     let tests = artifacts::build(root, &["test", "--locked", "--package", package, "--test", target, "--no-run"])?;
-    programs(root, &tests, variables, arguments)
+    programs(root, elevation, &tests, variables, arguments)
 }
 
 /// Runs test programs with these variables and arguments, as root. An error if a test failed, or if there were none.
-pub fn programs(root: &Path, tests: &[Artifact], variables: &[(&str, &OsStr)], arguments: &[String]) -> Result<()> {
-    let elevation = Elevation::require("running the tests")?;
+pub fn programs(
+    root: &Path,
+    elevation: Elevation,
+    tests: &[Artifact],
+    variables: &[(&str, &OsStr)],
+    arguments: &[String],
+) -> Result<()> {
     let mut totals = Totals::default();
     for test in tests.iter().filter(|artifact| artifact.is_test) {
         println!("\n== {}", test.target);
