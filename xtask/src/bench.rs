@@ -3,18 +3,17 @@
 use std::io::{IsTerminal, stdin, stdout};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::artifacts;
 use crate::interrupt;
 use crate::preflight;
-use crate::privilege::{Elevation, passed_on};
-use crate::process::shown;
+use crate::privilege::Elevation;
 use crate::{setup, tree};
 
 /// The benchmark's package, and its program.
 const PACKAGE: &str = "receiver-bench";
-/// The package of the command, which one table starts.
+/// The package of the command, which some tables start.
 const COMMAND: &str = "receiver-cli";
 /// The option that installs peers.
 const INSTALL: &str = "--install-peers";
@@ -57,14 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     peers(install);
     let packages = ["build", "--release", "--package", PACKAGE, "--package", COMMAND];
     let bench = artifacts::program(&root, &packages, PACKAGE)?;
-    let variables = passed_on(&["RUST_BACKTRACE", "PATH"]);
-    let variables: Vec<_> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
-    let mut command = elevation.command(bench, &variables);
-    command.args(arguments);
-    // Ctrl-C also reaches the child, which cleans up and reports it.
-    interrupt::outlive()?;
-    let status = command.status().with_context(|| format!("cannot run `{}`", shown(&command)))?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    interrupt::run(elevation.command_passing(bench, &["RUST_BACKTRACE", "PATH"]).args(arguments))
 }
 
 /// Reports missing peers, and installs them on request. Each row reports again what it lacks.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::privilege::{Elevation, passed_on};
+use crate::privilege::Elevation;
 use crate::process::shown;
 use crate::tree;
 
@@ -61,10 +61,8 @@ pub fn own_program() -> Result<PathBuf> {
 /// A child makes and removes them, as the command itself will.
 pub fn namespaces(elevation: Option<Elevation>) -> Result<()> {
     let own = own_program()?;
-    let variables = passed_on(&["PATH"]);
-    let variables: Vec<_> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
     let mut command = match elevation {
-        Some(elevation) => elevation.command(own, &variables),
+        Some(elevation) => elevation.command_passing(own, &["PATH"]),
         None => Command::new(own),
     };
     command.arg("try-namespaces");

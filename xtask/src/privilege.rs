@@ -46,6 +46,13 @@ impl Elevation {
         }
     }
 
+    /// As [`Elevation::command`], with those of these variables that this process has.
+    pub fn command_passing(self, program: impl AsRef<OsStr>, keys: &[&'static str]) -> Command {
+        let variables = passed_on(keys);
+        let variables: Vec<_> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
+        self.command(program, &variables)
+    }
+
     /// Returns a command that runs as root. `variables` reach it through sudo too.
     pub fn command(self, program: impl AsRef<OsStr>, variables: &[(&str, &OsStr)]) -> Command {
         match self {

@@ -5,14 +5,14 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::artifacts;
 use crate::demonstrate_feeds;
 use crate::demonstration::{self, Mode};
 use crate::interrupt;
 use crate::preflight;
-use crate::privilege::{Elevation, passed_on};
+use crate::privilege::Elevation;
 use crate::process::{is_root, shown};
 use crate::tree;
 
@@ -97,15 +97,10 @@ fn demonstrate(receiver: &Path, elevation: Option<Elevation>, demo: Demo) -> Res
         Some(Elevation::Root) => demo.run(receiver, Mode::Best),
         Some(Elevation::Sudo) => {
             let own = preflight::own_program()?;
-            let variables = passed_on(&["RUST_BACKTRACE", "RUST_LOG", "TERM"]);
-            let variables: Vec<_> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
-            let mut command = Elevation::Sudo.command(own, &variables);
+            let mut command = Elevation::Sudo.command_passing(own, &["RUST_BACKTRACE", "RUST_LOG", "TERM"]);
             command.args(["demonstrate", "--demo", demo.name()]).arg(receiver);
             println!("Root by sudo: `{}`", shown(&command));
-            // Ctrl-C also reaches the child, which ends by itself and reports the result.
-            interrupt::outlive()?;
-            let status = command.status().with_context(|| format!("cannot run `{}`", shown(&command)))?;
-            Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            interrupt::run(&mut command)
         }
         None => {
             println!(

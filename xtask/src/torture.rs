@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::artifacts;
 use crate::interrupt;
 use crate::preflight;
-use crate::privilege::{Elevation, passed_on};
-use crate::process::{read, shown};
+use crate::privilege::Elevation;
+use crate::process::read;
 use crate::tree;
 
 /// The torturer's package, and its program.
@@ -35,8 +35,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     start(&tree::root()?, &arguments.arguments)
 }
 
-/// The step of CI: half of the time with the fixed seed, half with the seed of the commit. Each commit has its own seed,
-/// and a failure of CI can be repeated.
+/// The step of CI: half of the time with the fixed seed, half with the seed of the commit. Each commit has its own
+/// seed, and a failure of CI can be repeated.
 pub fn check(root: &Path) -> Result<()> {
     let commit = read(Command::new("git").current_dir(root).args(["rev-parse", "HEAD"]));
     let seed = commit.ok().and_then(|commit| u64::from_str_radix(commit.get(..12)?, 16).ok());
@@ -53,12 +53,7 @@ fn start(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     let elevation = Elevation::require(what)?;
     preflight::namespaces(Some(elevation))?;
     let built = artifacts::build(root, &["build", "--package", PACKAGE, "--package", COMMAND[0]])?;
-    let variables = passed_on(&["RUST_BACKTRACE", "PATH", "TMPDIR"]);
-    let variables: Vec<_> = variables.iter().map(|(key, value)| (*key, value.as_os_str())).collect();
-    let mut command = elevation.command(artifacts::named(&built, PACKAGE)?, &variables);
-    command.arg("--receiver").arg(artifacts::named(&built, COMMAND[1])?).args(arguments);
-    // Ctrl-C also reaches the child.
-    interrupt::outlive()?;
-    let status = command.status().with_context(|| format!("cannot run `{}`", shown(&command)))?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let torturer = artifacts::named(&built, PACKAGE)?;
+    let mut command = elevation.command_passing(torturer, &["RUST_BACKTRACE", "PATH", "TMPDIR"]);
+    interrupt::run(command.arg("--receiver").arg(artifacts::named(&built, COMMAND[1])?).args(arguments))
 }
