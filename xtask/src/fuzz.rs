@@ -89,9 +89,7 @@ pub fn check(root: &Path) -> Result<()> {
     let mut outcomes = Vec::new();
     for program in &programs {
         let new = folder(root).join("check").join(&program.target);
-        if new.exists() {
-            fs::remove_dir_all(&new).with_context(|| format!("cannot remove the folder {}", new.display()))?;
-        }
+        tree::remove_folder(&new)?;
         outcomes.push(fuzz(root, program, &new, &Limit::Executions(CI_EXECUTIONS), Some(1))?);
     }
     report(&outcomes);
@@ -116,10 +114,8 @@ fn folder(root: &Path) -> PathBuf {
 }
 
 /// The inputs of a target that are checked in.
-fn corpus(root: &Path, target: &str) -> Result<PathBuf> {
-    let corpus = root.join("fuzz/corpus").join(target);
-    ensure!(corpus.is_dir(), "{target} has no corpus; make one: `cargo xtask fuzz {target} --merge`");
-    Ok(corpus)
+fn corpus(root: &Path, target: &str) -> PathBuf {
+    root.join("fuzz/corpus").join(target)
 }
 
 /// Runs one target. New inputs are kept in `new`.
@@ -138,7 +134,7 @@ fn fuzz(root: &Path, program: &Artifact, new: &Path, limit: &Limit, seed: Option
     // A machine may pause for seconds: only an input that does not end is an error.
     command.args(["-timeout=120", "-rss_limit_mb=4096", "-print_final_stats=1"]);
     command.arg(format!("-artifact_prefix={}/{target}-", folder(root).display())).arg(new);
-    command.args(corpus(root, target).ok());
+    command.args(Some(corpus(root, target)).filter(|corpus| corpus.is_dir()));
     eprintln!("+ {}", shown(&command));
     let mut child =
         command.stderr(Stdio::piped()).spawn().with_context(|| format!("cannot run `{}`", shown(&command)))?;
@@ -165,7 +161,7 @@ impl Outcome {
             self.executions = number.trim().parse().unwrap_or(0);
         }
         let mut words = line.split_whitespace();
-        if !line.starts_with('#') || words.find(|word| *word == "cov:").is_none() {
+        if !line.starts_with('#') || !words.any(|word| word == "cov:") {
             return;
         }
         if let Some(edges) = words.next().and_then(|word| word.parse().ok()) {
@@ -179,11 +175,9 @@ impl Outcome {
 
 /// Writes the smallest set of inputs with the coverage of all of them to the corpus.
 fn merge(root: &Path, program: &Artifact, found: &Path) -> Result<()> {
-    let corpus = root.join("fuzz/corpus").join(&program.target);
+    let corpus = corpus(root, &program.target);
     let merged = folder(root).join("merged").join(&program.target);
-    if merged.exists() {
-        fs::remove_dir_all(&merged).with_context(|| format!("cannot remove the folder {}", merged.display()))?;
-    }
+    tree::remove_folder(&merged)?;
     for folder in [&merged, &corpus] {
         fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
@@ -191,7 +185,7 @@ fn merge(root: &Path, program: &Artifact, found: &Path) -> Result<()> {
     let mut command = Command::new(&program.executable);
     command.args(["-merge=1", "-use_counters=0", "-use_value_profile=0", "-timeout=120", "-rss_limit_mb=4096"]);
     read(command.arg(&merged).arg(found).arg(&corpus))?;
-    fs::remove_dir_all(&corpus).with_context(|| format!("cannot remove the folder {}", corpus.display()))?;
+    tree::remove_folder(&corpus)?;
     fs::create_dir_all(&corpus).with_context(|| format!("cannot make the folder {}", corpus.display()))?;
     for entry in fs::read_dir(&merged).with_context(|| format!("cannot read {}", merged.display()))? {
         let entry = entry.with_context(|| format!("cannot read {}", merged.display()))?;

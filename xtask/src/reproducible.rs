@@ -16,7 +16,7 @@ use crate::tree;
 
 /// The folders of the two builds; their names differ in length.
 const FOLDERS: [&str; 2] = ["first", "the-second-one"];
-/// Times in the program, if there were any, would be that of the last commit.
+/// The variable with the time that a build may embed: here that of the last commit.
 const TIME: &str = "SOURCE_DATE_EPOCH";
 
 /// Options of the command.
@@ -55,17 +55,15 @@ pub fn run_command(arguments: &Arguments) -> Result<()> {
     print!("{}", read(Command::new("sha256sum").arg(&built[0]))?);
     println!();
     // What was built is gigabytes.
-    fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))
+    tree::remove_folder(&folder)
 }
 
-/// Copies what git tracks, and what is new and not ignored. What was there before is removed, but for the target folder.
+/// Copies what git tracks, and what is new and not ignored. An earlier copy is removed.
 fn copy_tree(root: &Path, to: &Path) -> Result<()> {
     let mut list = Command::new("git");
     let listed = read(list.current_dir(root).args(["ls-files", "--cached", "--others", "--exclude-standard"]))?;
     let source = to.join("source");
-    if source.exists() {
-        fs::remove_dir_all(&source).with_context(|| format!("cannot remove {}", source.display()))?;
-    }
+    tree::remove_folder(&source)?;
     for name in listed.lines() {
         let (from, to) = (root.join(name), source.join(name));
         if !from.is_file() {

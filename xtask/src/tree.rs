@@ -1,9 +1,12 @@
 //! Locations: the source tree, cargo, and cargo's folders.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+
+use crate::process::if_there;
 
 /// The root of the source tree: the folder above this package, or the nearest one above the working folder.
 pub fn root() -> Result<PathBuf> {
@@ -38,6 +41,12 @@ pub fn cargo_home() -> Result<PathBuf> {
     }
     let home = env::home_dir().context("neither CARGO_HOME nor HOME is set")?;
     Ok(home.join(".cargo"))
+}
+
+/// Removes a folder with all that is in it, if it is there.
+pub fn remove_folder(folder: &Path) -> Result<()> {
+    let removed = if_there(fs::remove_dir_all(folder));
+    removed.map(drop).with_context(|| format!("cannot remove the folder {}", folder.display()))
 }
 
 /// Finds a program in the search path.

@@ -59,10 +59,8 @@ pub fn build(root: &Path, profile: &str) -> Result<PathBuf> {
 
 /// The manual pages and completions, as the command writes them.
 fn write_documents(receiver: &Path, folder: &Path) -> Result<()> {
-    if folder.exists() {
-        // A page of a command that is gone would be packed.
-        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
+    // A page of a command that is gone would be packed.
+    tree::remove_folder(folder)?;
     let man = folder.join("man");
     fs::create_dir_all(&man).with_context(|| format!("cannot make {}", man.display()))?;
     run(Command::new(receiver).arg("man").arg(&man))?;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::apt::{Apt, Package};
 use crate::process::{run, succeeds};
+use crate::tree;
 
 /// Debian's suites and their kernels, and the mode that `auto` selects with each on virtio_net.
 const RELEASES: [Release; 3] = [
@@ -85,15 +86,13 @@ fn unpack(apt: &Apt, package: &Package, target: &Path) -> Result<()> {
     // Unpacked in another folder first, so that the final folder is complete.
     let partial = target.with_extension("partial");
     let packages = partial.join("packages");
-    if partial.exists() {
-        fs::remove_dir_all(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
-    }
+    tree::remove_folder(&partial)?;
     fs::create_dir_all(&packages).with_context(|| format!("cannot make {}", packages.display()))?;
     apt.download(&names, &packages)?;
     for entry in fs::read_dir(&packages).context("the fetched packages are gone")? {
         run(Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(&partial))?;
     }
-    fs::remove_dir_all(&packages).with_context(|| format!("cannot remove {}", packages.display()))?;
+    tree::remove_folder(&packages)?;
     fs::rename(&partial, target).with_context(|| format!("cannot make {}", target.display()))
 }
 
