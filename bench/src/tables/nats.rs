@@ -1,5 +1,5 @@
-//! How fast the sink publishes to NATS JetStream, beside its client alone: the same server, stream, ids, size of messages
-//! and messages in flight.
+//! How fast the sink publishes to NATS JetStream, beside its client alone: the same server, stream, ids, size of
+//! messages and messages in flight.
 
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
