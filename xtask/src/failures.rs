@@ -1,5 +1,5 @@
-//! The tests that failed, for the end of a long output: each with the message of its panic. CI starts `cargo xtask test`
-//! as a process of its own, so they are kept in a file of the target folder.
+//! The tests that failed, for the end of a long output: each with the message of its panic. CI starts `cargo xtask
+//! test` as a process of its own, so they are kept in a file of the target folder.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,11 +1,12 @@
 //! `cargo xtask sanitize`: runs tests under AddressSanitizer, ThreadSanitizer and Miri.
 //!
-//! The sanitizers are unstable options of the compiler, which `RUSTC_BOOTSTRAP` allows; stable toolchains of rustup have
-//! their runtimes. The standard library is not instrumented. ThreadSanitizer therefore does not see the order that it
-//! makes by fences, and takes a drop of an `Arc` for a race: `suppressions` names what is left out for that reason.
+//! The sanitizers are unstable options of the compiler, which `RUSTC_BOOTSTRAP` allows; stable toolchains of rustup
+//! have their runtimes. The standard library is not instrumented. ThreadSanitizer therefore does not see the order that
+//! it makes by fences, and takes a drop of an `Arc` for a race: [`SUPPRESSIONS`] names what is left out for that
+//! reason.
 //!
-//! Miri interprets the unit tests that ask the kernel for nothing. It needs a nightly toolchain with Miri; where there is
-//! none, the command prints that, and fails only if Miri was asked for.
+//! Miri interprets the unit tests that ask the kernel for nothing. It needs a nightly toolchain with Miri; where there
+//! is none, the command prints that, and fails only if Miri was asked for.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -42,7 +43,7 @@ enum Sanitizer {
 /// Crates whose unit tests Miri can run, for the most part.
 const INTERPRETED: [&str; 3] = ["receiver-common", "receiver-xsk", "receiver-feed"];
 
-/// Crates whose tests run, and the targets of each; none names all unit tests.
+/// Crates whose unit tests run, and the integration tests of each that run too.
 const TESTS: [(&str, &[&str]); 7] = [
     ("receiver-common", &[]),
     ("receiver-host", &[]),
@@ -53,7 +54,7 @@ const TESTS: [(&str, &[&str]); 7] = [
     ("receiver", &["delivery", "leases", "generic", "control"]),
 ];
 
-/// Races that ThreadSanitizer reports since the standard library is not instrumented.
+/// False reports of ThreadSanitizer, since the standard library is not instrumented.
 const SUPPRESSIONS: &str = "race:alloc::sync::Arc\nrace:std::thread\nrace:std::sync\nrace:core::ptr::drop_in_place\n";
 
 impl Sanitizer {
@@ -128,7 +129,6 @@ fn under(root: &Path, elevation: Elevation, sanitizer: Sanitizer, arguments: &[S
     let options = format!("suppressions={} halt_on_error=1 second_deadlock_stack=1", suppressions.display());
     let variables: [(&str, &OsStr); 2] = [
         ("TSAN_OPTIONS", options.as_ref()),
-        // The kernel's maps and rings stay until the end of the process.
         ("ASAN_OPTIONS", "detect_leaks=1".as_ref()),
     ];
     test::programs(root, elevation, &artifacts::build_with(&mut command)?, &variables, arguments)

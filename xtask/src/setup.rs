@@ -32,8 +32,8 @@ const CARGO_CYCLONEDX_VERSION: &str = "0.5.9";
 const CARGO_CYCLONEDX: &str = "cargo-cyclonedx";
 /// Debian's compiler with `core` for the target.
 const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
-/// Programs that the tests start, and Debian's packages of them. The demonstration starts the first alone. The last
-/// three give second opinions on feeds.
+/// Programs that the tests start, and Debian's packages of them. The demonstration starts the first alone. tshark,
+/// ffmpeg and gst-launch-1.0 give second opinions on feeds.
 pub const TOOLS: [(&str, &str); 9] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
@@ -72,14 +72,17 @@ pub fn find_cargo_deny(root: &Path) -> Result<Option<PathBuf>> {
 
 /// Finds cargo-deb in the same places, or builds it.
 pub fn cargo_deb(root: &Path) -> Result<PathBuf> {
-    build_tool(root, CARGO_DEB, CARGO_DEB_VERSION)?;
-    find_tool(root, CARGO_DEB)?.context("cargo-deb is missing after its installation")
+    tool(root, CARGO_DEB, CARGO_DEB_VERSION)
 }
 
 /// Finds cargo-cyclonedx in the same places, or builds it.
 pub fn cargo_cyclonedx(root: &Path) -> Result<PathBuf> {
-    build_tool(root, CARGO_CYCLONEDX, CARGO_CYCLONEDX_VERSION)?;
-    find_tool(root, CARGO_CYCLONEDX)?.context("cargo-cyclonedx is missing after its installation")
+    tool(root, CARGO_CYCLONEDX, CARGO_CYCLONEDX_VERSION)
+}
+
+fn tool(root: &Path, tool: &str, version: &str) -> Result<PathBuf> {
+    build_tool(root, tool, version)?;
+    find_tool(root, tool)?.with_context(|| format!("{tool} is missing after its installation"))
 }
 
 fn find_tool(root: &Path, tool: &str) -> Result<Option<PathBuf>> {
