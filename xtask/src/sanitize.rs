@@ -127,9 +127,7 @@ fn under(root: &Path, elevation: Elevation, sanitizer: Sanitizer, arguments: &[S
         command.args(targets.iter().flat_map(|target| ["--test", target]));
     }
     let options = format!("suppressions={} halt_on_error=1 second_deadlock_stack=1", suppressions.display());
-    let variables: [(&str, &OsStr); 2] = [
-        ("TSAN_OPTIONS", options.as_ref()),
-        ("ASAN_OPTIONS", "detect_leaks=1".as_ref()),
-    ];
+    let variables: [(&str, &OsStr); 2] =
+        [("TSAN_OPTIONS", options.as_ref()), ("ASAN_OPTIONS", "detect_leaks=1".as_ref())];
     test::programs(root, elevation, &artifacts::build_with(&mut command)?, &variables, arguments)
 }
