@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,15 @@ use serde::de::DeserializeOwned;
 
 /// Upper bound of the lines of error output that an error shows.
 const COMPLAINTS: usize = 6;
+
+/// The command `receiver`, which is built beside this program.
+pub fn receiver() -> Result<PathBuf> {
+    let program = std::env::current_exe()?.with_file_name("receiver");
+    if !program.exists() {
+        bail!("{} is missing: `cargo xtask bench` builds it", program.display());
+    }
+    Ok(program)
+}
 
 /// This program, started again in a namespace.
 pub struct Process {

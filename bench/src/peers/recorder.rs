@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::require;
 use crate::lab::{Bench, CONSUMER_CPU, GROUP, PORT, WANTED};
-use crate::process::Process;
+use crate::process::{Process, receiver};
 
 /// The time limit for its start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -61,15 +61,11 @@ impl Recorder {
         let filter = format!("'udp and src host {WANTED} and dst host {GROUP} and dst port {PORT}'");
         Ok(match self {
             Self::Ours => {
-                let program = std::env::current_exe()?.with_file_name("receiver");
-                if !program.exists() {
-                    bail!("{} is missing: `cargo xtask bench` builds it", program.display());
-                }
                 // 65,536 frames of 2,048 bytes are 128 MiB.
                 format!(
                     "{} record -i {interface} --mode mapped --ring-size 32768 --frames 65536 --view lines \
                      -w '{file}?limit=128MiB' {WANTED}@{GROUP}:{PORT}",
-                    program.display()
+                    receiver()?.display()
                 )
             }
             Self::Dumpcap => format!("dumpcap -q -i {interface} -B 256 -f {filter} -w {file}"),
@@ -156,11 +152,11 @@ impl Recording {
             }
         }
         let lines = self.process.end()?;
-        let said = || lines.iter().rev().take(4).rev().cloned().collect::<Vec<_>>().join("; ");
+        let last = || lines[lines.len().saturating_sub(4)..].join("; ");
         let packets = self
             .recorder
             .count(&lines)
-            .with_context(|| format!("{} does not count: {}", self.recorder.name(), said()))?;
+            .with_context(|| format!("{} does not count: {}", self.recorder.name(), last()))?;
         let usage = lines.iter().rev().find_map(|line| line.strip_prefix(crate::child::supervise::USAGE));
         let microseconds: f64 = usage.and_then(|text| text.trim().parse().ok()).context("no CPU time")?;
         Ok(Recorded { packets, bytes: length(&self.file.0), cpu_nanoseconds: microseconds * 1e3 })

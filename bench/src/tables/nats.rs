@@ -1,7 +1,7 @@
 //! How fast the sink publishes to NATS JetStream, beside its client alone: the same server, stream, ids, size of
 //! messages and messages in flight.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::lab::Bench;
+use crate::process::receiver;
 use crate::report::Table;
 use crate::statistics::{median, ratio};
 
@@ -40,18 +41,14 @@ struct Rate {
 
 /// Measures sink and client in turn, each with a stream of its own.
 pub fn measure(bench: &Bench, rounds: usize) -> Result<Vec<Published>> {
-    let program = std::env::current_exe()?.with_file_name("receiver");
-    if !program.exists() {
-        bail!("{} is missing: `cargo xtask bench` builds it", program.display());
-    }
+    let program = receiver()?;
     let server = Server::start(bench)?;
     let mut table = Vec::new();
     for size in SIZES {
         let (mut sink, mut client) = (Vec::new(), Vec::new());
         for round in 0..=rounds {
             bench.go_on()?;
-            let rates = [true, false].map(|bare| rate(bench, &program, size, round, bare));
-            let [bare, ours] = rates;
+            let [bare, ours] = [true, false].map(|bare| rate(bench, &program, size, round, bare));
             // The first round warms up.
             if round > 0 {
                 client.push(Some(bare?));
@@ -68,7 +65,7 @@ pub fn measure(bench: &Bench, rounds: usize) -> Result<Vec<Published>> {
 }
 
 /// Messages per second of one measurement.
-fn rate(bench: &Bench, program: &PathBuf, size: usize, round: usize, bare: bool) -> Result<f64> {
+fn rate(bench: &Bench, program: &Path, size: usize, round: usize, bare: bool) -> Result<f64> {
     let stream = format!("LOAD-{size}-{round}-{}", if bare { "client" } else { "sink" });
     let target = format!("nats://127.0.0.1:{PORT}/{stream}?create=yes&timeout=60s");
     let (size, messages) = (size.to_string(), MESSAGES.to_string());

@@ -12,6 +12,7 @@ use receiver_send::ReplaySender;
 use serde::Serialize;
 
 use crate::child::pin;
+use crate::frames::v4_with_payload;
 use crate::lab::{Bench, CONSUMER_CPU, GENERATOR_CPU, GROUP, PORT, WANTED};
 use crate::report::Table;
 
@@ -137,21 +138,10 @@ fn send(bench: &Bench, frames: u64) -> Result<u64> {
     Ok(sender.report().late)
 }
 
-/// A frame of the wanted source, without a UDP checksum.
+/// A frame of the wanted source, without a UDP checksum, as its number is written later.
 fn frame() -> Vec<u8> {
-    let [_, b, c, d] = GROUP.octets();
-    let mut frame = vec![1, 0, 0x5e, b & 0x7f, c, d, 2, 0, 0, 0, 0, 1, 8, 0];
-    let mut header = [0x45, 0, 0, (20 + 8 + PAYLOAD) as u8, 0, 0, 0, 0, 16, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    header[12..16].copy_from_slice(&WANTED.octets());
-    header[16..].copy_from_slice(&GROUP.octets());
-    let sum: u32 = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-    let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    header[10..12].copy_from_slice(&checksum.to_be_bytes());
-    frame.extend(header);
-    for word in [4000, PORT, (8 + PAYLOAD) as u16, 0] {
-        frame.extend(word.to_be_bytes());
-    }
-    frame.resize(HEADERS + PAYLOAD, 0);
+    let mut frame = v4_with_payload(WANTED, GROUP, PORT, PAYLOAD);
+    frame[HEADERS - 2..HEADERS].fill(0);
     frame
 }
 
@@ -203,9 +193,8 @@ pub fn report(table: &[Replayed]) -> String {
         ]);
     }
     let seconds = table.first().map_or(0, |row| row.seconds);
-    format!(
-        "Replay at 100,000 packets/s for {seconds} s: errors of the gaps, and a loop that only keeps the schedule\n{text}"
-    )
+    let title = "errors of the gaps, and a loop that only keeps the schedule";
+    format!("Replay at 100,000 packets/s for {seconds} s: {title}\n{text}")
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::lab::{Bench, CONSUMER_CPU};
 use crate::offered::{Generator, Offer};
-use crate::process::Process;
+use crate::process::{Process, receiver};
 use crate::report::Table;
 use crate::statistics::median;
 
@@ -65,10 +65,7 @@ pub fn measure(bench: &Bench, rounds: usize) -> Result<Vec<Scraped>> {
 }
 
 fn one(bench: &Bench, mode: &'static str, rounds: usize) -> Result<Scraped> {
-    let program = std::env::current_exe()?.with_file_name("receiver");
-    if !program.exists() {
-        bail!("{} is missing: `cargo xtask bench` builds it", program.display());
-    }
+    let program = receiver()?;
     let list = List::write()?;
     let (program, list) = (program.to_string_lossy(), list.0.to_string_lossy());
     let (cpu, port, limit) = (CONSUMER_CPU.to_string(), PORT.to_string(), SUBSCRIPTIONS.to_string());
