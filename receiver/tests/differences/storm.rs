@@ -178,7 +178,7 @@ impl Storm {
 
     fn failure(&self, unexplained: &Unexplained, cases: &[Case], received: &[Received]) -> String {
         let mut text = format!(
-            "seed {}, MTU {}: {} of {} cases differ, {} times in a row, and no row of the table says why\n",
+            "seed {}, MTU {}: {} of {} cases differ, {} times in a row, and no row of the table explains it\n",
             self.seed,
             self.mtu,
             unexplained.len(),
