@@ -60,7 +60,7 @@ fn carry_out(bench: &Bench, row: &Row) -> Result<bool> {
     thread::spawn(move || {
         if watched.recv_timeout(ROW_LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
             let late = Err(anyhow::anyhow!("not done after {} s; the rows after it were not run", ROW_LIMIT.as_secs()));
-            tell(name, mode, ROW_LIMIT, &late);
+            report(name, mode, ROW_LIMIT, &late);
             std::process::exit(1);
         }
     });
@@ -68,7 +68,7 @@ fn carry_out(bench: &Bench, row: &Row) -> Result<bool> {
     let outcome = catch_unwind(AssertUnwindSafe(|| (row.run)(bench, row.mode)))
         .unwrap_or_else(|panic| Err(anyhow::anyhow!("a panic: {}", words(panic.as_ref()))));
     drop(done);
-    tell(row.name, row.mode, start.elapsed(), &outcome);
+    report(row.name, row.mode, start.elapsed(), &outcome);
     Ok(outcome.is_ok())
 }
 
@@ -77,7 +77,7 @@ fn words(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
 }
 
-fn tell(name: &str, mode: ReceiveMode, took: Duration, outcome: &Result<Outcome>) {
+fn report(name: &str, mode: ReceiveMode, took: Duration, outcome: &Result<Outcome>) {
     let row = match outcome {
         Ok(Outcome { sent, received, blocked, note }) => {
             json!({"test": name, "mode": mode.name(), "passed": true, "sent": sent, "received": received,
