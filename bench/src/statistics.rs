@@ -12,6 +12,11 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// The median of the rounds that have a value, or 0 if none has.
+pub fn median_of_rounds(rounds: &[Option<f64>]) -> f64 {
+    median(&rounds.iter().copied().flatten().collect::<Vec<_>>())
+}
+
 /// A ratio with its 90 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {

@@ -24,7 +24,7 @@ pub trait Session {
     fn totals(&mut self) -> Result<Counts>;
     /// Lets the consumer pause once it has delivered this number of further packets.
     fn pause_after(&mut self, _packets: u64, _length: Duration) -> Result<()> {
-        bail!("this receiver cannot be told to pause")
+        bail!("this receiver cannot pause on request")
     }
     /// Ends it. Some receivers then report their own count of packets.
     fn end(self: Box<Self>) -> Result<Option<u64>>;

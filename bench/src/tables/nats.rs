@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::lab::Bench;
 use crate::process::receiver;
 use crate::report::Table;
-use crate::statistics::{median, ratio};
+use crate::statistics::{median_of_rounds, ratio};
 
 const SIZES: [usize; 3] = [64, 256, 1316];
 /// Messages of one measurement: about a second.
@@ -56,8 +56,7 @@ pub fn measure(bench: &Bench, rounds: usize) -> Result<Vec<Published>> {
             }
         }
         let of = ratio(&sink, &client).context("no rate was measured")?;
-        let known = |rates: &[Option<f64>]| median(&rates.iter().flatten().copied().collect::<Vec<_>>());
-        let (sink, client) = (known(&sink), known(&client));
+        let (sink, client) = (median_of_rounds(&sink), median_of_rounds(&client));
         table.push(Published { size, sink, client, ratio: of.median, low: of.low, high: of.high });
     }
     drop(server);

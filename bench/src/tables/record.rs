@@ -15,7 +15,7 @@ use crate::offered::{Generator, Offer, keeps};
 use crate::peers::recorder::{Recorder, Recording};
 use crate::report::{Table, millions};
 use crate::search::{Best, Try, bisect};
-use crate::statistics::{self, Ratio, median};
+use crate::statistics::{self, Ratio, median, median_of_rounds};
 
 /// Bytes of UDP payload.
 pub const PAYLOADS: [usize; 2] = [64, 1316];
@@ -88,7 +88,7 @@ pub fn measure(bench: &Bench, rounds: usize) -> Result<Vec<Row>> {
 
 /// Adds the result of a round.
 fn search(bench: &Bench, recorder: Recorder, row: &mut Row) -> Result<()> {
-    let known = median(&row.rates.iter().copied().flatten().collect::<Vec<_>>());
+    let known = median_of_rounds(&row.rates);
     let mut cpu = (0.0, f64::NAN);
     let mut attempt = |rate: f64| -> Result<Try> {
         let tried = one(bench, recorder, row.payload, rate)?;
@@ -151,7 +151,7 @@ pub fn ratio(table: &[Row], payload: usize, to: Recorder) -> Option<Ratio> {
 pub fn report(table: &[Row]) -> String {
     let mut text = Table::new(&["payload", "recorder", "M/s", "MB/s of frames", "CPU ns/packet", "ours / it", ""]);
     for row in table {
-        let rate = median(&row.rates.iter().copied().flatten().collect::<Vec<_>>());
+        let rate = median_of_rounds(&row.rates);
         let mark = if row.at_least { ">= " } else { "" };
         let recorder = Recorder::ALL.into_iter().find(|recorder| recorder.name() == row.name);
         let ratio = recorder.and_then(|recorder| ratio(table, row.payload, recorder));
