@@ -10,6 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::apt::Apt;
 use crate::process::{read, run_shown};
 use crate::{setup, tree};
 
@@ -56,23 +57,11 @@ fn standard_library(folder: &Path) -> Result<PathBuf> {
         return Ok(system_root);
     }
     let state = folder.join("apt");
-    for part in ["lists/partial", "cache/archives/partial"] {
-        let part = state.join(part);
-        fs::create_dir_all(&part).with_context(|| format!("cannot make the folder {}", part.display()))?;
-    }
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command.current_dir(&state).args(["-qq", "-o", "APT::Architectures=arm64", "-o", "APT::Architecture=arm64"]);
-        command.args(["-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none"]);
-        command.args(["-o", &format!("Dir::State::lists={}", state.join("lists").display())]);
-        command.args(["-o", &format!("Dir::Cache={}", state.join("cache").display())]).args(arguments);
-        command
-    };
-    run_shown(&mut apt(&["update"]))?;
+    let apt = Apt::update_architecture(&state, "arm64")?;
     // Of the same build as the compiler: its metadata fits no other.
     let exact = read(Command::new("dpkg-query").args(["--show", "--showformat=${Version}", "rustc-web"]))?;
     let packages = [format!("libstd-rust-web-{short}:arm64={exact}"), format!("libstd-rust-web-dev:arm64={exact}")];
-    run_shown(&mut apt(&["download", &packages[0], &packages[1]]))?;
+    apt.download(&packages, &state)?;
     let mut unpacked = 0;
     for entry in fs::read_dir(&state).with_context(|| format!("cannot read {}", state.display()))? {
         let path = entry.with_context(|| format!("cannot read {}", state.display()))?.path();

@@ -1,6 +1,7 @@
 //! The project's own commands, started as `cargo xtask COMMAND`.
 
 mod aarch64;
+mod apt;
 mod artifacts;
 mod bench;
 mod build_ebpf;

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::privilege::Elevation;
 use crate::process::{is_root, read, run_shown};
-use crate::{setup, tree, vm};
+use crate::{apt, setup, tree};
 
 /// Debian's release, and the package besides the essential ones and those of [`setup::TOOLS`].
 const SUITE: &str = "bookworm";
@@ -109,7 +109,7 @@ impl MinimalRoot {
             println!("debootstrap is installed.");
         }
         let elevation = Elevation::require("making the minimal root")?;
-        let mirror = vm::mirror();
+        let mirror = apt::host_mirror();
         println!(
             "About to install Debian {SUITE} with {COMPILER} and the programs that the tests start from {mirror} into \
              {} (1.3 GB, some minutes); it stays there.",

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::apt::{Apt, Package};
+use crate::apt::{Apt, Package};
 use crate::process::{run, succeeds};
 use crate::tree;
 

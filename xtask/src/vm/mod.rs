@@ -4,7 +4,6 @@
 //! file system, which the guest cannot change. It uses software emulation, so that the command works on every machine
 //! and behaves the same. Only this command needs virtual machines.
 
-mod apt;
 mod boot;
 mod kernel;
 mod matrix;
@@ -19,7 +18,6 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::is_root;
 use crate::{artifacts, tree};
-pub use apt::host_mirror as mirror;
 use boot::Guest;
 use kernel::Kernel;
 use matrix::Matrix;

@@ -1,4 +1,5 @@
-//! A separate apt for Debian suites that the host does not use. The host's package sources stay as they are.
+//! A separate apt for Debian suites and architectures that the host does not use. The host's package sources and its
+//! list of architectures stay as they are.
 //!
 //! The mirror and the archive's keys are the host's. Lists and packages go to the target folder. So apt itself checks
 //! signatures and checksums.
@@ -27,27 +28,44 @@ pub struct Package {
     pub depends: Vec<String>,
 }
 
-/// apt-get and apt-cache with separate sources.
+/// apt-get and apt-cache with separate lists.
 pub struct Apt {
     folder: PathBuf,
+    options: Vec<String>,
 }
 
 impl Apt {
     /// Fetches the lists of these suites.
     pub fn update(folder: &Path, suites: &[&str]) -> Result<Self> {
-        let apt = Self { folder: folder.to_owned() };
-        for part in ["lists/partial", "cache/archives/partial"] {
-            let part = folder.join(part);
-            fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
-        }
+        let sources = folder.join("sources.list");
+        let options =
+            vec![format!("Dir::Etc::sourcelist={}", sources.display()), "Dir::Etc::sourceparts=/dev/null".to_owned()];
+        let apt = Self::new(folder, options)?;
         let mirror = host_mirror();
         let signed = if Path::new(KEYRING).is_file() { format!("[signed-by={KEYRING}] ") } else { String::new() };
         let lines: Vec<_> = suites.iter().map(|suite| format!("deb {signed}{mirror} {suite} main\n")).collect();
-        fs::write(apt.sources(), lines.concat()).context("cannot write the sources of the kernels")?;
+        fs::write(sources, lines.concat()).context("cannot write the sources of the kernels")?;
         println!("Fetching Debian's lists of {} from {mirror}.", suites.join(", "));
         run_shown(apt.command("apt-get").args(["-qq", "update"]))
             .with_context(|| format!("the package lists of {} cannot be fetched from {mirror}", suites.join(", ")))?;
         Ok(apt)
+    }
+
+    /// Fetches the lists of the host's suites for an architecture.
+    pub fn update_architecture(folder: &Path, architecture: &str) -> Result<Self> {
+        let options =
+            ["APT::Architectures", "APT::Architecture"].map(|option| format!("{option}={architecture}")).to_vec();
+        let apt = Self::new(folder, options)?;
+        run_shown(apt.command("apt-get").args(["-qq", "update"]))?;
+        Ok(apt)
+    }
+
+    fn new(folder: &Path, options: Vec<String>) -> Result<Self> {
+        for part in ["lists/partial", "cache/archives/partial"] {
+            let part = folder.join(part);
+            fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
+        }
+        Ok(Self { folder: folder.to_owned(), options })
     }
 
     /// Packages whose names begin with a prefix.
@@ -66,23 +84,18 @@ impl Apt {
             .with_context(|| format!("{} cannot be fetched", packages.join(", ")))
     }
 
-    fn sources(&self) -> PathBuf {
-        self.folder.join("sources.list")
-    }
-
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         let folder = self.folder.display();
-        for option in [
-            format!("Dir::Etc::sourcelist={}", self.sources().display()),
-            "Dir::Etc::sourceparts=/dev/null".to_owned(),
+        let always = [
             format!("Dir::State::lists={folder}/lists"),
             format!("Dir::Cache={folder}/cache"),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
             "Acquire::Languages=none".to_owned(),
             // apt's own user may have no access to the target folder.
             "APT::Sandbox::User=root".to_owned(),
-        ] {
+        ];
+        for option in self.options.iter().chain(&always) {
             command.arg("-o").arg(option);
         }
         command
