@@ -19,6 +19,7 @@ mod set;
 mod traits;
 mod udp;
 mod unix;
+mod watch;
 mod written;
 
 use std::ffi::OsString;

@@ -5,12 +5,12 @@
 //! a datagram, and those of subscriptions, are in the same unit if they do not fit before it.
 
 mod format;
-mod watch;
+mod stream;
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::anyhow;
 use clap::ValueEnum;
@@ -20,16 +20,15 @@ use super::content::Format;
 use super::file::{Files, Options};
 use super::grammar::FileTarget;
 use super::traits::{Context, Sink, SinkReport};
+use super::watch::Watch;
 use crate::errors::UsageError;
 use crate::files;
 use crate::outlet::{CHUNK, DropReason, Outlet, OutletError, Units};
 use format::{Loss, Packet};
-use watch::{Ends, Stream, Watch};
+use stream::{Ends, Stream};
 
 /// The room for other records beyond that for packets, in bytes.
 const RECORDS_LIMIT: usize = 1 << 20;
-/// The longest wait for the end of the last file.
-const PATIENCE: Duration = Duration::from_millis(400);
 
 /// What is written to standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -95,9 +94,10 @@ pub fn open(target: &FileTarget, name: &str, limit: usize, context: &Context<'_>
         others.put(|out| out.extend(stream.header()));
         others.hand_on()?;
     }
+    let (watched, losses) = (Arc::clone(&stream), records());
     Ok(Box::new(Framed {
         units: Units::new(&outlet, limit, &stream.counts),
-        watch: Watch::start(Arc::clone(&stream), records(), is_pipe),
+        watch: Watch::start("framed", move |ticks| stream::watch(&watched, losses, is_pipe, &ticks)),
         others,
         pending: Vec::new(),
         unwritten: 0,
@@ -160,11 +160,7 @@ impl Sink for Framed {
     }
 
     fn finish(&mut self) -> Result<(), OutletError> {
-        let handed_on = self.units.hand_on();
-        self.watch.end();
-        let finished = handed_on.and_then(|()| self.outlet.finish());
-        self.outlet.end(PATIENCE);
-        finished
+        self.watch.finish(&mut self.units, &self.outlet)
     }
 
     fn reopen(&self) {

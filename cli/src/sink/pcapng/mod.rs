@@ -16,7 +16,7 @@ mod undelivered;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::anyhow;
 use receiver::{Datagram, Subscription, SubscriptionId};
@@ -25,20 +25,19 @@ use super::content::{Format, Frames};
 use super::file::{Files, Options};
 use super::grammar::RecordingTarget;
 use super::traits::{Context, FrameSink, RecordingReport, Sink, SinkReport};
+use super::watch::Watch;
 use crate::errors::UsageError;
 use crate::files;
 use crate::outlet::{CHUNK, Outlet, OutletError, Units};
 use block::Packet;
 use gap::Gap;
-use statistics::{Blocks, Recording, Watch};
+use statistics::{Blocks, Recording};
 use undelivered::Undelivered;
 
 pub use statistics::LOSSES;
 
 /// The room for statistics beyond that for packets, in bytes.
 const STATISTICS_LIMIT: usize = 1 << 20;
-/// The longest wait for the end of the last file.
-const PATIENCE: Duration = Duration::from_millis(400);
 
 /// Opens the sink.
 ///
@@ -77,10 +76,11 @@ pub fn open(
         statistics.hand_on()?;
     }
     let is_tapped = context.capture.tap().is_some();
+    let (watched, is_pipe) = (Arc::clone(&recording), target.is_standard_output());
     Ok(Box::new(Recorder {
         undelivered: is_tapped.then(|| Undelivered::new(&recording, &outlet, limit)),
         units: Units::new(&outlet, limit, &recording.counts).gathering(),
-        watch: Watch::start(Arc::clone(&recording), statistics, target.is_standard_output()),
+        watch: Watch::start("recording", move |ticks| statistics::watch(&watched, statistics, is_pipe, &ticks)),
         outlet,
         gap: Gap::default(),
         comments: target.comments.then(Comments::default),
@@ -166,11 +166,7 @@ impl Sink for Recorder {
     }
 
     fn finish(&mut self) -> Result<(), OutletError> {
-        let handed_on = self.units.hand_on();
-        self.watch.end();
-        let finished = handed_on.and_then(|()| self.outlet.finish());
-        self.outlet.end(PATIENCE);
-        finished
+        self.watch.finish(&mut self.units, &self.outlet)
     }
 
     fn reopen(&self) {

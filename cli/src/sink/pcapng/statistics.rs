@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use receiver::{Handle, Ledger, ReceiveMode, Verdict};
 use receiver_host::clock;
@@ -15,11 +13,8 @@ use super::tap_counts::{self, TapCounts};
 use crate::capture::Capture;
 use crate::outlet::{Counts, DropReason, Units};
 use crate::sink::content::Content;
+use crate::sink::watch::{Ticks, WRITE_EVERY};
 
-/// How often the counters are read.
-const EVERY: Duration = Duration::from_millis(200);
-/// How often counters that have changed are written.
-const WRITE_EVERY: Duration = Duration::from_secs(1);
 const SECOND: i64 = 1_000_000_000;
 
 /// The causes of [`Ledger::lost`], by their names in the ledger.
@@ -207,48 +202,13 @@ fn words(what: &str, counts: impl Iterator<Item = (&'static str, u64)>) -> Strin
     if parts.is_empty() { String::new() } else { format!("{what}: {}", parts.join(", ")) }
 }
 
-/// Reads the counters, from a thread of its own, and writes what was lost where that is noticed. Dropping this value
-/// ends the thread.
-pub struct Watch {
-    ends: Option<Sender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Watch {
-    /// Writes to these units; the last statistics as well if `has_no_trailer`. Without a thread a recording lacks all
-    /// statistics but those of its trailer.
-    pub fn start(recording: Arc<Recording>, units: Units, has_no_trailer: bool) -> Self {
-        let (ends, ended) = mpsc::channel();
-        let watch = move || watch(&recording, units, has_no_trailer, || ended.recv_timeout(EVERY));
-        let thread = thread::Builder::new().name("recording".to_owned()).spawn(watch);
-        Self { ends: Some(ends), thread: thread.ok() }
-    }
-
-    /// Ends the thread, which writes what it has noticed.
-    pub fn end(&mut self) {
-        self.ends = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-fn watch(
-    recording: &Recording,
-    mut units: Units,
-    has_no_trailer: bool,
-    wait: impl Fn() -> Result<(), RecvTimeoutError>,
-) {
+/// Reads the counters, and writes to these units what was lost where that is noticed; the last statistics as well if
+/// `has_no_trailer`. A recording that is not watched lacks all statistics but those of its trailer.
+pub fn watch(recording: &Recording, mut units: Units, has_no_trailer: bool, ticks: &Ticks) {
     let mut before = recording.read();
     let mut written = Instant::now();
     loop {
-        let goes_on = wait() == Err(RecvTimeoutError::Timeout);
+        let goes_on = ticks.wait();
         let Some((mut statistics, ledger)) = recording.read() else { if goes_on { continue } else { return } };
         let earlier = |name: &str| before.as_ref().and_then(|(_, ledger)| ledger.count(name)).unwrap_or(0);
         let lost = LOSSES.map(|name| (name, ledger.count(name).unwrap_or(0).saturating_sub(earlier(name))));

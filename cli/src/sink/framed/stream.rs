@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use receiver::{Handle, Ledger};
 use receiver_host::clock;
@@ -12,11 +10,7 @@ use receiver_host::clock;
 use super::format::{self, Loss, PREAMBLE, Statistics};
 use crate::outlet::{Counts, Units};
 use crate::sink::content::Content;
-
-/// How often the counters are read.
-const EVERY: Duration = Duration::from_millis(200);
-/// How often sums that have changed are written.
-const WRITE_EVERY: Duration = Duration::from_secs(1);
+use crate::sink::watch::{Ticks, WRITE_EVERY};
 
 /// A stream, as its sink, its files and its counters share it.
 pub struct Stream {
@@ -88,43 +82,13 @@ impl Content for Ends {
     }
 }
 
-/// Reads the counters, from a thread of its own, and writes what was lost once that is noticed. Dropping this value
-/// ends the thread.
-pub struct Watch {
-    ends: Option<Sender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Watch {
-    /// Writes to these units; the end of the stream as well if `has_no_trailer`. Without a thread a stream lacks
-    /// losses, sums and its end.
-    pub fn start(stream: Arc<Stream>, units: Units, has_no_trailer: bool) -> Self {
-        let (ends, ended) = mpsc::channel();
-        let watch = move || watch(&stream, units, has_no_trailer, || ended.recv_timeout(EVERY));
-        let thread = thread::Builder::new().name("framed".to_owned()).spawn(watch);
-        Self { ends: Some(ends), thread: thread.ok() }
-    }
-
-    /// Ends the thread, which writes what it has noticed.
-    pub fn end(&mut self) {
-        self.ends = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-fn watch(stream: &Stream, mut units: Units, has_no_trailer: bool, wait: impl Fn() -> Result<(), RecvTimeoutError>) {
+/// Reads the counters, and writes to these units what was lost once that is noticed; the end of the stream as well if
+/// `has_no_trailer`. A stream that is not watched lacks losses, sums and its end.
+pub fn watch(stream: &Stream, mut units: Units, has_no_trailer: bool, ticks: &Ticks) {
     let mut before = stream.read();
     let mut written = Instant::now();
     loop {
-        let goes_on = wait() == Err(RecvTimeoutError::Timeout);
+        let goes_on = ticks.wait();
         stream.offset.store(clock::tai_offset(), Relaxed);
         let Some((statistics, ledger)) = stream.read() else { if goes_on { continue } else { return } };
         let (sums_before, losses_before) = match &before {
