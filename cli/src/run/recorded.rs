@@ -7,7 +7,7 @@ use receiver::Ledger;
 use crate::capture::Capture;
 use crate::instance::Instance;
 use crate::outlet;
-use crate::sink::{LOSSES, SinkReport, SinkRequest};
+use crate::sink::{SinkReport, SinkRequest};
 use crate::units::count;
 
 /// Prints what the recordings of a run that has ended have, and what they lack.
@@ -33,8 +33,7 @@ fn sentence(report: &SinkReport, ledger: &Ledger, capture: Capture) -> String {
     let unwritten = report.dropped_by.iter().map(|(reason, dropped)| format!("{dropped} not written ({reason})"));
     let in_rings = if capture.wanted { ledger.lost() } else { 0 };
     let in_tap = ledger.tap().lost();
-    let causes = LOSSES.into_iter().map(|cause| (cause, ledger.count(cause).unwrap_or(0)));
-    let causes = causes.filter(|(_, lost)| *lost > 0 && capture.wanted);
+    let causes = ledger.losses().filter(|(_, lost)| *lost > 0 && capture.wanted);
     let lost = causes.map(|(cause, lost)| format!("{lost} not received ({cause})"));
     let of_tap = (in_tap > 0).then(|| format!("{in_tap} lost in the tap"));
     let losses: Vec<String> = lost.chain(of_tap).chain(unwritten).collect();

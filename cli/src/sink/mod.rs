@@ -32,7 +32,6 @@ pub use grammar::{Options as TargetOptions, Problem, nats::server as nats_server
 pub use nats::connect::{Health as NatsHealth, connect as nats_connect};
 pub use nats::rate::{self as nats_rate, Load as NatsLoad};
 pub use nats::server::Server as NatsServer;
-pub use pcapng::LOSSES;
 pub use publish::queue::PublishReport;
 pub use publish::room::Room;
 pub use request::SinkRequest;

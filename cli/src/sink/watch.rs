@@ -4,6 +4,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
+use receiver::Ledger;
+
 use crate::outlet::{Outlet, OutletError, Units};
 
 /// How often sums that have changed are written.
@@ -63,4 +65,17 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// What was lost since an earlier ledger, by cause.
+pub fn losses_since(now: &Ledger, before: Option<&Ledger>) -> Vec<(&'static str, u64)> {
+    let earlier = |name| before.and_then(|ledger| ledger.count(name)).unwrap_or(0);
+    now.losses().map(|(name, count)| (name, count.saturating_sub(earlier(name)))).collect()
+}
+
+/// `3 NAME, 4 NAME`: the counts that are not 0.
+pub fn listed(counts: impl Iterator<Item = (&'static str, u64)>) -> String {
+    let parts: Vec<String> =
+        counts.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect();
+    parts.join(", ")
 }

@@ -10,7 +10,7 @@ use receiver_host::clock;
 use super::format::{self, Loss, PREAMBLE, Statistics};
 use crate::outlet::{Counts, Units};
 use crate::sink::content::Content;
-use crate::sink::watch::{Ticks, WRITE_EVERY};
+use crate::sink::watch::{Ticks, WRITE_EVERY, listed, losses_since};
 
 /// A stream, as its sink, its files and its counters share it.
 pub struct Stream {
@@ -100,7 +100,7 @@ pub fn watch(stream: &Stream, mut units: Units, has_no_trailer: bool, ticks: &Ti
         let is_due = has_changed && written.elapsed() >= WRITE_EVERY;
         if lost > 0 {
             let loss = Loss { time: statistics.time, number: statistics.received, lost, unwritten: 0 };
-            let causes = causes(&ledger, losses_before);
+            let causes = listed(losses_since(&ledger, losses_before).into_iter());
             units.put(|out| format::write_loss(out, &loss, &causes));
         }
         if lost > 0 || is_due {
@@ -116,16 +116,4 @@ pub fn watch(stream: &Stream, mut units: Units, has_no_trailer: bool, ticks: &Ti
             return;
         }
     }
-}
-
-/// `3 NAME, 4 NAME`: what was lost since the ledger before.
-fn causes(now: &Ledger, before: Option<&Ledger>) -> String {
-    let earlier = |name| before.and_then(|ledger| ledger.count(name)).unwrap_or(0);
-    let parts: Vec<String> = now
-        .losses()
-        .map(|(name, count)| (name, count.saturating_sub(earlier(name))))
-        .filter(|(_, count)| *count > 0)
-        .map(|(name, count)| format!("{count} {name}"))
-        .collect();
-    parts.join(", ")
 }

@@ -34,8 +34,6 @@ use gap::Gap;
 use statistics::{Blocks, Recording};
 use undelivered::Undelivered;
 
-pub use statistics::LOSSES;
-
 /// The room for statistics beyond that for packets, in bytes.
 const STATISTICS_LIMIT: usize = 1 << 20;
 

@@ -13,20 +13,9 @@ use super::tap_counts::{self, TapCounts};
 use crate::capture::Capture;
 use crate::outlet::{Counts, DropReason, Units};
 use crate::sink::content::Content;
-use crate::sink::watch::{Ticks, WRITE_EVERY};
+use crate::sink::watch::{Ticks, WRITE_EVERY, listed, losses_since};
 
 const SECOND: i64 = 1_000_000_000;
-
-/// The causes of [`Ledger::lost`], by their names in the ledger.
-pub const LOSSES: [&str; 7] = [
-    Verdict::DroppedRingFull.name(),
-    Verdict::DroppedRingBusy.name(),
-    "xsk_rx_dropped",
-    "xsk_rx_ring_full",
-    "xsk_unbound",
-    "ring_not_copied",
-    "kernel_dropped",
-];
 
 /// A recording, as its sink, its files and its counters share it.
 pub struct Recording {
@@ -53,7 +42,6 @@ pub struct Recording {
 impl Recording {
     /// Of a receiver.
     pub fn new(handle: &Handle, capture: Capture) -> Self {
-        let offset = offset();
         Self {
             interface: handle.interface().name.clone(),
             has_frames: handle.mode() != ReceiveMode::Socket,
@@ -65,7 +53,7 @@ impl Recording {
             capture,
             tap: TapCounts::default(),
             start: clock::real_time(),
-            offset: AtomicU64::new(offset),
+            offset: AtomicU64::new(clock::tai_offset()),
         }
     }
 
@@ -104,7 +92,7 @@ impl Recording {
 
     /// The blocks that begin a file.
     pub fn header(&self) -> Vec<u8> {
-        let offset = offset();
+        let offset = clock::tai_offset();
         self.offset.store(offset, Relaxed);
         self.files.fetch_add(1, Relaxed);
         let mut out = Vec::new();
@@ -182,9 +170,8 @@ impl Content for Blocks {
     fn trailer(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
         if let Some((mut statistics, ledger)) = self.0.read() {
-            let lost = LOSSES.into_iter().map(|name| (name, ledger.count(name).unwrap_or(0)));
             let of_tap = self.0.of_undelivered(&statistics, &ledger, "lost since the recording began", |_| 0);
-            let lost = lost.filter(|_| self.0.capture.wanted);
+            let lost = ledger.losses().filter(|_| self.0.capture.wanted);
             statistics.comment = words("lost since the recording began", lost.chain(self.0.unwritten()));
             statistics.write(&mut out);
             if let Some(of_tap) = of_tap {
@@ -197,9 +184,8 @@ impl Content for Blocks {
 
 /// `WHAT: 3 NAME, 4 NAME`; empty if there is nothing to list.
 fn words(what: &str, counts: impl Iterator<Item = (&'static str, u64)>) -> String {
-    let parts: Vec<String> =
-        counts.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect();
-    if parts.is_empty() { String::new() } else { format!("{what}: {}", parts.join(", ")) }
+    let list = listed(counts);
+    if list.is_empty() { list } else { format!("{what}: {list}") }
 }
 
 /// Reads the counters, and writes to these units what was lost where that is noticed; the last statistics as well if
@@ -211,7 +197,7 @@ pub fn watch(recording: &Recording, mut units: Units, has_no_trailer: bool, tick
         let goes_on = ticks.wait();
         let Some((mut statistics, ledger)) = recording.read() else { if goes_on { continue } else { return } };
         let earlier = |name: &str| before.as_ref().and_then(|(_, ledger)| ledger.count(name)).unwrap_or(0);
-        let lost = LOSSES.map(|name| (name, ledger.count(name).unwrap_or(0).saturating_sub(earlier(name))));
+        let lost = losses_since(&ledger, before.as_ref().map(|(_, ledger)| ledger));
         let total: u64 = if recording.capture.wanted { lost.iter().map(|(_, count)| count).sum() } else { 0 };
         let of_tap = recording.of_undelivered(&statistics, &ledger, "lost since the statistics before", earlier);
         let tap_before = before.as_ref().map_or(0, |(_, ledger)| ledger.tap().lost());
@@ -240,12 +226,6 @@ pub fn watch(recording: &Recording, mut units: Units, has_no_trailer: bool, tick
     }
 }
 
-/// CLOCK_TAI less UTC in nanoseconds, by whole seconds.
-fn offset() -> u64 {
-    let off = clock::tai().wrapping_sub(clock::real_time()) as i64;
-    ((off + SECOND / 2).div_euclid(SECOND) * SECOND) as u64
-}
-
 fn release() -> String {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     release.trim_end().to_owned()
@@ -254,15 +234,6 @@ fn release() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_losses_are_those_that_the_ledger_adds_up() {
-        let ledger = Ledger::default();
-        for name in LOSSES {
-            assert_eq!(ledger.count(name), Some(0), "{name}");
-        }
-        assert_eq!(ledger.lost(), 0);
-    }
 
     #[test]
     fn only_what_there_is_is_listed() {
