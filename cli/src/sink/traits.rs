@@ -115,28 +115,17 @@ pub struct RecordingReport {
 impl SinkReport {
     /// From the counts of a sink.
     pub fn new(counts: &Counts, condition: &Condition, last_error: Option<String>) -> Self {
-        let of = |reason| counts.dropped_for(reason);
         let impairments = counts.impairments();
-        Self {
-            name: String::new(),
-            packets: counts.written(),
-            bytes: counts.bytes(),
-            dropped: counts.dropped(),
-            dropped_by: DropReason::ALL
-                .into_iter()
-                .map(|r| (r.name(), of(r)))
-                .filter(|(_, count)| *count > 0)
-                .collect(),
+        let report = Self {
             late: counts.late(),
             impaired: impairments.lost,
             duplicated: impairments.duplicated,
             reordered: impairments.reordered,
             state: condition.to_string(),
-            recording: None,
-            failures: DropReason::ALL.into_iter().filter(|reason| reason.is_failure()).map(of).sum(),
             last_error,
-            publisher: None,
-        }
+            ..Self::default()
+        };
+        report.and(counts)
     }
 
     /// With the counts of further units of the same sink.

@@ -12,7 +12,6 @@ pub mod room;
 pub mod template;
 pub mod window;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,7 +160,7 @@ impl Sink for Publisher {
             packets: report.acknowledged,
             bytes,
             dropped: dropped.values().sum(),
-            dropped_by: dropped.into_iter().collect::<BTreeMap<_, _>>(),
+            dropped_by: dropped,
             state: condition.to_string(),
             failures,
             last_error,

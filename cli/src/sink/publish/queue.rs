@@ -132,7 +132,7 @@ impl Queue {
     pub fn is_full(&self, more: usize) -> bool {
         let waits = self.room.as_ref().is_some_and(|room| !room.is_released());
         let waiting = self.waiting.load(Ordering::Relaxed);
-        !waits && waiting + more > self.limit && waiting + more > 0
+        !waits && waiting + more > self.limit
     }
 
     /// Counts datagrams that had no room.
