@@ -1,5 +1,5 @@
 //! Every metric: its name, type, labels and documentation, beside how it is read. docs/operations.md has the same
-//! table, and a test compares them. Those of feeds are in `feed_families.rs`.
+//! table, and a test compares them. Those of sinks are in `sink_families.rs`, those of feeds in `feed_families.rs`.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,16 +10,15 @@ use super::family::Family;
 use super::feed_families::FEED_FAMILIES;
 use super::kind::Kind;
 use super::samples::Samples;
-use super::scrape::{Scrape, SinkCounts};
+use super::scrape::Scrape;
 use super::series::Series;
-use crate::outlet::DropReason;
-use crate::sink::{PublishReport, RecordingReport, SinkReport};
+use super::sink_families::SINK_FAMILIES;
 
 const SUBSCRIPTION: &[&str] = &["subscription", "name", "interface"];
 
 /// All metrics.
 pub fn families() -> impl Iterator<Item = &'static Family> {
-    FAMILIES.iter().chain(FEED_FAMILIES)
+    FAMILIES.iter().chain(SINK_FAMILIES).chain(FEED_FAMILIES)
 }
 
 static FAMILIES: &[Family] = &[
@@ -414,143 +413,6 @@ static FAMILIES: &[Family] = &[
         },
     },
     Family {
-        name: "receiver_sink_packets",
-        kind: Kind::Counter,
-        labels: &["sink"],
-        help: "Datagrams that a sink has written or sent",
-        read: |scrape, samples| each_sink(scrape, samples, |counts| counts.packets),
-    },
-    Family {
-        name: "receiver_sink_bytes",
-        kind: Kind::Counter,
-        labels: &["sink"],
-        help: "Bytes of payload that a sink has written or sent",
-        read: |scrape, samples| each_sink(scrape, samples, |counts| counts.bytes),
-    },
-    Family {
-        name: "receiver_sink_dropped",
-        kind: Kind::Counter,
-        labels: &["sink"],
-        help: "Datagrams that a sink dropped, because its reader did not read or writing failed",
-        read: |scrape, samples| each_sink(scrape, samples, |counts| counts.dropped),
-    },
-    Family {
-        name: "receiver_sink_late_packets",
-        kind: Kind::Counter,
-        labels: &["sink"],
-        help: "Datagrams that a relay sent later than its delay asks",
-        read: |scrape, samples| each_sink(scrape, samples, |counts| counts.late),
-    },
-    Family {
-        name: "receiver_sink_impaired_packets",
-        kind: Kind::Counter,
-        labels: &["sink", "impairment"],
-        help: "Datagrams that a relay lost, sent twice or held back on purpose, as its target asks",
-        read: |scrape, samples| {
-            scrape.sinks.iter().try_for_each(|(sink, counts)| {
-                let all = [("lost", counts.lost), ("duplicated", counts.duplicated), ("reordered", counts.reordered)];
-                all.iter().try_for_each(|(impairment, count)| samples.add(&[sink, impairment], *count))
-            })
-        },
-    },
-    Family {
-        name: "receiver_sink_failing",
-        kind: Kind::Gauge,
-        labels: &["sink"],
-        help: "1 if the sink fails at present; the log has the reason",
-        read: |scrape, samples| each_sink(scrape, samples, |counts| counts.is_failing.into()),
-    },
-    Family {
-        name: "receiver_sink_published",
-        kind: Kind::Counter,
-        labels: &["sink"],
-        help: "Messages that a sink has sent to a messaging engine, each counted once",
-        read: |scrape, samples| each_publisher(scrape, samples, |report| report.published),
-    },
-    Family {
-        name: "receiver_sink_acknowledged",
-        kind: Kind::Counter,
-        labels: &["sink"],
-        help: "Messages that the engine has stored",
-        read: |scrape, samples| each_publisher(scrape, samples, |report| report.acknowledged),
-    },
-    Family {
-        name: "receiver_sink_retried",
-        kind: Kind::Counter,
-        labels: &["sink"],
-        help: "Messages that a sink has sent again, each time counted",
-        read: |scrape, samples| each_publisher(scrape, samples, |report| report.retried),
-    },
-    Family {
-        name: "receiver_sink_duplicates",
-        kind: Kind::Counter,
-        labels: &["sink"],
-        help: "Acknowledged messages that the engine had already, from this receiver or another one",
-        read: |scrape, samples| each_publisher(scrape, samples, |report| report.duplicates),
-    },
-    Family {
-        name: "receiver_sink_reconnects",
-        kind: Kind::Counter,
-        labels: &["sink"],
-        help: "Connections that a sink has made to its engine after the first one",
-        read: |scrape, samples| each_publisher(scrape, samples, |report| report.reconnects),
-    },
-    Family {
-        name: "receiver_sink_in_flight",
-        kind: Kind::Gauge,
-        labels: &["sink"],
-        help: "Messages that wait for their acknowledgement",
-        read: |scrape, samples| each_publisher(scrape, samples, |report| report.in_flight),
-    },
-    Family {
-        name: "receiver_sink_waiting_bytes",
-        kind: Kind::Gauge,
-        labels: &["sink"],
-        help: "Bytes of payload that wait to be sent or acknowledged",
-        read: |scrape, samples| each_publisher(scrape, samples, |report| report.waiting_bytes),
-    },
-    Family {
-        name: "receiver_recording_packets",
-        kind: Kind::Counter,
-        labels: &["sink"],
-        help: "Packets that are in the files of a recording",
-        read: |scrape, samples| each_recording(scrape, samples, |report, _| report.packets),
-    },
-    Family {
-        name: "receiver_recording_bytes",
-        kind: Kind::Counter,
-        labels: &["sink"],
-        help: "Bytes of these packets in the files, before compression",
-        read: |scrape, samples| each_recording(scrape, samples, |report, _| report.bytes),
-    },
-    Family {
-        name: "receiver_recording_files",
-        kind: Kind::Counter,
-        labels: &["sink"],
-        help: "Files that a recording has begun",
-        read: |scrape, samples| each_recording(scrape, samples, |_, recording| recording.files),
-    },
-    Family {
-        name: "receiver_recording_dropped_packets",
-        kind: Kind::Counter,
-        labels: &["sink", "reason"],
-        help: "Packets that are in no file because the disk was slow or full, or writing failed; by reason",
-        read: |scrape, samples| {
-            scrape.recordings.iter().try_for_each(|(sink, report)| {
-                DropReason::ALL.into_iter().try_for_each(|reason| {
-                    samples.add(&[sink, reason.name()], report.dropped_by.get(reason.name()).copied().unwrap_or(0))
-                })
-            })
-        },
-    },
-    Family {
-        name: "receiver_recording_queue_bytes",
-        kind: Kind::Gauge,
-        labels: &["sink"],
-        help: "Bytes of memory in which packets wait for the disk",
-        read: |scrape, samples| each_recording(scrape, samples, |_, recording| recording.queued_bytes),
-    },
-    Family {
         name: "receiver_log_dropped_lines",
         kind: Kind::Counter,
         labels: &[],
@@ -586,27 +448,6 @@ fn each_queue(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&QueueR
 fn each_socket(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&QueueReport) -> u64) -> fmt::Result {
     let mut sockets = scrape.queues.iter().filter(|queue| !queue.is_mapped);
     sockets.try_for_each(|queue| samples.add(&[&queue.queue.to_string()], count(queue)))
-}
-
-fn each_sink(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&SinkCounts) -> u64) -> fmt::Result {
-    scrape.sinks.iter().try_for_each(|(sink, counts)| samples.add(&[sink], count(counts)))
-}
-
-/// As [`each_sink`], for sinks to a messaging engine.
-fn each_publisher(scrape: &Scrape, samples: &mut Samples<'_>, count: impl Fn(&PublishReport) -> u64) -> fmt::Result {
-    let mut publishers = scrape.sinks.iter().filter_map(|(sink, counts)| Some((sink, counts.publisher.as_ref()?)));
-    publishers.try_for_each(|(sink, report)| samples.add(&[sink], count(report)))
-}
-
-fn each_recording(
-    scrape: &Scrape,
-    samples: &mut Samples<'_>,
-    count: impl Fn(&SinkReport, &RecordingReport) -> u64,
-) -> fmt::Result {
-    scrape.recordings.iter().try_for_each(|(sink, report)| match &report.recording {
-        Some(recording) => samples.add(&[sink], count(report, recording)),
-        None => Ok(()),
-    })
 }
 
 fn seconds(milliseconds: u64) -> f64 {

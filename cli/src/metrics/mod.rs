@@ -11,6 +11,7 @@ mod kind;
 mod samples;
 mod scrape;
 mod series;
+mod sink_families;
 #[cfg(test)]
 mod tests;
 
