@@ -29,7 +29,7 @@ use crate::errors::UsageError;
 pub use failure::SinkFailure;
 pub use framed::OutputFormat;
 pub use grammar::{Options as TargetOptions, Problem, nats::server as nats_server};
-pub use nats::connect::{Health as NatsHealth, connect as nats_connect};
+pub use nats::connect::{Health as NatsHealth, connect as nats_connect, runtime as nats_runtime};
 pub use nats::rate::{self as nats_rate, Load as NatsLoad};
 pub use nats::server::Server as NatsServer;
 pub use publish::queue::PublishReport;

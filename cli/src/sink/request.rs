@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use receiver::Subscription;
 
 use super::discard::Discard;
-use super::grammar::{self, Kind, Target};
+use super::grammar::{self, Kind, RecordingTarget, Target};
 use super::nats::server::NatsTarget;
 use super::selection::Selection;
 use super::traits::{Context, Sink};
@@ -102,14 +102,11 @@ impl SinkRequest {
     /// The file that the sink writes first, so that a start can check that it has no other use.
     pub fn file(&self) -> Option<PathBuf> {
         match &self.destination {
-            Destination::Kind(Kind::File(target)) => Some(file::Options::new(target).path(SystemTime::now())),
-            Destination::Kind(Kind::Recording(target)) if !target.is_standard_output() => {
-                Some(file::Options::new(&target.file).path(SystemTime::now()))
-            }
-            Destination::Kind(Kind::Framed(target)) if !target.is_standard_output() => {
-                Some(file::Options::new(target).path(SystemTime::now()))
-            }
             Destination::Path(path) => Some(path.clone()),
+            _ if self.takes_stdout() => None,
+            Destination::Kind(
+                Kind::File(file) | Kind::Recording(RecordingTarget { file, .. }) | Kind::Framed(file),
+            ) => Some(file::Options::new(file).path(SystemTime::now())),
             _ => None,
         }
     }
@@ -127,8 +124,7 @@ impl SinkRequest {
     pub fn reopens(&self) -> bool {
         match &self.destination {
             Destination::Kind(Kind::File(file)) => file.timed,
-            Destination::Kind(Kind::Recording(target)) => !target.is_standard_output(),
-            Destination::Kind(Kind::Framed(target)) => !target.is_standard_output(),
+            Destination::Kind(Kind::Recording(_) | Kind::Framed(_)) => !self.takes_stdout(),
             _ => false,
         }
     }
@@ -136,8 +132,9 @@ impl SinkRequest {
     /// Returns true if the sink writes to standard output, so that the view cannot.
     pub fn takes_stdout(&self) -> bool {
         match &self.destination {
-            Destination::Kind(Kind::Recording(target)) => target.is_standard_output(),
-            Destination::Kind(Kind::Framed(target)) => target.is_standard_output(),
+            Destination::Kind(Kind::Recording(RecordingTarget { file, .. }) | Kind::Framed(file)) => {
+                file.is_standard_output()
+            }
             Destination::Kind(Kind::StandardOutput) | Destination::Hex { to_stderr: false } => true,
             _ => false,
         }

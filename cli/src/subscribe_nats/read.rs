@@ -12,19 +12,19 @@ use futures_core::Stream;
 use tokio::time::timeout;
 
 use super::verify::Message;
-use crate::sink::{NatsHealth, NatsServer, nats_connect};
+use crate::sink::{NatsHealth, NatsServer, nats_connect, nats_runtime};
 
 /// Messages that may wait in the client.
 const CAPACITY: usize = 65_536;
-/// How often a wait looks whether it should end.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a wait checks if it is to end.
+const CHECK_EVERY: Duration = Duration::from_millis(100);
 
 /// What is read.
 pub struct Reader<'a> {
     pub server: &'a NatsServer,
     pub stream: &'a str,
     pub subject: Option<&'a str>,
-    /// Returns true if further messages are waited for.
+    /// True if further messages are waited for.
     pub follow: bool,
 }
 
@@ -34,11 +34,7 @@ impl Reader<'_> {
     /// # Errors
     /// The server or the stream cannot be reached, or the connection is lost.
     pub fn run(&self, stop: &AtomicBool, limit: u64, take: impl FnMut(&Message<'_>)) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .map_err(|error| anyhow!("cannot start a runtime for NATS: {error}"))?;
+        let runtime = nats_runtime().map_err(|error| anyhow!("{error}"))?;
         let result = runtime.block_on(self.read(stop, limit, take));
         runtime.shutdown_background();
         result
@@ -63,7 +59,7 @@ impl Reader<'_> {
         let mut messages = consumer.messages().await.map_err(|error| failed(error.to_string()))?;
         let mut left = limit;
         while left > 0 && !stop.load(Ordering::Relaxed) {
-            let next = match timeout(LOOK, poll_fn(|cx| Pin::new(&mut messages).poll_next(cx))).await {
+            let next = match timeout(CHECK_EVERY, poll_fn(|cx| Pin::new(&mut messages).poll_next(cx))).await {
                 Ok(next) => next,
                 Err(_) if health.is_lost() => {
                     return Err(anyhow!("the connection to the NATS server {address} is lost; read again"));

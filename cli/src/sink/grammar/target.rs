@@ -130,11 +130,10 @@ impl Kind {
         match self {
             Self::StandardOutput => "standard output".to_owned(),
             Self::Discard => "discard:".to_owned(),
-            Self::File(file) => file.path.clone(),
-            Self::Recording(target) if target.is_standard_output() => "standard output".to_owned(),
-            Self::Recording(target) => target.file.path.clone(),
-            Self::Framed(file) if file.is_standard_output() => "standard output".to_owned(),
-            Self::Framed(file) => file.path.clone(),
+            Self::Recording(RecordingTarget { file, .. }) | Self::Framed(file) if file.is_standard_output() => {
+                "standard output".to_owned()
+            }
+            Self::File(file) | Self::Recording(RecordingTarget { file, .. }) | Self::Framed(file) => file.path.clone(),
             Self::Nats(target) => format!("{}{}/{}", SCHEME, target.server.address(), target.stream),
             Self::Udp(udp) => format!("udp://{}", udp.address()),
             Self::Unix(path) => format!("unix:{path}"),

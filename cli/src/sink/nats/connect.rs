@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
 use super::server::{PASSWORD_VARIABLE, Server, TOKEN_VARIABLE};
@@ -19,6 +20,16 @@ const CONNECTING: Duration = Duration::from_secs(5);
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// Longer than any run: there is no second connection of one client.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// The runtime of a client.
+///
+/// # Errors
+/// A sentence with the reason: its thread cannot be started.
+pub fn runtime() -> Result<Runtime, String> {
+    let mut builder = Builder::new_multi_thread();
+    let built = builder.worker_threads(1).thread_name("nats").enable_all().build();
+    built.map_err(|error| format!("cannot start a runtime for NATS: {error}"))
+}
 
 /// What becomes of a connection.
 #[derive(Default)]

@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::super::publish::engine::{Answer, Engine, EngineError, Outcome, Outgoing, Waker};
-use super::connect::{Health, connect};
+use super::connect::{Health, connect, runtime};
 use super::server::NatsTarget;
 
 /// The longest wait for the end of a runtime's threads.
@@ -86,13 +86,7 @@ impl Nats {
 impl Engine for Nats {
     fn connect(&mut self) -> Result<(), EngineError> {
         self.link = None;
-        let error = |error: std::io::Error| EngineError(format!("cannot start a runtime for NATS: {error}"));
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("nats")
-            .enable_all()
-            .build()
-            .map_err(error)?;
+        let runtime = runtime().map_err(EngineError)?;
         let made = runtime.block_on(link(&self.target, &self.wildcard));
         match made {
             Ok((client, acknowledgements, inbox, health)) => {
@@ -200,9 +194,7 @@ type Made = (Client, Subscriber, String, Arc<Health>);
 /// Connects, finds the stream or creates it, and subscribes to the acknowledgements.
 async fn link(target: &NatsTarget, wildcard: &str) -> Result<Made, String> {
     let health = Arc::new(Health::default());
-    // More than can be in flight, so that neither side waits and no acknowledgement is dropped.
-    let capacity = 2 * target.window as usize + 256;
-    let client = connect(&target.server, capacity, Arc::clone(&health)).await?;
+    let client = connect(&target.server, target.capacity(), Arc::clone(&health)).await?;
     find_stream(target, wildcard, &client).await?;
     let inbox = client.new_inbox() + ".";
     let (address, stream) = (target.server.address(), &target.stream);

@@ -17,7 +17,7 @@ use super::super::publish::queue::{CHUNK, Chunk, Queue, Subject};
 use super::super::publish::room::Room;
 use super::super::publish::template::Template;
 use super::super::publish::window::Window;
-use super::connect::{Health, connect};
+use super::connect::{Health, connect, runtime};
 use super::engine::{Nats, find_stream};
 use super::server::NatsTarget;
 
@@ -74,7 +74,7 @@ pub fn of_sink(target: &NatsTarget, load: Load) -> anyhow::Result<f64> {
 /// # Errors
 /// As [`of_sink`].
 pub fn of_client(target: &NatsTarget, load: Load) -> anyhow::Result<f64> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = runtime().map_err(|error| anyhow!("{error}"))?;
     let result = runtime.block_on(publish(target, load));
     runtime.shutdown_background();
     result
@@ -82,7 +82,7 @@ pub fn of_client(target: &NatsTarget, load: Load) -> anyhow::Result<f64> {
 
 async fn publish(target: &NatsTarget, load: Load) -> anyhow::Result<f64> {
     let (subject, wildcard) = subject(target)?;
-    let capacity = 2 * target.window as usize + 256;
+    let capacity = target.capacity();
     let client = connect(&target.server, capacity, Arc::new(Health::default())).await.map_err(|e| anyhow!("{e}"))?;
     find_stream(target, &wildcard, &client).await.map_err(|error| anyhow!("{error}"))?;
     let jetstream = ContextBuilder::new().max_ack_inflight(capacity).timeout(LONGEST).build(client);

@@ -29,7 +29,7 @@ pub struct Server {
     pub creds: Option<String>,
     /// The file with the seed of an NKey.
     pub nkey: Option<String>,
-    /// Returns true if TLS is required. A server that requires it gets it anyway.
+    /// True if TLS is required. A server that requires it gets it anyway.
     pub tls: bool,
     /// The file with the certificates to trust, beside those of the system.
     pub ca: Option<String>,
@@ -74,11 +74,11 @@ pub struct NatsTarget {
     pub subject: String,
     /// The most messages that wait for their acknowledgement.
     pub window: u32,
-    /// Returns true if the receiving threads wait while the buffer is full. Otherwise datagrams are dropped.
+    /// True if the receiving threads wait while the buffer is full. Otherwise datagrams are dropped.
     pub blocks: bool,
     /// Where message ids come from.
     pub dedup: Dedup,
-    /// Returns true if a stream that is missing is created.
+    /// True if a stream that is missing is created.
     pub create: bool,
     /// The time in which a stream that is created recognizes duplicates.
     pub dedup_window: Duration,
@@ -86,8 +86,16 @@ pub struct NatsTarget {
     pub timeout: Duration,
     /// How long the end of a run waits for acknowledgements.
     pub flush: Duration,
-    /// Returns true if each message names the one before it, and the server refuses it behind any other.
+    /// True if each message names the one before it, and the server refuses it behind any other.
     pub strict: bool,
+}
+
+impl NatsTarget {
+    /// Messages that may wait in the client in each direction: more than can be in flight, so that neither side waits
+    /// and no acknowledgement is dropped.
+    pub fn capacity(&self) -> usize {
+        2 * self.window as usize + 256
+    }
 }
 
 /// Where the id of a message comes from.
