@@ -21,12 +21,11 @@ pub fn open(requests: &[FeedRequest], wanted: &[Wanted], handle: &Handle) -> any
     }
     let ids: Vec<_> = handle.subscriptions()?.iter().map(|report| report.id).collect();
     let mut feeds = Feeds::default();
-    for (request, legs) in requests.iter().zip(legs(requests, wanted)?) {
+    for (request, positions) in requests.iter().zip(legs(requests, wanted)?) {
         let leg = |at: usize| {
             let Wanted { name, subscription } = wanted[at].clone();
             (ids[at], Leg { name, subscription })
         };
-        let positions = legs;
         let legs = positions.iter().copied().map(leg).collect();
         let parity = parity(request, &positions, wanted).map(|at| ids[at]).collect();
         feeds.add(request, Members { legs, parity })?;

@@ -71,7 +71,8 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     let request = args.view(requests.iter().any(SinkRequest::takes_stdout));
     request.check()?;
     let metrics = args.metrics.map(MetricsAddress::listen).transpose()?;
-    let needs_times = requests.iter().any(SinkRequest::needs_times) || !args.feeds()?.is_empty();
+    let feed_requests = args.feeds()?;
+    let needs_times = requests.iter().any(SinkRequest::needs_times) || !feed_requests.is_empty();
     let builder = builder.timestamps(args.timestamps || needs_times);
     // Threads that start from here on have only the capabilities that the run keeps.
     let opener = Opener::start((!args.keeps_all_capabilities()).then(|| kept::of(&args, &requests)))?;
@@ -92,13 +93,14 @@ fn receive(args: RunArgs) -> anyhow::Result<()> {
     let handle = receiver.handle();
     let tap = receiver.take_tap();
     // Opened now, so that a start that fails leaves them as they are.
-    let mut sinks = open_sinks(&requests, &args, &handle, &events, &feeds::origins(&args.feeds()?, &wanted)?)?;
+    let origins = feeds::origins(&feed_requests, &wanted)?;
+    let mut sinks = open_sinks(&requests, &args, &handle, &events, &origins)?;
     let undelivered = sinks.as_mut().map(Sinks::undelivered).unwrap_or_default();
     let sinks = sinks.map(|sinks| Arc::new(Mutex::new(sinks)));
     let start = Instant::now();
     let workers = receiver.into_workers();
     let facts = facts(&handle, &workers)?;
-    let feeds = feeds::open(&args.feeds()?, &wanted, &handle)?.map(|feeds| Arc::new(Mutex::new(feeds)));
+    let feeds = feeds::open(&feed_requests, &wanted, &handle)?.map(|feeds| Arc::new(Mutex::new(feeds)));
     let output = Output::new(feeds.clone(), sinks.clone()).map(Arc::new);
     let plan = Arc::new(Plan::new(workers.len(), output.clone(), args.busy_poll, args.count, placement));
     let service = Service::new(workers.iter().map(thread_name).collect(), plan.activities());
