@@ -342,7 +342,7 @@ impl RunArgs {
         self.mode
     }
 
-    /// Returns true if no capability is to be given up. The log of verdicts has a thread that is not told to.
+    /// Returns true if no capability is to be given up. The thread of the log of verdicts gives up none.
     pub fn keeps_all_capabilities(&self) -> bool {
         self.keep_capabilities || self.trace_verdicts
     }

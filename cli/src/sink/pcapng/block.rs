@@ -211,9 +211,7 @@ impl Packet<'_> {
         let total = ((out.len() - start) as u32).to_le_bytes();
         out[start + 4..start + 8].copy_from_slice(&total);
     }
-}
 
-impl Packet<'_> {
     /// Appends the block of a packet that had `whole` bytes, and of which `bytes` were captured.
     pub fn write_cut(&self, out: &mut Out, reception: Reception, whole: usize, bytes: &[u8]) {
         block(out, ENHANCED_PACKET, |out| {

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_bits_are_told_apart_by_the_time_of_the_medium() {
+    fn sixteen_bits_are_distinguished_by_the_time_of_the_medium() {
         let rtp: AnyProtocol = "rtp".parse().expect("a protocol");
         let packet = |sequence: u16, time: u32| {
             [&[0x80, 96][..], &sequence.to_be_bytes(), &time.to_be_bytes(), &[0, 0, 0, 9], b"payload"].concat()
