@@ -17,6 +17,7 @@ use super::grammar::FileTarget;
 use super::rotation::{NameForm, next_boundary, seconds};
 use super::traits::{Context, Sink};
 use super::written::{Written, payload};
+use crate::errors::UsageError;
 use crate::files;
 use crate::outlet::{Batch, Descriptor, Device, Gate, Opened, Outlet, Trouble};
 
@@ -90,6 +91,32 @@ fn open_with(
     Ok(Box::new(Written::new(outlet, limit, payload)))
 }
 
+/// Opens the outlet of a sink whose files are each a whole of its own, or to standard output. `instead` is what to do in
+/// place of a FIFO.
+///
+/// # Errors
+/// The file cannot be created, or is a FIFO.
+pub fn outlet_of_wholes(
+    target: &FileTarget,
+    name: &str,
+    instead: &str,
+    format: impl FnOnce() -> io::Result<Format>,
+    context: &Context<'_>,
+) -> anyhow::Result<Outlet> {
+    if target.is_standard_output() {
+        return Ok(Outlet::stdout_for_payloads(name, context.on_failure()));
+    }
+    let options = Options::new(target);
+    let path = options.path(SystemTime::now());
+    let shown = files::shown(&path);
+    if files::is_fifo(&path) {
+        return Err(UsageError(format!("{shown} is a FIFO; {instead}")).into());
+    }
+    let files = format().and_then(|format| Files::open(path, options, format));
+    let files = files.map_err(|error| anyhow!("cannot create {shown}: {error}"))?;
+    Ok(Outlet::over(name, files, context.on_failure()))
+}
+
 fn append(path: &Path) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOCTTY;
     Ok(rustix::fs::open(path, flags, Mode::from_raw_mode(0o666))?.into())
@@ -103,7 +130,7 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 }
 
 /// The files of a sink, one after the other.
-pub struct Files {
+struct Files {
     options: Options,
     format: Format,
     path: PathBuf,
@@ -124,7 +151,7 @@ impl Files {
     ///
     /// # Errors
     /// The file cannot be created.
-    pub fn open(path: PathBuf, options: Options, format: Format) -> io::Result<Self> {
+    fn open(path: PathBuf, options: Options, format: Format) -> io::Result<Self> {
         let began = SystemTime::now();
         let latest = options.form.is_timed().then(|| (seconds(began), 0));
         let mut this = Self { options, format, path, file: None, length: 0, empty: 0, began, latest };

@@ -10,19 +10,16 @@ mod stream;
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::SystemTime;
 
 use anyhow::anyhow;
 use clap::ValueEnum;
 use receiver::{Datagram, Path, Subscription, SubscriptionId};
 
 use super::content::Format;
-use super::file::{Files, Options};
+use super::file;
 use super::grammar::FileTarget;
 use super::traits::{Context, Sink, SinkReport};
 use super::watch::Watch;
-use crate::errors::UsageError;
-use crate::files;
 use crate::outlet::{CHUNK, DropReason, Outlet, OutletError, Units};
 use format::{Loss, Packet};
 use stream::{Ends, Stream};
@@ -72,21 +69,12 @@ pub fn open(target: &FileTarget, name: &str, limit: usize, context: &Context<'_>
     let handle = context.handle.ok_or_else(|| anyhow!("there is no receiver whose packets could be written"))?;
     let stream = Arc::new(Stream::new(handle));
     let is_pipe = target.is_standard_output();
-    let outlet = if is_pipe {
-        Outlet::stdout_for_payloads(name, context.on_failure())
-    } else {
-        let options = Options::new(target);
-        let path = options.path(SystemTime::now());
-        let shown = files::shown(&path);
-        if files::is_fifo(&path) {
-            let text = format!("{shown} is a FIFO; write framed:-, and from there to the FIFO");
-            return Err(UsageError(text).into());
-        }
+    let format = || {
         let content = Some(Box::new(Ends(Arc::clone(&stream))) as _);
-        let format = Format { content, frames: None, group: Some(CHUNK) };
-        let files = Files::open(path, options, format).map_err(|error| anyhow!("cannot create {shown}: {error}"))?;
-        Outlet::over(name, files, context.on_failure())
+        Ok(Format { content, frames: None, group: Some(CHUNK) })
     };
+    let instead = "write framed:-, and from there to the FIFO";
+    let outlet = file::outlet_of_wholes(target, name, instead, format, context)?;
     outlet.start();
     let records = || Units::new(&outlet, limit.saturating_add(RECORDS_LIMIT), &Arc::default());
     let mut others = records();

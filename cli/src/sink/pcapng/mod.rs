@@ -16,18 +16,15 @@ mod undelivered;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::SystemTime;
 
 use anyhow::anyhow;
 use receiver::{Datagram, Subscription, SubscriptionId};
 
 use super::content::{Format, Frames};
-use super::file::{Files, Options};
+use super::file;
 use super::grammar::RecordingTarget;
 use super::traits::{Context, FrameSink, RecordingReport, Sink, SinkReport};
 use super::watch::Watch;
-use crate::errors::UsageError;
-use crate::files;
 use crate::outlet::{CHUNK, Outlet, OutletError, Units};
 use block::Packet;
 use gap::Gap;
@@ -49,32 +46,22 @@ pub fn open(
 ) -> anyhow::Result<Box<dyn Sink>> {
     let handle = context.handle.ok_or_else(|| anyhow!("there is no receiver to record"))?;
     let recording = Arc::new(Recording::new(handle, context.capture));
-    let outlet = if target.is_standard_output() {
-        Outlet::stdout_for_payloads(name, context.on_failure())
-    } else {
-        let options = Options::new(&target.file);
-        let path = options.path(SystemTime::now());
-        let shown = files::shown(&path);
-        if files::is_fifo(&path) {
-            let text = format!("{shown} is a FIFO; record to a file, or to - and from there to a pipe");
-            return Err(UsageError(text).into());
-        }
-        let create = |error| anyhow!("cannot create {shown}: {error}");
-        let format = Format {
-            content: Some(Box::new(Blocks(Arc::clone(&recording)))),
-            frames: target.compresses().then(Frames::new).transpose().map_err(create)?,
-            group: Some(CHUNK),
-        };
-        Outlet::over(name, Files::open(path, options, format).map_err(create)?, context.on_failure())
+    let format = || {
+        let content = Some(Box::new(Blocks(Arc::clone(&recording))) as _);
+        let frames = target.compresses().then(Frames::new).transpose()?;
+        Ok(Format { content, frames, group: Some(CHUNK) })
     };
+    let instead = "record to a file, or to - and from there to a pipe";
+    let outlet = file::outlet_of_wholes(&target.file, name, instead, format, context)?;
     outlet.start();
     let mut statistics = Units::new(&outlet, limit.saturating_add(STATISTICS_LIMIT), &Arc::default());
-    if target.is_standard_output() {
+    let is_pipe = target.is_standard_output();
+    if is_pipe {
         statistics.put(|out| out.extend(recording.header()));
         statistics.hand_on()?;
     }
     let is_tapped = context.capture.tap().is_some();
-    let (watched, is_pipe) = (Arc::clone(&recording), target.is_standard_output());
+    let watched = Arc::clone(&recording);
     Ok(Box::new(Recorder {
         undelivered: is_tapped.then(|| Undelivered::new(&recording, &outlet, limit)),
         units: Units::new(&outlet, limit, &recording.counts).gathering(),
