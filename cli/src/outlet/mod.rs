@@ -9,6 +9,7 @@ mod counts;
 mod descriptor;
 mod device;
 mod direct;
+mod pause;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -31,6 +32,7 @@ pub use condition::Condition;
 pub use counts::{Counts, DropReason, Impairments};
 pub use descriptor::{Descriptor, Opened, has_room};
 pub use device::{Device, Gate, Then, Trouble};
+pub use pause::Pause;
 pub use units::{Units, print};
 
 /// The most bytes of payload that wait for the slow reader of one sink.

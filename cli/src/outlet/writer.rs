@@ -6,11 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::chunk::Chunk;
 use super::device::{Device, Gate, Then, Trouble};
+use super::pause::Pause;
 use super::{Shared, State, Unfinished};
-
-/// The pauses between two tries: the first, and the longest. Each is twice as long as the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the thread does next.
 enum Work {
@@ -80,7 +77,7 @@ impl Shared {
 
     /// Tries until it succeeds. Returns false once the outlet is closed.
     fn persist(&self, mut attempt: impl FnMut() -> Result<(), Trouble>) -> bool {
-        let mut pause = FIRST_PAUSE;
+        let mut pause = Pause::default();
         loop {
             let Err(trouble) = attempt() else { return true };
             if !self.bear(&trouble, &mut pause) {
@@ -90,7 +87,7 @@ impl Shared {
     }
 
     /// After trouble: ends, or waits before the next try. Returns false once the outlet is closed.
-    fn bear(&self, trouble: &Trouble, pause: &mut Duration) -> bool {
+    fn bear(&self, trouble: &Trouble, pause: &mut Pause) -> bool {
         self.status.fail(&self.name, trouble.then, &trouble.error);
         match trouble.then {
             Then::End => {
@@ -100,8 +97,7 @@ impl Shared {
             }
             Then::Skip(_) => {}
             Then::Retry(_) => {
-                self.pause(*pause);
-                *pause = (2 * *pause).min(LONGEST_PAUSE);
+                self.pause(pause.take());
             }
         }
         !self.lock().closed
@@ -163,7 +159,7 @@ impl Shared {
 
     /// Writes a chunk. Returns false once the outlet is closed.
     fn write(&self, device: &mut dyn Device, chunk: &Chunk) -> bool {
-        let (mut unit, mut pause) = (0, FIRST_PAUSE);
+        let (mut unit, mut pause) = (0, Pause::default());
         while unit < chunk.ends.len() {
             let batch = chunk.rest(unit);
             let turn = std::mem::take(&mut self.lock().turn);
@@ -173,7 +169,7 @@ impl Shared {
                     Ok(0) => (0, None),
                     Ok(units) => {
                         self.status.recovered(&self.name);
-                        pause = FIRST_PAUSE;
+                        pause = Pause::default();
                         (units, None)
                     }
                     Err(trouble) => {

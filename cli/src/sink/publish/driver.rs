@@ -9,14 +9,12 @@ use super::engine::{Answer, Engine, EngineError, Outcome, Outgoing};
 use super::identity::Identifier;
 use super::queue::{Queue, Subject};
 use super::window::{Message, Window};
+use crate::outlet::Pause;
 
 /// The most messages of one call of the engine.
 const BATCH: usize = 128;
 /// The longest wait for an answer or for something to send.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// The pauses between two tries: the first, and the longest. Each is twice as long as the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the thread needs.
 pub struct Driver<E> {
@@ -49,7 +47,7 @@ impl<E: Engine> Driver<E> {
 
     fn drive(&mut self) {
         let mut source = Source::new();
-        let mut pause = FIRST_PAUSE;
+        let mut pause = Pause::default();
         let mut result = Ok(());
         loop {
             if let Err(error) = result
@@ -65,7 +63,7 @@ impl<E: Engine> Driver<E> {
     }
 
     /// Sends what may be sent, and takes the answers that come.
-    fn step(&mut self, source: &mut Source, pause: &mut Duration) -> Result<(), EngineError> {
+    fn step(&mut self, source: &mut Source, pause: &mut Pause) -> Result<(), EngineError> {
         let mut batch: Vec<Outgoing> = Vec::with_capacity(BATCH);
         loop {
             self.fill(source);
@@ -101,10 +99,10 @@ impl<E: Engine> Driver<E> {
             self.queue.failed(&self.name, reason);
         } else if !answers.is_empty() {
             self.queue.recovered(&self.name);
-            *pause = FIRST_PAUSE;
+            *pause = Pause::default();
         }
         if self.window.retry() {
-            self.queue.pause(longer(pause));
+            self.queue.pause(pause.take());
         }
         result
     }
@@ -132,11 +130,11 @@ impl<E: Engine> Driver<E> {
     }
 
     /// Connects again, with pauses. Returns false once the queue is closed.
-    fn connect_again(&mut self, error: EngineError, pause: &mut Duration) -> bool {
+    fn connect_again(&mut self, error: EngineError, pause: &mut Pause) -> bool {
         let mut error = error;
         loop {
             self.queue.failed(&self.name, &error.to_string());
-            self.queue.pause(longer(pause));
+            self.queue.pause(pause.take());
             if self.queue.is_closed() {
                 return false;
             }
@@ -149,13 +147,6 @@ impl<E: Engine> Driver<E> {
         self.window.reconnected();
         true
     }
-}
-
-/// The pause, which is twice as long the next time.
-fn longer(pause: &mut Duration) -> Duration {
-    let now = *pause;
-    *pause = (2 * now).min(LONGEST_PAUSE);
-    now
 }
 
 impl Source {
