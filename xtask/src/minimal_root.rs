@@ -26,6 +26,9 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const FOREIGN: [&str; 5] = ["git", "iperf", "sudo", "tcpdump", "tc-bpf"];
 /// The root's own target folder, used if this machine's cannot be used.
 const OWN_TARGET: &str = "/var/tmp/target";
+/// Variables that a command in the root has too.
+const VARIABLES: [&str; 7] =
+    ["TERM", "CI", "RUST_BACKTRACE", "RUSTUP_TOOLCHAIN", "RUSTFLAGS", "CARGO_INCREMENTAL", "CARGO_TERM_COLOR"];
 /// The unprivileged user.
 const NOBODY: &str = "65534";
 
@@ -195,7 +198,7 @@ impl MinimalRoot {
         if place.own_target || env::var_os("CARGO_TARGET_DIR").is_some() {
             command.arg(format!("CARGO_TARGET_DIR={}", place.target_inside().display()));
         }
-        for key in ["TERM", "CI", "RUST_BACKTRACE", "RUSTUP_TOOLCHAIN", "RUSTFLAGS", "CARGO_TERM_COLOR"] {
+        for key in VARIABLES {
             if let Ok(value) = env::var(key) {
                 command.arg(format!("{key}={value}"));
             }

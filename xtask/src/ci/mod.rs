@@ -28,6 +28,9 @@ pub struct Arguments {
 /// Steps that are listed by their time.
 const SLOWEST: usize = 8;
 
+/// Disk space that all steps take, in GB.
+const STEPS_TAKE: u64 = 15;
+
 /// A step: its name, and what it does in the tree.
 type Step = (&'static str, fn(&Path) -> Result<()>);
 
@@ -82,6 +85,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("Not root: setup and the tests use sudo.");
     }
     components()?;
+    show_free_space(&root);
     failures::clear(&root)?;
     let mut outcomes = Vec::new();
     for &(name, step) in steps {
@@ -94,6 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         outcomes.push((name, outcome, start.elapsed()));
     }
     println!("\n=== summary");
+    show_free_space(&root);
     for (name, outcome, time) in &outcomes {
         println!("{} {:>5.0} s  {name}", if outcome.is_ok() { "ok    " } else { "FAILED" }, time.as_secs_f64());
     }
@@ -104,6 +109,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         bail!("{failed} of {} steps failed", outcomes.len());
     }
     Ok(())
+}
+
+/// Prints how much room the disk has. A full disk makes compilers fail in ways that do not name it.
+fn show_free_space(root: &Path) {
+    if let Ok(disk) = rustix::fs::statvfs(root) {
+        let free = disk.f_bavail * disk.f_frsize / 1_000_000_000;
+        println!("Free disk space: {free} GB. From an empty target folder, all steps take {STEPS_TAKE} GB.");
+    }
 }
 
 /// Prints the steps that take the longest.
