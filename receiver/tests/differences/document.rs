@@ -54,7 +54,11 @@ have one of the reasons above. A difference without a reason fails the test, whi
 each mode delivered. A chunk of frames with a difference is sent again, up to 5 times with growing pauses, since the
 kernel may drop frames under load: only a difference that is there each time counts.
 
-Without further settings the test sends 100,000 cases with an MTU of 1500, and 20,000 with an MTU of 9000. As root:
+A receiver of a VLAN gets the same frames with its tag, and must deliver what plain sockets get of the frames without
+it, but for what its program leaves to the kernel: there is no VLAN interface.
+
+Without further settings the test sends 720,000 cases with an MTU of 1500, 144,000 with an MTU of 9000, and 144,000 with
+a tag. As root:
 
 ```sh
 cargo test -p receiver --test differences storm -- --nocapture
@@ -62,7 +66,7 @@ RECEIVER_DIFFERENCES=1000000 RECEIVER_SEED=7 cargo test -p receiver --test diffe
 ```
 
 It prints the cases of each kind, how many datagrams plain sockets got of them, and how often each reason was met in
-each mode. 600,000 cases took 79 s on two busy cores.
+each mode. All of them took 38 s on two cores.
 
 The verdicts of the XDP program are compared with those of the same parser on the host, beside a plain filter, by
 `receiver/tests/verdicts/storm.rs`: untagged frames, one and two VLAN tags, generic mode, frames in two buffers, with

@@ -1,5 +1,6 @@
 //! One way to receive: a veth of its own, and plain sockets or a receiver in one mode behind it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -7,9 +8,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use netlab::Lab;
-use receiver::{Ledger, ReceiveMode, Receiver, Wait};
+use receiver::{Ledger, ReceiveMode, Receiver, Vlan, Wait};
 
-use super::sender::{Offload, OffloadSocket};
+use super::sender::{Offload, OffloadSocket, with_tag};
 use crate::cases::OWN_MAC;
 use crate::packet::Packet;
 use crate::plain::PlainSockets;
@@ -57,6 +58,9 @@ enum End {
 pub struct Lane {
     /// `None`: plain sockets.
     pub mode: Option<ReceiveMode>,
+    /// The VLAN of a receiver whose frames get this tag. There is no VLAN interface, so what its program leaves to the
+    /// kernel is not delivered.
+    pub vlan: Option<u16>,
     /// How often markers had to be sent again.
     pub resent: u64,
     lab: Lab,
@@ -66,7 +70,8 @@ pub struct Lane {
 }
 
 impl Lane {
-    pub fn open(mode: Option<ReceiveMode>, mtu: usize) -> Self {
+    /// Of a lane of plain sockets, frames get no tag.
+    pub fn open(mode: Option<ReceiveMode>, vlan: Option<u16>, mtu: usize) -> Self {
         let lab = Lab::builder().mtu(mtu as u32).build().expect("lab");
         let mac = OWN_MAC.map(|byte| format!("{byte:02x}")).join(":");
         lab.rx().ip(&["link", "set", lab.rx_interface(), "address", &mac]).expect("the MAC address");
@@ -74,16 +79,19 @@ impl Lane {
             lab.rx().sysctl(sysctl, value).expect("a setting of reassembly");
         }
         let subscriptions = crate::subscriptions();
+        let vlan = vlan.filter(|_| mode.is_some());
+        let tag = vlan.map(|id| Vlan::new(id, None).expect("a VLAN"));
         let end = match mode {
             None => End::Plain(PlainSockets::open(&lab, &subscriptions).without_waiting()),
             Some(mode) => {
-                let receiver = open(&lab, |builder| builder.subscribe_all(subscriptions).mode(mode)).expect("receiver");
+                let receiver = open(&lab, |builder| builder.subscribe_all(subscriptions).mode(mode).vlan(tag));
+                let receiver = receiver.expect("receiver");
                 assert_eq!(receiver.handle().mode(), mode);
                 End::Receiver(Box::new(receiver))
             }
         };
         let socket = OffloadSocket::open(&lab);
-        Self { mode, resent: 0, lab, socket, end, buffer: vec![0; 65_536] }
+        Self { mode, vlan, resent: 0, lab, socket, end, buffer: vec![0; 65_536] }
     }
 
     pub fn name(&self) -> &'static str {
@@ -92,9 +100,14 @@ impl Lane {
 
     /// Sends the messages, and the markers behind them. Returns how many messages the kernel does not take.
     pub fn send(&self, messages: &[Vec<u8>], serial: u64) -> u64 {
-        let refused = messages.iter().filter(|message| !self.socket.send(message)).count();
+        let refused = messages.iter().filter(|message| !self.socket.send(&self.tagged(message))).count();
         self.mark(serial);
         refused as u64
+    }
+
+    /// The message as this lane sends it.
+    fn tagged<'a>(&self, message: &'a [u8]) -> Cow<'a, [u8]> {
+        self.vlan.map_or(Cow::Borrowed(message), |vlan| with_tag(message, vlan).into())
     }
 
     /// Two datagrams that end a chunk: one takes the way through XDP, the other has an IPv4 option, so the kernel path
@@ -106,7 +119,7 @@ impl Lane {
             packet.payload = [&serial.to_be_bytes()[..], &[options.is_empty().into()]].concat();
             packet.options = options;
             let message = [&Offload::default().header()[..], &packet.frame()].concat();
-            assert!(self.socket.send(&message), "a marker is an ordinary frame");
+            assert!(self.socket.send(&self.tagged(&message)), "a marker is an ordinary frame");
         }
     }
 
@@ -114,7 +127,7 @@ impl Lane {
     pub fn take(&mut self, serial: u64) -> Received {
         let (start, mut sent) = (Instant::now(), Instant::now());
         let mut received = Received::new();
-        let mut marked = [false; 2];
+        let mut marked = [self.vlan.is_some(), false];
         loop {
             let wait = if marked == [true; 2] { Duration::ZERO } else { Duration::from_millis(1) };
             let count = self.poll(wait, |source_port, delivered| {

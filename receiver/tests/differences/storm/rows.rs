@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use receiver::ReceiveMode;
-use receiver_common::wire::{self, Network, VlanTags};
+use receiver_common::wire::{self, Network, Udp, VlanTags};
 
 use super::frames::Case;
 use super::lane::Delivered;
@@ -42,13 +42,46 @@ pub fn row(mode: ReceiveMode, cases: &[Case], port: u16, delivered: &Delivered) 
     ROWS.iter().position(|row| row.modes.contains(&mode) && explained(row))
 }
 
+/// Returns true if the program leaves each frame that may have carried this datagram to the kernel: it is a fragment,
+/// or has options, a second tag or a unicast MAC address; in generic mode its checksum may be partial.
+pub fn is_left_to_the_kernel(mode: ReceiveMode, cases: &[Case], port: u16, datagram: &Delivered) -> bool {
+    let is_judged = |frame: &Vec<u8>| {
+        let carried = frame[0] & 1 == 1 && carried(frame) == Some((port, datagram.clone()));
+        carried && (mode != ReceiveMode::Generic || udp(frame) != Some((port, pseudo_header(datagram))))
+    };
+    !cases.iter().flat_map(|case| &case.frames).any(is_judged)
+}
+
+/// Source port and datagram of a frame, if it holds a whole one behind plain headers.
+fn carried(frame: &[u8]) -> Option<(u16, Delivered)> {
+    let (source, group, udp) = headers(frame)?;
+    let payload = frame.get(udp.offset + wire::UDP_LEN..udp.offset + usize::from(udp.len))?.to_vec();
+    let port = u16::from_be(udp.destination_port);
+    Some((u16::from_be(udp.source_port), Delivered { source, group, port, payload }))
+}
+
 /// Source port and checksum field of a frame, if it holds a whole datagram behind plain headers.
 fn udp(frame: &[u8]) -> Option<(u16, u16)> {
-    let udp = match wire::network(frame, VlanTags::default()).ok()? {
-        Network::V4(offset) => wire::udp_v4(frame, offset).ok()?.udp,
-        Network::V6(offset) => wire::udp_v6(frame, offset).ok()?.udp,
-    };
-    Some((u16::from_be(udp.source_port), u16::from_be(udp.checksum)))
+    headers(frame).map(|(_, _, udp)| (u16::from_be(udp.source_port), u16::from_be(udp.checksum)))
+}
+
+/// Source, group and UDP header.
+fn headers(frame: &[u8]) -> Option<(IpAddr, IpAddr, Udp)> {
+    Some(match wire::network(frame, VlanTags::default()).ok()? {
+        Network::V4(offset) => {
+            let packet = wire::udp_v4(frame, offset).ok()?;
+            (packet.source.to_ne_bytes().into(), packet.group.to_ne_bytes().into(), packet.udp)
+        }
+        Network::V6(offset) => {
+            let packet = wire::udp_v6(frame, offset).ok()?;
+            (address_v6(packet.source), address_v6(packet.group), packet.udp)
+        }
+    })
+}
+
+fn address_v6(words: [u64; 2]) -> IpAddr {
+    let bytes: [u8; 16] = std::array::from_fn(|at| words[at / 8].to_ne_bytes()[at % 8]);
+    bytes.into()
 }
 
 /// The sum of the pseudo header.

@@ -43,6 +43,17 @@ impl Offload {
     }
 }
 
+/// The message with an 802.1Q tag behind the addresses of its frame.
+pub fn with_tag(message: &[u8], vlan: u16) -> Vec<u8> {
+    let (start, rest) = message.split_at(OFFLOAD + 12);
+    let mut tagged = [start, &0x8100_u16.to_be_bytes(), &vlan.to_be_bytes(), rest].concat();
+    if tagged[0] & NEEDS_CHECKSUM != 0 {
+        let start = u16::from_ne_bytes([tagged[6], tagged[7]]) + 4;
+        tagged[6..8].copy_from_slice(&start.to_ne_bytes());
+    }
+    tagged
+}
+
 /// Sends from the lab's sending side.
 pub struct OffloadSocket(Socket);
 
