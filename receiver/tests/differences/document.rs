@@ -70,7 +70,7 @@ each mode. All of them took 38 s on two cores.
 
 The verdicts of the XDP program are compared with those of the same parser on the host, beside a plain filter, by
 `receiver/tests/verdicts/storm.rs`: untagged frames, one and two VLAN tags, generic mode, frames in two buffers, with
-and without CAP_PERFMON. Each frame is one execution by BPF_PROG_TEST_RUN. A million are the default:
+and without CAP_PERFMON. Each frame is one execution by BPF_PROG_TEST_RUN. The default is a million frames:
 
 ```sh
 RECEIVER_VERDICTS=1000000000 RECEIVER_SEED=7 cargo test --release -p receiver --test verdicts storm -- --nocapture
