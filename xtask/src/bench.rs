@@ -18,14 +18,21 @@ const COMMAND: &str = "receiver-cli";
 /// The option that installs peers.
 const INSTALL: &str = "--install-peers";
 /// Foreign programs that the benchmark measures or needs, and Debian's packages of them.
-const PEERS: [(&str, &str); 4] =
-    [("dpdk-testpmd", "dpdk-dev"), ("iperf", "iperf"), ("ethtool", "ethtool"), ("taskset", "util-linux")];
+const PEERS: [(&str, &str); 7] = [
+    ("dpdk-testpmd", "dpdk-dev"),
+    ("dumpcap", "wireshark-common"),
+    ("ethtool", "ethtool"),
+    ("iperf", "iperf"),
+    ("netsniff-ng", "netsniff-ng"),
+    ("taskset", "util-linux"),
+    ("tcpdump", "tcpdump"),
+];
 
 /// Options of the command.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Install Debian's packages of missing peers, as root: DPDK (about 250 packages with dependencies), iperf,
-    /// ethtool.
+    /// dumpcap, tcpdump, netsniff-ng, ethtool.
     #[arg(long)]
     install_peers: bool,
     /// Options of the benchmark: --quick, --rounds N, --json FILE, --chart FILE.svg, --rows NAME,…, --tables NAME,…;
