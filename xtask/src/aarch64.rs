@@ -16,8 +16,8 @@ use crate::{setup, tree};
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 /// Programs, and Debian's packages of them.
-const TOOLS: [(&str, &str); 2] =
-    [("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu libc6-dev-arm64-cross"), ("qemu-aarch64", "qemu-user")];
+const LINKER: (&str, &str) = ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu libc6-dev-arm64-cross");
+const EMULATOR: (&str, &str) = ("qemu-aarch64", "qemu-user");
 /// Debian's compiler.
 const COMPILER: &str = "/usr/bin/rustc";
 /// Crates whose unit tests run.
@@ -26,25 +26,43 @@ const TESTED: [&str; 4] = ["receiver-common", "receiver-feed", "receiver-members
 /// Runs the command.
 pub fn run() -> Result<()> {
     let root = tree::root()?;
-    setup::install(&TOOLS)?;
-    let folder = tree::target(&root).join("aarch64");
-    let system_root = standard_library(&folder)?;
-    let flags = ["--sysroot", &system_root.to_string_lossy(), "-Clinker=aarch64-linux-gnu-gcc"].join("\x1f");
-    let cargo = |arguments: &[&str]| {
-        let mut command = Command::new(tree::cargo());
-        command.current_dir(&root).args(arguments).args(["--locked", "--target", TARGET, "--target-dir"]).arg(&folder);
-        command.env("RUSTC", COMPILER).env("CARGO_ENCODED_RUSTFLAGS", &flags);
-        command.env("CC_aarch64_unknown_linux_gnu", "aarch64-linux-gnu-gcc");
-        command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", "qemu-aarch64 -L /usr/aarch64-linux-gnu");
-        command
-    };
-    run_shown(&mut cargo(&["check", "--workspace"]))?;
-    let mut tests = cargo(&["test", "--lib"]);
+    setup::install(&[LINKER, EMULATOR])?;
+    let cross = Cross::install(&root)?;
+    run_shown(&mut cross.cargo(&["check", "--workspace"]))?;
+    let mut tests = cross.cargo(&["test", "--lib"]);
     for package in TESTED {
         tests.args(["--package", package]);
     }
     // QEMU is slow.
     run_shown(tests.env("PROPTEST_CASES", "16"))
+}
+
+/// Builds for aarch64 on another architecture.
+pub struct Cross {
+    root: PathBuf,
+    folder: PathBuf,
+    flags: String,
+}
+
+impl Cross {
+    /// Installs what is missing.
+    pub fn install(root: &Path) -> Result<Self> {
+        setup::install(&[LINKER])?;
+        let folder = tree::target(root).join("aarch64");
+        let system_root = standard_library(&folder)?;
+        let flags = ["--sysroot", &system_root.to_string_lossy(), "-Clinker=aarch64-linux-gnu-gcc"].join("\x1f");
+        Ok(Self { root: root.to_owned(), folder, flags })
+    }
+
+    /// Cargo in the tree with these arguments, for aarch64 and with a target folder of its own.
+    pub fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(tree::cargo());
+        command.current_dir(&self.root).args(arguments).args(["--locked", "--target", TARGET, "--target-dir"]);
+        command.arg(&self.folder).env("RUSTC", COMPILER).env("CARGO_ENCODED_RUSTFLAGS", &self.flags);
+        command.env("CC_aarch64_unknown_linux_gnu", "aarch64-linux-gnu-gcc");
+        command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", "qemu-aarch64 -L /usr/aarch64-linux-gnu");
+        command
+    }
 }
 
 /// Unpacks the standard library for arm64 that belongs to Debian's compiler. Returns the compiler's system root for it.

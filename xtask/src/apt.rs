@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::process::{read, run_shown};
+use crate::process::{read, run, run_shown};
 
 /// Debian's mirror, if the host's settings name none.
 const FALLBACK: &str = "http://deb.debian.org/debian";
@@ -35,11 +35,12 @@ pub struct Apt {
 }
 
 impl Apt {
-    /// Fetches the lists of these suites.
-    pub fn update(folder: &Path, suites: &[&str]) -> Result<Self> {
+    /// Fetches the lists of these suites, for the host's architecture or another one.
+    pub fn update(folder: &Path, suites: &[&str], architecture: Option<&str>) -> Result<Self> {
         let sources = folder.join("sources.list");
-        let options =
+        let mut options =
             vec![format!("Dir::Etc::sourcelist={}", sources.display()), "Dir::Etc::sourceparts=/dev/null".to_owned()];
+        options.extend(architecture.into_iter().flat_map(architectures));
         let apt = Self::new(folder, options)?;
         let mirror = host_mirror();
         let signed = if Path::new(KEYRING).is_file() { format!("[signed-by={KEYRING}] ") } else { String::new() };
@@ -53,9 +54,7 @@ impl Apt {
 
     /// Fetches the lists of the host's suites for an architecture.
     pub fn update_architecture(folder: &Path, architecture: &str) -> Result<Self> {
-        let options =
-            ["APT::Architectures", "APT::Architecture"].map(|option| format!("{option}={architecture}")).to_vec();
-        let apt = Self::new(folder, options)?;
+        let apt = Self::new(folder, architectures(architecture).to_vec())?;
         run_shown(apt.command("apt-get").args(["-qq", "update"]))?;
         Ok(apt)
     }
@@ -84,6 +83,27 @@ impl Apt {
             .with_context(|| format!("{} cannot be fetched", packages.join(", ")))
     }
 
+    /// Fetches packages and all that they depend on, as for a system that has no package yet. Returns their files.
+    pub fn download_with_dependencies(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+        let (status, archives) = (self.folder.join("status"), self.folder.join("cache/archives"));
+        fs::write(&status, "").with_context(|| format!("cannot write {}", status.display()))?;
+        // Files of an earlier download may be of other versions.
+        run(self.command("apt-get").arg("clean"))?;
+        let mut install = self.command("apt-get");
+        install.arg("-o").arg(format!("Dir::State::status={}", status.display()));
+        install.args(["-qq", "--yes", "--no-install-recommends", "--download-only", "install"]).args(packages);
+        run_shown(&mut install).with_context(|| format!("{} cannot be fetched", packages.join(", ")))?;
+        let unreadable = || format!("cannot read {}", archives.display());
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&archives).with_context(unreadable)? {
+            let path = entry.with_context(unreadable)?.path();
+            if path.extension().is_some_and(|extension| extension == "deb") {
+                files.push(path);
+            }
+        }
+        Ok(files)
+    }
+
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         let folder = self.folder.display();
@@ -100,6 +120,11 @@ impl Apt {
         }
         command
     }
+}
+
+/// The settings that make an architecture the only one.
+fn architectures(architecture: &str) -> [String; 2] {
+    ["APT::Architectures", "APT::Architecture"].map(|option| format!("{option}={architecture}"))
 }
 
 /// The mirror of Debian's archive that this machine's own apt uses.

@@ -88,54 +88,65 @@ pub struct Guest<'a> {
 impl Guest<'_> {
     /// Boots, runs the script, and calls `each` with each line of its output after writing it to the log. Returns the
     /// script's exit code, or `None` if the guest died or took too long.
-    pub fn run(&self, script: &Path, mut each: impl FnMut(&str)) -> Result<Option<i32>> {
-        let interrupted = interrupt::outlive()?;
-        let mut log = File::create(self.log).with_context(|| format!("cannot write {}", self.log.display()))?;
+    pub fn run(&self, script: &Path, each: impl FnMut(&str)) -> Result<Option<i32>> {
         // It ends all its children, including QEMU.
         let mut command = self.network.command("timeout");
         command.args(["--kill-after=10", LIMIT]).arg(self.tools.virtme.join("vng"));
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}:/usr/sbin:/sbin", self.tools.virtme.display()));
         command.args(["--disable-kvm", "--disable-microvm", "--force-9p", "--cpus", "2", "--memory", "2G", "--run"]);
-        command.arg(&self.kernel.image).arg(format!("--qemu-opts={}", qemu_options()));
+        command.arg(&self.kernel.image).arg(format!("--qemu-opts={}", qemu_options().join(" ")));
         command.args(["--exec", &format!("sh {}", quoted(&script.to_string_lossy()))]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().context("cannot run vng")?;
-        let output = child.stdout.take().context("vng has no standard output")?;
-
-        let (lines, waiting) = mpsc::channel();
-        thread::spawn(move || {
-            let lossy = |line: std::io::Result<Vec<u8>>| line.map(|line| String::from_utf8_lossy(&line).into_owned());
-            // Sending fails only if the reader has gone.
-            BufReader::new(output).split(b'\n').map_while(|line| lossy(line).ok()).try_for_each(|line| lines.send(line))
-        });
-        loop {
-            match waiting.recv_timeout(Duration::from_millis(200)) {
-                Ok(line) => {
-                    let line = line.trim_end_matches('\r');
-                    writeln!(log, "{line}").context("cannot write the log")?;
-                    each(line);
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) if interrupted.load(Ordering::Relaxed) => {
-                    if let Some(id) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-                        // It fails only if the process has already ended.
-                        let _ = kill_process(id, Signal::TERM);
-                    }
-                    child.wait().context("vng was lost")?;
-                    anyhow::bail!("interrupted");
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-        }
-        let status = child.wait().context("vng was lost")?;
-        // 124 means that it took too long.
-        Ok(status.code().filter(|code| *code != 124))
+        follow(command, "vng", self.log, each)
     }
 }
 
+/// Runs a command that boots a guest, and calls `each` with each line of its output after writing it to the log.
+/// Returns its exit code, or `None` if it died or `timeout` ended it.
+pub fn follow(
+    mut command: netlab::Command,
+    program: &str,
+    log: &Path,
+    mut each: impl FnMut(&str),
+) -> Result<Option<i32>> {
+    let interrupted = interrupt::outlive()?;
+    let mut log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot run {program}"))?;
+    let output = child.stdout.take().with_context(|| format!("{program} has no standard output"))?;
+
+    let (lines, waiting) = mpsc::channel();
+    thread::spawn(move || {
+        let lossy = |line: std::io::Result<Vec<u8>>| line.map(|line| String::from_utf8_lossy(&line).into_owned());
+        // Sending fails only if the reader has gone.
+        BufReader::new(output).split(b'\n').map_while(|line| lossy(line).ok()).try_for_each(|line| lines.send(line))
+    });
+    loop {
+        match waiting.recv_timeout(Duration::from_millis(200)) {
+            Ok(line) => {
+                let line = line.trim_end_matches('\r');
+                writeln!(log, "{line}").context("cannot write the log")?;
+                each(line);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) if interrupted.load(Ordering::Relaxed) => {
+                if let Some(id) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+                    // It fails only if the process has already ended.
+                    let _ = kill_process(id, Signal::TERM);
+                }
+                child.wait().with_context(|| format!("{program} was lost"))?;
+                anyhow::bail!("interrupted");
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+    let status = child.wait().with_context(|| format!("{program} was lost"))?;
+    // 124 means that it took too long.
+    Ok(status.code().filter(|code| *code != 124))
+}
+
 /// Two interfaces. Zero-copy needs the kernel's DMA interface (`iommu_platform`), which needs virtio 1.
-fn qemu_options() -> String {
+pub fn qemu_options() -> Vec<String> {
     let vectors = 2 * QUEUES + 2;
     let mut options = Vec::new();
     for (tap, mac) in MACS.iter().enumerate() {
@@ -145,7 +156,7 @@ fn qemu_options() -> String {
              rx_queue_size=1024"
         ));
     }
-    options.join(" ")
+    options
 }
 
 /// Quotes a word for the shell.

@@ -18,6 +18,36 @@ const RELEASES: [Release; 3] = [
     Release { series: "7.3", suite: "trixie-backports", expect: "zero-copy" },
 ];
 
+/// The processor and the kind of kernel of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Architecture {
+    /// x86-64, with pages of 4 KiB
+    #[default]
+    #[value(name = "x86-64")]
+    X86,
+    /// aarch64, with pages of 4 KiB
+    Arm64,
+    /// aarch64, with pages of 16 KiB
+    #[value(name = "arm64-16k")]
+    Arm64Pages16K,
+}
+
+impl Architecture {
+    /// The end of the names of its kernels' packages.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::X86 => "-amd64",
+            Self::Arm64 => "-arm64",
+            Self::Arm64Pages16K => "-arm64-16k",
+        }
+    }
+
+    /// Debian's name of it if it is not this machine's.
+    fn foreign(self) -> Option<&'static str> {
+        (self != Self::X86).then_some("arm64")
+    }
+}
+
 struct Release {
     series: &'static str,
     suite: &'static str,
@@ -33,31 +63,44 @@ pub struct Kernel {
     pub package: String,
     /// The path of the compressed kernel.
     pub image: PathBuf,
+    /// The path of its modules' folder.
+    pub modules: PathBuf,
     /// The mode that must be selected, if known.
     pub expect: Option<&'static str>,
 }
 
 /// Returns kernels whose versions begin like `asked`, or all of the table if none is given. Kernels that were fetched
 /// before are used as they are unless `update` is set.
-pub fn fetch(folder: &Path, asked: &[String], update: bool) -> Result<Vec<Kernel>> {
+pub fn fetch(folder: &Path, architecture: Architecture, asked: &[String], update: bool) -> Result<Vec<Kernel>> {
     let asked: Vec<&str> = match asked {
         [] => RELEASES.iter().map(|release| release.series).collect(),
         asked => asked.iter().map(String::as_str).collect(),
     };
     let mut apt = None;
-    asked.into_iter().map(|version| one(folder, version, update, &mut apt)).collect()
+    asked.into_iter().map(|version| one(folder, architecture, version, update, &mut apt)).collect()
 }
 
-fn one(folder: &Path, asked: &str, update: bool, apt: &mut Option<Apt>) -> Result<Kernel> {
+fn one(
+    folder: &Path,
+    architecture: Architecture,
+    asked: &str,
+    update: bool,
+    apt: &mut Option<Apt>,
+) -> Result<Kernel> {
     let kernels = folder.join("kernels");
-    if !update && let Some(kernel) = unpacked(&kernels, asked)? {
+    if !update && let Some(kernel) = unpacked(&kernels, architecture, asked)? {
         println!("Linux {} is there ({}).", kernel.version, kernel.package);
         return Ok(kernel);
     }
     let apt = match apt {
         Some(apt) => apt,
-        None => apt.insert(Apt::update(&folder.join("apt"), &RELEASES.map(|release| release.suite))?),
+        None => {
+            let lists = architecture.foreign().map_or("apt".to_owned(), |name| format!("apt-{name}"));
+            let suites = RELEASES.map(|release| release.suite);
+            apt.insert(Apt::update(&folder.join(lists), &suites, architecture.foreign())?)
+        }
     };
+    let fits = |name: &str, asked: &str| fits(name, architecture, asked);
     let packages = apt.packages("linux-image-")?;
     let newest = packages.iter().filter(|package| fits(&package.name, asked)).max_by(|a, b| compare(a, b));
     let Some(package) = newest else {
@@ -74,7 +117,7 @@ fn one(folder: &Path, asked: &str, update: bool, apt: &mut Option<Apt>) -> Resul
     if !target.is_dir() {
         unpack(apt, package, &target)?;
     }
-    Kernel::find(&target, &package.name)?.with_context(|| format!("{} has no kernel in it", package.name))
+    Kernel::find(&target, architecture, &package.name)?.with_context(|| format!("{} has no kernel in it", package.name))
 }
 
 fn unpack(apt: &Apt, package: &Package, target: &Path) -> Result<()> {
@@ -97,14 +140,14 @@ fn unpack(apt: &Apt, package: &Package, target: &Path) -> Result<()> {
 }
 
 /// The newest matching kernel in the target folder.
-fn unpacked(kernels: &Path, asked: &str) -> Result<Option<Kernel>> {
+fn unpacked(kernels: &Path, architecture: Architecture, asked: &str) -> Result<Option<Kernel>> {
     let Ok(entries) = fs::read_dir(kernels) else { return Ok(None) };
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot read {}", kernels.display()))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if fits(&name, asked) {
-            found.extend(Kernel::find(&entry.path(), &name)?);
+        if fits(&name, architecture, asked) {
+            found.extend(Kernel::find(&entry.path(), architecture, &name)?);
         }
     }
     Ok(found.into_iter().max_by(|a, b| versions(&a.version, &b.version)))
@@ -112,14 +155,16 @@ fn unpacked(kernels: &Path, asked: &str) -> Result<Option<Kernel>> {
 
 impl Kernel {
     /// The kernel in an unpacked package.
-    fn find(folder: &Path, package: &str) -> Result<Option<Self>> {
-        let expect = RELEASES.iter().find(|release| fits(package, release.series)).map(|release| release.expect);
+    fn find(folder: &Path, architecture: Architecture, package: &str) -> Result<Option<Self>> {
+        let mut releases = RELEASES.iter();
+        let expect = releases.find(|release| fits(package, architecture, release.series)).map(|release| release.expect);
         for modules in [folder.join("lib/modules"), folder.join("usr/lib/modules")] {
             let Some(entry) = fs::read_dir(&modules).ok().and_then(|mut entries| entries.next()) else { continue };
             let version = entry?.file_name().to_string_lossy().into_owned();
             let places = [folder.join(format!("boot/vmlinuz-{version}")), modules.join(&version).join("vmlinuz")];
             if let Some(image) = places.into_iter().find(|image| image.is_file()) {
-                return Ok(Some(Self { version, package: package.to_owned(), image, expect }));
+                let modules = modules.join(&version);
+                return Ok(Some(Self { version, package: package.to_owned(), image, modules, expect }));
             }
         }
         Ok(None)
@@ -127,11 +172,11 @@ impl Kernel {
 }
 
 /// Returns true if this is the package of a plain kernel whose version begins like that. `6.1` does not match `6.12`.
-fn fits(package: &str, asked: &str) -> bool {
+fn fits(package: &str, architecture: Architecture, asked: &str) -> bool {
     let plain = |rest: &str| !["cloud", "rt-", "dbg", "unsigned"].iter().any(|word| rest.contains(word));
     package
         .strip_prefix("linux-image-")
-        .and_then(|rest| rest.strip_suffix("-amd64"))
+        .and_then(|rest| rest.strip_suffix(architecture.suffix()))
         .filter(|version| version.starts_with(|first: char| first.is_ascii_digit()) && plain(package))
         .and_then(|version| version.strip_prefix(asked))
         .is_some_and(|rest| asked.is_empty() || !rest.starts_with(|next: char| next.is_ascii_digit()))
@@ -159,6 +204,7 @@ mod tests {
 
     #[test]
     fn a_kernel_is_known_by_the_begin_of_its_version() {
+        let fits = |package: &str, asked: &str| fits(package, Architecture::X86, asked);
         assert!(fits("linux-image-6.1.0-50-amd64", "6.1"));
         assert!(fits("linux-image-6.12.95+deb12-amd64", "6.12"));
         assert!(!fits("linux-image-6.12.95+deb12-amd64", "6.1"));
@@ -171,8 +217,19 @@ mod tests {
             "linux-image-6.1.0-50-amd64-unsigned",
             "linux-image-amd64",
             "linux-headers-6.1.0-50-amd64",
+            "linux-image-6.1.0-50-arm64",
         ] {
             assert!(!fits(other, "6.1") && !fits(other, ""), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_is_known_by_the_end_of_its_packages_name() {
+        let (plain, large) = ("linux-image-7.3.4+deb13-arm64", "linux-image-7.3.4+deb13-arm64-16k");
+        assert!(fits(plain, Architecture::Arm64, "7.3") && fits(large, Architecture::Arm64Pages16K, "7.3"));
+        assert!(!fits(large, Architecture::Arm64, "7.3") && !fits(plain, Architecture::Arm64Pages16K, "7.3"));
+        for other in ["linux-image-7.3.4+deb13-cloud-arm64", "linux-image-7.3.4+deb13-rt-arm64"] {
+            assert!(!fits(other, Architecture::Arm64, "7.3"), "{other}");
         }
     }
 }

@@ -3,7 +3,10 @@
 //! It fetches Debian's kernels as packages into the target folder. virtme-ng and QEMU boot them over this machine's own
 //! file system, which the guest cannot change. It uses software emulation, so that the command works on every machine
 //! and behaves the same. Only this command needs virtual machines.
+//!
+//! Guests of aarch64 have a root of their own, and programs that are built for them.
 
+mod arm64;
 mod boot;
 mod kernel;
 mod matrix;
@@ -16,10 +19,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
+use crate::aarch64::Cross;
+use crate::artifacts::{self, Artifact};
 use crate::process::is_root;
-use crate::{artifacts, tree};
-use boot::Guest;
-use kernel::Kernel;
+use crate::tree;
+use kernel::{Architecture, Kernel};
 use matrix::Matrix;
 
 /// Options of the command.
@@ -28,6 +32,9 @@ pub struct Arguments {
     /// Kernel to boot, by the beginning of its version; repeat it for several. Default: 6.1, 6.12 and 7.3
     #[arg(long = "kernel", value_name = "VERSION")]
     kernels: Vec<String>,
+    /// Processor of the guests
+    #[arg(long, value_enum, default_value_t)]
+    arch: Architecture,
     /// Look for newer kernel packages, even if matching ones were fetched before
     #[arg(long)]
     update: bool,
@@ -45,13 +52,13 @@ pub struct Arguments {
 /// Runs the command. It fails if a row failed, or if the command itself failed.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if std::env::consts::ARCH != "x86_64" {
-        bail!("the virtual machines are x86-64 ones, and this machine is {}", std::env::consts::ARCH);
+        bail!("the virtual machines run on x86-64, and this machine is {}", std::env::consts::ARCH);
     }
     let root = tree::root()?;
     let folder = tree::target(&root).join("vm");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let tools = tools::install(&folder)?;
-    let kernels = kernel::fetch(&folder, &arguments.kernels, arguments.update)?;
+    let machine = Machine::install(&folder, arguments)?;
+    let kernels = kernel::fetch(&folder, arguments.arch, &arguments.kernels, arguments.update)?;
     let plan = if arguments.command.is_empty() { Plan::tests(&root, arguments)? } else { Plan::command(arguments) };
 
     if !is_root() {
@@ -65,11 +72,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         println!("\n=== Linux {} ({})", kernel.version, kernel.package);
         let script = folder.join(format!("{}.sh", kernel.package));
         plan.write(&script, kernel)?;
-        let guest =
-            Guest { tools: &tools, kernel, network: &network, log: &folder.join(format!("{}.log", kernel.package)) };
+        let log = &folder.join(format!("{}.log", kernel.package));
+        let (network, folder) = (&network, &folder);
         let mut rows = matrix.guest(&kernel.version);
-        let ended = guest.run(&script, |line| rows.take(line))?;
-        let dropped = boot::dropped(&network)?;
+        let each = |line: &str| rows.take(line);
+        let ended = match &machine {
+            Machine::Virtme(tools) => boot::Guest { tools, kernel, network, log }.run(&script, each),
+            Machine::Arm64(root) => {
+                arm64::Guest { root, kernel, network, folder, log }.run(&script, &plan.programs(), each)
+            }
+        }?;
+        let dropped = boot::dropped(network)?;
         if !dropped.is_empty() {
             println!("Dropped between the guests' interfaces so far: {}.", dropped.join(", "));
         }
@@ -90,6 +103,23 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(code)
 }
 
+/// What boots the guests.
+enum Machine {
+    Virtme(tools::Tools),
+    Arm64(arm64::Root),
+}
+
+impl Machine {
+    fn install(folder: &Path, arguments: &Arguments) -> Result<Self> {
+        Ok(match arguments.arch {
+            Architecture::X86 => Self::Virtme(tools::install(folder)?),
+            Architecture::Arm64 | Architecture::Arm64Pages16K => {
+                Self::Arm64(arm64::Root::install(folder, arguments.update)?)
+            }
+        })
+    }
+}
+
 /// The work of a guest.
 enum Plan {
     Tests { guest: PathBuf, receiver: PathBuf, project: Vec<project_tests::Test>, only: String, packets: u64 },
@@ -98,21 +128,37 @@ enum Plan {
 
 impl Plan {
     fn tests(root: &Path, arguments: &Arguments) -> Result<Self> {
-        let built = artifacts::build(
-            root,
-            &["build", "--release", "--package", "receiver-cli", "--package", "vm-tests", "--bins"],
-        )?;
+        let cross = match arguments.arch {
+            Architecture::X86 => None,
+            Architecture::Arm64 | Architecture::Arm64Pages16K => Some(Cross::install(root)?),
+        };
+        let build = |words: &[&str]| match &cross {
+            None => artifacts::build(root, words),
+            Some(cross) => arm64::build(cross, words),
+        };
+        let built = build(&["build", "--release", "--package", "receiver-cli", "--package", "vm-tests", "--bins"])?;
         let program = |name: &str| {
-            let found = built.iter().find(|artifact| artifact.target == name && !artifact.is_test);
+            let found = built.iter().find(|artifact: &&Artifact| artifact.target == name && !artifact.is_test);
             found.map(|artifact| artifact.executable.clone()).with_context(|| format!("cargo built no program {name}"))
         };
         let (guest, receiver) = (program("vm-tests")?, program("receiver")?);
-        let project = project_tests::build(root, &arguments.only)?;
+        let project = project_tests::build(&arguments.only, build)?;
         Ok(Self::Tests { guest, receiver, project, only: arguments.only.clone(), packets: arguments.packets })
     }
 
     fn command(arguments: &Arguments) -> Self {
         Self::Command(arguments.command.clone())
+    }
+
+    /// The built programs that the script runs.
+    fn programs(&self) -> Vec<&Path> {
+        match self {
+            Self::Command(_) => Vec::new(),
+            Self::Tests { guest, receiver, project, .. } => {
+                let own = [guest.as_path(), receiver.as_path()];
+                own.into_iter().chain(project.iter().map(project_tests::Test::executable)).collect()
+            }
+        }
     }
 
     /// The script that the guest runs as root.

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::boot::quoted;
-use crate::artifacts::{self, Artifact};
+use crate::artifacts::Artifact;
 
 /// Test programs, and parts of the names of the tests to run; all of them if none is named. Making a namespace takes
 /// seconds here, so tests that a row covers are left out.
@@ -32,8 +32,8 @@ pub struct Test {
     names: &'static [&'static str],
 }
 
-/// Builds the test programs.
-pub fn build(root: &Path, only: &str) -> Result<Vec<Test>> {
+/// Builds the test programs; `build` runs cargo with its arguments.
+pub fn build(only: &str, build: impl FnOnce(&[&str]) -> Result<Vec<Artifact>>) -> Result<Vec<Test>> {
     let wanted: Vec<_> = PROGRAMS.into_iter().filter(|(name, _)| name.contains(only)).collect();
     if wanted.is_empty() {
         return Ok(Vec::new());
@@ -49,7 +49,7 @@ pub fn build(root: &Path, only: &str) -> Result<Vec<Test>> {
         "--no-run",
     ];
     arguments.extend(wanted.iter().flat_map(|(name, _)| ["--test", *name]));
-    let built = artifacts::build(root, &arguments)?;
+    let built = build(&arguments)?;
     let test = |artifact: Artifact| {
         let (name, names) = wanted.iter().copied().find(|(name, _)| artifact.is_test && artifact.target == *name)?;
         Some(Test { name, artifact, names })
@@ -58,6 +58,11 @@ pub fn build(root: &Path, only: &str) -> Result<Vec<Test>> {
 }
 
 impl Test {
+    /// The test program.
+    pub fn executable(&self) -> &Path {
+        &self.artifact.executable
+    }
+
     /// The lines of the guest's script. Two lines that the matrix knows enclose the totals that the test program
     /// writes.
     pub fn script(&self) -> String {
