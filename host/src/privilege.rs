@@ -149,7 +149,7 @@ impl fmt::Display for Lack {
             }
             Self::Perfmon => f.write_str(
                 "this process lacks CAP_PERFMON, without which the verifier of this kernel refuses the program (Linux \
-                 6.18 takes it)",
+                 6.18 on x86-64 takes it)",
             ),
             Self::UserNamespace => f.write_str(
                 "this process has the capabilities in its user namespace only, and the kernel asks for them in the \

@@ -52,6 +52,14 @@ pub const LIMITS: &[Limit] = &[
         remedy: "start the virtual machine with iommu_platform=on,disable-legacy=on for this device, or use mode \
                  mapped or copy",
     },
+    // Seen here, QEMU, Linux 7.3 on aarch64: there the module's own memory is not in the kernel's linear mapping.
+    Limit {
+        driver: "virtio_net",
+        when: When::ZeroCopy(Some(Errno::NOMEM)),
+        limit: "the kernel has not enough memory, or virtio_net is a module on aarch64, where it does zero-copy only \
+                after a boot with nokaslr",
+        remedy: "use smaller rings and fewer frames, or use mode mapped or copy",
+    },
     Limit {
         driver: "virtio_net",
         when: When::Attach,
