@@ -34,8 +34,8 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     ensure!(handle.mode() == mode, "the mode is {} now", handle.mode());
     ensure!(report.duplicated + report.reordered + report.late == 0, "{report}");
     let (came, _) = bench.burst(&mut receiver, bench.stream("232.1.1.1", &["10.0.0.1"], RATE, AFTER)?, |_| {})?;
-    ensure!(came == AFTER, "{came} of {AFTER} arrived after the link was back");
     let ledger = handle.ledger()?;
+    ensure!(came == AFTER, "{came} of {AFTER} arrived after the link was back: {}", causes(&ledger));
     ensure!(ledger.unaccounted() == 0, "unaccounted: {}", causes(&ledger));
     let (times, missed) = (ledger.link(), report.lost);
     let note = format!(

@@ -56,8 +56,8 @@ impl Root {
             return Ok(Self(root));
         }
         println!("About to fetch the guest's packages for arm64: {}, and what they need.", PACKAGES.join(", "));
-        let files = Apt::update_architecture(&folder.join("apt-arm64-root"), "arm64")?
-            .download_with_dependencies(&PACKAGES)?;
+        let files =
+            Apt::update_architecture(&folder.join("apt-arm64-root"), "arm64")?.download_with_dependencies(&PACKAGES)?;
         // Unpacked in another folder first, so that the final folder is complete.
         let partial = root.with_extension("partial");
         tree::remove_folder(&partial)?;
@@ -82,9 +82,10 @@ pub struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    /// As [`boot::Guest::run`]. The script and the programs have the same paths in the guest.
-    pub fn run(&self, script: &Path, programs: &[&Path], mut each: impl FnMut(&str)) -> Result<Option<i32>> {
-        let image = self.initramfs(script, programs)?;
+    /// As [`boot::Guest::run`]. The guest has the script and these programs and folders at the same paths; the folders
+    /// are empty.
+    pub fn run(&self, script: &Path, paths: &[&Path], mut each: impl FnMut(&str)) -> Result<Option<i32>> {
+        let image = self.initramfs(script, paths)?;
         let console = format!("{}.console.log", self.kernel.package);
         println!("The kernel's messages go to {}.", self.folder.join(&console).display());
         let mut command = self.network.command("timeout");
@@ -110,15 +111,19 @@ impl Guest<'_> {
     }
 
     /// Packs the guest's root.
-    fn initramfs(&self, script: &Path, programs: &[&Path]) -> Result<PathBuf> {
+    fn initramfs(&self, script: &Path, paths: &[&Path]) -> Result<PathBuf> {
         let root = self.folder.join("arm64-guest");
         tree::remove_folder(&root)?;
         copy(&self.root.0, &root)?;
         self.modules(&root)?;
-        for file in programs.iter().copied().chain([script]) {
-            let inside = root.join(file.strip_prefix("/").with_context(|| format!("{} is relative", file.display()))?);
-            make_folder(inside.parent().unwrap_or(&root))?;
-            copy(file, &inside)?;
+        for path in paths.iter().copied().chain([script]) {
+            let inside = root.join(path.strip_prefix("/").with_context(|| format!("{} is relative", path.display()))?);
+            if path.is_dir() {
+                make_folder(&inside)?;
+            } else {
+                make_folder(inside.parent().unwrap_or(&root))?;
+                copy(path, &inside)?;
+            }
         }
         let init = root.join("init");
         fs::write(&init, self::init(script)).with_context(|| format!("cannot write {}", init.display()))?;

@@ -80,13 +80,7 @@ pub fn fetch(folder: &Path, architecture: Architecture, asked: &[String], update
     asked.into_iter().map(|version| one(folder, architecture, version, update, &mut apt)).collect()
 }
 
-fn one(
-    folder: &Path,
-    architecture: Architecture,
-    asked: &str,
-    update: bool,
-    apt: &mut Option<Apt>,
-) -> Result<Kernel> {
+fn one(folder: &Path, architecture: Architecture, asked: &str, update: bool, apt: &mut Option<Apt>) -> Result<Kernel> {
     let kernels = folder.join("kernels");
     if !update && let Some(kernel) = unpacked(&kernels, architecture, asked)? {
         println!("Linux {} is there ({}).", kernel.version, kernel.package);

@@ -79,7 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         let ended = match &machine {
             Machine::Virtme(tools) => boot::Guest { tools, kernel, network, log }.run(&script, each),
             Machine::Arm64(root) => {
-                arm64::Guest { root, kernel, network, folder, log }.run(&script, &plan.programs(), each)
+                arm64::Guest { root, kernel, network, folder, log }.run(&script, &plan.paths(), each)
             }
         }?;
         let dropped = boot::dropped(network)?;
@@ -150,13 +150,13 @@ impl Plan {
         Self::Command(arguments.command.clone())
     }
 
-    /// The built programs that the script runs.
-    fn programs(&self) -> Vec<&Path> {
+    /// The built programs that the script runs, and the folders that it uses.
+    fn paths(&self) -> Vec<&Path> {
         match self {
             Self::Command(_) => Vec::new(),
             Self::Tests { guest, receiver, project, .. } => {
                 let own = [guest.as_path(), receiver.as_path()];
-                own.into_iter().chain(project.iter().map(project_tests::Test::executable)).collect()
+                own.into_iter().chain(project.iter().flat_map(project_tests::Test::paths)).collect()
             }
         }
     }

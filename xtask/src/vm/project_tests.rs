@@ -58,9 +58,9 @@ pub fn build(only: &str, build: impl FnOnce(&[&str]) -> Result<Vec<Artifact>>) -
 }
 
 impl Test {
-    /// The test program.
-    pub fn executable(&self) -> &Path {
-        &self.artifact.executable
+    /// The paths that the script uses: the test program, and its working folder.
+    pub fn paths(&self) -> [&Path; 2] {
+        [&self.artifact.executable, &self.artifact.package]
     }
 
     /// The lines of the guest's script. Two lines that the matrix knows enclose the totals that the test program
