@@ -35,7 +35,7 @@ fn the_command_explains_with_its_own_remedies() {
 
 fn explains(mode: &str) {
     let lab = quiet_lab();
-    let frame = tagged(&Frame::udp("10.0.0.1:4000", "232.1.1.1:5000", b"tagged"), 100);
+    let frame = tagged(&Frame::udp("10.0.0.1:4000", "232.1.1.1:5000", b"tagged").bytes, 100);
     let text = run(&lab, &["--mode", mode, WANTED, WANTED_V6], &frame);
     for line in [
         "nothing came for 2 of 2 subscriptions:\n",

@@ -122,7 +122,7 @@ fn tagged_frames() {
     for mode in XDP {
         let lab = quiet_lab();
         let receiver = start(&lab, mode, &[WANTED]);
-        send(&lab, &tagged(&Frame::udp("10.0.0.1:4000", "232.1.1.1:5000", b"tagged"), 100), 5);
+        send(&lab, &tagged(&Frame::udp("10.0.0.1:4000", "232.1.1.1:5000", b"tagged").bytes, 100), 5);
         let tags = Finding::VlanTags { interface: "veth-rx".into(), frames: 5, wanted: None };
         let found = wait_for(&receiver.handle(), |finding| *finding == tags);
         assert!(!has(&found, "nothing_seen"), "which groups they were of is not known: {found:#?}");
@@ -130,7 +130,7 @@ fn tagged_frames() {
     // In mode socket the kernel takes them for another host's, which it counts since Linux 6.0.
     let lab = quiet_lab();
     let receiver = start(&lab, ReceiveMode::Socket, &[WANTED]);
-    send(&lab, &tagged(&Frame::udp("10.0.0.1:4000", "232.1.1.1:5000", b"tagged"), 100), 5);
+    send(&lab, &tagged(&Frame::udp("10.0.0.1:4000", "232.1.1.1:5000", b"tagged").bytes, 100), 5);
     let other = Finding::OtherHost { interface: "veth-rx".into(), frames: 5 };
     wait_for(&receiver.handle(), |finding| *finding == other);
 }

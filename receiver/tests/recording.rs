@@ -72,7 +72,7 @@ fn frames() -> Vec<Vec<u8>> {
         Frame::udp("10.0.0.1:4000", "232.1.1.1:5001", b"another port").bytes,
         Frame::udp("10.0.0.1:4000", "232.1.1.9:5000", b"another group").bytes,
         damaged("10.0.0.1:4000", "232.1.1.1:5000"),
-        tagged(&wanted(b"another VLAN"), 7),
+        tagged(&wanted(b"another VLAN").bytes, 7),
         first,
         Frame::with_options("10.0.0.1:4000", "232.1.1.1:5000", b"behind options", &[1, 1, 1, 1]).bytes,
         second,

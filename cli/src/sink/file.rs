@@ -91,8 +91,8 @@ fn open_with(
     Ok(Box::new(Written::new(outlet, limit, payload)))
 }
 
-/// Opens the outlet of a sink whose files are each a whole of its own, or to standard output. `instead` is what to do in
-/// place of a FIFO.
+/// Opens the outlet of a sink whose files are each a whole of its own, or to standard output. `instead` is what to do
+/// in place of a FIFO.
 ///
 /// # Errors
 /// The file cannot be created, or is a FIFO.

@@ -159,7 +159,7 @@ pub fn damaged(source: &str, group: &str) -> Vec<u8> {
 }
 
 /// The frame with a VLAN tag after the addresses.
-pub fn tagged(frame: &Frame, vlan: u16) -> Vec<u8> {
+pub fn tagged(frame: &[u8], vlan: u16) -> Vec<u8> {
     let tag = [&[0x81, 0x00][..], &vlan.to_be_bytes()].concat();
-    [&frame.bytes[..12], &tag, &frame.bytes[12..]].concat()
+    [&frame[..12], &tag, &frame[12..]].concat()
 }

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use netlab::Lab;
 use socket2::Socket;
 
-use crate::support::frame::packet_socket;
+use crate::support::frame::{packet_socket, tagged};
 
 /// Bytes of `struct virtio_net_hdr`, with which each message begins.
 pub const OFFLOAD: usize = 10;
@@ -45,8 +45,8 @@ impl Offload {
 
 /// The message with an 802.1Q tag behind the addresses of its frame.
 pub fn with_tag(message: &[u8], vlan: u16) -> Vec<u8> {
-    let (start, rest) = message.split_at(OFFLOAD + 12);
-    let mut tagged = [start, &0x8100_u16.to_be_bytes(), &vlan.to_be_bytes(), rest].concat();
+    let (offload, frame) = message.split_at(OFFLOAD);
+    let mut tagged = [offload, &tagged(frame, vlan)].concat();
     if tagged[0] & NEEDS_CHECKSUM != 0 {
         let start = u16::from_ne_bytes([tagged[6], tagged[7]]) + 4;
         tagged[6..8].copy_from_slice(&start.to_ne_bytes());
