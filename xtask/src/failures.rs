@@ -12,6 +12,8 @@ use crate::tree;
 
 /// Lines of a panic's message that are kept.
 const LINES: usize = 6;
+/// Characters of such a line that are kept: a whole ledger would hide the other failures.
+const CHARACTERS: usize = 240;
 
 /// The failures of one test program.
 #[derive(Debug, Default)]
@@ -37,22 +39,28 @@ impl Failures {
         if let Some(name) = &self.open {
             let message = self.panics.entry(name.clone()).or_default();
             if message.len() < LINES {
-                message.push(line.to_owned());
+                message.push(line.chars().take(CHARACTERS).collect());
             }
         }
     }
 
     /// Adds them to the file, under the name of the test program.
     pub fn keep(&self, root: &Path, program: &str) -> Result<()> {
-        let mut text = fs::read_to_string(path(root)).unwrap_or_default();
+        let mut text = String::new();
         for name in &self.failed {
             text.push_str(&format!("{program}: {name}\n"));
             for line in self.panics.get(name).into_iter().flatten() {
                 text.push_str(&format!("    {line}\n"));
             }
         }
-        fs::write(path(root), text).with_context(|| format!("cannot write {}", path(root).display()))
+        add(root, &text)
     }
+}
+
+/// Adds lines about other failures to the file.
+pub fn add(root: &Path, lines: &str) -> Result<()> {
+    let text = fs::read_to_string(path(root)).unwrap_or_default() + lines;
+    fs::write(path(root), text).with_context(|| format!("cannot write {}", path(root).display()))
 }
 
 fn path(root: &Path) -> PathBuf {
@@ -87,13 +95,13 @@ mod tests {
             "",
             "---- a::bad stdout ----",
             "thread 'a::bad' (7) panicked at src/lib.rs:3:5:",
-            "assertion `left == right` failed",
+            &"ä".repeat(1000),
             "note: run with `RUST_BACKTRACE=1`",
             "another line",
         ] {
             failures.take(line);
         }
         assert_eq!(failures.failed, ["a::bad"]);
-        assert_eq!(failures.panics["a::bad"].len(), 2);
+        assert_eq!(failures.panics["a::bad"][1..], ["ä".repeat(CHARACTERS)]);
     }
 }

@@ -104,9 +104,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     slowest(&outcomes);
     failures::show(&root);
-    let failed = outcomes.iter().filter(|(_, outcome, _)| outcome.is_err()).count();
-    if failed > 0 || outcomes.is_empty() {
-        bail!("{failed} of {} steps failed", outcomes.len());
+    // The very last lines, as a long output may be cut at its beginning.
+    let failed: Vec<_> =
+        outcomes.iter().filter_map(|(name, outcome, _)| Some((name, outcome.as_ref().err()?))).collect();
+    println!();
+    for (name, error) in &failed {
+        println!("FAILED {name}: {}", crate::in_one_line(error));
+    }
+    if !failed.is_empty() || outcomes.is_empty() {
+        bail!("{} of {} steps failed", failed.len(), outcomes.len());
     }
     Ok(())
 }

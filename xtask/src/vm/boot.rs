@@ -4,7 +4,7 @@
 //! queues that needs no further program.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::Ordering;
@@ -111,16 +111,15 @@ pub fn follow(
 ) -> Result<Option<i32>> {
     let interrupted = interrupt::outlive()?;
     let mut log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    // Standard error as well: the guest's console opens it anew by its path, which empties a file.
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot run {program}"))?;
     let output = child.stdout.take().with_context(|| format!("{program} has no standard output"))?;
+    let errors = child.stderr.take().with_context(|| format!("{program} has no standard error"))?;
 
     let (lines, waiting) = mpsc::channel();
-    thread::spawn(move || {
-        let lossy = |line: std::io::Result<Vec<u8>>| line.map(|line| String::from_utf8_lossy(&line).into_owned());
-        // Sending fails only if the reader has gone.
-        BufReader::new(output).split(b'\n').map_while(|line| lossy(line).ok()).try_for_each(|line| lines.send(line))
-    });
+    forward(output, lines.clone());
+    forward(errors, lines);
     loop {
         match waiting.recv_timeout(Duration::from_millis(200)) {
             Ok(line) => {
@@ -143,6 +142,15 @@ pub fn follow(
     let status = child.wait().with_context(|| format!("{program} was lost"))?;
     // 124 means that it took too long.
     Ok(status.code().filter(|code| *code != 124))
+}
+
+/// Sends each line on.
+fn forward(from: impl Read + Send + 'static, lines: mpsc::Sender<String>) {
+    thread::spawn(move || {
+        let lossy = |line: std::io::Result<Vec<u8>>| line.map(|line| String::from_utf8_lossy(&line).into_owned());
+        // Sending fails only if the reader has gone.
+        BufReader::new(from).split(b'\n').map_while(|line| lossy(line).ok()).try_for_each(|line| lines.send(line))
+    });
 }
 
 /// Two interfaces. Zero-copy needs the kernel's DMA interface (`iommu_platform`), which needs virtio 1.

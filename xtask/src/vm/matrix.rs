@@ -38,6 +38,15 @@ impl Matrix {
     pub fn failed(&self) -> usize {
         self.rows.len() - self.passed()
     }
+
+    /// A line for each row that failed.
+    pub fn failures(&self) -> String {
+        self.to_string()
+            .lines()
+            .filter(|line| line.starts_with(verdict(false)))
+            .map(|line| format!("{line}\n"))
+            .collect()
+    }
 }
 
 /// The rows of one guest.
@@ -191,5 +200,12 @@ mod tests {
             matrix(&["vm-test xsk", "test result: ok. 1 passed; 0 failed", "vm-test-end 101"], Some(0)).failed(),
             1
         );
+    }
+
+    #[test]
+    fn failed_rows_have_a_line_each() {
+        let failures = matrix(&[ROW, "vm-test xsk", "vm-test-end 101"], Some(1)).failures();
+        assert_eq!(failures.lines().count(), 1, "{failures}");
+        assert!(failures.contains("xsk") && failures.contains("ended with 101; see the log"), "{failures}");
     }
 }

@@ -22,7 +22,7 @@ use anyhow::{Context, Result, bail};
 use crate::aarch64::Cross;
 use crate::artifacts::{self, Artifact};
 use crate::process::is_root;
-use crate::tree;
+use crate::{failures, tree};
 use kernel::{Architecture, Kernel};
 use matrix::Matrix;
 
@@ -97,6 +97,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         print!("\n{matrix}");
         println!("{} passed, {} failed", matrix.passed(), matrix.failed());
         if matrix.failed() > 0 || matrix.passed() == 0 {
+            failures::add(&root, &matrix.failures())?;
             code = ExitCode::FAILURE;
         }
     }
