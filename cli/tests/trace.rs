@@ -59,6 +59,23 @@ fn what_is_not_logged_is_counted() {
     }
 }
 
+/// The program of mode `zero-copy`, which veth does not have, is given up with its counters.
+#[test]
+fn frames_that_arrive_while_the_mode_is_selected() {
+    let lab = Lab::new().expect("a lab");
+    std::thread::scope(|scope| {
+        scope.spawn(|| send_with(&lab, &["10.0.0.1"], 6000, |config| config.traffic.rate = 2000));
+        let (run, _) = Run::joined(&lab, &["--json", "--trace-verdicts", "--duration", "1", WANTED]);
+        let (out, err, code) = run.end();
+        assert_eq!(code, Some(0), "{err}");
+        let summary = last_object(&out);
+        let written: u64 = Verdict::ALL.into_iter().map(|verdict| lines(&err, verdict)).sum();
+        assert_eq!((&summary["verdicts_not_logged"], &summary["log_dropped"]), (&0.into(), &0.into()), "{summary}");
+        assert!(summary["refused_modes"][0]["mode"] == "zero-copy" && written > 0, "{summary}");
+        assert_eq!(written, verdicts(&summary), "{summary}");
+    });
+}
+
 #[test]
 fn without_the_option_nothing_is_logged() {
     let lab = Lab::new().expect("a lab");

@@ -317,6 +317,7 @@ impl Builder {
         self.check_cancelled()?;
         let selection = ModeSelection { interface: &interface, config: &self.config };
         let Attached { mode, refused, mut program, sockets, rings } = selection.select()?;
+        program.as_mut().map_or(Ok(()), Program::follow_log)?;
         let tap = program.as_mut().and_then(Program::take_tap);
         // The kernel shares by itself.
         self.config.share &= mode != ReceiveMode::Socket;

@@ -88,6 +88,16 @@ impl Program {
         tap.ledger(verdicts).map_err(|error| refused(&self.interface, operation::COUNTER, &error))
     }
 
+    /// Logs the program's log to `tracing` from now on. Not before the program's mode is selected: verdicts of a program
+    /// that is given up are in no ledger. Does nothing without `trace_verdicts`.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn follow_log(&mut self) -> Result<(), Error> {
+        let Some(trace) = &mut self.trace else { return Ok(()) };
+        trace.follow().map_err(|error| refused(&self.interface, operation::LOG, &error))
+    }
+
     /// Logs what is left in the program's log to `tracing` (target `receiver::xdp`), as a thread does all the time. To
     /// be called while no frames arrive: it goes on as long as the program logs. Does nothing without `trace_verdicts`.
     pub fn flush_log(&self) {

@@ -112,7 +112,7 @@ impl Program {
         tap_globals.set(&mut loader);
         let mut ebpf = loader.load(OBJECT).map_err(|error| refused(name, operation::LOAD, &error))?;
         let trace = match config.trace_verdicts {
-            true => Some(Trace::start(&mut ebpf).map_err(|error| refused(name, operation::LOG, error.as_ref()))?),
+            true => Some(Trace::open(&mut ebpf).map_err(|error| refused(name, operation::LOG, error.as_ref()))?),
             false => None,
         };
         xdp(&mut ebpf, name, Buffers::One)?.load().map_err(|error| refused(name, operation::LOAD, &error))?;

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::engine::lock::lock;
 
-/// The log and the thread that reads it. Dropping it ends the thread.
+/// The log, and the thread that reads it once it is followed. Dropping it ends the thread.
 pub(super) struct Trace {
     logger: Arc<Mutex<EbpfLogger<Words>>>,
     logged: Arc<AtomicU64>,
@@ -27,18 +27,20 @@ pub(super) struct Trace {
 
 impl Trace {
     /// Opens the log of a program that is not loaded yet.
-    pub fn start(ebpf: &mut Ebpf) -> Result<Self, Box<dyn std::error::Error>> {
+    pub fn open(ebpf: &mut Ebpf) -> Result<Self, Box<dyn std::error::Error>> {
         let logged = Arc::default();
         let logger = EbpfLogger::init_with_logger(ebpf, Words { logged: Arc::clone(&logged) })?;
-        let logger = Arc::new(Mutex::new(logger));
-        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).map_err(io::Error::from)?);
-        let follow = {
-            let (logger, stop) = (Arc::clone(&logger), Arc::clone(&stop));
-            let records = lock(&logger).as_fd().try_clone_to_owned()?;
-            move || follow(&logger, &records, &stop)
-        };
-        let thread = std::thread::Builder::new().name("receiver-trace".into()).spawn(follow)?;
-        Ok(Self { logger, logged, stop, thread: Some(thread) })
+        let stop = eventfd(0, EventfdFlags::CLOEXEC).map_err(io::Error::from)?;
+        Ok(Self { logger: Arc::new(Mutex::new(logger)), logged, stop: Arc::new(stop), thread: None })
+    }
+
+    /// Starts the thread, which first logs what is there.
+    pub fn follow(&mut self) -> io::Result<()> {
+        let (logger, stop) = (Arc::clone(&self.logger), Arc::clone(&self.stop));
+        let records = lock(&logger).as_fd().try_clone_to_owned()?;
+        let follow = move || follow(&logger, &records, &stop);
+        self.thread = Some(std::thread::Builder::new().name("receiver-trace".into()).spawn(follow)?);
+        Ok(())
     }
 
     /// Logs all records that are there. Waits for the thread that does the same, and while records keep coming.
@@ -65,6 +67,7 @@ impl Drop for Trace {
 
 /// Logs records as they come.
 fn follow(logger: &Mutex<EbpfLogger<Words>>, records: &OwnedFd, stop: &OwnedFd) {
+    lock(logger).flush();
     loop {
         let mut fds = [PollFd::new(stop, PollFlags::IN), PollFd::new(records, PollFlags::IN)];
         match poll(&mut fds, None) {
