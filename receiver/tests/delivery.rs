@@ -64,10 +64,10 @@ fn deliver_by(
     assert_eq!(report.received, COUNT, "{message}");
     assert_eq!(report.flows.len(), 1, "none from another source: {message}");
     // In generic mode a checksum that is the pseudo header's by chance takes another path, and overtakes or is
-    // overtaken.
+    // overtaken, by so much that the report may have given up what comes late. All have come, and none twice.
     let by_other_path = ledger.count("passed_partial_checksum").expect("a cause");
     assert!(by_other_path < COUNT / 10_000, "one in 65,536 is expected: {message}");
-    assert_eq!(report.lost + report.duplicated + report.untracked, 0, "{message}");
+    assert_eq!(report.duplicated + report.untracked, 0, "{message}");
     assert!(report.is_clean() || by_other_path > 0, "{message}");
     assert_eq!(ledger.unaccounted(), 0, "{message}");
     assert_eq!(ledger.lost(), 0, "{message}");
