@@ -52,6 +52,8 @@ impl EntryCounters {
 #[derive(Debug)]
 pub(crate) struct SubscriptionEntry {
     pub id: SubscriptionId,
+    /// The IP version of its group.
+    pub ipv6: bool,
     /// One for each path, in the order of [`Shared::path`](crate::engine::shared::Shared::path).
     pub counters: Box<[EntryCounters]>,
 }
@@ -152,7 +154,7 @@ impl FilterTable {
         let id = SubscriptionId(self.next_id);
         self.next_id += 1;
         let counters = (0..paths).map(|_| EntryCounters::default()).collect();
-        let entry = Arc::new(SubscriptionEntry { id, counters });
+        let entry = Arc::new(SubscriptionEntry { id, ipv6: subscription.group().is_ipv6(), counters });
         let key = (subscription.group(), subscription.port());
         let new = !self.groups.contains_key(&key);
         if new {

@@ -519,7 +519,7 @@ impl Watch {
 
     /// Datagrams of one IP version that were delivered.
     fn received(&self, control: &Control, ipv6: bool) -> u64 {
-        control.delivered_by_family()[usize::from(ipv6)]
+        control.totals_by_family()[usize::from(ipv6)].packets
     }
 
     fn is_settling(&self) -> bool {
@@ -593,6 +593,6 @@ impl Watch {
         let delivered = |number| self.shared.path(number).counters.delivered.get();
         let total = (0..self.shared.path_count()).map(delivered).sum();
         self.rate.sample(total, now);
-        self.families.sample(control.delivered_by_family(), now);
+        self.families.sample(control.totals_by_family().map(|of| of.packets), now);
     }
 }

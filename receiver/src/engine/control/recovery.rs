@@ -11,7 +11,6 @@ use receiver_common::Verdict;
 
 use super::{Control, Inner, membership_interface};
 use crate::api::error::Error;
-use crate::engine::filter::EntryCounters;
 use crate::engine::link::{FamilyOver, Over};
 use crate::engine::lock::lock;
 use crate::engine::mode_selection::{
@@ -337,20 +336,6 @@ impl Control {
         // An outage that is shorter than the unit still counts.
         *milliseconds += u64::try_from(over.away.as_millis()).unwrap_or(u64::MAX).max(1);
         link.missed_estimate += over.missed;
-    }
-
-    /// Datagrams delivered to the present subscriptions, of IPv4 and of IPv6.
-    pub fn delivered_by_family(&self) -> [u64; 2] {
-        let inner = lock(&self.inner);
-        self.shared.filter.read(|table| {
-            let mut totals = [0; 2];
-            for (&id, entry) in &inner.entries {
-                let Some(subscription) = table.subscription(id) else { continue };
-                let packets = |counters: &EntryCounters| counters.packets.get();
-                totals[usize::from(subscription.group().is_ipv6())] += entry.counters.iter().map(packets).sum::<u64>();
-            }
-            totals
-        })
     }
 
     /// The interface on which the groups are to be joined: the VLAN's own, if there is one.
