@@ -79,11 +79,20 @@ pub struct Reader<'a> {
     sources: Vec<Source>,
     at: usize,
     undelivered: bool,
+    left_out: u64,
 }
 
-/// Hands each packet of a file to `each`, with blocks of at most `largest` bytes. Returns what is wrong with its end,
-/// if it ends in the middle of a packet: what came before is whole. Frames of a recording that were not delivered are
-/// left out unless `undelivered` is true.
+/// How a file ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// What is wrong with its end, if it ends in the middle of a packet: what came before is whole.
+    pub problem: Option<String>,
+    /// Frames of a recording that were not delivered, and were left out.
+    pub left_out: u64,
+}
+
+/// Hands each packet of a file to `each`, with blocks of at most `largest` bytes. Frames of a recording that were not
+/// delivered are left out unless `undelivered` is true.
 ///
 /// # Errors
 /// The file cannot be read, or is no capture.
@@ -92,11 +101,11 @@ pub fn packets_within(
     input: impl Read + Send,
     undelivered: bool,
     mut each: impl FnMut(Captured<'_>),
-) -> Result<Option<String>, CaptureError> {
+) -> Result<Ended, CaptureError> {
     let mut reader = Reader::new(largest, input)?.undelivered(undelivered);
     loop {
         if let Step::End(problem) = reader.step(&mut each)? {
-            return Ok(problem);
+            return Ok(Ended { problem, left_out: reader.left_out });
         }
     }
 }
@@ -112,7 +121,7 @@ impl<'a> Reader<'a> {
             PcapError::ReadError => CaptureError::Unreadable,
             _ => CaptureError::NoCapture,
         })?;
-        Ok(Self { reader, largest, header: None, sources: Vec::new(), at: 0, undelivered: false })
+        Ok(Self { reader, largest, header: None, sources: Vec::new(), at: 0, undelivered: false, left_out: 0 })
     }
 
     /// Frames of a recording that were not delivered are read as well, if `undelivered` is true.
@@ -157,7 +166,10 @@ impl<'a> Reader<'a> {
                 let link_type = header.network.0;
                 each(Captured { link_type, time_ns: Some(time_ns), lost_before: 0, bytes: packet.data });
             }
-            PcapBlockOwned::NG(block) => section(&block, &mut self.sources, self.undelivered, each),
+            PcapBlockOwned::NG(block) => {
+                let left_out = (!self.undelivered).then_some(&mut self.left_out);
+                section(&block, &mut self.sources, left_out, each);
+            }
         }
         self.at += length;
         self.reader.consume(length);
@@ -193,7 +205,13 @@ fn refill(reader: &mut (dyn PcapReaderIterator + Send), largest: usize) -> Resul
     Ok(true)
 }
 
-fn section(block: &Block<'_>, sources: &mut Vec<Source>, undelivered: bool, each: &mut impl FnMut(Captured<'_>)) {
+/// Takes a block of pcapng. Frames that were not delivered are counted in `left_out`, if there is one.
+fn section(
+    block: &Block<'_>,
+    sources: &mut Vec<Source>,
+    left_out: Option<&mut u64>,
+    each: &mut impl FnMut(Captured<'_>),
+) {
     match block {
         Block::SectionHeader(_) => sources.clear(),
         Block::InterfaceDescription(interface) => sources.push(Source {
@@ -207,7 +225,8 @@ fn section(block: &Block<'_>, sources: &mut Vec<Source>, undelivered: bool, each
         }),
         Block::EnhancedPacket(packet) => {
             let Some(source) = sources.get(packet.if_id as usize) else { return };
-            if source.is_undelivered && !undelivered {
+            if let Some(left_out) = left_out.filter(|_| source.is_undelivered) {
+                *left_out += 1;
                 return;
             }
             let units = u128::from(packet.ts_high) << 32 | u128::from(packet.ts_low);

@@ -5,6 +5,6 @@ mod capture;
 mod compressed;
 mod frame;
 
-pub use capture::{CaptureError, Captured, LARGEST_BLOCK, Reader, Step, UNDELIVERED, packets_within};
+pub use capture::{CaptureError, Captured, Ended, LARGEST_BLOCK, Reader, Step, UNDELIVERED, packets_within};
 pub use compressed::Content;
 pub use frame::{ETHERNET, Found, FrameCounts, Frames, RAW, addresses, network};

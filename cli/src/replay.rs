@@ -102,6 +102,8 @@ struct Report<'a> {
     sent: &'a ReplayReport,
     /// Packets of the files that are no multicast UDP.
     left_out: u64,
+    /// Frames of recordings that were not delivered, unless `--undelivered` takes them.
+    undelivered: u64,
     /// Packets that a rule changed.
     rewritten: u64,
 }
@@ -110,6 +112,7 @@ struct Report<'a> {
 #[derive(Default)]
 struct Read {
     left_out: AtomicU64,
+    undelivered: AtomicU64,
     rewritten: AtomicU64,
 }
 
@@ -132,8 +135,12 @@ pub fn run(args: ReplayArgs) -> anyhow::Result<()> {
         pass(&args, &placement, &mut sender, &mut pace, &mut rewrite, &were_read, &stop)?;
         args.repeats && sender.report().packets > 0 && !stop.load(Relaxed)
     } {}
-    let Read { left_out, rewritten } = were_read;
-    let report = Report { sent: sender.report(), left_out: left_out.into_inner(), rewritten: rewritten.into_inner() };
+    let report = Report {
+        sent: sender.report(),
+        left_out: were_read.left_out.into_inner(),
+        undelivered: were_read.undelivered.into_inner(),
+        rewritten: were_read.rewritten.into_inner(),
+    };
     let text = if args.json { serde_json::to_string(&report)? } else { report.words(!args.rewrite.is_empty()) };
     Ok(writeln!(std::io::stdout(), "{text}")?)
 }
@@ -146,6 +153,9 @@ impl Report<'_> {
         }
         if self.left_out > 0 {
             text += &format!("; {} packets of the files left out: no multicast UDP", self.left_out);
+        }
+        if self.undelivered > 0 {
+            text += &format!("; {} that were not delivered left out (--undelivered sends them)", self.undelivered);
         }
         text
     }
@@ -213,7 +223,7 @@ fn read_files(
 ) -> anyhow::Result<()> {
     let mut batch = Batch::default();
     for path in &args.files {
-        let problem = read(path, args.undelivered, |packet| {
+        let end = read(path, args.undelivered, |packet| {
             if stop.load(Relaxed) {
                 return;
             }
@@ -231,7 +241,8 @@ fn read_files(
                 let _ = batches.send(std::mem::take(&mut batch));
             }
         })?;
-        if let Some(problem) = problem {
+        were_read.undelivered.fetch_add(end.left_out, Relaxed);
+        if let Some(problem) = end.problem {
             let name = crate::files::input(path);
             outlet::print(&format!("receiver: {name}: {problem}; what came before is sent"));
         }

@@ -110,9 +110,12 @@ fn wanted_and_blocked_frames_share_a_file_and_readers_leave_the_latter_out() {
 
     let (all, delivered) = (recorded.packets.len() as u64, wanted.len() as u64);
     assert_eq!(count(&lab, &["analyze", &file], "streams"), delivered);
+    assert_eq!(count(&lab, &["analyze", &file], "undelivered"), all - delivered);
     assert_eq!(count(&lab, &["analyze", "--undelivered", &file], "streams"), all);
+    assert_eq!(count(&lab, &["analyze", "--undelivered", &file], "undelivered"), 0);
     let replay = ["replay", "-i", lab.tx_interface(), "--speed", "max", &file];
     assert_eq!(count(&lab, &replay, "packets"), delivered);
+    assert_eq!(count(&lab, &replay, "undelivered"), all - delivered);
     assert_eq!(count(&lab, &[&replay[..], &["--undelivered"]].concat(), "packets"), all);
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args;
 use receiver::Subscription;
-use receiver_capture::{Captured, Content, Frames, LARGEST_BLOCK, packets_within};
+use receiver_capture::{Captured, Content, Ended, Frames, LARGEST_BLOCK, packets_within};
 use receiver_feed::protocol::AnyProtocol;
 
 use crate::values::duration;
@@ -86,7 +86,7 @@ fn analyze(args: &AnalyzeArgs) -> anyhow::Result<Analysis> {
         precise_times: args.precise_times,
     };
     let mut flows: BTreeMap<(IpAddr, u16, IpAddr), Flow> = BTreeMap::new();
-    let (mut frames, mut left_out, mut problems) = (Frames::default(), 0, Vec::new());
+    let (mut frames, mut left_out, mut undelivered, mut problems) = (Frames::default(), 0, 0, Vec::new());
     let (mut first_ns, mut last_ns) = (None, 0);
     for path in &args.files {
         let end = read(path, args.undelivered, |packet| {
@@ -105,7 +105,8 @@ fn analyze(args: &AnalyzeArgs) -> anyhow::Result<Analysis> {
                 flow.take(&settings, last_ns, found.payload);
             });
         })?;
-        problems.extend(end.map(|problem| format!("{}: {problem}", files::input(path))));
+        problems.extend(end.problem.map(|problem| format!("{}: {problem}", files::input(path))));
+        undelivered += end.left_out;
     }
     flows.values_mut().for_each(Flow::finish);
     Ok(Analysis {
@@ -114,13 +115,14 @@ fn analyze(args: &AnalyzeArgs) -> anyhow::Result<Analysis> {
         seconds: last_ns.saturating_sub(first_ns.unwrap_or(last_ns)) as f64 / 1e9,
         frames: frames.counts,
         left_out,
+        undelivered,
         streams: flows.iter().flat_map(|(&(group, port, source), flow)| streams(source, group, port, flow)).collect(),
         problems,
     })
 }
 
 /// Reads one file; the message of an error names it.
-pub fn read(path: &Path, undelivered: bool, each: impl FnMut(Captured<'_>)) -> anyhow::Result<Option<String>> {
+pub fn read(path: &Path, undelivered: bool, each: impl FnMut(Captured<'_>)) -> anyhow::Result<Ended> {
     let name = files::input(path);
     let input: Box<dyn Read + Send> = if files::is_standard_input(path) {
         Box::new(std::io::stdin())
@@ -128,8 +130,11 @@ pub fn read(path: &Path, undelivered: bool, each: impl FnMut(Captured<'_>)) -> a
         Box::new(File::open(path).map_err(|error| anyhow!("cannot open {name}: {error}"))?)
     };
     let found = Content::of(input).map_err(anyhow::Error::from).and_then(|Content { bytes, is_cut_off }| {
-        let end = packets_within(LARGEST_BLOCK, bytes, undelivered, each)?;
-        Ok(if is_cut_off.load(Relaxed) { Some("it ends in the middle of a compressed frame".to_owned()) } else { end })
+        let mut end = packets_within(LARGEST_BLOCK, bytes, undelivered, each)?;
+        if is_cut_off.load(Relaxed) {
+            end.problem = Some("it ends in the middle of a compressed frame".to_owned());
+        }
+        Ok(end)
     });
     found.map_err(|error| anyhow!("{name}: {error}"))
 }

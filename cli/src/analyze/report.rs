@@ -23,6 +23,8 @@ pub struct Analysis {
     pub frames: FrameCounts,
     /// Datagrams to addresses that are no groups, or that `--only` leaves out.
     pub left_out: u64,
+    /// Frames of recordings that were not delivered, unless `--undelivered` takes them.
+    pub undelivered: u64,
     pub streams: Vec<Stream>,
     /// What is wrong with the files.
     pub problems: Vec<String>,
@@ -177,6 +179,7 @@ impl Analysis {
             (frames.lost_while_capturing, "lost while the files were written"),
             (frames.not_udp, "no UDP"),
             (self.left_out, "left out: no multicast, or not asked for"),
+            (self.undelivered, "left out: recorded, but not delivered (--undelivered takes them)"),
             (frames.fragments, "fragments"),
             (frames.malformed, "malformed packets"),
             (frames.cut_off, "cut off when they were captured"),
