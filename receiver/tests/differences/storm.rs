@@ -2,7 +2,8 @@
 //! difference in what is delivered is a row of the table, or the test fails.
 //!
 //! `RECEIVER_DIFFERENCES` is the number of cases, and `RECEIVER_SEED` the seed. A case is one datagram in one or more
-//! frames; the same seed and number make the same case.
+//! frames; the same seed and number make the same case. `RECEIVER_ZERO_COPY` has the MAC addresses of two NICs that are
+//! joined, `RX,TX`: over them, frames without a tag are received in mode zero-copy as well.
 //!
 //! Under load the kernel drops frames, and fragments grow too old. So cases are sent in chunks that fit every queue on
 //! the way, two markers end a chunk, and a chunk with a difference is sent again. Only a difference that is there each
@@ -120,7 +121,11 @@ impl Storm {
     fn new(seed: u64, mtu: usize, vlan: Option<u16>) -> Self {
         let modes = if vlan.is_some() { &TAGGED[..] } else { &MODES };
         let modes = std::iter::once(None).chain(modes.iter().copied().map(Some));
-        let lanes = modes.map(|mode| Lane::open(mode, vlan, mtu)).collect();
+        let mut lanes: Vec<_> = modes.map(|mode| Lane::open(mode, vlan, mtu)).collect();
+        if let (None, 1500, Ok(macs)) = (vlan, mtu, std::env::var("RECEIVER_ZERO_COPY")) {
+            let (rx, tx) = macs.split_once(',').expect("RECEIVER_ZERO_COPY=RX,TX");
+            lanes.push(Lane::of_nics(rx, tx));
+        }
         Self { seed, mtu, vlan, lanes, serial: 0, ids: 0, tally: Tally::default() }
     }
 

@@ -36,6 +36,10 @@ pub fn network() -> Result<Namespace> {
         // Without snooping the bridge forwards all multicast.
         namespace.ip(&["link", "add", "name", "bridge", "mtu", "9000", "type", "bridge", "mcast_snooping", "0"])?;
         namespace.sysctl("net/ipv6/conf/bridge/disable_ipv6", "1")?;
+        // Netfilter on bridges, where the kernel has it, drops what it takes for malformed.
+        for family in ["iptables", "ip6tables"] {
+            let _ = namespace.sysctl(&format!("net/bridge/bridge-nf-call-{family}"), "0");
+        }
         namespace.ip(&["link", "set", "dev", "bridge", "up"])?;
         for tap in ["tap0", "tap1"] {
             namespace.ip(&["tuntap", "add", "dev", tap, "mode", "tap", "multi_queue"])?;

@@ -182,7 +182,7 @@ impl Plan {
                 }
                 script += &format!("{}\nended=$?\n", words.join(" "));
                 for test in project {
-                    script += &test.script();
+                    script += &test.script(kernel.expect == Some("zero-copy"));
                 }
                 script += "exit $ended\n";
             }

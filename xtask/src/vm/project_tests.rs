@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::boot::quoted;
+use super::boot::{MACS, quoted};
 use crate::artifacts::Artifact;
 
 /// Test programs, and parts of the names of the tests to run; all of them if none is named. Making a namespace takes
@@ -20,8 +20,8 @@ const PROGRAMS: [(&str, &[&str]); 7] = [
     ("vlan", &["one_tag", "two_tags"]),
     ("differences", &["storm::random_frames"]),
 ];
-/// Settings of the tests. Random frames are few: two thousand took 12 minutes here.
-const SETTINGS: &str = "RUST_TEST_THREADS=1 RECEIVER_DIFFERENCES=200";
+/// Settings of the tests. Random frames are few: 1,500 take half a minute.
+const SETTINGS: &str = "RUST_TEST_THREADS=1 RECEIVER_DIFFERENCES=1500";
 /// Upper bound of the run time of one test program, in seconds.
 const LIMIT: u32 = 240;
 
@@ -64,16 +64,17 @@ impl Test {
     }
 
     /// The lines of the guest's script. Two lines that the matrix knows enclose the totals that the test program
-    /// writes.
-    pub fn script(&self) -> String {
+    /// writes. The kernel's virtio_net may have zero-copy receive.
+    pub fn script(&self, has_zero_copy: bool) -> String {
         let path = |path: &Path| quoted(&path.to_string_lossy());
         let names: String = self.names.iter().map(|name| format!(" {}", quoted(name))).collect();
         let folder = path(&self.artifact.package);
         format!(
-            "echo 'vm-test {0}'\n(cd {folder} && CARGO_MANIFEST_DIR={folder} {SETTINGS} timeout {LIMIT} \
-             {1}{names})\n\
+            "echo 'vm-test {0}'\n(cd {folder} && CARGO_MANIFEST_DIR={folder} {SETTINGS}{1} timeout {LIMIT} \
+             {2}{names})\n\
              echo \"vm-test-end $?\"\n",
             self.name,
+            if has_zero_copy { format!(" RECEIVER_ZERO_COPY={}", MACS.join(",")) } else { String::new() },
             path(&self.artifact.executable),
         )
     }

@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use netlab::Lab;
+use netlab::{Channels, Lab};
 use receiver::{Ledger, ReceiveMode, Receiver, Vlan, Wait};
 
-use super::sender::{Offload, OffloadSocket, with_tag};
+use super::sender::{Offload, OffloadSocket, for_bridge, with_tag};
 use crate::cases::OWN_MAC;
 use crate::packet::Packet;
 use crate::plain::PlainSockets;
@@ -61,6 +61,9 @@ pub struct Lane {
     /// The VLAN of a receiver whose frames get this tag. There is no VLAN interface, so what its program leaves to the
     /// kernel is not delivered.
     pub vlan: Option<u16>,
+    /// What stands in place of frames' MAC source, over a bridge: it would look for the receiver where a frame with the
+    /// receiver's own address came from.
+    station: Option<[u8; 6]>,
     /// How often markers had to be sent again.
     pub resent: u64,
     lab: Lab,
@@ -72,7 +75,20 @@ pub struct Lane {
 impl Lane {
     /// Of a lane of plain sockets, frames get no tag.
     pub fn open(mode: Option<ReceiveMode>, vlan: Option<u16>, mtu: usize) -> Self {
-        let lab = Lab::builder().mtu(mtu as u32).build().expect("lab");
+        Self::over(Lab::builder().mtu(mtu as u32).build().expect("lab"), mode, vlan)
+    }
+
+    /// In mode zero-copy, over two interfaces with these MAC addresses that something else joins.
+    pub fn of_nics(rx: &str, tx: &str) -> Self {
+        let lab = Lab::over(&interface(rx), &interface(tx)).build().expect("lab");
+        // Frames of one queue keep their order. A NIC filters by MAC addresses, which veth does not.
+        lab.rx().set_channels(lab.rx_interface(), Channels::Combined, 1).expect("one queue");
+        lab.rx().ip(&["link", "set", lab.rx_interface(), "promisc", "on"]).expect("promiscuous");
+        let station = Some([2, 0, 0, 0, 0, 0x10]);
+        Self { station, ..Self::over(lab, Some(ReceiveMode::ZeroCopy), None) }
+    }
+
+    fn over(lab: Lab, mode: Option<ReceiveMode>, vlan: Option<u16>) -> Self {
         let mac = OWN_MAC.map(|byte| format!("{byte:02x}")).join(":");
         lab.rx().ip(&["link", "set", lab.rx_interface(), "address", &mac]).expect("the MAC address");
         for (sysctl, value) in REASSEMBLY {
@@ -91,7 +107,7 @@ impl Lane {
             }
         };
         let socket = OffloadSocket::open(&lab);
-        Self { mode, vlan, resent: 0, lab, socket, end, buffer: vec![0; 65_536] }
+        Self { mode, vlan, station: None, resent: 0, lab, socket, end, buffer: vec![0; 65_536] }
     }
 
     pub fn name(&self) -> &'static str {
@@ -100,14 +116,18 @@ impl Lane {
 
     /// Sends the messages, and the markers behind them. Returns how many messages the kernel does not take.
     pub fn send(&self, messages: &[Vec<u8>], serial: u64) -> u64 {
-        let refused = messages.iter().filter(|message| !self.socket.send(&self.tagged(message))).count();
+        let refused = messages.iter().filter(|message| !self.socket.send(&self.changed(message))).count();
         self.mark(serial);
         refused as u64
     }
 
     /// The message as this lane sends it.
-    fn tagged<'a>(&self, message: &'a [u8]) -> Cow<'a, [u8]> {
-        self.vlan.map_or(Cow::Borrowed(message), |vlan| with_tag(message, vlan).into())
+    fn changed<'a>(&self, message: &'a [u8]) -> Cow<'a, [u8]> {
+        match (self.vlan, self.station) {
+            (Some(vlan), _) => with_tag(message, vlan).into(),
+            (None, Some(station)) => for_bridge(message, station).into(),
+            (None, None) => message.into(),
+        }
     }
 
     /// Two datagrams that end a chunk: one takes the way through XDP, the other has an IPv4 option, so the kernel path
@@ -119,7 +139,7 @@ impl Lane {
             packet.payload = [&serial.to_be_bytes()[..], &[options.is_empty().into()]].concat();
             packet.options = options;
             let message = [&Offload::default().header()[..], &packet.frame()].concat();
-            assert!(self.socket.send(&self.tagged(&message)), "a marker is an ordinary frame");
+            assert!(self.socket.send(&self.changed(&message)), "a marker is an ordinary frame");
         }
     }
 
@@ -203,4 +223,13 @@ impl Lane {
             End::Receiver(receiver) => receiver.handle().warnings(),
         }
     }
+}
+
+/// The name of the interface with this MAC address.
+fn interface(mac: &str) -> String {
+    let all = std::fs::read_dir("/sys/class/net").expect("sysfs").map(|entry| entry.expect("sysfs"));
+    let has_it = |path: std::path::PathBuf| std::fs::read_to_string(path).is_ok_and(|address| address.trim() == mac);
+    let mut found = all.filter(|entry| has_it(entry.path().join("address")));
+    let found = found.next().unwrap_or_else(|| panic!("no interface has the MAC address {mac}"));
+    found.file_name().to_string_lossy().into_owned()
 }

@@ -23,13 +23,13 @@ pub const ROWS: [Row; 2] = [
     Row {
         name: "the host's own address",
         reason: reason::OWN_ADDRESS,
-        modes: &[ReceiveMode::Copy, ReceiveMode::Mapped, ReceiveMode::Generic],
+        modes: &[ReceiveMode::ZeroCopy, ReceiveMode::Copy, ReceiveMode::Mapped, ReceiveMode::Generic],
         explains: |_, _, delivered| delivered.source == IpAddr::from([10, 0, 0, 100]),
     },
     Row {
         name: "UDP checksum of the pseudo header",
         reason: reason::PARTIAL,
-        modes: &[ReceiveMode::Copy, ReceiveMode::Mapped],
+        modes: &[ReceiveMode::ZeroCopy, ReceiveMode::Copy, ReceiveMode::Mapped],
         explains: |frame, port, delivered| udp(frame) == Some((port, pseudo_header(delivered))),
     },
 ];

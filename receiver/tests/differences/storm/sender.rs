@@ -54,6 +54,19 @@ pub fn with_tag(message: &[u8], vlan: u16) -> Vec<u8> {
     tagged
 }
 
+/// The message with MAC addresses that a bridge forwards: a station's source, and no destination that is reserved
+/// (IEEE 802.1Q, table 8-1).
+pub fn for_bridge(message: &[u8], station: [u8; 6]) -> Vec<u8> {
+    let mut changed = message.to_vec();
+    if let Some(addresses) = changed.get_mut(OFFLOAD..OFFLOAD + 12) {
+        if matches!(addresses, [1, 0x80, 0xc2, 0, 0, 0..0x10, ..]) {
+            addresses[5] = 0x20;
+        }
+        addresses[6..].copy_from_slice(&station);
+    }
+    changed
+}
+
 /// Sends from the lab's sending side.
 pub struct OffloadSocket(Socket);
 
