@@ -235,7 +235,7 @@ fn a_dumb_terminal_gets_lines() {
 fn traffic_on_its_way_is_in_flight_and_not_unaccounted() {
     let lab = Lab::new().expect("a lab");
     for json in [true, false] {
-        let mut arguments = vec!["--interval", "0.01", "--duration", "1.5", WANTED];
+        let mut arguments = vec!["--interval", "0.01", "--duration", "3", WANTED];
         if json {
             arguments.push("--json");
         }

@@ -21,7 +21,7 @@ fn lines(log: &str, verdict: Verdict) -> u64 {
 fn each_verdict_is_logged_by_its_name() {
     let lab = Lab::new().expect("a lab");
     for (mode, way) in [("mapped", Verdict::Mapped), ("copy", Verdict::Redirected)] {
-        let (run, _) = Run::joined(&lab, &["--json", "--trace-verdicts", "--mode", mode, "--duration", "1.5", WANTED]);
+        let (run, _) = Run::joined(&lab, &["--json", "--trace-verdicts", "--mode", mode, "--duration", "3", WANTED]);
         send_with(&lab, &["10.0.0.1", "10.0.0.3"], 200, |config| config.traffic.rate = 1000);
         let (out, err, code) = run.end();
         assert_eq!(code, Some(0), "{err}");
@@ -36,7 +36,7 @@ fn each_verdict_is_logged_by_its_name() {
 fn what_is_not_logged_is_counted() {
     let lab = Lab::new().expect("a lab");
     for json in [true, false] {
-        let mut arguments = vec!["--trace-verdicts", "--duration", "2", WANTED];
+        let mut arguments = vec!["--trace-verdicts", "--duration", "5", WANTED];
         if json {
             arguments.push("--json");
         }

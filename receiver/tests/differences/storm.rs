@@ -29,7 +29,7 @@ use crate::support::causes;
 use crate::support::threads::pin;
 use frames::{Case, Kind};
 use lane::{Delivered, Lane, Received};
-use rows::{ROWS, is_left_to_the_kernel, row};
+use rows::{ROWS, is_left_to_the_kernel, is_unspecified, row};
 
 const MODES: [ReceiveMode; 4] = [ReceiveMode::Socket, ReceiveMode::Copy, ReceiveMode::Mapped, ReceiveMode::Generic];
 /// Those with a VLAN.
@@ -298,8 +298,10 @@ fn compare(
         let mode = lane.mode.expect("plain sockets are first");
         for port in plain.keys().chain(received.keys()).copied().collect::<BTreeSet<_>>() {
             let [plain, received] = [plain, received].map(|all| all.get(&port).map_or(&[][..], Vec::as_slice));
+            let may_be_lost =
+                |missing: &Delivered| lane.vlan.is_some() || lane.is_over_nics() && is_unspecified(missing);
             let is_left =
-                |missing: &Delivered| lane.vlan.is_some() && is_left_to_the_kernel(mode, cases, port, missing);
+                |missing: &Delivered| may_be_lost(missing) && is_left_to_the_kernel(mode, cases, port, missing);
             if without(plain, received).into_iter().any(|missing| !is_left(missing)) {
                 unexplained.insert(port);
             }

@@ -114,6 +114,10 @@ impl Lane {
         self.mode.map_or("plain", ReceiveMode::name)
     }
 
+    pub fn is_over_nics(&self) -> bool {
+        self.station.is_some()
+    }
+
     /// Sends the messages, and the markers behind them. Returns how many messages the kernel does not take.
     pub fn send(&self, messages: &[Vec<u8>], serial: u64) -> u64 {
         let refused = messages.iter().filter(|message| !self.socket.send(&self.changed(message))).count();

@@ -52,6 +52,12 @@ pub fn is_left_to_the_kernel(mode: ReceiveMode, cases: &[Case], port: u16, datag
     !cases.iter().flat_map(|case| &case.frames).any(is_judged)
 }
 
+/// Returns true for a source in 0.0.0.0/8, which a group of 224.0.0.0/24 may have. The kernel takes what a NIC hands it
+/// in lists, and drops such packets if the one before is to the same group (`ip_route_use_hint`).
+pub fn is_unspecified(datagram: &Delivered) -> bool {
+    matches!(datagram.source, IpAddr::V4(source) if source.octets()[0] == 0)
+}
+
 /// Source port and datagram of a frame, if it holds a whole one behind plain headers.
 fn carried(frame: &[u8]) -> Option<(u16, Delivered)> {
     let (source, group, udp) = headers(frame)?;
