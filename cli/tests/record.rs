@@ -157,7 +157,7 @@ fn a_full_disk_costs_counted_packets_where_they_were_lost() {
     let source = Source::new(&lab);
     source.send(0, 0..600);
     let full = |object: &serde_json::Value| sink(object, &file)["dropped_by"]["full_disk"].as_u64() > Some(0);
-    until(&mut run, |object| object["packets"] == 600 && full(object));
+    until(&mut run, |object| object["packets"] == 600 && full(object) && number(&sink(object, &file)["packets"]) > 0);
     // What is there is readable while the disk is full.
     let early = Recorded::file(&file);
     assert!(early.torn == 0 && !early.packets.is_empty(), "{} {}", early.torn, early.packets.len());

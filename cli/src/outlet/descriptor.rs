@@ -226,10 +226,10 @@ impl Opened {
             return self.whole(batch, done, error);
         }
         let Some(direct) = &mut self.direct else { return Ok(0) };
-        if let Err(error) = direct.write(&bytes[first..], length + first as u64) {
-            let is_refused = direct.is_refused();
+        if direct.write(&bytes[first..], length + first as u64).is_err() {
             self.cut_back(first)?;
-            return if is_refused { Ok(0) } else { Err(error) };
+            // The next write goes the usual way: it takes what fits, or reports the error.
+            return Ok(0);
         }
         let written = bytes.len() - direct.tail().len();
         let finished = batch.fitting(written).min(units);

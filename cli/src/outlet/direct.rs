@@ -86,11 +86,6 @@ impl Direct {
         Ok(())
     }
 
-    /// Returns true if the file system refused the last write because of its way, not because of its bytes.
-    pub fn is_refused(&self) -> bool {
-        self.is_refused
-    }
-
     /// Has memory for this number of bytes, and keeps the tail.
     fn make_room(&mut self, bytes: usize) {
         if self.start + bytes <= self.memory.len() {
