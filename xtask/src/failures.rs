@@ -33,7 +33,7 @@ impl Failures {
         }
         if let Some(name) = line.strip_prefix("thread '").and_then(|rest| rest.split_once('\'')).map(|(name, _)| name) {
             self.open = Some(name.to_owned());
-        } else if line.is_empty() || line.starts_with("note: ") {
+        } else if line.is_empty() || line.starts_with("note: ") || line == "stack backtrace:" {
             self.open = None;
         }
         if let Some(name) = &self.open {
