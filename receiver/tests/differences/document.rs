@@ -71,8 +71,8 @@ RECEIVER_DIFFERENCES=1000000 RECEIVER_SEED=7 cargo test -p receiver --test diffe
 ```
 
 It prints the cases of each kind, how many datagrams plain sockets got of them, and how often each reason was met in
-each mode. All of them took 38 s on two cores. 65,000,000 cases of seed 31 with an MTU of 1500, 72,804,662 frames to each
-receiver, took 37 minutes beside other work: no difference without a reason, no chunk sent again.
+each mode. All of them took 38 s on two cores. 65,000,000 cases of seed 31 with an MTU of 1500, 72,804,662 frames to
+each receiver, took 37 minutes beside other work: no difference without a reason, no chunk sent again.
 
 The verdicts of the XDP program are compared with those of the same parser on the host, beside a plain filter, by
 `receiver/tests/verdicts/storm.rs`: untagged frames, one and two VLAN tags, generic mode, frames in two buffers, with
