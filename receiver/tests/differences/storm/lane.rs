@@ -135,12 +135,14 @@ impl Lane {
     }
 
     /// Two datagrams that end a chunk: one takes the way through XDP, the other has an IPv4 option, so the kernel path
-    /// gets it in all modes. On each way datagrams keep their order.
+    /// gets it in all modes. On each way datagrams keep their order. What is sent once more has another checksum: in
+    /// generic mode the program leaves one in 65,536 to the kernel, which has no VLAN interface.
     fn mark(&self, serial: u64) {
         for options in [vec![], vec![1; 4]] {
             let mut packet = Packet::new("10.0.0.1", "239.1.1.1", 5001);
             packet.source_port = MARKER;
-            packet.payload = [&serial.to_be_bytes()[..], &[options.is_empty().into()]].concat();
+            packet.payload =
+                [&serial.to_be_bytes()[..], &[options.is_empty().into()], &self.resent.to_be_bytes()].concat();
             packet.options = options;
             let message = [&Offload::default().header()[..], &packet.frame()].concat();
             assert!(self.socket.send(&self.changed(&message)), "a marker is an ordinary frame");
@@ -166,8 +168,8 @@ impl Lane {
                     break;
                 }
             } else if sent.elapsed() > AGAIN {
-                self.mark(serial);
                 self.resent += 1;
+                self.mark(serial);
                 sent = Instant::now();
             }
             let state = || self.ledger().map_or(String::new(), |ledger| causes(&ledger));
