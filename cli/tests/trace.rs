@@ -17,6 +17,11 @@ fn lines(log: &str, verdict: Verdict) -> u64 {
     log.lines().filter(|line| line.ends_with(&format!(" receiver::xdp: queue 0: {}", verdict.name()))).count() as u64
 }
 
+/// Lines of the log that name any verdict.
+fn all_lines(log: &str) -> u64 {
+    Verdict::ALL.into_iter().map(|verdict| lines(log, verdict)).sum()
+}
+
 #[test]
 fn each_verdict_is_logged_by_its_name() {
     let lab = Lab::new().expect("a lab");
@@ -51,7 +56,7 @@ fn what_is_not_logged_is_counted() {
         }
         let summary = last_object(&out);
         let count = |name: &str| summary[name].as_u64().expect(name);
-        let written: u64 = Verdict::ALL.into_iter().map(|verdict| lines(&err, verdict)).sum();
+        let written = all_lines(&err);
         let (unlogged, dropped) = (count("verdicts_not_logged"), count("log_dropped"));
         println!("{written} written, {unlogged} not logged, {dropped} dropped");
         assert_eq!(written + unlogged + dropped, verdicts(&summary), "each is written or counted: {summary}");
@@ -69,7 +74,7 @@ fn frames_that_arrive_while_the_mode_is_selected() {
         let (out, err, code) = run.end();
         assert_eq!(code, Some(0), "{err}");
         let summary = last_object(&out);
-        let written: u64 = Verdict::ALL.into_iter().map(|verdict| lines(&err, verdict)).sum();
+        let written = all_lines(&err);
         assert_eq!((&summary["verdicts_not_logged"], &summary["log_dropped"]), (&0.into(), &0.into()), "{summary}");
         assert!(summary["refused_modes"][0]["mode"] == "zero-copy" && written > 0, "{summary}");
         assert_eq!(written, verdicts(&summary), "{summary}");

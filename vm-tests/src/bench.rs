@@ -118,14 +118,12 @@ impl Bench {
 
 /// The name of the interface with this MAC address.
 fn interface_by_mac(mac: &str) -> Result<String> {
-    let folder = "/sys/class/net";
-    for entry in std::fs::read_dir(folder).context(folder)? {
-        let entry = entry.context(folder)?;
-        if std::fs::read_to_string(entry.path().join("address")).is_ok_and(|address| address.trim() == mac) {
-            return Ok(entry.file_name().to_string_lossy().into_owned());
-        }
-    }
-    bail!("no interface has the MAC address {mac}: is its driver's module loaded?")
+    let text = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
+    let all = Interface::all().context("the interfaces cannot be listed")?;
+    let found = all.into_iter().find(|interface| interface.mac.is_some_and(|found| text(found) == mac));
+    let found =
+        found.with_context(|| format!("no interface has the MAC address {mac}: is its driver's module loaded?"))?;
+    Ok(found.name)
 }
 
 /// A running sender.

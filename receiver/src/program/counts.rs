@@ -88,8 +88,8 @@ impl Program {
         tap.ledger(verdicts).map_err(|error| refused(&self.interface, operation::COUNTER, &error))
     }
 
-    /// Logs the program's log to `tracing` from now on. Not before the program's mode is selected: verdicts of a program
-    /// that is given up are in no ledger. Does nothing without `trace_verdicts`.
+    /// Logs the program's log to `tracing` from now on. Not before the program's mode is selected: verdicts of a
+    /// program that is given up are in no ledger. Does nothing without `trace_verdicts`.
     ///
     /// # Errors
     /// [`Error::Program`].

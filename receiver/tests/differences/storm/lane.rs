@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use netlab::{Channels, Lab};
-use receiver::{Ledger, ReceiveMode, Receiver, Vlan, Wait};
+use receiver::{Interface, Ledger, ReceiveMode, Receiver, Vlan, Wait};
 
 use super::sender::{Offload, OffloadSocket, for_bridge, with_tag};
 use crate::cases::OWN_MAC;
@@ -89,8 +89,7 @@ impl Lane {
     }
 
     fn over(lab: Lab, mode: Option<ReceiveMode>, vlan: Option<u16>) -> Self {
-        let mac = OWN_MAC.map(|byte| format!("{byte:02x}")).join(":");
-        lab.rx().ip(&["link", "set", lab.rx_interface(), "address", &mac]).expect("the MAC address");
+        lab.rx().ip(&["link", "set", lab.rx_interface(), "address", &text(OWN_MAC)]).expect("the MAC address");
         for (sysctl, value) in REASSEMBLY {
             lab.rx().sysctl(sysctl, value).expect("a setting of reassembly");
         }
@@ -233,9 +232,11 @@ impl Lane {
 
 /// The name of the interface with this MAC address.
 fn interface(mac: &str) -> String {
-    let all = std::fs::read_dir("/sys/class/net").expect("sysfs").map(|entry| entry.expect("sysfs"));
-    let has_it = |path: std::path::PathBuf| std::fs::read_to_string(path).is_ok_and(|address| address.trim() == mac);
-    let mut found = all.filter(|entry| has_it(entry.path().join("address")));
-    let found = found.next().unwrap_or_else(|| panic!("no interface has the MAC address {mac}"));
-    found.file_name().to_string_lossy().into_owned()
+    let all = Interface::all().expect("the interfaces");
+    let found = all.into_iter().find(|interface| interface.mac.is_some_and(|found| text(found) == mac));
+    found.unwrap_or_else(|| panic!("no interface has the MAC address {mac}")).name
+}
+
+fn text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
