@@ -14,13 +14,16 @@ use crate::stream::{Packet, STREAMS};
 
 /// The most faults that are kept as text.
 const MOST_FAULTS: usize = 8;
+/// The time that a slow consumer takes for each packet.
+const SLOWNESS: Duration = Duration::from_millis(1);
 /// The time for which the thread waits for a packet.
 const WAIT: Duration = Duration::from_millis(20);
 
 const READ: u8 = 0;
 const STALL: u8 = 1;
 const CLOSE: u8 = 2;
-const STOP: u8 = 3;
+const SLOW: u8 = 3;
+const STOP: u8 = 4;
 
 /// What came of a stream.
 #[derive(Clone, Default)]
@@ -46,7 +49,7 @@ impl Arrived {
     }
 
     /// Records a packet. Returns true if it had come before.
-    fn add(&mut self, sequence: u64) -> bool {
+    pub fn add(&mut self, sequence: u64) -> bool {
         let (word, bit) = ((sequence / 64) as usize, 1 << (sequence % 64));
         if self.bits.len() <= word {
             self.bits.resize(word + 1, 0);
@@ -102,7 +105,10 @@ impl Consumer {
             loop {
                 match own.command.load(Ordering::Acquire) {
                     STOP => return,
-                    READ => {
+                    command @ (READ | SLOW) => {
+                        if command == SLOW {
+                            std::thread::sleep(SLOWNESS);
+                        }
                         if socket.is_none() {
                             socket = open(&own_path).ok();
                             own.opened.fetch_add(1, Ordering::Release);
@@ -138,6 +144,13 @@ impl Consumer {
     /// Reads nothing for this time.
     pub fn stall(&self, time: Duration) {
         self.shared.command.store(STALL, Ordering::Release);
+        std::thread::sleep(time);
+        self.shared.command.store(READ, Ordering::Release);
+    }
+
+    /// Reads slowly for this time.
+    pub fn slow_down(&self, time: Duration) {
+        self.shared.command.store(SLOW, Ordering::Release);
         std::thread::sleep(time);
         self.shared.command.store(READ, Ordering::Release);
     }

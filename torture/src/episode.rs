@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use crate::consumer::Consumer;
 use crate::ground::Ground;
-use crate::model::{Judgement, Losses, Model};
+use crate::leaking::{Leaked, Leaking};
+use crate::model::{Judgement, LOST, Losses, Model};
 use crate::operation::Operation;
 use crate::plan::{Plan, Subscribed, of_file};
 use crate::sender::Sender;
@@ -30,20 +31,6 @@ const DESCRIPTOR_SPAN: u64 = 4;
 const GUARD: u64 = 64;
 /// Rounds before the latest one whose packets have surely been processed: with one queue, and with several.
 const ROUNDS_BACK: [u64; 2] = [32, 1_000];
-/// Counters of the ledger that count lost packets.
-const LOST: [&str; 10] = [
-    "dropped_ring_full",
-    "dropped_ring_busy",
-    "xsk_rx_dropped",
-    "xsk_rx_ring_full",
-    "xsk_refused_descs",
-    "xsk_unbound",
-    "ring_not_copied",
-    "kernel_dropped",
-    "not_kept",
-    "interface_dropped",
-];
-
 /// What an episode found.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -59,6 +46,8 @@ pub struct Outcome {
     pub spoiled: u64,
     /// What the model found.
     pub judgement: Judgement,
+    /// What the consumer that leaks did.
+    pub leaked: Leaked,
     /// What the ledger could not account for.
     pub unaccounted: u64,
     /// By how many kibibytes memory grew.
@@ -77,6 +66,8 @@ pub struct Episode {
     pub(crate) start: Start,
     /// `None` between two processes.
     pub(crate) subject: Option<Subject>,
+    /// The consumer that leaks.
+    leaking: Option<Leaking>,
     /// Clients that misbehave and stay.
     pub(crate) clients: Vec<UnixStream>,
     /// Packets that came before this process, unless some were lost with the consumer's socket.
@@ -122,6 +113,7 @@ impl Episode {
         };
         let consumer = Consumer::start(&start.output, plan.seed, blind)?;
         let sender = Sender::start(&ground.tx, plan)?;
+        let leaking = plan.leaks.then(|| Leaking::start(plan)).transpose()?;
         let mut this = Self {
             plan: plan.clone(),
             ground,
@@ -130,6 +122,7 @@ impl Episode {
             model: Model::new(Subscribed::at_the_start(3), plan.feed.then_some(SECOND_LEG)),
             start,
             subject: None,
+            leaking,
             clients: Vec::new(),
             came_before: None,
             fresh: Resources::default(),
@@ -170,6 +163,10 @@ impl Episode {
         self.await_flow()?;
         self.clients.clear();
         let ends = self.sender.stop();
+        if let Some(leaking) = self.leaking.take() {
+            outcome.leaked = leaking.finish()?;
+            outcome.faults.append(&mut outcome.leaked.faults);
+        }
         let figures = self.drain()?;
         for (stream, end) in ends.into_iter().enumerate() {
             self.model.relax(stream, end);

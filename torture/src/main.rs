@@ -6,6 +6,7 @@ mod consumer;
 mod episode;
 mod frames;
 mod ground;
+mod leaking;
 mod model;
 mod operate;
 mod operation;

@@ -13,6 +13,20 @@ use crate::stream::{STREAMS, parts};
 /// Lost packets by their causes, as counted until a moment.
 pub type Losses = BTreeMap<&'static str, u64>;
 
+/// Counters of the ledger that count lost packets.
+pub const LOST: [&str; 10] = [
+    "dropped_ring_full",
+    "dropped_ring_busy",
+    "xsk_rx_dropped",
+    "xsk_rx_ring_full",
+    "xsk_refused_descs",
+    "xsk_unbound",
+    "ring_not_copied",
+    "kernel_dropped",
+    "not_kept",
+    "interface_dropped",
+];
+
 /// What is expected of the packets in an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expectation {

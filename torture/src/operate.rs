@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
 
@@ -21,6 +21,8 @@ const SETTLE: Duration = Duration::from_millis(2_300);
 const SHORT_SETTLE: Duration = Duration::from_millis(700);
 /// Clients that misbehave and stay.
 const MOST_CLIENTS: usize = 10;
+/// Memory that is left, in bytes: less than the stack of a thread, and than a ring.
+const LITTLE_MEMORY: u64 = 1 << 20;
 /// A group that only one operation asks for.
 const EXTRA: [&str; 2] = ["10.9.0.1@232.9.9.9:5077", "[2001:db8:9::1]@[ff3e::9:99]:5077"];
 
@@ -77,6 +79,7 @@ impl Episode {
             }
             Operation::Kill => self.kill_and_restart()?,
             Operation::Stall { time } => self.consumer.stall(time),
+            Operation::Slow { time } => self.consumer.slow_down(time),
             Operation::CloseConsumer { time } => {
                 self.begin_outage()?;
                 self.consumer.close_for(time);
@@ -86,7 +89,8 @@ impl Episode {
             }
             Operation::Misbehave { client } => self.misbehave(client)?,
             Operation::Descriptors => self.exhaust_descriptors()?,
-            Operation::LockedMemory => self.remake_without_memory()?,
+            Operation::LockedMemory => self.remake_without_locked_memory()?,
+            Operation::Memory => self.remake_without_memory()?,
             Operation::Detach => return self.detach_for(None),
             Operation::Foreign { time } => return self.detach_for(Some(time)),
         }
@@ -253,7 +257,7 @@ impl Episode {
     }
 
     /// AF_XDP needs memory that it may lock: the receiver tries until it gets it.
-    fn remake_without_memory(&mut self) -> Result<()> {
+    fn remake_without_locked_memory(&mut self) -> Result<()> {
         self.outage(|this| {
             let pid = this.subject()?.pid()?;
             // A hard limit that was lowered could not be raised again without CAP_SYS_RESOURCE.
@@ -262,6 +266,22 @@ impl Episode {
             let made = this.ground.remake(false);
             std::thread::sleep(Duration::from_millis(500));
             prlimit(Some(pid), Resource::Memlock, old)?;
+            made
+        })
+    }
+
+    /// Rings and threads get no memory, and what is small does: the receiver tries until it gets more.
+    fn remake_without_memory(&mut self) -> Result<()> {
+        self.outage(|this| {
+            let pid = this.subject()?.pid()?;
+            let now = size(pid)? + LITTLE_MEMORY;
+            let none = Rlimit { current: Some(now), ..limits(pid, "Max address space")? };
+            let old = prlimit(Some(pid), Resource::As, none)?;
+            let made = this.ground.remake(false);
+            let clients: Vec<_> = (0..3).map(|_| this.subject().and_then(|subject| subject.connect())).collect();
+            std::thread::sleep(Duration::from_millis(500));
+            prlimit(Some(pid), Resource::As, old)?;
+            drop(clients);
             made
         })
     }
@@ -283,6 +303,14 @@ impl Episode {
         })?;
         Ok(true)
     }
+}
+
+/// The address space of a process, in bytes.
+fn size(pid: Pid) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmSize:")).context("no VmSize")?;
+    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().with_context(|| format!("VmSize {line}"))?;
+    Ok(kibibytes << 10)
 }
 
 /// A limit of a process, by the name that /proc has for it, which is of three words.

@@ -129,6 +129,11 @@ pub enum Operation {
         /// How long.
         time: Duration,
     },
+    /// The consumer reads slowly.
+    Slow {
+        /// How long.
+        time: Duration,
+    },
     /// The consumer closes its socket, and opens it again.
     CloseConsumer {
         /// How long it is closed.
@@ -143,6 +148,8 @@ pub enum Operation {
     Descriptors,
     /// The process may lock no more memory while the link is made again.
     LockedMemory,
+    /// The process gets no more memory while the link is made again.
+    Memory,
     /// Somebody detaches the XDP program.
     Detach,
     /// Somebody replaces the XDP program by another one for a while.
@@ -183,6 +190,7 @@ impl Operation {
             Self::Suspend { .. } => "SIGSTOP and SIGCONT",
             Self::Kill => "kill -9 and restart",
             Self::Stall { .. } => "stuck consumer",
+            Self::Slow { .. } => "slow consumer",
             Self::CloseConsumer { .. } => "consumer away and back",
             Self::Misbehave { client } => match client {
                 Client::Garbage => "client with garbage",
@@ -193,6 +201,7 @@ impl Operation {
             },
             Self::Descriptors => "no descriptors left",
             Self::LockedMemory => "no memory to lock",
+            Self::Memory => "no more memory",
             Self::Detach => "XDP program detached",
             Self::Foreign { .. } => "foreign XDP program",
         }
@@ -205,11 +214,14 @@ impl Operation {
             Self::Flap { time, .. } | Self::Move { time, .. } | Self::Addresses { time } | Self::Foreign { time } => {
                 recovery + time
             }
-            Self::Remake { .. } | Self::LockedMemory | Self::Mtu { .. } | Self::Queues { .. } | Self::Detach => {
-                recovery
-            }
+            Self::Remake { .. }
+            | Self::LockedMemory
+            | Self::Memory
+            | Self::Mtu { .. }
+            | Self::Queues { .. }
+            | Self::Detach => recovery,
             Self::Kill | Self::CloseConsumer { .. } => Duration::from_millis(1_500),
-            Self::Suspend { time } | Self::Stall { time } => time,
+            Self::Suspend { time } | Self::Stall { time } | Self::Slow { time } => time,
             Self::Descriptors | Self::Misbehave { .. } => Duration::from_millis(300),
             _ => Duration::from_millis(50),
         }

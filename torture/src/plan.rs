@@ -62,6 +62,8 @@ pub struct Plan {
     pub feed: bool,
     /// The packets are recorded as well.
     pub recording: bool,
+    /// A consumer of the library leaks packets, on another link.
+    pub leaks: bool,
     /// Further options of the command.
     pub options: &'static [&'static str],
     /// The operations in their order.
@@ -81,6 +83,7 @@ impl Plan {
             full_disk: random.chance(25),
             feed: random.chance(20),
             recording: random.chance(20),
+            leaks: random.chance(25),
             options: random.pick(&OPTIONS),
             steps: Vec::new(),
         };
@@ -124,6 +127,7 @@ impl fmt::Display for Plan {
             (self.full_disk, "a disk that is full"),
             (self.feed, "a feed of two legs"),
             (self.recording, "a recording"),
+            (self.leaks, "a consumer that leaks"),
         ] {
             if is_so {
                 write!(f, ", {words}")?;
@@ -211,7 +215,7 @@ fn draw(random: &mut Random, subscribed: &Subscribed, plan: &Plan) -> Operation 
         plan.steps.iter().filter(|s| matches!(s.operation, Operation::Detach | Operation::Foreign { .. })).count();
     let milliseconds = |random: &mut Random, range| Duration::from_millis(random.within(range));
     if random.chance(DISRUPTIONS) {
-        return match random.below(32) {
+        return match random.below(34) {
             0..5 => Operation::Flap { rx: random.chance(50), time: milliseconds(random, 0..800) },
             5..10 => Operation::Remake { same_index: random.chance(50) },
             10..13 => Operation::Move { up: random.chance(50), time: milliseconds(random, 0..500) },
@@ -224,11 +228,12 @@ fn draw(random: &mut Random, subscribed: &Subscribed, plan: &Plan) -> Operation 
                 Operation::Foreign { time: milliseconds(random, 100..1_500) }
             }
             30..32 => Operation::LockedMemory,
+            32..34 => Operation::Memory,
             _ if plan.queues > 1 => Operation::Queues { count: random.pick(&[1, 2]) },
             _ => Operation::Rename,
         };
     }
-    match random.below(80) {
+    match random.below(82) {
         0..45 => change(random, subscribed),
         45..50 => Operation::Reload { mask: random.below(4) as u8 },
         50..52 => Operation::Hangup { mask: random.below(4) as u8 },
@@ -237,6 +242,7 @@ fn draw(random: &mut Random, subscribed: &Subscribed, plan: &Plan) -> Operation 
         59..64 => Operation::Query { querier: random.pick(&Querier::ALL) },
         64..68 => Operation::Suspend { time: milliseconds(random, 100..1_500) },
         68..71 => Operation::Stall { time: milliseconds(random, 100..2_000) },
+        80..82 => Operation::Slow { time: milliseconds(random, 100..2_000) },
         71..76 => Operation::Misbehave { client: random.pick(&Client::ALL) },
         76..78 => Operation::Descriptors,
         _ => change(random, subscribed),
@@ -285,7 +291,7 @@ mod tests {
         for seed in 0..400 {
             names.extend(Plan::of(seed).steps.iter().map(|step| step.operation.name()));
         }
-        assert_eq!(names.len(), 35, "{names:?}");
+        assert_eq!(names.len(), 37, "{names:?}");
     }
 
     #[test]

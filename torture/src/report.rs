@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::episode::Outcome;
+use crate::leaking::Leaked;
 use crate::model::Losses;
 use crate::plan::Plan;
 
@@ -24,6 +25,7 @@ pub struct Report {
     spoiled: u64,
     unaccounted: u64,
     losses: Losses,
+    leaking: Leaked,
     memory: i64,
     descriptors: i64,
 }
@@ -50,6 +52,12 @@ impl Report {
         for (cause, count) in &judgement.losses {
             *self.losses.entry(cause).or_default() += count;
         }
+        let Leaked { sent, shown, kept, refused, leaked, faults: _ } = &outcome.leaked;
+        self.leaking.sent += sent;
+        self.leaking.shown += shown;
+        self.leaking.kept += kept;
+        self.leaking.refused += refused;
+        self.leaking.leaked += leaked;
         self.memory = self.memory.max(outcome.memory);
         self.descriptors = self.descriptors.max(outcome.descriptors);
     }
@@ -76,6 +84,9 @@ impl fmt::Display for Report {
         writeln!(f, "  delivered all the same    {}", self.wrong)?;
         writeln!(f, "altered or twice            {}", self.spoiled)?;
         writeln!(f, "counted losses by cause     {}", list(&self.losses))?;
+        let Leaked { sent, shown, kept, refused, leaked, .. } = &self.leaking;
+        writeln!(f, "to consumers that leak      {sent} sent, {shown} shown, {kept} kept, {refused} refused")?;
+        writeln!(f, "  kept for ever             {leaked}")?;
         writeln!(f, "unaccounted                 {}", self.unaccounted)?;
         writeln!(f, "largest growth              {} KiB, {} descriptors", self.memory, self.descriptors)?;
         write!(f, "failed episodes             {}", self.failed.len())?;
