@@ -6,6 +6,8 @@
 //! CI runs each target over its corpus, and for a number of executions with a fixed seed: the same inputs each time.
 //! Without a seed each run has new ones.
 
+mod coverage;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -46,6 +48,9 @@ pub struct Arguments {
     /// Write the smallest set of inputs with the same coverage to fuzz/corpus/.
     #[arg(long)]
     merge: bool,
+    /// Run the targets over their corpora alone, and print the lines of the project's files that these reach.
+    #[arg(long, conflicts_with_all = ["seconds", "seed", "merge"])]
+    coverage: bool,
 }
 
 /// When a run ends.
@@ -65,14 +70,12 @@ struct Outcome {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root = tree::root()?;
-    let programs = build(&root)?;
-    if let Some(unknown) = arguments.targets.iter().find(|name| !programs.iter().any(|built| built.target == **name)) {
-        let known: Vec<_> = programs.iter().map(|built| built.target.as_str()).collect();
-        bail!("no fuzz target is called {unknown}; they are {}", known.join(", "));
+    if arguments.coverage {
+        return coverage::run(&root, &arguments.targets);
     }
-    let asked = |built: &&Artifact| arguments.targets.is_empty() || arguments.targets.contains(&built.target);
+    let programs = build(&root, &FLAGS, &folder(&root))?;
     let mut outcomes = Vec::new();
-    for program in programs.iter().filter(asked) {
+    for program in chosen(&programs, &arguments.targets)? {
         let found = folder(&root).join("corpus").join(&program.target);
         outcomes.push(fuzz(&root, program, &found, &Limit::Seconds(arguments.seconds), arguments.seed)?);
         if arguments.merge {
@@ -85,7 +88,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// The step of CI: the same executions each time.
 pub fn check(root: &Path) -> Result<()> {
-    let programs = build(root)?;
+    let programs = build(root, &FLAGS, &folder(root))?;
     let mut outcomes = Vec::new();
     for program in &programs {
         let new = folder(root).join("check").join(&program.target);
@@ -96,10 +99,19 @@ pub fn check(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Builds the targets. `--locked`: the lock file of the fuzz targets follows the packages that they test.
-fn build(root: &Path) -> Result<Vec<Artifact>> {
+/// The programs of these targets, or all if none is named.
+fn chosen<'a>(programs: &'a [Artifact], targets: &[String]) -> Result<Vec<&'a Artifact>> {
+    if let Some(unknown) = targets.iter().find(|name| !programs.iter().any(|built| built.target == **name)) {
+        let known: Vec<_> = programs.iter().map(|built| built.target.as_str()).collect();
+        bail!("no fuzz target is called {unknown}; they are {}", known.join(", "));
+    }
+    Ok(programs.iter().filter(|built| targets.is_empty() || targets.contains(&built.target)).collect())
+}
+
+/// Builds the targets with these flags, in this folder. `--locked`: the lock file of the fuzz targets follows the packages that they test.
+fn build(root: &Path, flags: &[&str], folder: &Path) -> Result<Vec<Artifact>> {
     setup::install(&[("c++", "g++")])?;
-    let mut command = artifacts::cargo_with_flags(root, "build", &FLAGS, &folder(root))?;
+    let mut command = artifacts::cargo_with_flags(root, "build", flags, folder)?;
     // Optimized a little, with the checks for overflow and the debug assertions of the development profile.
     command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
     let mut programs = artifacts::build_with(command.args(["--manifest-path", MANIFEST]))
