@@ -1,14 +1,16 @@
-//! What the kernel answers by netlink: datagrams of any bytes are answers, events or errors. One in two begins with
-//! a header that fits, as chance would hardly find it.
+//! What the kernel answers by netlink: datagrams of any bytes are answers, events or errors. The first byte chooses
+//! whether the rest is a datagram, or the bodies of messages whose headers fit, as chance would hardly find them.
 #![no_main]
 
+use libfuzzer_sys::arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use receiver_host::internals::{answers, events_of};
 
 /// RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, NLMSG_ERROR, NLMSG_DONE, RTM_NEWNETCONF, RTM_DELNETCONF.
 const KINDS: [u16; 7] = [16, 17, 20, 2, 3, 80, 81];
 
-fuzz_target!(|input: (u8, Vec<(u8, Vec<u8>)>)| {
+fn messages(bytes: &[u8]) -> Option<Vec<u8>> {
+    let input: (u8, Vec<(u8, Vec<u8>)>) = Arbitrary::arbitrary_take_rest(Unstructured::new(bytes)).ok()?;
     let (flags, messages) = input;
     let mut datagram = Vec::new();
     for (kind, body) in messages {
@@ -24,6 +26,13 @@ fuzz_target!(|input: (u8, Vec<(u8, Vec<u8>)>)| {
             None => datagram.extend(body),
         }
     }
+    Some(datagram)
+}
+
+fuzz_target!(|input: &[u8]| {
+    let Some((choice, rest)) = input.split_first() else { return };
+    let datagram = if *choice == u8::MAX { Some(rest.to_vec()) } else { messages(rest) };
+    let Some(datagram) = datagram else { return };
     // Each event and each answer takes at least a header.
     assert!(events_of(&datagram).count() <= datagram.len() / 16);
     if let Ok((addresses, links)) = answers(&datagram) {

@@ -1,4 +1,5 @@
-//! The text of a sink's target: a parsed target is written as a text that parses to the same one.
+//! The text of a sink's target: a parsed target is written as a text that parses to the same one. And the template of
+//! a subject: what it makes is a subject.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -16,6 +17,7 @@ mod sink {
 }
 
 use sink::grammar;
+use sink::publish::template::{Template, Values};
 
 /// Stands in for the suggestions of the command, which need its other crates.
 mod suggest {
@@ -51,10 +53,19 @@ mod values {
 fuzz_target!(|text: &str| {
     match grammar::parse(text) {
         Ok(target) => {
+            assert!(!target.kind.name().is_empty());
             let written = target.to_string();
             assert_eq!(grammar::parse(&written), Ok(target), "{text} was written as {written}");
         }
         // A password in front of the `@` is not repeated.
         Err(error) => assert!(error.to_string().contains(text) || error.to_string().contains("nats://...@")),
+    }
+    if let Some(template) = Template::parse(text) {
+        let group = "232.1.1.1".parse().expect("an address");
+        for name in [None, Some("a b.*")] {
+            let subject = template.subject(&Values { stream: "S", name, group, port: 5000 });
+            assert!(subject.split('.').all(|token| !token.is_empty() && !token.contains([' ', '*', '>'])), "{subject}");
+            assert!(!template.wildcard("S").is_empty());
+        }
     }
 });
