@@ -13,10 +13,17 @@ use std::time::Duration;
 use netlab::Lab;
 use receiver::{Error, Handle, ModeRequest, ReceiveMode, Receiver, SubscriptionId, Wait};
 use receiver_send::probe::ProbeChecker;
+use support::pace::{Follower, Progress};
 use support::{Sending, causes, each_came_once, observe, open, stream, subscription};
 
 /// How often each change is made.
 const ROUNDS: u32 = 100;
+
+/// The queue's ring. [`WINDOW`] packets of the steady stream and twice as many of the switched one fit into it.
+const RING: u32 = 16_384;
+
+/// Packets of the steady stream that may be under way.
+const WINDOW: u64 = 2_048;
 
 /// What the consumer saw of the stream that is switched on and off.
 #[derive(Default)]
@@ -43,7 +50,7 @@ fn under_load(
         for text in open_with {
             builder = builder.subscribe(subscription(text));
         }
-        builder.mode(ModeRequest::Exactly(mode)).ring_size(16_384).frames(65_536).socket_buffer(64 << 20)
+        builder.mode(ModeRequest::Exactly(mode)).ring_size(RING).frames(4 * RING).socket_buffer(64 << 20)
     })
     .expect("receiver");
     let handle = receiver.handle();
@@ -53,8 +60,9 @@ fn under_load(
     let switched_group: IpAddr = switched.0.parse().expect("group");
     let switched_source: IpAddr = switched.2.parse().expect("source");
 
+    let progress = Arc::new(Progress::default());
     let consumer = {
-        let (seen, mut workers) = (Arc::clone(&seen), receiver.into_workers());
+        let (seen, progress, mut workers) = (Arc::clone(&seen), Arc::clone(&progress), receiver.into_workers());
         std::thread::spawn(move || {
             let mut checker = ProbeChecker::new();
             loop {
@@ -66,6 +74,7 @@ fn under_load(
                         }
                     } else {
                         observe(&mut checker, &datagram);
+                        progress.count();
                     }
                     ControlFlow::Continue(())
                 });
@@ -80,18 +89,22 @@ fn under_load(
 
     let mut config = stream(&lab, steady_group, 5000, &[steady_source]);
     config.traffic.rate = 50_000;
-    let steady_sending = Sending::start(&lab, config);
+    let steady_sending = {
+        let progress = Arc::clone(&progress);
+        Sending::start_paced(&lab, config, move |sent| progress.may_send(sent, WINDOW))
+    };
     let mut config = stream(&lab, switched.0, switched.1, &[switched.2]);
     config.traffic.rate = 50_000;
     config.spoof = true;
-    let switched_sending = Sending::start(&lab, config);
+    let follower = Follower::new(&progress, WINDOW);
+    let switched_sending = Sending::start_paced(&lab, config, move |sent| follower.may_send(sent));
     std::thread::sleep(Duration::from_millis(100));
 
     lab.rx().run(|| change(&handle, &ids, &seen)).expect("a thread in rx");
 
     let sent = steady_sending.stop();
     switched_sending.stop();
-    std::thread::sleep(Duration::from_millis(100));
+    progress.wait_for(sent.packets);
     handle.shutdown().expect("shutdown");
     let (checker, workers) = consumer.join().expect("consumer");
     let ledger = handle.ledger().expect("ledger");

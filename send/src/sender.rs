@@ -59,11 +59,23 @@ impl Sender {
     /// # Errors
     /// [`SendError::Send`] if the kernel refuses for another reason than a full queue. Other threads are stopped then.
     pub fn run(self, stop: &AtomicBool) -> Result<SendReport, SendError> {
+        self.run_until(&|_| stop.load(Ordering::Relaxed))
+    }
+
+    /// Sends as [`Sender::run`] does, until `stop` returns true. Each thread calls `stop` before each batch, with the
+    /// number of packets that the thread has sent. A batch has up to 256 packets, or [`SendConfig::burst`] if that is
+    /// more.
+    ///
+    /// While `stop` waits, its thread sends nothing. At a rate, a thread catches up on the last 50 ms of a delay.
+    ///
+    /// # Errors
+    /// As for [`Sender::run`].
+    pub fn run_until(self, stop: &(dyn Fn(u64) -> bool + Sync)) -> Result<SendReport, SendError> {
         let Self { config, workers } = self;
         let failed = AtomicBool::new(false);
         let start = Instant::now();
         let run = |worker: Worker| {
-            let report = worker.run(start, &|| stop.load(Ordering::Relaxed) || failed.load(Ordering::Relaxed));
+            let report = worker.run(start, &|sent| failed.load(Ordering::Relaxed) || stop(sent));
             if report.is_err() {
                 failed.store(true, Ordering::Relaxed);
             }

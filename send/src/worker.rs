@@ -65,7 +65,7 @@ enum Halt {
 }
 
 impl Worker {
-    pub(super) fn run(mut self, start: Instant, stop: &dyn Fn() -> bool) -> Result<WorkerReport, SendError> {
+    pub(super) fn run(mut self, start: Instant, stop: &dyn Fn(u64) -> bool) -> Result<WorkerReport, SendError> {
         let mut batch = Batch::new(self.size);
         let (mut sent, mut elapsed, mut stopped) = (0, Duration::ZERO, false);
         loop {
@@ -75,7 +75,7 @@ impl Worker {
             if left == 0 || self.is_over(now) {
                 break;
             }
-            if stop() {
+            if stop(sent) {
                 stopped = true;
                 break;
             }
@@ -85,7 +85,7 @@ impl Worker {
             }
             let packets = may.min(usize::try_from(left).unwrap_or(usize::MAX));
             let before = sent;
-            let result = self.send(packets, &mut batch, stop, &mut sent);
+            let result = self.send(packets, &mut batch, &|| stop(before), &mut sent);
             if let Some(schedule) = &mut self.schedule {
                 schedule.sent(sent - before);
             }

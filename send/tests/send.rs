@@ -5,6 +5,7 @@
 mod support;
 
 use std::io::Read;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -283,6 +284,30 @@ fn the_stop_flag_ends_a_thread_that_sleeps_long() {
         thread.join().expect("no panic").expect("the namespace").expect("sent")
     });
     assert!(sent.stopped);
+}
+
+/// The caller decides between two batches, and may take its time.
+#[test]
+fn the_caller_holds_a_sender_up_and_ends_it() {
+    let lab = Lab::new().expect("a lab");
+    let mut config = config(&lab, "232.1.1.1", &["10.0.0.1"]);
+    (config.traffic.rate, config.traffic.count) = (100_000, None);
+    let seen = Mutex::new(vec![]);
+    let stop = |sent| {
+        seen.lock().expect("the numbers").push(sent);
+        // Longer than a sender catches up on.
+        if sent == 0 {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        sent >= 2_000
+    };
+    let sent = lab.tx().run(|| Sender::new(config).expect("a sender").run_until(&stop).expect("sent"));
+    let sent = sent.expect("the namespace");
+    let seen = seen.into_inner().expect("the numbers");
+    assert!(sent.stopped && sent.slipped > 0, "{sent:?}");
+    assert_eq!(seen.first(), Some(&0));
+    assert_eq!(seen.last(), Some(&sent.packets));
+    assert!(seen.windows(2).all(|pair| pair[0] <= pair[1] && pair[1] - pair[0] <= 256), "{seen:?}");
 }
 
 #[test]

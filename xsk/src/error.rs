@@ -275,6 +275,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "safe code, and long")]
     fn every_text_names_the_socket_and_reads_as_a_sentence() {
         for text in texts() {
             assert!(text.starts_with("AF_XDP on eth1") && text.contains("queue 3, "), "{text}");

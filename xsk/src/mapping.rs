@@ -10,6 +10,9 @@ use super::errno::Errno;
 
 const HUGE_2_MIB: usize = 2 << 20;
 
+/// All pages are present from the start. Miri does not know the flag.
+const POPULATE: MapFlags = if cfg!(miri) { MapFlags::empty() } else { MapFlags::POPULATE };
+
 /// The size of the pages that back the packet memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageSize {
@@ -51,12 +54,16 @@ impl Mapping {
     ///
     /// mmap(2) failed; `ENOMEM` if too few huge pages are reserved.
     pub fn anonymous_huge(length: usize) -> Result<Self, Errno> {
+        if cfg!(miri) {
+            // It has none.
+            return Err(Errno::NOMEM);
+        }
         let length = length.checked_next_multiple_of(HUGE_2_MIB).ok_or(Errno::NOMEM)?;
         Self::new_anonymous(length, MapFlags::HUGETLB | MapFlags::HUGE_2MB)
     }
 
     fn new_anonymous(length: usize, extra: MapFlags) -> Result<Self, Errno> {
-        let flags = MapFlags::PRIVATE | MapFlags::POPULATE | extra;
+        let flags = MapFlags::PRIVATE | POPULATE | extra;
         // SAFETY: with a null hint and without MAP_FIXED the kernel picks a range that nothing else uses.
         let start = unsafe { mmap_anonymous(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags) };
         Self::from_kernel(start.map_err(Errno::of)?.cast(), length)
@@ -68,7 +75,7 @@ impl Mapping {
     ///
     /// mmap(2) failed.
     pub fn of_fd(fd: BorrowedFd<'_>, length: usize, offset: u64) -> Result<Self, Errno> {
-        let flags = MapFlags::SHARED | MapFlags::POPULATE;
+        let flags = MapFlags::SHARED | POPULATE;
         // SAFETY: with a null hint and without MAP_FIXED the kernel picks a range that nothing else uses.
         let start = unsafe { mmap(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags, fd, offset) };
         Self::from_kernel(start.map_err(Errno::of)?.cast(), length)

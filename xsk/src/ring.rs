@@ -407,6 +407,9 @@ mod tests {
 
     use super::*;
 
+    /// Miri is slow.
+    const STEPS: usize = if cfg!(miri) { 20 } else { 200 };
+
     #[derive(Clone, Debug)]
     enum Step {
         Produce { limit: u32, on_offer: u32 },
@@ -433,7 +436,7 @@ mod tests {
     proptest! {
         #[test]
         fn is_a_fifo_from_any_start(
-            start in start(), size in (0_u32..6).prop_map(|log| 1 << log), steps in vec(step(), 1..200),
+            start in start(), size in (0_u32..6).prop_map(|log| 1 << log), steps in vec(step(), 1..STEPS),
         ) {
             let (mut producer, mut consumer) = pair::<u64>(size, start).unwrap();
             let mut model = VecDeque::new();
@@ -504,7 +507,7 @@ mod tests {
 
     #[test]
     fn passes_all_in_order_between_threads() {
-        const COUNT: u64 = 200_000;
+        const COUNT: u64 = if cfg!(miri) { 500 } else { 200_000 };
         let (mut producer, mut consumer) = pair::<u64>(64, u32::MAX - 1000).unwrap();
         let writer = thread::spawn(move || {
             let mut items = 0..COUNT;

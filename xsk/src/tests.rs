@@ -17,6 +17,13 @@ use super::queue::Queue;
 use super::ring::pair;
 use super::umem::{KERNEL_HEADROOM, Umem, UmemConfig};
 
+/// Cases of the property, steps and bytes of the longest, and packets between threads. Miri is slow.
+const CASES: u32 = if cfg!(miri) { 2 } else { 512 };
+const STEPS: usize = if cfg!(miri) { 12 } else { 120 };
+const LENGTHS: std::ops::Range<u16> = if cfg!(miri) { 0..60 } else { 0..1700 };
+const SEVERAL_LENGTHS: std::ops::Range<u16> = if cfg!(miri) { 5..300 } else { 5..9000 };
+const PACKETS: u64 = if cfg!(miri) { 60 } else { 50_000 };
+
 const NONE: u32 = 0;
 const FRAMES: u32 = 16;
 const FRAME_SIZE: u32 = 2048;
@@ -60,8 +67,8 @@ fn step() -> impl Strategy<Value = Step> {
     let anywhere = prop_oneof![any::<u64>(), 0..u64::from(FRAMES * FRAME_SIZE * 2)];
     prop_oneof![
         4 => (0_u32..20).prop_map(Step::KernelTakes),
-        4 => (0_u32..12, 0_u16..1700).prop_map(|(packets, length)| Step::KernelDelivers { packets, length }),
-        3 => (1_u32..5, 5_u16..9000, 0_u32..6, proptest::bool::weighted(0.2)).prop_map(
+        4 => (0_u32..12, LENGTHS).prop_map(|(packets, length)| Step::KernelDelivers { packets, length }),
+        3 => (1_u32..5, SEVERAL_LENGTHS, 0_u32..6, proptest::bool::weighted(0.2)).prop_map(
             |(more, length, at_first, broken)| Step::KernelDeliversSeveralBuffers { more, length, at_first, broken }
         ),
         1 => (anywhere, any::<u32>())
@@ -311,11 +318,11 @@ impl House {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
     #[test]
     fn every_frame_is_in_exactly_one_place(
         start in prop_oneof![any::<u32>(), (0_u32..64).prop_map(|n| u32::MAX - n)],
-        steps in vec(step(), 1..120),
+        steps in vec(step(), 1..STEPS),
     ) {
         let mut house = House::new(start);
         house.check();
@@ -452,7 +459,6 @@ fn a_frame_that_comes_twice_is_taken_once() {
 
 #[test]
 fn leases_dropped_by_another_thread_while_packets_come() {
-    const PACKETS: u64 = 50_000;
     let (mut queue, mut kernel) = queue_and_kernel(64, 64, 32, u32::MAX - 500);
     queue.refill();
     let (lease_sender, lease_receiver) = mpsc::sync_channel::<(u64, Lease)>(16);
@@ -543,6 +549,7 @@ fn a_lease_may_go_anywhere() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "long: a thousand frames")]
 fn a_limit_fill_queue_uses_a_few_frames_again_and_again() {
     let (queue, mut kernel) = queue_and_kernel(1024, 512, 128, 0);
     let mut queue = queue.limit_fill();

@@ -5,8 +5,11 @@
 //! it makes by fences, and takes a drop of an `Arc` for a race: [`SUPPRESSIONS`] names what is left out for that
 //! reason.
 //!
-//! Miri interprets the unit tests that ask the kernel for nothing. It needs a nightly toolchain with Miri; where there
-//! is none, the command prints that, and fails only if Miri was asked for.
+//! Miri interprets the tests that ask the kernel for nothing but ordinary memory: [`INTERPRETED`]. It checks each access
+//! under Stacked Borrows, and finds data races and leaks. It is some hundred times as slow as the processor, so under
+//! `cfg!(miri)` tests take fewer rounds, and those that remain long are ignored. Miri needs rustup's nightly; the
+//! command adds the component. Where there is no nightly, the command prints that, and fails only if Miri was asked
+//! for.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,7 +19,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::privilege::Elevation;
-use crate::process::{run_shown, succeeds};
+use crate::process::{read, run_shown, succeeds};
 use crate::{artifacts, setup, test, tree};
 
 /// Options of the command.
@@ -40,8 +43,20 @@ enum Sanitizer {
     Miri,
 }
 
-/// Crates whose unit tests Miri can run, for the most part.
-const INTERPRETED: [&str; 3] = ["receiver-common", "receiver-xsk", "receiver-feed"];
+/// Crates whose tests Miri runs, the targets of each, and the names that tests must contain; none: all of them.
+///
+/// These are the crates with unsafe code over ordinary memory, and the parsers.
+const INTERPRETED: [(&str, &[&str], &[&str]); 6] = [
+    ("receiver-common", &["--lib"], &[]),
+    ("receiver-xsk", &["--lib", "--test=positions"], &[]),
+    ("receiver-host", &["--lib"], &["link_events::", "bits_and_attributes", "nothing_from_the_kernel"]),
+    ("receiver-membership", &["--lib"], &["udp::batch::", "tables::"]),
+    ("receiver", &["--lib"], &["program::table::", "paths::checksum::"]),
+    ("receiver-feed", &["--lib"], &["protocol::", "fec::", "health::ts::psi", "arbiter::ranges", "arbiter::held"]),
+];
+
+/// Cases of each property in Miri.
+const CASES: &str = "4";
 
 /// Crates whose unit tests run, and the integration tests of each that run too.
 const TESTS: [(&str, &[&str]); 7] = [
@@ -70,15 +85,13 @@ impl Sanitizer {
 /// Runs the command. An error if a test failed, or a sanitizer found something.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root = tree::root()?;
-    let elevation = Elevation::require("running the tests (`cargo xtask sanitize`)")?;
-    setup::install(&setup::TOOLS)?;
     let all = [Sanitizer::Address, Sanitizer::Thread, Sanitizer::Miri];
     let mut failed = Vec::new();
     for sanitizer in all.into_iter().filter(|one| arguments.sanitizer.is_none_or(|asked| asked == *one)) {
         println!("\n== {}", sanitizer.name());
         let outcome = match sanitizer {
-            Sanitizer::Miri => interpreted(&root, arguments.sanitizer.is_some()),
-            _ => under(&root, elevation, sanitizer, &arguments.arguments),
+            Sanitizer::Miri => interpreted(&root, arguments.sanitizer.is_some(), &arguments.arguments),
+            _ => under(&root, sanitizer, &arguments.arguments),
         };
         if let Err(error) = outcome {
             println!("error: {}", crate::in_one_line(&error));
@@ -91,25 +104,53 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Runs unit tests in Miri. Without Miri an error only if it is required.
-fn interpreted(root: &Path, is_required: bool) -> Result<()> {
-    if !succeeds(Command::new("cargo").args(["+nightly", "miri", "--version"])) {
-        let remedy = "`rustup toolchain install nightly --component miri rust-src`";
-        ensure!(!is_required, "there is no nightly toolchain with Miri; install one: {remedy}");
-        println!("Not run: there is no nightly toolchain with Miri ({remedy}).");
+/// Runs tests in Miri. Without Miri an error only if it is required.
+fn interpreted(root: &Path, is_required: bool, arguments: &[String]) -> Result<()> {
+    if !succeeds(Command::new("rustup").args(["run", "nightly", "rustc", "--version"])) {
+        let remedy = "`rustup toolchain install nightly --profile minimal`";
+        ensure!(!is_required, "Miri needs rustup's nightly toolchain, which is not installed; install it: {remedy}");
+        println!("Not run: Miri needs rustup's nightly toolchain, which is not installed ({remedy}).");
         return Ok(());
     }
-    let mut command = Command::new("cargo");
-    command.current_dir(root).env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "8");
-    command.args(["+nightly", "miri", "test", "--lib"]);
-    for package in INTERPRETED {
-        command.args(["--package", package]);
+    let add = |component| {
+        run_shown(Command::new("rustup").args(["component", "add", "--toolchain", "nightly", component])).is_ok()
+    };
+    if !["miri", "rust-src"].into_iter().all(|component| is_installed(component) || add(component)) {
+        let reason = "some nightlies lack Miri; `rustup update nightly` takes one that has it";
+        ensure!(!is_required, "Miri cannot be added to the nightly toolchain: {reason}");
+        println!("Not run: Miri cannot be added to the nightly toolchain ({reason}).");
+        return Ok(());
     }
-    run_shown(&mut command)
+    let mut failed = Vec::new();
+    for (package, targets, names) in INTERPRETED {
+        let mut command = Command::new("rustup");
+        // Tests read variables and the time.
+        command.current_dir(root).env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", CASES);
+        command.args(["run", "nightly", "cargo", "miri", "test", "--locked", "--package", package]).args(targets);
+        command.arg("--").args(if arguments.is_empty() { names.to_vec() } else { strings(arguments) });
+        if run_shown(&mut command).is_err() {
+            failed.push(package);
+        }
+    }
+    ensure!(failed.is_empty(), "tests failed in {}", failed.join(", "));
+    Ok(())
+}
+
+/// Returns true if rustup's nightly has this component.
+fn is_installed(component: &str) -> bool {
+    let list = read(Command::new("rustup").args(["component", "list", "--toolchain", "nightly", "--installed"]));
+    // With the target behind it, if it is a program.
+    list.is_ok_and(|list| list.lines().any(|line| line == component || line.starts_with(&format!("{component}-"))))
+}
+
+fn strings(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
 }
 
 /// Runs the tests under a sanitizer of the compiler.
-fn under(root: &Path, elevation: Elevation, sanitizer: Sanitizer, arguments: &[String]) -> Result<()> {
+fn under(root: &Path, sanitizer: Sanitizer, arguments: &[String]) -> Result<()> {
+    let elevation = Elevation::require("running the tests (`cargo xtask sanitize`)")?;
+    setup::install(&setup::TOOLS)?;
     let folder = tree::target(root).join("sanitize").join(sanitizer.name());
     fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let suppressions = folder.join("suppressions");

@@ -226,7 +226,36 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Writes as the kernel does, through the pointers in the headers.
     #[test]
+    fn each_message_is_read_where_its_header_points() {
+        let batch = Batch::new();
+        for round in 0..2_u8 {
+            let content = |i: usize| [round, i as u8, 7];
+            let source = |i: usize| SocketAddr::from(([10, 0, round, i as u8], 5000));
+            for i in 0..BATCH {
+                let [a, b] = (libc::AF_INET as u16).to_ne_bytes();
+                let [c, d] = 5000_u16.to_be_bytes();
+                // SAFETY: the element is initialized, nobody borrows the batch, and the buffers that the header points
+                // to are longer than this.
+                unsafe {
+                    let header = &mut *batch.headers.at(i);
+                    header.msg_len = 3;
+                    header.msg_hdr.msg_namelen = 16;
+                    header.msg_hdr.msg_controllen = 0;
+                    header.msg_hdr.msg_name.cast::<[u8; 8]>().write([a, b, c, d, 10, 0, round, i as u8]);
+                    (*header.msg_hdr.msg_iov).iov_base.cast::<[u8; 3]>().write(content(i));
+                }
+            }
+            for i in 0..BATCH {
+                let message = batch.message(i);
+                assert_eq!((message.source, message.payload), (Some(source(i)), &content(i)[..]));
+            }
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "recvmmsg(2)")]
     fn datagrams_are_read_from_their_own_buffers_in_whatever_thread() {
         let (receiver, sender) = std::os::unix::net::UnixDatagram::pair().expect("socket pair");
         let mut batch = Batch::new();

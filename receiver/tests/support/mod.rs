@@ -13,13 +13,14 @@ pub mod frame;
 pub mod members;
 pub mod numbered;
 pub mod occupied;
+pub mod pace;
 pub mod threads;
 pub mod traces;
 
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -77,11 +78,27 @@ pub struct Sending {
 
 impl Sending {
     pub fn start(lab: &Lab, config: SendConfig) -> Self {
+        Self::start_paced(lab, config, |_| true)
+    }
+
+    /// Sends a batch only once `may_send` is true of the number of packets sent before. Stops if that takes longer than
+    /// [`PATIENCE`].
+    pub fn start_paced(lab: &Lab, config: SendConfig, may_send: impl Fn(u64) -> bool + Send + Sync + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let must_stop = move |sent| {
+            let start = Instant::now();
+            while !stopped.load(Ordering::Relaxed) && !may_send(sent) {
+                if start.elapsed() > PATIENCE {
+                    return true;
+                }
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            stopped.load(Ordering::Relaxed)
+        };
         let thread = lab
             .tx()
-            .spawn(move || Sender::new(config).expect("sender").run(&stopped).expect("send"))
+            .spawn(move || Sender::new(config).expect("sender").run_until(&must_stop).expect("send"))
             .expect("a thread in tx");
         Self { stop, thread }
     }
@@ -167,6 +184,8 @@ const QUIET_POLLS: u32 = 6;
 /// A receiver whose workers feed one probe checker on a thread of its own.
 pub struct Checking {
     pub handle: Handle,
+    /// Datagrams that the checker has seen.
+    pub received: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<(ProbeChecker, Vec<Worker>)>,
 }
@@ -175,7 +194,8 @@ impl Checking {
     pub fn start(receiver: Receiver) -> Self {
         let handle = receiver.handle();
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let received = Arc::new(AtomicU64::new(0));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&received));
         let thread = std::thread::spawn(move || {
             let mut checker = ProbeChecker::new();
             let mut workers = receiver.into_workers();
@@ -186,6 +206,7 @@ impl Checking {
                 for worker in &mut workers {
                     let polled = worker.poll_while(Wait::For(wait), |datagram| {
                         observe(&mut checker, &datagram);
+                        counted.fetch_add(1, Ordering::Relaxed);
                         ControlFlow::Continue(())
                     });
                     match polled {
@@ -199,7 +220,7 @@ impl Checking {
                 }
             }
         });
-        Self { handle, stop, thread }
+        Self { handle, received, stop, thread }
     }
 
     /// Takes what is still there, and ends: the report, the ledger at rest, and the workers.
