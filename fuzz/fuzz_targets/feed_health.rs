@@ -40,7 +40,7 @@ fn table(id: u8, of: u16, version: u8, entries: &[u8]) -> Vec<u8> {
 fn sound(kind: u8, pid: u16, head: u8, body: &[u8]) -> Packet {
     // Few numbers, so that what belongs together meets.
     let pid = 0x100 + pid % 6;
-    match kind % 8 {
+    match kind % 9 {
         0 => packet(0, 0x40 | head & 0x0f, &table(0, 1, head >> 4, &programs(body))),
         1 => {
             let streams = body.iter().flat_map(|byte| [*byte, 0xe1, byte % 6, 0xf0, 0]);
@@ -66,6 +66,13 @@ fn sound(kind: u8, pid: u16, head: u8, body: &[u8]) -> Packet {
             packet[1] |= head & 0x80;
             packet[3] = head;
             packet
+        }
+        // The name of a service, as the whole of its description or with what follows it.
+        7 => {
+            let body = &body[..body.len().min(120)];
+            let length = body.len() as u8 + 1;
+            let service = [0, 1 + pid as u8 % 4, 0xfc, 0x80, length + 2, 0x48, length - head % 2, 1];
+            packet(0x11, 0x40 | head & 0x0f, &table(0x42, 1, head >> 4, &[&[0, 1, 0xff][..], &service, body].concat()))
         }
         _ => packet(pid, head, body),
     }
