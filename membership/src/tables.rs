@@ -150,7 +150,12 @@ impl KernelTables {
     pub fn hides_sources(&self, interface: u32, ipv6: bool, has_sources: impl Fn(IpAddr) -> bool) -> bool {
         let latest = self.latest.get(&(interface, ipv6));
         latest.is_some_and(|&latest| !has_sources(latest) && !is_joined_at_the_start(latest))
-            && !self.shown.contains(&(interface, ipv6))
+            && !self.shows_sources(interface, ipv6)
+    }
+
+    /// Returns true if the kernel shows a source of one family on an interface.
+    pub fn shows_sources(&self, interface: u32, ipv6: bool) -> bool {
+        self.shown.contains(&(interface, ipv6))
     }
 
     /// `/proc/net/igmp`: a line for each interface, and indented lines for its groups.

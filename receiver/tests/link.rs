@@ -3,10 +3,13 @@
 
 mod support;
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use netlab::{End, Lab, LinkOptions, connect};
-use receiver::{LinkChange, ReceiveMode};
+use receiver::{LinkChange, ReceiveMode, Receiver};
+use receiver_host::Netlink;
+use receiver_membership::tables::KernelTables;
 use support::counting::{Counting, sending};
 use support::{Sending, stream};
 
@@ -150,6 +153,72 @@ fn an_ipv6_address_that_is_added_loses_no_membership() {
     std::thread::sleep(Duration::from_millis(3500));
     let warnings = receiver.handle().warnings();
     assert!(!warnings.iter().any(|warning| warning.contains("no longer has")), "{warnings:#?}");
+}
+
+/// A receiver in mode `socket`, and its link down and up. `meanwhile` is called while it is down.
+fn come_up(lab: &Lab, meanwhile: impl FnOnce(&Receiver)) -> Receiver {
+    let receiver = support::open(lab, |builder| {
+        builder.subscribe(support::subscription("10.0.0.1@232.1.1.1:5000")).mode(ReceiveMode::Socket)
+    })
+    .expect("a receiver");
+    let handle = receiver.handle();
+    let wait_until = |what: &str, holds: &dyn Fn() -> bool| {
+        let start = Instant::now();
+        while !holds() {
+            assert!(start.elapsed() < support::PATIENCE, "{what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    lab.rx().ip(&["link", "set", "veth-rx", "down"]).expect("down");
+    wait_until("the link is seen to be down", &|| handle.link_events().count(LinkChange::Down) == 1);
+    meanwhile(&receiver);
+    lab.rx().ip(&["link", "set", "veth-rx", "up"]).expect("up");
+    wait_until("the outage is recorded", &|| handle.ledger().expect("ledger").link().outages == 1);
+    receiver
+}
+
+/// A stream arrives. Not at once: the sender's queue drops packets until the kernel has noticed the carrier.
+fn expect_stream(lab: &Lab, receiver: &mut Receiver) {
+    let start = Instant::now();
+    while support::burst(lab, receiver, stream(lab, "232.1.1.1", 5000, &["10.0.0.1"]), 300, |_| {}) < 300 {
+        assert!(start.elapsed() < support::PATIENCE, "the stream does not arrive");
+    }
+}
+
+/// The kernel joins 224.0.0.1 again when a link comes up, and then hides the sources of all other groups
+/// (`igmp_mcf_get_first`). They are not lost. To leave them would interrupt the stream, on NICs that filter by MAC
+/// address in every mode.
+#[test]
+fn a_link_that_comes_up_loses_no_membership() {
+    let lab = Lab::new().expect("lab");
+    let mut receiver = come_up(&lab, |_| {});
+    // The tables are read each second, and a group is lost if it is missing twice.
+    std::thread::sleep(Duration::from_millis(3500));
+    let handle = receiver.handle();
+    assert_eq!(handle.link_events().count(LinkChange::MembershipsLost), 0, "{:#?}", handle.warnings());
+    expect_stream(&lab, &mut receiver);
+}
+
+/// The receiver asks the kernel for sources that its tables do not show: of a source that is lost, or was never joined,
+/// the answer is another one. The stream is received, also if its group was left and joined while the link was down.
+#[test]
+fn sources_that_are_hidden_are_told_from_those_that_are_lost() {
+    let lab = Lab::new().expect("lab");
+    let mut receiver = come_up(&lab, |receiver| {
+        let handle = receiver.handle();
+        let id = handle.subscriptions().expect("subscriptions")[0].id;
+        let again = support::subscription("10.0.0.1@232.1.1.1:5000");
+        let change = || handle.leave(id).and_then(|()| handle.join(&again));
+        lab.rx().run(change).expect("run").expect("left and joined");
+    });
+    let tables = lab.rx().run(KernelTables::read).expect("run").expect("tables");
+    let index = lab.rx().interface_index("veth-rx").expect("an index");
+    assert!(!tables.shows_sources(index, false), "{tables:?}");
+    let netlink = lab.rx().run(Netlink::open).expect("run").expect("netlink");
+    let refuses = |source| netlink.refuses_source(source, Ipv4Addr::new(232, 1, 1, 1), index).expect("an answer");
+    let [joined, other] = [1, 2].map(|n| Ipv4Addr::new(10, 0, 0, n));
+    assert_eq!((refuses(joined), refuses(other)), (false, true));
+    expect_stream(&lab, &mut receiver);
 }
 
 #[test]

@@ -45,6 +45,31 @@ impl MembershipSet {
         missing
     }
 
+    /// The groups of [`MembershipSet::missing_from`] of which only the sources are missing, with all their sources,
+    /// while the tables show no source of this interface at all. The kernel has lost the sources, or hides them: when a
+    /// link comes up, the kernel joins 224.0.0.1 again, and then shows no sources of the interface
+    /// (`igmp_mcf_get_first`). The kernel's route look-up for received packets distinguishes the two for IPv4, so that
+    /// the groups are of IPv4 alone.
+    pub fn unshown_by(&self, tables: &KernelTables) -> BTreeMap<IpAddr, BTreeSet<IpAddr>> {
+        if tables.shows_sources(self.interface.index, false) {
+            return BTreeMap::new();
+        }
+        let members = self.members();
+        let is_held = |group: &KernelGroup| members.get(&group.group).is_some_and(|count| group.users >= *count);
+        let held: BTreeSet<IpAddr> =
+            tables.on(self.interface.index).filter(|group| is_held(group)).map(|group| group.group).collect();
+        let mut unshown = BTreeMap::<IpAddr, BTreeSet<IpAddr>>::new();
+        for (group, state) in self.sockets.values().flat_map(|slot| slot.memberships.states()) {
+            if let SourceFilter::Include(sources) = state.filter()
+                && group.is_ipv4()
+                && held.contains(&group)
+            {
+                unshown.entry(group).or_default().extend(sources);
+            }
+        }
+        unshown
+    }
+
     /// The number of this set's sockets that are members of each group.
     pub fn members(&self) -> HashMap<IpAddr, u64> {
         let mut members = HashMap::new();

@@ -72,6 +72,27 @@ fn groups_that_are_lost_take_changes() {
     assert_eq!(set.missing_from(&lab.rx().run(KernelTables::read).expect("run").expect("tables")), [].into());
 }
 
+/// A link that comes up joins 224.0.0.1 again, and the kernel then shows no sources of the interface.
+#[test]
+fn sources_of_a_link_that_came_up_are_unshown() {
+    let lab = Lab::new().expect("lab");
+    let (group, other) = (ip("232.1.1.1"), ip("239.1.1.1"));
+    let sources = many_sources(group, 2);
+    let mut set = lab.rx().run(|| MembershipSet::new(interface(&lab), Options::default())).expect("run");
+    let join = || set.join(other, PORT, &exclude(&[])).and(set.join(group, PORT, &include(&sources)));
+    lab.rx().run(join).expect("run").expect("join");
+    let tables = || lab.rx().run(KernelTables::read).expect("run").expect("tables");
+    assert!(set.missing_from(&tables()).is_empty() && set.unshown_by(&tables()).is_empty());
+    for state in ["down", "up"] {
+        lab.rx().ip(&["link", "set", "dev", lab.rx_interface(), state]).expect(state);
+    }
+    assert_eq!(set.missing_from(&tables()), [group].into());
+    assert_eq!(set.unshown_by(&tables()), [(group, sources.iter().copied().collect())].into());
+    // A group that the kernel does not have is lost for certain.
+    set.abandon(&[group].into());
+    assert!(set.missing_from(&tables()).contains(&group) && set.unshown_by(&tables()).is_empty());
+}
+
 /// Sockets that only join: the kernel's tables have the filter, and nothing is delivered or reported as a data socket.
 fn sockets_that_only_join(group: IpAddr) {
     let lab = Lab::new().expect("lab");

@@ -3,8 +3,8 @@
 //! Each of them is checked, since the interface's index proves nothing: a device that left the network namespace and
 //! came back, or that was made again, can have its old index.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use receiver_common::Verdict;
@@ -125,9 +125,29 @@ impl Control {
         // Under the lock no change is under way, and each change moves the epoch.
         let epoch = self.lock().map(|_inner| self.shared.filter.epoch()).ok()?;
         let tables = KernelTables::read().ok()?;
+        let (mut missing, unshown, interface) = {
+            let inner = self.lock().ok()?;
+            let missing = inner.membership.missing_from(&tables).difference(&inner.lost.groups).copied().collect();
+            (missing, inner.membership.unshown_by(&tables), inner.membership.interface().index)
+        };
+        self.keep_lost(&mut missing, &unshown, interface);
+        // Asking the kernel takes a while, too.
         let inner = self.lock().ok()?;
-        let is_unchanged = self.shared.filter.epoch() == epoch;
-        is_unchanged.then(|| inner.membership.missing_from(&tables).difference(&inner.lost.groups).copied().collect())
+        (self.shared.filter.epoch() == epoch && inner.membership.interface().index == interface).then_some(missing)
+    }
+
+    /// Removes the groups whose sources the tables do not show, and all of which the kernel still accepts. To leave and
+    /// join such a group would interrupt its stream.
+    fn keep_lost(&self, missing: &mut BTreeSet<IpAddr>, unshown: &BTreeMap<IpAddr, BTreeSet<IpAddr>>, interface: u32) {
+        let Some(host) = &self.host else { return };
+        let is_accepted = |group: Ipv4Addr, source: &IpAddr| match source {
+            IpAddr::V4(source) => host.refuses(*source, group, interface).is_ok_and(|refuses| !refuses),
+            IpAddr::V6(_) => false,
+        };
+        missing.retain(|group| match (group, unshown.get(group)) {
+            (IpAddr::V4(v4), Some(sources)) => !sources.iter().all(|source| is_accepted(*v4, source)),
+            _ => true,
+        });
     }
 
     /// Records that the kernel has lost these groups: they are to be joined again.
