@@ -72,7 +72,7 @@ pub enum Error {
         stderr: String,
     },
     /// The kernel rejected a setting of an interface.
-    #[error("cannot set {what} on the interface {interface} in the namespace {name:?}: {source}")]
+    #[error("cannot {what} on the interface {interface} in the namespace {name:?}: {source}")]
     Ethtool {
         /// The namespace.
         name: String,

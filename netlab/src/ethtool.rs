@@ -1,5 +1,5 @@
-//! Sets the number of queues, GRO and other features of an interface by ethtool's ioctl. So no test needs the program
-//! `ethtool`.
+//! Sets the number of queues, GRO and other features of an interface, and reads its driver's counters, by ethtool's
+//! ioctl. So no test needs the program `ethtool`.
 
 #![allow(unsafe_code)] // The ioctl; rustix has no safe call for it.
 
@@ -13,15 +13,20 @@ use crate::namespace::Namespace;
 
 /// Commands of include/uapi/linux/ethtool.h.
 const ETHTOOL_GSTRINGS: u32 = 0x1b;
+const ETHTOOL_GSTATS: u32 = 0x1d;
 const ETHTOOL_SGRO: u32 = 0x2c;
 const ETHTOOL_GSSET_INFO: u32 = 0x37;
 const ETHTOOL_SFEATURES: u32 = 0x3b;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 const ETHTOOL_SCHANNELS: u32 = 0x3d;
+/// The string set of counter names (`ETH_SS_STATS`).
+const STATISTICS: u32 = 1;
 /// The string set of feature names (`ETH_SS_FEATURES`).
 const FEATURES: u32 = 4;
 /// Upper bound of the number of features; Linux 6.18 has 64.
 const MOST_FEATURES: usize = 128;
+/// Upper bound of the number of names in a set.
+const MOST_NAMES: usize = 1024;
 /// Upper bound of the length of an interface's name, without the final zero (`IFNAMSIZ - 1`).
 const MAX_NAME: usize = 15;
 
@@ -73,7 +78,15 @@ struct EthtoolStrings {
     cmd: u32,
     set: u32,
     count: u32,
-    names: [[u8; 32]; MOST_FEATURES],
+    names: [[u8; 32]; MOST_NAMES],
+}
+
+/// `struct ethtool_stats`.
+#[repr(C)]
+struct EthtoolStatistics {
+    cmd: u32,
+    count: u32,
+    values: [u64; MOST_NAMES],
 }
 
 /// `struct ethtool_sfeatures`: for each 32 features, which to change and which of them to turn on.
@@ -98,9 +111,11 @@ unsafe impl Request for EthtoolChannels {}
 unsafe impl Request for EthtoolValue {}
 // SAFETY: `struct ethtool_sset_info` with room for the one count that is asked for; numbers alone.
 unsafe impl Request for EthtoolSsetInfo {}
-// SAFETY: `struct ethtool_gstrings` with room for `MOST_FEATURES` names, which is checked against the kernel's count
+// SAFETY: `struct ethtool_gstrings` with room for `MOST_NAMES` names, which is checked against the kernel's count
 // before.
 unsafe impl Request for EthtoolStrings {}
+// SAFETY: `struct ethtool_stats` with room for `MOST_NAMES` counters, which is checked against the kernel's count before.
+unsafe impl Request for EthtoolStatistics {}
 // SAFETY: `struct ethtool_sfeatures`, which the kernel only reads; numbers alone.
 unsafe impl Request for EthtoolFeatures {}
 
@@ -123,7 +138,8 @@ impl Namespace {
             } = count;
             ask(interface, &mut channels)
         };
-        self.run(set)?.map_err(|source| self.ethtool_error(interface, format!("{which:?} queues to {count}"), source))
+        self.run(set)?
+            .map_err(|source| self.ethtool_error(interface, format!("set {which:?} queues to {count}"), source))
     }
 
     /// Turns generic receive offload on or off (`ethtool -K … gro`).
@@ -133,7 +149,7 @@ impl Namespace {
     /// [`Error::Ethtool`] with the kernel's answer.
     pub fn set_gro(&self, interface: &str, on: bool) -> Result<()> {
         let set = || ask(interface, &mut EthtoolValue { cmd: ETHTOOL_SGRO, data: on.into() });
-        self.run(set)?.map_err(|source| self.ethtool_error(interface, format!("GRO to {on}"), source))
+        self.run(set)?.map_err(|source| self.ethtool_error(interface, format!("set GRO to {on}"), source))
     }
 
     /// Turns a feature on or off (`ethtool -K`), by the kernel's name, such as `tx-checksum-ip-generic`.
@@ -147,12 +163,31 @@ impl Namespace {
             let mut request = EthtoolFeatures { cmd: ETHTOOL_SFEATURES, blocks: 0, features: Default::default() };
             let mask = 1 << (bit % 32);
             request.features[bit / 32] = [mask, if on { mask } else { 0 }];
-            let mut info = sset_info();
-            ask(interface, &mut info)?;
-            request.blocks = info.count.div_ceil(32);
+            request.blocks = count(interface, FEATURES)?.div_ceil(32);
             ask(interface, &mut request)
         };
-        self.run(set)?.map_err(|source| self.ethtool_error(interface, format!("{feature} to {on}"), source))
+        self.run(set)?.map_err(|source| self.ethtool_error(interface, format!("set {feature} to {on}"), source))
+    }
+
+    /// Reads the driver's counters by their names (`ethtool -S`). A driver that has none returns an empty list.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ethtool`] with the kernel's answer.
+    pub fn driver_counters(&self, interface: &str) -> Result<Vec<(String, u64)>> {
+        let read = || match names(interface, STATISTICS) {
+            Ok(names) if names.is_empty() => Ok(Vec::new()),
+            Ok(names) => {
+                let request =
+                    EthtoolStatistics { cmd: ETHTOOL_GSTATS, count: names.len() as u32, values: [0; MOST_NAMES] };
+                let mut request = Box::new(request);
+                ask(interface, request.as_mut())?;
+                Ok(names.into_iter().zip(request.values).collect())
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        };
+        self.run(read)?.map_err(|source| self.ethtool_error(interface, "read the driver's counters".to_owned(), source))
     }
 
     fn ethtool_error(&self, interface: &str, what: String, source: io::Error) -> Error {
@@ -160,21 +195,34 @@ impl Namespace {
     }
 }
 
-fn sset_info() -> EthtoolSsetInfo {
-    EthtoolSsetInfo { cmd: ETHTOOL_GSSET_INFO, reserved: 0, mask: 1 << FEATURES, count: 0 }
+/// The number of names in a set.
+fn count(interface: &str, set: u32) -> io::Result<u32> {
+    let mut info = EthtoolSsetInfo { cmd: ETHTOOL_GSSET_INFO, reserved: 0, mask: 1 << set, count: 0 };
+    ask(interface, &mut info)?;
+    // The kernel clears the bit of a set that the driver does not have.
+    Ok(if info.mask == 0 { 0 } else { info.count })
+}
+
+/// The names of a set.
+fn names(interface: &str, set: u32) -> io::Result<Vec<String>> {
+    let count = count(interface, set)?;
+    if count as usize > MOST_NAMES {
+        return Err(io::Error::from_raw_os_error(libc::E2BIG));
+    }
+    let mut strings = Box::new(EthtoolStrings { cmd: ETHTOOL_GSTRINGS, set, count, names: [[0; 32]; MOST_NAMES] });
+    ask(interface, strings.as_mut())?;
+    let text =
+        |name: &[u8; 32]| String::from_utf8_lossy(name.split(|&byte| byte == 0).next().unwrap_or(&[])).into_owned();
+    Ok(strings.names.iter().take(count as usize).map(text).collect())
 }
 
 /// The number of a feature, by its name.
 fn feature_bit(interface: &str, feature: &str) -> io::Result<Option<usize>> {
-    let mut info = sset_info();
-    ask(interface, &mut info)?;
-    if info.count as usize > MOST_FEATURES {
+    let names = names(interface, FEATURES)?;
+    if names.len() > MOST_FEATURES {
         return Err(io::Error::from_raw_os_error(libc::E2BIG));
     }
-    let mut strings =
-        EthtoolStrings { cmd: ETHTOOL_GSTRINGS, set: FEATURES, count: info.count, names: [[0; 32]; MOST_FEATURES] };
-    ask(interface, &mut strings)?;
-    Ok(strings.names.iter().position(|name| name.split(|&byte| byte == 0).next() == Some(feature.as_bytes())))
+    Ok(names.iter().position(|name| name == feature))
 }
 
 fn ask<T: Request>(interface: &str, request: &mut T) -> io::Result<()> {

@@ -145,13 +145,16 @@ fn commands_and_threads_run_inside_and_the_caller_stays_outside() -> Outcome {
 }
 
 #[test]
-fn channels_and_gro_are_set_and_refusals_name_the_setting() -> Outcome {
+fn channels_and_gro_are_set_counters_are_read_and_refusals_name_the_setting() -> Outcome {
     let lab = Lab::builder().rx_queues(2).build()?;
     lab.rx().set_channels(lab.rx_interface(), Channels::Rx, 1)?;
     lab.rx().set_channels(lab.rx_interface(), Channels::Rx, 2)?;
     lab.rx().set_gro(lab.rx_interface(), true)?;
     let refused = lab.rx().set_channels(lab.rx_interface(), Channels::Rx, 3).expect_err("there are 2").to_string();
     assert!(refused.contains("cannot set Rx queues to 3 on the interface veth-rx"), "{refused}");
+    let counters = lab.rx().driver_counters(lab.rx_interface())?;
+    assert!(counters.iter().any(|(name, _)| name == "rx_queue_1_xdp_packets"), "{counters:?}");
+    assert!(lab.rx().driver_counters("lo")?.is_empty());
     for absent in ["absent", "longer-than-any-name"] {
         assert!(matches!(lab.rx().set_gro(absent, true), Err(Error::Ethtool { .. })));
     }

@@ -26,7 +26,10 @@ pub struct Arguments {
     /// Datagrams per second, of wanted and unwanted ones together
     #[arg(long, default_value_t = 10_000)]
     pub rate: u64,
-    /// Only rows whose name or mode contains this
+    /// Run each row this many times
+    #[arg(long, default_value_t = 1)]
+    pub repeat: u32,
+    /// Only rows whose mode and name, as in the matrix, contain this
     #[arg(long, default_value = "")]
     pub only: String,
 }

@@ -1,6 +1,8 @@
 //! What every row uses: the two namespaces, a sender, a receiver, and the helpers that connect them.
 
+use std::fmt;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -9,15 +11,18 @@ use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use netlab::Lab;
+use netlab::{Channels, Lab};
 use receiver::{Builder, Datagram, Handle, Interface, Ledger, ReceiveMode, Receiver, Wait};
-use receiver_send::probe::{ProbeChecker, ProbeReport};
+use receiver_send::probe::{ProbeChecker, ProbePayload, ProbeReport};
 use receiver_send::{SendConfig, SendReport, Sender};
 
 use crate::arguments::Arguments;
+use crate::counters::Counters;
 
 /// After this time without a datagram, no more are expected.
 const QUIET: Duration = Duration::from_millis(700);
+/// How long datagrams that are missing after a test are waited for, to name them as late or lost.
+const LATE: Duration = Duration::from_secs(10);
 /// The queueing discipline of interfaces that go up later. Debian's default, fq_codel, drops frames that waited too
 /// long, which happens when an emulated processor is delayed, and does not report it to the sender. This one only drops
 /// what does not fit, and reports it.
@@ -40,6 +45,8 @@ impl Bench {
         let (rx, tx) = (interface_by_mac(&arguments.receiving)?, interface_by_mac(&arguments.sending)?);
         fs::write(DEFAULT_QDISC, QDISC).with_context(|| format!("cannot write {QDISC} to {DEFAULT_QDISC}"))?;
         let lab = Lab::over(&rx, &tx).build()?;
+        // A sender whose thread changes the processor would change the queue, and so reorder its packets.
+        lab.tx().set_channels(&tx, Channels::Combined, 1)?;
         println!("receiving on {rx}, sending on {tx}");
         Ok(Self {
             lab,
@@ -93,6 +100,38 @@ impl Bench {
             }
         }
         Ok((came, sending.wait()?))
+    }
+
+    /// As [`Bench::burst`], but fails unless all datagrams of the stream arrive. The error names the counters that grew
+    /// meanwhile, and so where the missing ones stayed.
+    pub fn expect_all(
+        &self,
+        receiver: &mut Receiver,
+        config: SendConfig,
+        mut each: impl FnMut(Datagram<'_>),
+    ) -> Result<u64> {
+        let handle = receiver.handle();
+        let (counters, ledger) = (Counters::read(&self.lab)?, handle.ledger()?);
+        let mut missing = Missing::default();
+        let (came, sent) = self.burst(receiver, config, |datagram| {
+            missing.observe(datagram.payload());
+            each(datagram);
+        })?;
+        let sent = sent.packets;
+        if came == sent {
+            return Ok(came);
+        }
+        let (start, mut late) = (Instant::now(), 0);
+        while came + late < sent && start.elapsed() < LATE {
+            late += receiver.poll(Wait::For(Duration::from_millis(100)), &mut each)? as u64;
+        }
+        bail!(
+            "{came} of {sent} arrived, and {late} more than {} ms after the last; {missing}; the receiver counted {}; \
+             the interfaces counted {}",
+            QUIET.as_millis(),
+            growth(&handle.ledger()?, &ledger),
+            Counters::read(&self.lab)?.since(&counters)
+        )
     }
 
     /// Runs a program on the receiving side. Returns its output, or its error output as an error.
@@ -233,6 +272,41 @@ pub fn causes(ledger: &Ledger) -> String {
     let counts: Vec<_> =
         ledger.causes().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name} {count}")).collect();
     counts.join(", ")
+}
+
+/// The growth of all causes since an earlier ledger of the same receiver, for messages.
+fn growth(ledger: &Ledger, earlier: &Ledger) -> String {
+    let grown =
+        ledger.causes().zip(earlier.causes()).map(|((name, now), (_, before))| (name, now.saturating_sub(before)));
+    let counts: Vec<_> = grown.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name} {count}")).collect();
+    counts.join(", ")
+}
+
+/// The sequence numbers of a stream that did not arrive.
+#[derive(Default)]
+struct Missing {
+    next: u64,
+    ranges: Vec<RangeInclusive<u64>>,
+}
+
+impl Missing {
+    fn observe(&mut self, payload: &[u8]) {
+        let Some(ProbePayload { sequence, .. }) = ProbePayload::parse(payload) else { return };
+        if sequence > self.next {
+            self.ranges.push(self.next..=sequence - 1);
+        }
+        self.next = self.next.max(sequence + 1);
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("missing by number: ")?;
+        for range in self.ranges.iter().take(20) {
+            write!(f, "{}-{}, ", range.start(), range.end())?;
+        }
+        write!(f, "{} gaps in all, and all from {} on", self.ranges.len(), self.next)
+    }
 }
 
 /// Fails unless the ledger balances and nothing was lost.

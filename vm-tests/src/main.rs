@@ -8,6 +8,7 @@
 
 mod arguments;
 mod bench;
+mod counters;
 mod rows;
 
 use std::io::Write;
@@ -46,10 +47,12 @@ fn run(arguments: &Arguments) -> Result<usize> {
     let mut failed = 0;
     let best = rows::modes::best(&bench)?;
     for row in rows::all(best) {
-        if !row.name.contains(&arguments.only) && !row.mode.name().contains(&arguments.only) {
+        if !format!("{} {}", row.mode.name(), row.name).contains(&arguments.only) {
             continue;
         }
-        failed += usize::from(!carry_out(&bench, &row)?);
+        for _ in 0..arguments.repeat {
+            failed += usize::from(!carry_out(&bench, &row)?);
+        }
     }
     Ok(failed)
 }

@@ -51,8 +51,7 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
     let mut receiver = open(bench, mode, enough)?.context("with all capabilities that README names")?;
     let handle = receiver.handle();
     ensure!(handle.mode() == mode, "{mode} was configured, but the mode is {}", handle.mode());
-    let (came, _) = bench.burst(&mut receiver, bench.stream("232.1.1.1", &["10.0.0.1"], 5_000, COUNT)?, |_| {})?;
-    ensure!(came == COUNT, "{came} of {COUNT} arrived");
+    let came = bench.expect_all(&mut receiver, bench.stream("232.1.1.1", &["10.0.0.1"], 5_000, COUNT)?, |_| {})?;
     expect_balance(&handle.ledger()?)?;
     drop(receiver);
     bench.expect_clean()?;

@@ -136,10 +136,11 @@ impl Guest<'_> {
         Ok(image)
     }
 
-    /// Copies the kernel's modules for networks, and makes their index.
+    /// Copies the kernel's modules for networks and for QEMU's devices, and makes their index.
     fn modules(&self, root: &Path) -> Result<()> {
         let to = root.join("lib/modules").join(&self.kernel.version);
         make_folder(&to.join("kernel/drivers/net"))?;
+        make_folder(&to.join("kernel/drivers/char"))?;
         copy(&self.kernel.modules.join("kernel/net"), &to.join("kernel/net"))?;
         // Those of virtual devices; drivers of hardware have folders of their own.
         let drivers = self.kernel.modules.join("kernel/drivers/net");
@@ -148,6 +149,13 @@ impl Guest<'_> {
             let entry = entry.with_context(unreadable)?;
             if entry.path().is_file() {
                 copy(&entry.path(), &to.join("kernel/drivers/net").join(entry.file_name()))?;
+            }
+        }
+        // Linux 6.1 has QEMU's bus and its port as modules, later kernels have them built in.
+        for part in ["kernel/drivers/virtio", "kernel/drivers/char/virtio_console.ko"] {
+            let from = self.kernel.modules.join(part);
+            if from.exists() {
+                copy(&from, &to.join(part))?;
             }
         }
         let mut depmod = Command::new(tree::find_program("depmod").context("there is no depmod")?);
@@ -169,6 +177,8 @@ fn init(script: &Path) -> String {
          mount -t devtmpfs dev /dev\n\
          mount -t bpf bpf /sys/fs/bpf\n\
          ip link set dev lo up\n\
+         for module in virtio_pci virtio_console; do modprobe --quiet $module; done\n\
+         for turn in 1 2 3 4 5 6 7 8 9; do ls /dev/vport*p1 >/dev/null 2>&1 || sleep 1; done\n\
          for port in /dev/vport*p1; do exec </dev/null >\"$port\" 2>&1; done\n\
          sh {script}\n\
          echo \"{END}$?\"\n\

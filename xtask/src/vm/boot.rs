@@ -3,6 +3,7 @@
 //! The bridge and the tap devices are in this command's own network namespace. Tap is QEMU's only back end with several
 //! queues that needs no further program.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -64,21 +65,56 @@ pub fn network() -> Result<Namespace> {
     Ok(namespace)
 }
 
+/// The counters of the devices outside the guests: a tap's `rx` are the frames that its guest sent, and its `tx` those
+/// that QEMU took for its guest. Frames that still wait for QEMU are in the bridge's counts alone.
+pub struct Outside<'a> {
+    network: &'a Namespace,
+    before: BTreeMap<String, u64>,
+}
+
+impl<'a> Outside<'a> {
+    /// Counts from now on.
+    pub fn of(network: &'a Namespace) -> Self {
+        let mut this = Self { network, before: BTreeMap::new() };
+        this.growth();
+        this
+    }
+
+    /// What was counted since the last call, for messages.
+    pub fn growth(&mut self) -> String {
+        let now = match counters(self.network) {
+            Ok(now) => now,
+            Err(error) => return format!("{error:#}"),
+        };
+        let before = std::mem::replace(&mut self.before, now);
+        let grown = self.before.iter().map(|(name, count)| (name, count - before.get(name).unwrap_or(&0).min(count)));
+        let counts: Vec<_> =
+            grown.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name} {count}")).collect();
+        counts.join(", ")
+    }
+}
+
 /// Frames that were dropped outside the guests so far. The receiver did not cause those losses.
 pub fn dropped(network: &Namespace) -> Result<Vec<String>> {
+    let mut all = counters(network)?;
+    all.retain(|name, count| *count > 0 && !name.ends_with("packets"));
+    Ok(all.into_iter().map(|(name, count)| format!("{name} {count}")).collect())
+}
+
+/// Packets, drops and errors of each device outside the guests.
+fn counters(network: &Namespace) -> Result<BTreeMap<String, u64>> {
     let text = network.ip(&["-statistics", "-json", "link", "show"])?;
     let links: serde_json::Value = serde_json::from_str(&text).context("ip wrote no JSON")?;
-    let mut dropped = Vec::new();
+    let mut all = BTreeMap::new();
     for link in links.as_array().into_iter().flatten() {
         for way in ["rx", "tx"] {
-            let counts = &link["stats64"][way];
-            let count = counts["dropped"].as_u64().unwrap_or(0) + counts["errors"].as_u64().unwrap_or(0);
-            if count > 0 {
-                dropped.push(format!("{} {way} {count}", link["ifname"].as_str().unwrap_or_default()));
+            for count in ["packets", "dropped", "errors"] {
+                let name = format!("{} {way} {count}", link["ifname"].as_str().unwrap_or_default());
+                all.extend(link["stats64"][way][count].as_u64().map(|count| (name, count)));
             }
         }
     }
-    Ok(dropped)
+    Ok(all)
 }
 
 /// What to boot, and the tools for it.

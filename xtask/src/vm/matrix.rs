@@ -25,8 +25,9 @@ struct Row {
 
 impl Matrix {
     /// Collects the rows of one guest.
-    pub fn guest(&mut self, kernel: &str) -> Rows<'_> {
-        Rows { rows: &mut self.rows, kernel: kernel.to_owned(), test: None, any: false }
+    /// `outside` returns what was counted outside the guest since its last call.
+    pub fn guest<'a>(&'a mut self, kernel: &str, outside: impl FnMut() -> String + 'a) -> Rows<'a> {
+        Rows { rows: &mut self.rows, kernel: kernel.to_owned(), outside: Box::new(outside), test: None, any: false }
     }
 
     /// The number of rows that passed.
@@ -53,6 +54,7 @@ impl Matrix {
 pub struct Rows<'a> {
     rows: &'a mut Vec<Row>,
     kernel: String,
+    outside: Box<dyn FnMut() -> String + 'a>,
     /// The project's test program that is running, its start, and the tests that passed so far.
     test: Option<(String, Instant, Option<String>)>,
     any: bool,
@@ -110,7 +112,11 @@ impl Rows<'_> {
         }
     }
 
-    fn add(&mut self, row: Row) {
+    fn add(&mut self, mut row: Row) {
+        let outside = (self.outside)();
+        if !row.passed && !outside.is_empty() {
+            row.note += &format!("; outside the guest: {outside}");
+        }
         println!("{} {:>4} s  {} {} {} {}", verdict(row.passed), row.seconds, row.mode, row.test, row.counts, row.note);
         self.any = true;
         self.rows.push(row);
@@ -171,7 +177,7 @@ mod tests {
 
     fn matrix(lines: &[&str], code: Option<i32>) -> Matrix {
         let mut matrix = Matrix::default();
-        let mut rows = matrix.guest("7.3");
+        let mut rows = matrix.guest("7.3", String::new);
         lines.iter().for_each(|line| rows.take(line));
         rows.end(code);
         matrix
@@ -200,6 +206,21 @@ mod tests {
             matrix(&["vm-test xsk", "test result: ok. 1 passed; 0 failed", "vm-test-end 101"], Some(0)).failed(),
             1
         );
+    }
+
+    #[test]
+    fn a_failed_row_has_what_was_counted_outside() {
+        let mut matrix = Matrix::default();
+        let mut calls = 0;
+        let mut rows = matrix.guest("7.3", || {
+            calls += 1;
+            format!("tap0 tx packets {calls}")
+        });
+        rows.take(ROW);
+        rows.take(&ROW.replace("true", "false"));
+        rows.end(Some(1));
+        let text = matrix.to_string();
+        assert!(text.contains("outside the guest: tap0 tx packets 2") && !text.contains("packets 1"), "{text}");
     }
 
     #[test]

@@ -38,13 +38,17 @@ pub struct Arguments {
     /// Look for newer kernel packages, even if matching ones were fetched before
     #[arg(long)]
     update: bool,
-    /// Run only rows whose name or mode contains this, and project tests whose name does
+    /// Run only rows whose mode and name contain this (`zero-copy link`), and project tests whose name does
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
     /// Number of wanted datagrams in the longest row; there are as many unwanted ones
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     packets: u64,
-    /// Run this command in the guest instead of the tests
+    /// Run each row this many times
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    repeat: u32,
+    /// Run this command in the guest instead of the tests. A guest of aarch64 gets the files that it names by absolute
+    /// paths
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -74,7 +78,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         plan.write(&script, kernel)?;
         let log = &folder.join(format!("{}.log", kernel.package));
         let (network, folder) = (&network, &folder);
-        let mut rows = matrix.guest(&kernel.version);
+        let mut outside = boot::Outside::of(network);
+        let mut rows = matrix.guest(&kernel.version, move || outside.growth());
         let each = |line: &str| rows.take(line);
         let ended = match &machine {
             Machine::Virtme(tools) => boot::Guest { tools, kernel, network, log }.run(&script, each),
@@ -123,7 +128,14 @@ impl Machine {
 
 /// The work of a guest.
 enum Plan {
-    Tests { guest: PathBuf, receiver: PathBuf, project: Vec<project_tests::Test>, only: String, packets: u64 },
+    Tests {
+        guest: PathBuf,
+        receiver: PathBuf,
+        project: Vec<project_tests::Test>,
+        only: String,
+        packets: u64,
+        repeat: u32,
+    },
     Command(Vec<String>),
 }
 
@@ -144,17 +156,21 @@ impl Plan {
         };
         let (guest, receiver) = (program("vm-tests")?, program("receiver")?);
         let project = project_tests::build(&arguments.only, build)?;
-        Ok(Self::Tests { guest, receiver, project, only: arguments.only.clone(), packets: arguments.packets })
+        let &Arguments { packets, repeat, .. } = arguments;
+        Ok(Self::Tests { guest, receiver, project, only: arguments.only.clone(), packets, repeat })
     }
 
     fn command(arguments: &Arguments) -> Self {
         Self::Command(arguments.command.clone())
     }
 
-    /// The built programs that the script runs, and the folders that it uses.
+    /// The built programs that the script runs, and the folders that it uses; of a command the files that it names by
+    /// absolute paths.
     fn paths(&self) -> Vec<&Path> {
         match self {
-            Self::Command(_) => Vec::new(),
+            Self::Command(words) => {
+                words.iter().map(Path::new).filter(|word| word.is_absolute() && word.is_file()).collect()
+            }
             Self::Tests { guest, receiver, project, .. } => {
                 let own = [guest.as_path(), receiver.as_path()];
                 own.into_iter().chain(project.iter().flat_map(project_tests::Test::paths)).collect()
@@ -170,11 +186,12 @@ impl Plan {
                 let words: Vec<String> = words.iter().map(|word| boot::quoted(word)).collect();
                 script += &format!("exec {}\n", words.join(" "));
             }
-            Self::Tests { guest, receiver, project, only, packets } => {
+            Self::Tests { guest, receiver, project, only, packets, repeat } => {
                 let mut words = vec![
                     boot::quoted(&guest.to_string_lossy()),
                     format!("--receiving {} --sending {}", boot::MACS[0], boot::MACS[1]),
-                    format!("--receiver {} --packets {packets}", boot::quoted(&receiver.to_string_lossy())),
+                    format!("--receiver {}", boot::quoted(&receiver.to_string_lossy())),
+                    format!("--packets {packets} --repeat {repeat}"),
                 ];
                 words.extend(kernel.expect.map(|mode| format!("--expect {mode}")));
                 if !only.is_empty() {
