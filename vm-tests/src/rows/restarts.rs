@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use receiver::ReceiveMode;
 
 use super::Outcome;
-use crate::bench::{Bench, expect_balance};
+use crate::bench::{Bench, causes, expect_balance};
 
 const ROUNDS: u64 = 10;
 const EACH: u64 = 300;
@@ -17,9 +17,10 @@ pub fn run(bench: &Bench, mode: ReceiveMode) -> Result<Outcome> {
         let mut receiver = built.with_context(|| format!("start {round}"))?;
         let handle = receiver.handle();
         ensure!(handle.mode() == mode, "start {round} selected {}", handle.mode());
-        let stream = bench.stream("232.1.1.1", &["10.0.0.1"], 5_000, EACH)?;
-        received += bench.expect_all(&mut receiver, stream, |_| {}).with_context(|| format!("start {round}"))?;
+        let (came, _) = bench.burst(&mut receiver, bench.stream("232.1.1.1", &["10.0.0.1"], 5_000, EACH)?, |_| {})?;
+        ensure!(came == EACH, "start {round}: {came} of {EACH} came: {}", causes(&handle.ledger()?));
         expect_balance(&handle.ledger()?)?;
+        received += came;
         drop(receiver);
         bench.expect_clean()?;
     }
