@@ -206,26 +206,36 @@ impl Ground {
     /// The groups and sources of these filters that the kernel's tables lack.
     pub fn not_joined(&self, filters: &[Filter; GROUPS]) -> Result<Vec<String>> {
         let (groups, sources) = self.tables()?;
-        // Linux shows no source of an interface while its latest group has none: a group of any source, or that of an
-        // IPv6 address which came after the groups.
-        let latest = groups.lines().find(|line| line.contains(self.rx_name.as_str()));
-        let is_of_an_address = latest.is_some_and(|line| line.contains(SOLICITED_NODE));
-        let is_hidden = sources.lines().nth(1).is_none() && (filters.contains(&Filter::Exclude(0)) || is_of_an_address);
+        // Linux shows no source of an interface while its latest group has none: a group of any source, that of an IPv6
+        // address which came after the groups, or 224.0.0.1, which a link that comes up joins again.
+        let mut lines = groups.lines().skip_while(|line| !line.contains(self.rx_name.as_str()));
+        let latest = if self.family == Family::V4 { lines.nth(1) } else { lines.next() };
+        let is_of_the_kernel = latest.is_some_and(|line| line.contains(SOLICITED_NODE) || line.contains(ALL_SYSTEMS));
+        let is_hidden = sources.lines().nth(1).is_none() && (filters.contains(&Filter::Exclude(0)) || is_of_the_kernel);
         let mut missing = Vec::new();
         for (group, filter) in filters.iter().enumerate().filter(|(_, filter)| **filter != Filter::Absent) {
             let address = self.family.group(group);
             if !groups.contains(&in_table(address)) {
                 missing.push(address.to_string());
             }
-            let named = filter.named().filter(|_| !is_hidden && matches!(filter, Filter::Include(_)));
+            let named = filter.named().filter(|_| matches!(filter, Filter::Include(_)));
             for source in named.map(|source| self.family.source(source)) {
                 let words = [in_hexadecimal(address), in_hexadecimal(source)];
-                if !sources.lines().any(|line| words.iter().all(|word| line.contains(word.as_str()))) {
+                let is_shown = sources.lines().any(|line| words.iter().all(|word| line.contains(word.as_str())));
+                if !is_shown && !(is_hidden && self.is_accepted(address, source)) {
                     missing.push(format!("{source} of {address}"));
                 }
             }
         }
         Ok(missing)
+    }
+
+    /// Asks the kernel's route look-up for received packets, which knows sources that the tables hide. It does so for
+    /// IPv4 alone.
+    fn is_accepted(&self, group: IpAddr, source: IpAddr) -> bool {
+        let (group, source) = (group.to_string(), source.to_string());
+        self.family == Family::V6
+            || self.rx.ip(&["route", "get", &group, "from", &source, "iif", &self.rx_name]).is_ok()
     }
 
     /// The kernel's tables of groups and of sources.
@@ -284,6 +294,8 @@ impl Ground {
     }
 }
 
+/// 224.0.0.1 as igmp shows it.
+const ALL_SYSTEMS: &str = "010000E0";
 /// How solicited-node groups (RFC 4291, section 2.7.1) begin in igmp6.
 const SOLICITED_NODE: &str = "ff0200000000000000000001ff";
 
