@@ -222,7 +222,8 @@ impl Ground {
             for source in named.map(|source| self.family.source(source)) {
                 let words = [in_hexadecimal(address), in_hexadecimal(source)];
                 let is_shown = sources.lines().any(|line| words.iter().all(|word| line.contains(word.as_str())));
-                if !is_shown && !(is_hidden && self.is_accepted(address, source)) {
+                let is_joined = is_shown || is_hidden && self.is_accepted(address, source);
+                if !is_joined {
                     missing.push(format!("{source} of {address}"));
                 }
             }
