@@ -114,7 +114,8 @@ unsafe impl Request for EthtoolSsetInfo {}
 // SAFETY: `struct ethtool_gstrings` with room for `MOST_NAMES` names, which is checked against the kernel's count
 // before.
 unsafe impl Request for EthtoolStrings {}
-// SAFETY: `struct ethtool_stats` with room for `MOST_NAMES` counters, which is checked against the kernel's count before.
+// SAFETY: `struct ethtool_stats` with room for `MOST_NAMES` counters, which is checked against the kernel's count
+// before.
 unsafe impl Request for EthtoolStatistics {}
 // SAFETY: `struct ethtool_sfeatures`, which the kernel only reads; numbers alone.
 unsafe impl Request for EthtoolFeatures {}

@@ -242,9 +242,9 @@ fn draw(random: &mut Random, subscribed: &Subscribed, plan: &Plan) -> Operation 
         59..64 => Operation::Query { querier: random.pick(&Querier::ALL) },
         64..68 => Operation::Suspend { time: milliseconds(random, 100..1_500) },
         68..71 => Operation::Stall { time: milliseconds(random, 100..2_000) },
-        80..82 => Operation::Slow { time: milliseconds(random, 100..2_000) },
         71..76 => Operation::Misbehave { client: random.pick(&Client::ALL) },
         76..78 => Operation::Descriptors,
+        80..82 => Operation::Slow { time: milliseconds(random, 100..2_000) },
         _ => change(random, subscribed),
     }
 }

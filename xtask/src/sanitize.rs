@@ -5,11 +5,11 @@
 //! it makes by fences, and takes a drop of an `Arc` for a race: [`SUPPRESSIONS`] names what is left out for that
 //! reason.
 //!
-//! Miri interprets the tests that ask the kernel for nothing but ordinary memory: [`INTERPRETED`]. It checks each access
-//! under Stacked Borrows, and finds data races and leaks. It is some hundred times as slow as the processor, so under
-//! `cfg!(miri)` tests take fewer rounds, and those that remain long are ignored. All of them take about 5 minutes. Miri
-//! needs rustup's nightly; the command adds the component. Where there is no nightly, the command prints that, and fails
-//! only if Miri was asked for.
+//! Miri interprets the tests that ask the kernel for nothing but ordinary memory: [`INTERPRETED`]. It checks each
+//! access under Stacked Borrows, and finds data races and leaks. It is some hundred times as slow as the processor, so
+//! under `cfg!(miri)` tests take fewer rounds, and those that remain long are ignored. All of them take about 7 minutes
+//! on two processors. Miri needs rustup's nightly; the command adds the component. Where there is no nightly, the
+//! command prints that, and fails only if Miri was asked for.
 //!
 //! To try other orders of the threads: `MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-many-seeds=0..8" cargo +nightly miri
 //! test --lib --package receiver-xsk between_threads`.

@@ -108,7 +108,8 @@ fn chosen<'a>(programs: &'a [Artifact], targets: &[String]) -> Result<Vec<&'a Ar
     Ok(programs.iter().filter(|built| targets.is_empty() || targets.contains(&built.target)).collect())
 }
 
-/// Builds the targets with these flags, in this folder. `--locked`: the lock file of the fuzz targets follows the packages that they test.
+/// Builds the targets with these flags, in this folder. `--locked`: the lock file of the fuzz targets follows the
+/// packages that they test.
 fn build(root: &Path, flags: &[&str], folder: &Path) -> Result<Vec<Artifact>> {
     setup::install(&[("c++", "g++")])?;
     let mut command = artifacts::cargo_with_flags(root, "build", flags, folder)?;
